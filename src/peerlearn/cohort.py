@@ -1,0 +1,186 @@
+"""Peers side by side: the networks of a cohort, what each learns and who teaches whom."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.errors import InputError
+from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.labels import labelled_rows
+from peerlearn.transfer.graph import TransferGraph
+from peerlearn.transfer.outputs import PeerOutput, as_peer_output
+from peerlearn.transfer.predictions import OutputForm
+from peerlearn.transfer.spec import TransferSpec
+
+Objective = Callable[[PeerOutput, Tensor], Tensor]
+
+
+class PeerLoss(NamedTuple):
+    """The two parts of one peer's loss, scalars in fp32."""
+
+    objective: Tensor
+    transfer: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What the peer minimises."""
+        return self.objective + self.transfer
+
+
+class Cohort(nn.Module):
+    """Networks that train on the same rows and teach each other.
+
+    ```python
+    cohort = Cohort({"a": net_a, "b": net_b}, transfer="predictions: kl")
+    loss = cohort.loss(x, y)      # one backward trains both; gradients never leak
+    ```
+
+    Args:
+        peers: networks by name. Any `nn.Module` whose forward gives logits, a `PeerOutput`, or an
+            object with `.logits`.
+        transfer: who teaches whom; see `TransferSpec`. `"none"` gives independent training.
+        objective: what every peer learns from the data, or one objective per peer by name.
+        trunk: a module whose output every peer takes as its input. It is the one way in which
+            peers share parameters; its gradient is the sum over peers.
+        form: `softmax`, or `sigmoid` for multi-label outputs.
+
+    Raises:
+        InputError: no peers, a name that cannot name a peer, one network given twice, or a
+            transfer graph that does not fit the peers.
+    """
+
+    def __init__(
+        self,
+        peers: Mapping[str, nn.Module],
+        transfer: TransferGraph | TransferSpec | str | Mapping[str, Any] | None = "predictions: kl",
+        objective: Objective | Mapping[str, Objective] | None = None,
+        trunk: nn.Module | None = None,
+        form: OutputForm = "softmax",
+    ) -> None:
+        super().__init__()
+        _check_peers(peers)
+        self.peers = nn.ModuleDict(peers)
+        self.trunk = trunk
+        self.transfer = (
+            transfer
+            if isinstance(transfer, TransferGraph)
+            else TransferGraph(transfer, list(peers), form)
+        )
+        self.objectives = _objective_per_peer(objective, peers)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the peers, in order."""
+        return list(self.peers)
+
+    def shared_input(self, x: Any) -> Any:
+        """What the peers read: the batch, or the trunk's output for it."""
+        return x if self.trunk is None else self.trunk(x)
+
+    def peer_output(self, name: str, x: Any) -> PeerOutput:
+        """One forward of one peer on its input."""
+        return as_peer_output(self.peers[name](x), name)
+
+    def forward(self, x: Any) -> dict[str, PeerOutput]:
+        """Outputs of every peer, one forward each.
+
+        Args:
+            x: the batch every peer sees, or a mapping from peer to a view of its own of the same
+                rows.
+        """
+        if _is_views(x, self.names):
+            return {name: self.peer_output(name, self.shared_input(x[name])) for name in self.names}
+        shared = self.shared_input(x)
+        return {name: self.peer_output(name, shared) for name in self.names}
+
+    def losses(
+        self,
+        outputs: Mapping[str, PeerOutput],
+        targets: Tensor,
+        *,
+        progress: float | None = None,
+        learners: Collection[str] | None = None,
+    ) -> dict[str, PeerLoss]:
+        """Objective and transfer loss of every learner, from outputs that are already there.
+
+        Args:
+            outputs: of every peer; those of peers outside `learners` serve as teachers only.
+            targets: labels; see `Classification`.
+            progress: finished fraction of the stage, for schedules.
+            learners: peers whose loss is wanted; None for all.
+        """
+        chosen = self.names if learners is None else [n for n in self.names if n in learners]
+        transfer = self.transfer.losses(
+            outputs,
+            targets,
+            labelled=labelled_rows(targets),
+            progress=progress,
+            learners=chosen,
+        )
+        return {
+            name: PeerLoss(self.objectives[name](outputs[name], targets), transfer[name])
+            for name in chosen
+        }
+
+    def loss(self, x: Any, y: Tensor, *, progress: float | None = None) -> Tensor:
+        """Sum of every peer's loss: one `backward()` gives each peer the gradient of its own.
+
+        Args:
+            x: inputs, as in `forward`.
+            y: targets; −1 (or a row of NaN) marks rows without a label.
+            progress: finished fraction of the training in [0, 1]; only needed where a weight or
+                an order follows a schedule.
+
+        Raises:
+            InputError: the transfer graph updates peers one after the other, which needs their
+                optimisers: use `peerlearn.fit`.
+        """
+        if self.transfer.sequential:
+            raise InputError(
+                "transfer.update: 'sequential' steps one peer after the other and cannot be one "
+                "loss; use peerlearn.fit, or update: simultaneous"
+            )
+        losses = self.losses(self(x), y, progress=progress)
+        return torch.stack([loss.total for loss in losses.values()]).sum()
+
+
+def _is_views(x: Any, names: list[str]) -> bool:
+    return isinstance(x, Mapping) and set(x) == set(names)
+
+
+def _check_peers(peers: Mapping[str, nn.Module]) -> None:
+    if not peers:
+        raise InputError("peers: a cohort needs at least one network, found none")
+    owners: dict[int, str] = {}
+    for name, module in peers.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in ("ensemble", "best", "all"):
+            raise InputError(
+                f"peers: {name!r} cannot name a peer; use letters, digits, '_' and '-', and none "
+                "of: all, best, ensemble"
+            )
+        if not isinstance(module, nn.Module):
+            raise InputError(f"peers.{name}: expected an nn.Module, found {type(module).__name__}")
+        for parameter in module.parameters():
+            other = owners.setdefault(id(parameter), name)
+            if other != name:
+                raise InputError(
+                    f"peers: {other!r} and {name!r} share parameters; give each its own network, "
+                    "or share on purpose with trunk="
+                )
+
+
+def _objective_per_peer(
+    objective: Objective | Mapping[str, Objective] | None, peers: Mapping[str, nn.Module]
+) -> dict[str, Objective]:
+    if isinstance(objective, Mapping):
+        if set(objective) != set(peers):
+            raise InputError(
+                f"objective: one per peer expected ({', '.join(peers)}), found for "
+                f"{', '.join(objective)}"
+            )
+        return dict(objective)
+    chosen = objective or Classification()
+    return dict.fromkeys(peers, chosen)

@@ -1,0 +1,32 @@
+"""Loss on training rows as noise is added to the weights: a flat minimum rises late."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from peerlearn.compare.figures import new_figure, tick_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Look = tuple[str, str, Any]
+Probe = tuple[Sequence[float], Sequence[float], Sequence[float]]  # sigma, mean, std
+
+
+def draw_flatness(probes: Mapping[str, Probe], looks: Mapping[str, Look]) -> "Figure":
+    """Loss over the noise level, every arm a line with a band of one standard deviation."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    figure = new_figure(2.3)
+    axes = figure.add_subplot()
+    for arm, (sigma, mean, std) in probes.items():
+        colour, marker, dashes = looks[arm]
+        low = [m - s for m, s in zip(mean, std, strict=True)]
+        high = [m + s for m, s in zip(mean, std, strict=True)]
+        axes.fill_between(sigma, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(sigma, mean, color=colour, marker=marker, linestyle=dashes)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="σ of the weight noise, relative", ylabel="training loss")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
+    return figure

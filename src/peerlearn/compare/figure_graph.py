@@ -1,0 +1,242 @@
+"""The transfer graph: who teaches whom, what, and through which loss."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from peerlearn.compare.figures import INK, MUTED, PAPER, new_figure, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+Json = dict[str, Any]
+
+# Line style and width by what is taught; the first word of the edge's knowledge decides.
+_LINES: dict[str, tuple[Any, float]] = {
+    "predictions": ("solid", 1.4),
+    "features": ((0, (5, 2)), 1.4),
+    "relations": ((0, (1.2, 1.6)), 1.7),
+    "rankings": ((0, (6, 1.6, 1.4, 1.6)), 1.4),
+    "masks": ((0, (2.4, 1.6)), 2.2),
+}
+_OTHER_LINE: tuple[Any, float] = ((0, (8, 1.5, 1.2, 1.5, 1.2, 1.5)), 1.4)
+_MOST_LABELS = 6  # more edges than this are told apart by the key under the figure alone
+
+
+@dataclass(frozen=True)
+class EdgeKind:
+    """Edges that teach the same knowledge in the same way.
+
+    Attributes:
+        words: knowledge, divergence, temperature, weight and gate, ready to be read.
+        pairs: (from, to) of every edge of this kind.
+        dashes: the line of the figure as SVG's `stroke-dasharray`.
+        width: its width in points.
+    """
+
+    words: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    dashes: str
+    width: float
+
+    def reach(self, peers: Sequence[str]) -> str:
+        """Which pairs the edges join, in words where there is one."""
+        every = {(a, b) for a in peers for b in peers if a != b}
+        if len(peers) > 1 and set(self.pairs) == every:
+            return "both ways" if len(peers) == 2 else f"every ordered pair ({len(every)})"
+        shown = [f"{source} → {target}" for source, target in self.pairs[:6]]
+        more = len(self.pairs) - len(shown)
+        return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def edge_kinds(edges: Sequence[Json]) -> list[EdgeKind]:
+    """The edges grouped by what they teach and how, in order of first appearance."""
+    kinds: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    lines: dict[tuple[str, ...], tuple[Any, float]] = {}
+    for edge in edges:
+        words = _words(edge)
+        kinds.setdefault(words, []).append((str(edge["from"]), str(edge["to"])))
+        lines[words] = _line(edge)
+    return [
+        EdgeKind(words, tuple(pairs), _dasharray(lines[words]), lines[words][1])
+        for words, pairs in kinds.items()
+    ]
+
+
+def draw_graph(peers: Sequence[str], edges: Sequence[Json], colour: str) -> "Figure":
+    """Peers on a circle and a curved arrow for every edge, from teacher to learner.
+
+    Args:
+        peers: names, the first at the left (two peers) or at the top (more).
+        edges: of results.json.
+        colour: of the arm.
+    """
+    names = list(dict.fromkeys([*peers, *(str(edge[end]) for edge in edges for end in _ENDS)]))
+    two = len(names) <= 2
+    deepest = _bends(edges, 0.30 if two else 0.14)
+    height = max(0.4, max(deepest, default=0.0) + 0.12)  # of half the figure, for two peers
+    figure = new_figure(1.24 * 2 * height if two else 3.3)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    axes.set_xlim(-1.45, 1.45)
+    axes.set_ylim((-height, height) if two else (-1.25, 1.25))
+
+    places = _places(names)
+    pills = {name: _pill(axes, name, places[name], len(names)) for name in names}
+
+    size = 1.0 if len(edges) <= 12 else 0.75 if len(edges) <= 30 else 0.55
+    for edge, bend in zip(edges, deepest, strict=True):
+        source, target = str(edge["from"]), str(edge["to"])
+        if source == target:
+            continue
+        _arrow(axes, pills[source], pills[target], edge, bend, colour, size)
+        if len(edges) <= _MOST_LABELS:
+            _label(axes, places[source], places[target], bend, _short_label(edge))
+    return figure
+
+
+_ENDS = ("from", "to")
+
+
+def _bends(edges: Sequence[Json], first: float) -> list[float]:
+    """How far each edge bows out: a second edge between the same peers goes round the first."""
+    seen: dict[tuple[str, str], int] = {}
+    bends = []
+    for edge in edges:
+        pair = str(edge["from"]), str(edge["to"])
+        bends.append(first + 0.24 * seen.get(pair, 0))
+        seen[pair] = seen.get(pair, 0) + 1
+    return bends
+
+
+def _places(names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    if len(names) == 1:
+        return {names[0]: (0.0, 0.0)}
+    if len(names) == 2:
+        return {names[0]: (-1.0, 0.0), names[1]: (1.0, 0.0)}
+    turn = 2 * math.pi / len(names)
+    return {
+        name: (1.02 * math.sin(index * turn), 1.02 * math.cos(index * turn))
+        for index, name in enumerate(names)
+    }
+
+
+def _pill(axes: "Axes", name: str, place: tuple[float, float], count: int) -> "Text":
+    return axes.text(
+        *place,
+        shorten(name, 12 if count <= 5 else 9),
+        ha="center",
+        va="center",
+        color=INK,
+        fontweight="bold",
+        zorder=5,
+        bbox={
+            "boxstyle": "round,pad=0.55,rounding_size=0.9",
+            "facecolor": PAPER,
+            "edgecolor": INK,
+            "linewidth": 1.1,
+        },
+    )
+
+
+def _arrow(
+    axes: "Axes",
+    source: "Text",
+    target: "Text",
+    edge: Json,
+    bend: float,
+    colour: str,
+    size: float,
+) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    line, width = _line(edge)
+    axes.add_patch(
+        FancyArrowPatch(
+            source.get_position(),
+            target.get_position(),
+            connectionstyle=f"arc3,rad={-bend}",
+            arrowstyle=f"-|>,head_length={4.5 * size},head_width={2.2 * size}",
+            patchA=source.get_bbox_patch(),
+            patchB=target.get_bbox_patch(),
+            shrinkA=1.5,
+            shrinkB=2.0,
+            linestyle=line,
+            linewidth=width * size,
+            color=colour,
+            joinstyle="miter",
+            zorder=6,  # drawn after the pills, whose outlines are known only once they are drawn
+        )
+    )
+
+
+def _label(
+    axes: "Axes",
+    start: tuple[float, float],
+    end: tuple[float, float],
+    bend: float,
+    text: str,
+) -> None:
+    """Put the text on the crest of the arc that `arc3` draws between the two points."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    x = (start[0] + end[0]) / 2 - bend * dy / 2
+    y = (start[1] + end[1]) / 2 + bend * dx / 2
+    axes.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        color=MUTED,
+        zorder=7,
+        bbox={"boxstyle": "round,pad=0.18", "facecolor": PAPER, "edgecolor": "none"},
+    )
+
+
+def _line(edge: Json) -> tuple[Any, float]:
+    words = str(edge.get("knowledge", "predictions")).replace(":", " ").split()
+    first = words[0] if words else ""
+    return _LINES.get(first, _LINES.get(first + "s", _OTHER_LINE))
+
+
+def _dasharray(line: tuple[Any, float]) -> str:
+    style, width = line
+    if isinstance(style, str):
+        return "none"
+    return " ".join(f"{length * width:.3g}" for length in style[1])
+
+
+def _words(edge: Json) -> tuple[str, ...]:
+    words = [str(edge.get("knowledge", "predictions"))]
+    if edge.get("divergence") is not None:
+        words.append(divergence_label(edge["divergence"]))
+    if edge.get("temperature") is not None:
+        words.append(f"T = {_plain(edge['temperature'])}")
+    if edge.get("weight") is not None:
+        words.append(f"weight {_plain(edge['weight'])}")
+    if edge.get("gate") not in (None, "", "through"):
+        words.append(f"gate {edge['gate']}")
+    return tuple(words)
+
+
+def _short_label(edge: Json) -> str:
+    words = [divergence_label(edge.get("divergence", ""))]
+    weight = _plain(edge.get("weight", ""))
+    if weight and weight != "1":
+        words.append(weight if len(weight) <= 6 else f"{weight.split()[0]}…")
+    return shorten(" · ".join(word for word in words if word), 16)
+
+
+def divergence_label(divergence: Any) -> str:
+    """`kl` → KL; anything longer than an abbreviation stays as it was typed."""
+    text = str(divergence)
+    return text.upper() if text in ("kl", "js", "jsd", "mse", "l1", "l2", "w2", "bce") else text
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

@@ -1,0 +1,269 @@
+"""One look for every figure of the report, and the way from a figure to inline SVG.
+
+Figures are drawn once and shown in light and dark pages, so no colour is final: the hexadecimal
+colours below are what matplotlib draws with, and `as_svg` replaces each by the CSS variable that
+report.css sets for the light and the dark page. Text stays text (`svg.fonttype: none`): it takes
+the font of the page, can be selected, and keeps its size on a phone.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from peerlearn.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 3.6  # inches: about the width of a phone, so that 9 pt text needs no shrinking there
+
+INK = "#1d1c1a"
+MUTED = "#6b665c"
+GRID = "#e2ddd2"
+PAPER = "#fdfcf9"
+
+# Okabe and Ito's palette for colour-blind readers, without its yellow (too pale on paper).
+# The first is grey and kept for the baseline; every other arm takes the next one.
+ARM_COLOURS = (
+    "#7a7466",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#8a4fbf",
+)
+# Line styles and markers go with the colours, so that no figure speaks by colour alone.
+ARM_DASHES: tuple[Any, ...] = (
+    (0, (4, 2)),
+    "solid",
+    (0, (6, 1.5, 1.5, 1.5)),
+    (0, (1.5, 1.5)),
+    (0, (8, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (2, 2.5)),
+    (0, (10, 2, 2, 2)),
+)
+ARM_MARKERS = ("s", "o", "D", "^", "v", "P", "X", "p")
+
+_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"} | {
+    colour: f"--arm-{index}" for index, colour in enumerate(ARM_COLOURS)
+}
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "peerlearn",
+    "text.parse_math": False,  # a peer may be called "$a$"
+    "axes.formatter.use_mathtext": False,
+    "axes.formatter.useoffset": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same anywhere
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "legend.labelcolor": INK,
+    "path.simplify": True,
+}
+
+
+def require_report_extra() -> None:
+    """Check that the libraries of the `report` extra are there.
+
+    Raises:
+        InputError: matplotlib or jinja2 is missing; names the pip command.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"the report needs {error.name or 'matplotlib and jinja2'}, which is not installed: "
+            'pip install "peerlearn[report]"'
+        ) from error
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults plus the look above, whatever the user's own settings say."""
+    import matplotlib
+
+    defaults = {
+        key: value
+        for key, value in matplotlib.rcParamsDefault.items()
+        if not key.startswith(("backend", "interactive", "toolbar", "webagg"))
+    }
+    with matplotlib.rc_context(defaults | _STYLE):
+        yield
+
+
+def new_figure(height: float) -> "Figure":
+    """An empty figure of the common width, `height` inches high, with constrained layout."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0.06)
+    return figure
+
+
+def percent_axis(axes: "Axes", which: str, signed: bool = False) -> None:
+    """Label the axis `which` ("x" or "y") in percent without the sign; the label carries it."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(100 * value, signed)))
+
+
+def tick_text(value: float, signed: bool = False) -> str:
+    """A tick label: no trailing zeros, a true minus sign, and a plus sign where `signed`."""
+    text = f"{value:.4g}" if abs(value) >= 1e-9 else "0"
+    if signed and text != "0" and not text.startswith("-"):
+        text = "+" + text
+    return text.replace("-", "−")
+
+
+def shorten(text: str, length: int) -> str:
+    """`text` cut to `length` characters, the last one an ellipsis where something was cut."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def as_svg(figure: "Figure", key: str, label: str) -> str:
+    """The figure as an `<svg>` element to stand inside a page.
+
+    Args:
+        figure: drawn within `drawing_style()`, with the colours of this module.
+        key: unique in the page; every id in the SVG starts with it, so that two figures of
+            one page never answer to the same id.
+        label: what the figure shows, for readers who do not see it.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    return _page_svg(root, key, label)
+
+
+def _page_svg(root: ElementTree.Element, key: str, label: str) -> str:
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = {
+            name.rpartition("}")[2]: value for name, value in sorted(element.attrib.items())
+        }
+    for child in [child for child in root if child.tag == "metadata"]:
+        root.remove(child)
+    for parent in list(root.iter()):
+        for child in [child for child in parent if child.tag == "style"]:
+            parent.remove(child)  # a rule for `*` would reach the whole page
+
+    used = _referenced_ids(root)
+    for element in root.iter():
+        _rewrite(element, key, used)
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.attrib |= {"role": "img", "aria-label": label, "class": "chart"}
+    title = ElementTree.Element("title")
+    title.text = label
+    root.insert(0, title)
+    text = ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
+    return re.sub(r">\s+<", "><", text)
+
+
+def _referenced_ids(root: ElementTree.Element) -> set[str]:
+    used: set[str] = set()
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            if name == "href":
+                used.add(value.removeprefix("#"))
+            elif match := re.fullmatch(r"url\(#(.+)\)", value):
+                used.add(match[1])
+    return used
+
+
+def _rewrite(element: ElementTree.Element, key: str, used: set[str]) -> None:
+    """Prefix ids, drop those nobody refers to, and turn colours into CSS variables."""
+    attributes = element.attrib
+    if attributes.get("id") in used:
+        attributes["id"] = f"{key}-{attributes['id']}"
+    else:
+        attributes.pop("id", None)
+    if "href" in attributes:
+        attributes["href"] = f"#{key}-{attributes['href'].removeprefix('#')}"
+    if "d" in attributes:
+        attributes["d"] = _short_path(attributes["d"])
+    for name, value in attributes.items():
+        if match := re.fullmatch(r"url\(#(.+)\)", value):
+            attributes[name] = f"url(#{key}-{match[1]})"
+    if "style" in attributes:
+        attributes["style"] = _page_style(attributes["style"])
+
+
+def _short_path(path: str) -> str:
+    """A path in hundredths of a point: nobody sees more, and the page is half as long."""
+    rounded = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.2f}", path)
+    return " ".join(rounded.split())
+
+
+def _page_style(style: str) -> str:
+    rules = []
+    for rule in style.split(";"):
+        name, _, value = (part.strip() for part in rule.partition(":"))
+        if name == "font-family" or not name:
+            continue  # the page's own font
+        if name == "font":  # matplotlib < 3.10 writes the shorthand
+            weight = "font-weight:bold;" if re.match(r"(bold|[6-9]00)\b", value) else ""
+            size = re.search(r"[\d.]+px", value)
+            rules.append(f"{weight}font-size:{size[0] if size else '9px'}")
+            continue
+        variable = _VARIABLES.get(value)
+        rules.append(f"{name}:{f'var({variable})' if variable else value}")
+    return ";".join(rules)
+
+
+def mean_and_std(series: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    """Point-wise mean and standard deviation over seeds of curves that may differ in length.
+
+    Missing points are NaN. The standard deviation (n − 1) is 0 where there is one curve only.
+    """
+    length = max((len(values) for values in series), default=0)
+    means, stds = [], []
+    for step in range(length):
+        here = [values[step] for values in series if step < len(values)]
+        here = [value for value in here if value == value]
+        if not here:
+            means.append(float("nan"))
+            stds.append(0.0)
+            continue
+        mean = sum(here) / len(here)
+        means.append(mean)
+        spread = sum((value - mean) ** 2 for value in here)
+        stds.append((spread / (len(here) - 1)) ** 0.5 if len(here) > 1 else 0.0)
+    return means, stds

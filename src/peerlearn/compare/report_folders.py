@@ -1,0 +1,311 @@
+"""What the report reads: run and compare folders, gathered into studies."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from peerlearn.compare.statistics import differences, merge_arm
+from peerlearn.errors import InputError, unknown_name
+
+Json = dict[str, Any]
+
+# Not allowed in XML or not encodable: a name from a results file may hold anything JSON may.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms to be looked at side by side: one compare folder, or runs that belong together.
+
+    Attributes:
+        folders: the folders it was read from, as given.
+        arms: of results.json, by name.
+        differences: of results.json.
+        epochs: the epoch events of metrics.jsonl by arm and seed; without those that are missing.
+        config: the text of config.yaml, by a title; empty where there is none.
+        env: env.json of the first run; empty where there is none.
+        commands: what to type to get the same results.
+    """
+
+    folders: tuple[Path, ...]
+    recipe: str
+    data: str
+    seeds: tuple[int, ...]
+    arms: dict[str, Json]
+    differences: list[Json] = field(default_factory=list)
+    epochs: dict[str, dict[int, list[Json]]] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=dict)
+    env: Json = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Names of all peers, in the order in which the arms name them."""
+        return tuple(dict.fromkeys(peer for arm in self.arms.values() for peer in arm["peers"]))
+
+
+def read_studies(folders: Sequence[Path]) -> list[Study]:
+    """Read the folders; runs of one recipe on the same data that differ by arm become one study.
+
+    Raises:
+        InputError: no folder given, or a file that is missing, is not readable as what it
+            should be, or lacks what the report cannot do without; names the file.
+    """
+    if not folders:
+        raise InputError("report: no folder given; give at least one run or compare folder")
+    studies = [read_study(Path(folder)) for folder in folders]
+    return [_side_by_side(studies)] if _belong_together(studies) else studies
+
+
+def read_study(folder: Path) -> Study:
+    """Read one run or compare folder."""
+    path = folder / "results.json"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: not found; the report needs a folder written by `peerlearn run` or "
+            "`peerlearn compare`"
+        )
+    results = _object(_read_json(path), path, "the file")
+    arms = _object(results.get("arms"), path, "arms")
+    if not arms:
+        raise InputError(f"{path}: arms is empty; expected at least one arm")
+    arms = {name: _read_arm(arm, path, name) for name, arm in arms.items()}
+    seeds = _read_seeds(results, path)
+    runs = _run_folders(folder, tuple(arms), seeds)
+    config = _read_text(folder / "config.yaml")
+    env_files = [folder / "env.json", *(run / "env.json" for _, _, run in runs)]
+    env_file = next((file for file in env_files if file.is_file()), None)
+    epochs: dict[str, dict[int, list[Json]]] = {}
+    for arm, seed, run in runs:
+        if events := _read_epochs(run / "metrics.jsonl"):
+            epochs.setdefault(arm, {})[seed] = events
+    return Study(
+        folders=(folder,),
+        recipe=str(results.get("recipe", "?")),
+        data=str(results.get("data", "?")),
+        seeds=seeds,
+        arms=arms,
+        differences=_read_differences(results, path, arms),
+        epochs=epochs,
+        config={"config.yaml": config} if config else {},
+        env=_object(_read_json(env_file), env_file, "the file") if env_file else {},
+        commands=(_command(folder, tuple(arms), seeds),) if config else (),
+    )
+
+
+def peer_models(study: Study) -> dict[str, str]:
+    """The model of each peer as the configuration names it; without those it does not name."""
+    models: dict[str, str] = {}
+    for title, text in study.config.items():
+        config = _parse_config(title, text)
+        peers = config.get("peers") if isinstance(config, dict) else None
+        for name, peer in peers.items() if isinstance(peers, dict) else ():
+            model = peer.get("model") if isinstance(peer, dict) else peer
+            name_of = model.get("name") if isinstance(model, dict) else model
+            if isinstance(name_of, str):
+                models.setdefault(str(name), name_of)
+    return models
+
+
+def _parse_config(title: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{title}: not readable as YAML: {error}") from error
+
+
+def is_value(value: Any) -> bool:
+    """Whether this is a metric value: a mapping with a finite mean."""
+    return isinstance(value, dict) and _is_number(value.get("mean"))
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < float("inf")
+    )
+
+
+def _read_arm(arm: Any, path: Path, name: str) -> Json:
+    arm = dict(_object(arm, path, f"arms.{name}"))
+    for part in ("peers", "mean_peer", "ensemble", "cost", "reliability", "between_peers"):
+        arm[part] = _object(arm.get(part) or {}, path, f"arms.{name}.{part}")
+    for peer, metrics in arm["peers"].items():
+        _object(metrics, path, f"arms.{name}.peers.{peer}")
+    edges = arm.get("edges") or []
+    if not isinstance(edges, list) or not all(
+        isinstance(edge, dict) and {"from", "to"} <= edge.keys() for edge in edges
+    ):
+        raise InputError(f"{path}: arms.{name}.edges must be a list of objects with from and to")
+    arm["edges"] = edges
+    return arm
+
+
+def _read_differences(results: Json, path: Path, arms: Json) -> list[Json]:
+    entries = results.get("differences") or []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: differences must be a list of objects")
+    for index, entry in enumerate(entries):
+        if missing := {"arm", "against", "who", "metric", "mean"} - entry.keys():
+            raise InputError(f"{path}: differences[{index}] lacks {', '.join(sorted(missing))}")
+        if entry["arm"] not in arms:
+            raise unknown_name("arm", str(entry["arm"]), arms, f"{path}: differences[{index}].arm")
+    return [entry for entry in entries if _is_number(entry["mean"])]
+
+
+def _read_seeds(results: Json, path: Path) -> tuple[int, ...]:
+    seeds = results.get("seeds") or []
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
+        raise InputError(f"{path}: seeds must be a list of integers, found {seeds!r}")
+    return tuple(seeds)
+
+
+def _run_folders(
+    folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...]
+) -> list[tuple[str, int, Path]]:
+    """(arm, seed, run folder) of everything that was trained."""
+    if not (folder / "cells").is_dir():
+        return [(arms[0], seeds[0] if seeds else 0, folder)]
+    return [
+        (arm, seed, run)
+        for arm in arms
+        for seed in seeds
+        if (run := folder / "cells" / arm / f"seed-{seed}").is_dir()
+    ]
+
+
+def _read_epochs(path: Path) -> list[Json]:
+    """The epoch events, the last of each epoch: a resumed run may have written one twice."""
+    events: dict[tuple[str, int], Json] = {}
+    lines = _read_text(path).split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break  # a killed run leaves its last line unfinished
+            raise InputError(f"{path}, line {number}: not readable as JSON: {error}") from error
+        if isinstance(event, dict) and event.get("event") == "epoch":
+            event = _printable(event)
+            key = (str(event.get("stage", "")), int(event.get("epoch", len(events))))
+            events.pop(key, None)
+            events[key] = event
+    return list(events.values())
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return _printable(json.loads(_read_text(path)))
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as JSON: {error}") from error
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        return _printable(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not readable as UTF-8 text: {error}") from error
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return value
+
+
+def _object(value: Any, path: Path, name: str) -> Json:
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else type(value).__name__
+        raise InputError(f"{path}: {name} must be a JSON object, found {found}")
+    return value
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Seeds as the command line takes them: `0-4` for a range, `0,3,7` otherwise."""
+    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(str(seed) for seed in seeds)
+
+
+def _command(folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...]) -> str:
+    # The last part of the path only: the page may travel to machines where the rest is not.
+    config = shlex.quote(f"{folder.resolve().name}/config.yaml")
+    if not (folder / "cells").is_dir():
+        return f"peerlearn run {config}" + (f" --seed {seeds[0]}" if len(seeds) == 1 else "")
+    options = f" --arms {shlex.quote(','.join(arms))}"
+    if seeds:
+        options += f" --seeds {seeds_text(seeds)}"
+    return f"peerlearn compare {config}{options}"
+
+
+def _belong_together(studies: Sequence[Study]) -> bool:
+    """Whether these are the cells of one comparison.
+
+    They are, where they share recipe and data, no arm has a seed twice, every arm has the same
+    seeds, and the runs of one arm have the same configuration but for the seed.
+    """
+    if len(studies) < 2 or len({(study.recipe, study.data) for study in studies}) > 1:
+        return False
+    cells = [(arm, seed) for study in studies for arm in study.arms for seed in study.seeds]
+    seeds_of = [
+        {seed for name, seed in cells if name == arm} for arm in dict.fromkeys(arm for arm, _ in cells)
+    ]
+    if len(set(cells)) < len(cells) or any(seeds != seeds_of[0] for seeds in seeds_of):
+        return False
+    settings: dict[tuple[str, ...], list[Any]] = {}
+    for study in studies:
+        settings.setdefault(tuple(study.arms), []).append(_settings(study))
+    return all(found == runs[0] for runs in settings.values() for found in runs)
+
+
+def _settings(study: Study) -> Any:
+    config = [_parse_config(title, text) for title, text in study.config.items()]
+    return [
+        {key: value for key, value in part.items() if key not in ("seed", "seeds", "out")}
+        for part in config
+        if isinstance(part, dict)
+    ]
+
+
+def _side_by_side(studies: Sequence[Study]) -> Study:
+    studies = sorted(studies, key=lambda study: study.seeds)  # pairs of seeds need one order
+    first = studies[0]
+    blocks: dict[str, list[Json]] = {}
+    epochs: dict[str, dict[int, list[Json]]] = {}
+    for study in studies:
+        for arm, block in study.arms.items():
+            blocks.setdefault(arm, []).append(block)
+            epochs.setdefault(arm, {}).update(study.epochs.get(arm, {}))
+    arms = {arm: merge_arm(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
+    against = "independent" if "independent" in arms else next(iter(arms))
+    return Study(
+        folders=tuple(folder for study in studies for folder in study.folders),
+        recipe=first.recipe,
+        data=first.data,
+        seeds=tuple(sorted({seed for study in studies for seed in study.seeds})),
+        arms=arms,
+        differences=differences(arms, against),
+        epochs={arm: runs for arm, runs in epochs.items() if runs},
+        config={
+            f"{study.folders[0].resolve().name}/{title}": text
+            for study in studies
+            for title, text in study.config.items()
+        },
+        env=next((study.env for study in studies if study.env), {}),
+        commands=tuple(command for study in studies for command in study.commands),
+    )

@@ -1,0 +1,208 @@
+"""The comparison as rows and tiles, ready for the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peerlearn.compare.report_folders import Study, is_value
+from peerlearn.compare.report_words import (
+    PRIMARY,
+    choose_metric,
+    difference_number,
+    difference_text,
+    interval,
+    interval_text,
+    is_fraction,
+    main_entry,
+    metric_label,
+    number,
+    verdict,
+    who_label,
+)
+
+Json = dict[str, Any]
+
+_ORDER = (*PRIMARY, "top5", "exact_match", "ra", "der", "asr", "ece", "nll", "brier")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value with its spread, and below it the difference to the arm it is compared with."""
+
+    value: str = "–"
+    spread: str = ""
+    difference: str = ""
+    interval: str = ""
+    side: str = ""  # "better", "worse" or nothing shown
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of one block."""
+
+    arm: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Every arm as seen at the mean peer, the ensemble or one peer."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Blocks of arms by metrics.
+
+    Attributes:
+        columns: metric titles with their unit.
+        blocks: to be shown at once: the mean peer, the ensemble, and peers where they are few.
+        folded: the peers, where they are many.
+    """
+
+    columns: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    folded: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number worth a glance."""
+
+    title: str
+    value: str
+    note: str
+    side: str = ""
+
+
+def sorted_metrics(metrics: Sequence[str]) -> list[str]:
+    """The metrics without repetition, those that tell most first."""
+    unique = list(dict.fromkeys(metrics))
+    return sorted(unique, key=lambda m: _ORDER.index(m) if m in _ORDER else len(_ORDER))
+
+
+def members(study: Study) -> list[str]:
+    """Who was measured: mean_peer, ensemble, and every peer."""
+    together = [
+        who for who in ("mean_peer", "ensemble") if any(arm[who] for arm in study.arms.values())
+    ]
+    return [*together, *study.peers]
+
+
+def metrics_of(arm: Json, who: str) -> Json:
+    """The metric values of one member in one arm."""
+    block = arm[who] if who in ("mean_peer", "ensemble") else arm["peers"].get(who, {})
+    return {metric: value for metric, value in block.items() if is_value(value)}
+
+
+def comparison(study: Study) -> Table:
+    """The whole study as a table: blocks of members, rows of arms, columns of metrics."""
+    found = [
+        metric
+        for who in members(study)
+        for arm in study.arms.values()
+        for metric in metrics_of(arm, who)
+    ]
+    metrics = sorted_metrics(found)
+    entries = {(e["arm"], e["who"], e["metric"]): e for e in reversed(study.differences)}
+    blocks, folded = [], []
+    for who in members(study):
+        rows = tuple(
+            Row(
+                name,
+                tuple(
+                    _cell(metrics_of(arm, who).get(metric), metric, entries.get((name, who, metric)))
+                    for metric in metrics
+                ),
+            )
+            for name, arm in study.arms.items()
+            if metrics_of(arm, who)
+        )
+        if rows:
+            many = len(study.peers) > 3 and who in study.peers
+            (folded if many else blocks).append(Block(who_label(who), rows))
+    columns = tuple(metric_label(m) + (", %" if is_fraction(m) else "") for m in metrics)
+    return Table(columns, tuple(blocks or folded), tuple(folded if blocks else ()))
+
+
+def _cell(value: Json | None, metric: str, entry: Json | None) -> Cell:
+    if value is None:
+        return Cell()
+    spread = value.get("std")
+    many = len(value.get("values") or ()) > 1 and isinstance(spread, (int, float))
+    return Cell(
+        value=number(value["mean"], metric),
+        spread=f"± {number(spread, metric)}" if many else "",
+        difference=difference_number(entry) if entry else "",
+        interval=interval_text(entry) if entry else "",
+        side=side(entry),
+    )
+
+
+def side(entry: Json | None) -> str:
+    """"better" or "worse" where the interval shows it, seen from the arm; else empty."""
+    return {"arm": "better", "against": "worse"}.get(verdict(entry) or "", "") if entry else ""
+
+
+def tiles(study: Study) -> list[Tile]:
+    """At most four numbers of the main arm: mean peer, ensemble, calibration, time."""
+    main = main_entry(study.differences)
+    name = main["arm"] if main else next(iter(study.arms))
+    arm = study.arms[name]
+    against = main["against"] if main else None
+    found = []
+    for who in ("mean_peer", "ensemble"):
+        available = metrics_of(arm, who)
+        if metric := choose_metric(available):
+            found.append((who, metric))
+    for who in ("mean_peer", "ensemble"):
+        if "ece" in metrics_of(arm, who):
+            found.append((who, "ece"))
+            break
+    result = []
+    for who, metric in dict.fromkeys(found):
+        entry = next(
+            (
+                e
+                for e in study.differences
+                if (e["arm"], e["against"], e["who"], e["metric"]) == (name, against, who, metric)
+            ),
+            None,
+        )
+        value = metrics_of(arm, who)[metric]["mean"]
+        result.append(
+            Tile(
+                f"{who_label(who)} {metric_label(metric)}",
+                number(value, metric) + (" %" if is_fraction(metric) else ""),
+                _tile_note(entry, name),
+                side(entry),
+            )
+        )
+    seconds = arm["cost"].get("train_s")
+    if is_value(seconds):
+        other = study.arms[against]["cost"].get("train_s") if against in study.arms else None
+        note = f"{name}, training"
+        if is_value(other) and other["mean"] > 0:
+            note = f"{seconds['mean'] / other['mean']:.2f} × {against}"
+        result.append(Tile("training time", duration(seconds["mean"]), note))
+    return result
+
+
+def _tile_note(entry: Json | None, arm: str) -> str:
+    if entry is None:
+        return arm
+    shown = "" if verdict(entry) else ", not shown to differ"
+    if interval(entry) is None:
+        shown = ", one seed"
+    return f"{difference_text(entry)} vs {entry['against']}{shown}"
+
+
+def duration(seconds: float) -> str:
+    """`0.42 s`, `75 s`, `12.5 min`, `3.2 h`."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

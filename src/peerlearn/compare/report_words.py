@@ -1,0 +1,250 @@
+"""Numbers and sentences of the report: one way to write a metric, an interval, an outcome."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from peerlearn.compare.statistics import better
+
+Json = dict[str, Any]
+
+# In this order the report looks for the metric that tells how good a peer is.
+PRIMARY = (
+    "accuracy",
+    "dice",
+    "iou",
+    "cluster_accuracy",
+    "recall@20",
+    "ndcg@20",
+    "acc",
+    "nmi",
+    "ari",
+)
+CALIBRATION = ("ece", "nll", "brier")
+
+_LABELS = {
+    "nll": "NLL",
+    "ece": "ECE",
+    "adaptive_ece": "adaptive ECE",
+    "top5": "top-5 accuracy",
+    "brier": "Brier score",
+    "dice": "Dice",
+    "iou": "IoU",
+    "cluster_accuracy": "cluster accuracy",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "acc": "ACC",
+    "asr": "ASR",
+    "ra": "RA",
+    "der": "DER",
+    "recall@20": "Recall@20",
+    "ndcg@20": "NDCG@20",
+    "train_s": "training time",
+    "forwards_per_step": "forwards per step",
+    "peak_rss_mb": "peak memory",
+}
+_FRACTIONS = frozenset(
+    "accuracy top5 exact_match agreement ece adaptive_ece dice iou cluster_accuracy nmi ari "
+    "acc asr ra der".split()
+)
+_MINUS = "−"
+
+
+def metric_label(metric: str) -> str:
+    """The metric as the field writes it: `ece` → ECE."""
+    return _LABELS.get(metric, metric.replace("_", " "))
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether the metric lies in [0, 1] and is shown in percent."""
+    return metric in _FRACTIONS or metric.startswith(("recall", "ndcg", "precision", "f1"))
+
+
+def who_label(who: str) -> str:
+    """`mean_peer` → mean peer, `ensemble` as it is, any other name is a peer's."""
+    return {"mean_peer": "mean peer", "ensemble": "ensemble"}.get(who, f"peer {who}")
+
+
+def number(value: float, metric: str, signed: bool = False, decimals: int | None = None) -> str:
+    """A value in the metric's own scale (percent for fractions), without the unit."""
+    if value != value:
+        return "–"
+    scaled = 100 * value if is_fraction(metric) else value
+    if decimals is None:
+        decimals = 1 if is_fraction(metric) else 3
+    text = f"{scaled:+.{decimals}f}" if signed else f"{scaled:.{decimals}f}"
+    if not text.strip("+-0."):
+        text = text.lstrip("+-")
+    return text.replace("-", _MINUS)
+
+
+def amount(value: float, metric: str) -> str:
+    """A value with its unit: `97.6 %` or `0.214`."""
+    return number(value, metric) + (" %" if is_fraction(metric) else "")
+
+
+def interval(entry: Json) -> tuple[float, float] | None:
+    """The 95 % interval of a difference; None where there is none, as with one seed."""
+    ends = entry.get("ci95")
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+        return None
+    if any(not isinstance(end, (int, float)) or not abs(end) < float("inf") for end in ends):
+        return None
+    return float(ends[0]), float(ends[1])
+
+
+def verdict(entry: Json) -> str | None:
+    """"arm" or "against", whichever is shown to be better; None where neither is."""
+    return better(entry) if interval(entry) else None
+
+
+def _decimals(entry: Json) -> int:
+    """As many decimals as the interval's half width needs to be seen, two more at most."""
+    usual = 1 if is_fraction(entry["metric"]) else 3
+    ends = interval(entry)
+    width = (ends[1] - ends[0]) / 2 if ends else abs(entry["mean"])
+    if is_fraction(entry["metric"]):
+        width *= 100
+    return usual + (width < 10.0**-usual)
+
+
+def difference_number(entry: Json) -> str:
+    """A difference with its sign, in points or in the metric's scale: `+1.2`."""
+    return number(entry["mean"], entry["metric"], signed=True, decimals=_decimals(entry))
+
+
+def interval_text(entry: Json) -> str:
+    """The interval in the scale of the difference: `[0.4, 2.0]`; empty where there is none."""
+    ends = interval(entry)
+    if ends is None:
+        return ""
+    low, high = (number(end, entry["metric"], decimals=_decimals(entry)) for end in ends)
+    return f"[{low}, {high}]"
+
+
+def difference_text(entry: Json) -> str:
+    """A difference with its sign and unit: `+1.2 points`."""
+    return difference_number(entry) + (" points" if is_fraction(entry["metric"]) else "")
+
+
+def seeds_count(count: int) -> str:
+    """`5 seeds`, `1 seed`."""
+    return f"{count} seed" + ("" if count == 1 else "s")
+
+
+def joined(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    words = list(words)
+    if len(words) < 2:
+        return "".join(words)
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def subject(entry: Json) -> str:
+    """What was compared: `mean-peer accuracy`, `ensemble ECE`, `accuracy of peer a`."""
+    metric = metric_label(entry["metric"])
+    if entry["who"] in ("mean_peer", "ensemble"):
+        return f"{entry['who'].replace('_', '-')} {metric}"
+    return f"{metric} of peer {entry['who']}"
+
+
+def outcome(entry: Json) -> str:
+    """One sentence that says what was shown and what was not.
+
+    A difference counts as shown where its 95 % interval lies on one side of zero.
+    """
+    arm, against = entry["arm"], entry["against"]
+    size = difference_text(entry)
+    if interval(entry) is None:
+        count = entry.get("n")
+        why = "one seed" if count in (None, 1) else seeds_count(count)
+        return (
+            f"{arm} and {against} differ by {size} in {subject(entry)}; "
+            f"{why}: no interval, so nothing is shown."
+        )
+    low, high = interval(entry) or (0.0, 0.0)
+    evidence = f"95 % interval {interval_text(entry)}"
+    count = f", {seeds_count(entry['n'])}" if entry.get("n") else ""
+    match verdict(entry):
+        case "arm":
+            return f"{arm} beats {against} on {subject(entry)}: {size} ({evidence}{count})."
+        case "against":
+            return f"{arm} is worse than {against} on {subject(entry)}: {size} ({evidence}{count})."
+        case _ if low > 0 or high < 0:  # a metric of which nobody said which way is better
+            return f"{arm} and {against} differ in {subject(entry)}: {size} ({evidence}{count})."
+        case _:
+            return (
+                f"No difference in {subject(entry)} shown between {arm} and {against}: "
+                f"{size} ({evidence} includes zero{count})."
+            )
+
+
+def calibration_outcome(entries: Sequence[Json]) -> str | None:
+    """A sentence about the calibration metrics among the differences of one pair of arms."""
+    entries = [entry for entry in entries if entry["metric"] in CALIBRATION]
+    parts = []
+    for side, word in (("arm", "better"), ("against", "worse")):
+        shown = [entry for entry in entries if verdict(entry) == side]
+        if shown:
+            numbers = "; ".join(
+                f"{metric_label(entry['metric'])} {difference_text(entry)} {interval_text(entry)}"
+                for entry in shown
+            )
+            parts.append(f"Calibration is {word}: {numbers}.")
+    if parts:
+        return " ".join(parts)
+    if entries and all(interval(entry) for entry in entries):
+        names = joined(metric_label(entry["metric"]) for entry in entries)
+        return f"No difference in calibration shown ({names})."
+    return None
+
+
+def main_entry(differences: Sequence[Json]) -> Json | None:
+    """The difference that answers the question of the study.
+
+    That of the arm `mutual` where there is one, against `independent` where there is one, of the
+    mean peer, in the first metric of `PRIMARY`.
+    """
+    metrics = list(PRIMARY)
+    who = ["mean_peer", "ensemble"]
+
+    def rank(item: tuple[int, Json]) -> tuple[int, int, int, int, int]:
+        index, entry = item
+        return (
+            metrics.index(entry["metric"]) if entry["metric"] in metrics else len(metrics),
+            entry["against"] != "independent",
+            entry["arm"] != "mutual",
+            who.index(entry["who"]) if entry["who"] in who else len(who),
+            index,
+        )
+
+    return min(enumerate(differences), key=rank)[1] if differences else None
+
+
+def outcomes(differences: Sequence[Json]) -> list[str]:
+    """The outcome of the study first, then calibration, then every other pair of arms."""
+    main = main_entry(differences)
+    if main is None:
+        return []
+    sentences = [outcome(main)]
+    pairs = dict.fromkeys((entry["arm"], entry["against"]) for entry in differences)
+    pair = (main["arm"], main["against"])
+    for arm, against in [pair, *(other for other in pairs if other != pair)]:
+        here = [e for e in differences if (e["arm"], e["against"]) == (arm, against)]
+        if (arm, against) != pair:
+            entry = next(
+                (e for e in here if (e["metric"], e["who"]) == (main["metric"], main["who"])), None
+            )
+            if entry is not None:
+                sentences.append(outcome(entry))
+            continue
+        if main["metric"] not in CALIBRATION:
+            same_who = [e for e in here if e["who"] == main["who"]]
+            if sentence := calibration_outcome(same_who):
+                sentences.append(sentence)
+    return sentences
+
+
+def choose_metric(available: Iterable[str]) -> str | None:
+    """The metric that tells most: the first of `PRIMARY`, else the first that is there."""
+    available = list(available)
+    return next((metric for metric in PRIMARY if metric in available), next(iter(available), None))

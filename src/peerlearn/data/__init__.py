@@ -1,0 +1,30 @@
+"""Data sets, splits, batched augmentation and loaders."""
+
+from peerlearn.data.augment import Normalisation, augment, normalise
+from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Source, Split
+from peerlearn.data.loaders import ArrayLoader, StreamLoader, evaluation_batches, train_loader
+from peerlearn.data.registry import dataset_names, describe_datasets, get_dataset, load_dataset
+from peerlearn.data.spec import AugmentSpec, DataSpec
+from peerlearn.data.splits import build_dataset
+
+__all__ = [
+    "ArrayLoader",
+    "AugmentSpec",
+    "Batch",
+    "BatchLoader",
+    "DataSpec",
+    "Dataset",
+    "Normalisation",
+    "Source",
+    "Split",
+    "StreamLoader",
+    "augment",
+    "build_dataset",
+    "dataset_names",
+    "describe_datasets",
+    "evaluation_batches",
+    "get_dataset",
+    "load_dataset",
+    "normalise",
+    "train_loader",
+]

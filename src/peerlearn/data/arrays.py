@@ -1,0 +1,212 @@
+"""Checks plain arrays and turns them into splits; every complaint names the array.
+
+Layout of `x`: (N, F) vectors; (N, H, W) grey images; of four axes, (N, H, W, C) where the last
+one is 1, 3 or 4 long and (N, C, H, W) otherwise. uint8 stays uint8, any float becomes float32.
+
+Layout of `y`: (N,) or (N, 1) classes 0..C-1 with C = largest training label + 1, where -1 in
+train marks an unlabelled row; or (N, L), L > 1, of 0 and 1 for several labels a row, where a
+row of NaN in train is unlabelled.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from peerlearn.data.datasets import Source, Split
+from peerlearn.errors import InputError, nearest
+from peerlearn.objectives.labels import UNLABELLED
+
+Array = NDArray[np.generic]
+KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "class_names")
+REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+CHANNELS_LAST = (1, 3, 4)
+
+
+def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
+    """Splits from arrays named as in an `.npz` file (`KEYS`).
+
+    Args:
+        arrays: `x_train, y_train, x_test, y_test`, and optionally `x_val, y_val` (held out of
+            train otherwise) and `class_names`.
+        where: what the arrays came from, for messages.
+
+    Raises:
+        InputError: the first thing that is wrong, with the array and what was found.
+    """
+    check_names(arrays, where)
+    splits: dict[str, Split] = {}
+    for part in ("train", "val", "test"):
+        if f"x_{part}" in arrays:
+            x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+            _check_lengths(x, y, part, where)
+            splits[part] = Split(
+                read_rows(x, f"{where}: x_{part}"),
+                read_targets(y, f"{where}: y_{part}", blanks=part == "train"),
+            )
+    train = splits["train"]
+    _check_shapes(splits, arrays, where)
+    classes = _count_classes(train.y, f"{where}: y_train")
+    for part in splits.keys() - {"train"}:
+        _check_labels(splits[part].y, train.y, classes, f"{where}: y_{part}")
+    names = _class_names(arrays.get("class_names"), classes, where)
+    multilabel = train.y.ndim == 2
+    return Source(train, splits.get("val"), splits["test"], classes, names, multilabel)
+
+
+def check_names(found: Mapping[str, object], where: str) -> None:
+    """Every required array is there, and none that was meant to be the validation split."""
+    required = list(REQUIRED)
+    if "x_val" in found or "y_val" in found:
+        required[2:2] = ["x_val", "y_val"]
+    for key in required:
+        if key not in found:
+            match = nearest(key, [name for name in found if name not in KEYS])
+            hint = f" Did you mean {match!r}?" if match else ""
+            raise InputError(
+                f"{where}: array {key!r} is missing.{hint} Found: {', '.join(found) or 'nothing'}. "
+                "Needed: x_train, y_train, x_test, y_test; x_val and y_val may be left out, "
+                "both together."
+            )
+    for name in found:
+        if name not in KEYS and name.lower().startswith(("x_val", "y_val")):
+            raise InputError(f"{where}: unknown array {name!r}. Did you mean {name[:5].lower()!r}?")
+
+
+def read_rows(x: Array, where: str) -> Tensor:
+    """(N, C, H, W) or (N, F), uint8 or float32, from any layout that is allowed."""
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise InputError(f"{where}: dtype {x.dtype}; allowed: uint8 (0 to 255) or float.")
+    if x.ndim not in (2, 3, 4) or 0 in x.shape[1:]:
+        raise InputError(
+            f"{where}: shape {x.shape}; allowed: (N,F), (N,H,W), (N,H,W,C) with C in 1, 3, 4, "
+            "or (N,C,H,W)."
+        )
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32, copy=False)
+        bad = ~np.isfinite(np.asarray(x, np.float32))
+        if bad.any():
+            row = int(bad.reshape(len(x), -1).any(1).argmax())
+            raise InputError(
+                f"{where}: {int(bad.sum())} values are NaN or infinite, the first in row {row}."
+            )
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[-1] in CHANNELS_LAST:
+        x = x.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.require(x, requirements=["C", "W"]))
+
+
+def read_targets(y: Array, where: str, blanks: bool) -> Tensor:
+    """int64 (N,) classes or float32 (N, L) indicators; see the module for both.
+
+    Args:
+        y: labels as found.
+        where: file and array, for messages.
+        blanks: whether rows without a label are allowed.
+    """
+    if y.dtype.kind not in "iufb":
+        raise InputError(f"{where}: dtype {y.dtype}; allowed: whole numbers.")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim not in (1, 2) or 0 in y.shape:
+        raise InputError(
+            f"{where}: shape {y.shape}; allowed: (N,) for classes, (N,L) for several labels a row."
+        )
+    return _indicators(y, where, blanks) if y.ndim == 2 else _classes(y, where, blanks)
+
+
+def _classes(y: Array, where: str, blanks: bool) -> Tensor:
+    if y.dtype.kind == "f":
+        values = y.astype(np.float64)
+        whole = np.isfinite(values) & (values == np.round(values))
+        _refuse(y, ~whole, where, "is not a whole number")
+    labels = y.astype(np.int64)
+    lowest = UNLABELLED if blanks else 0
+    allowed = "0 to C-1, or -1 for a row without a label" if blanks else "0 to C-1"
+    _refuse(y, labels < lowest, where, f"is not a class; allowed: {allowed}")
+    return torch.from_numpy(labels)
+
+
+def _indicators(y: Array, where: str, blanks: bool) -> Tensor:
+    values = y.astype(np.float32)
+    blank_rows = np.isnan(values).all(1) if blanks else np.zeros(len(values), dtype=bool)
+    wrong = ~np.isin(values, (0, 1)).all(1) & ~blank_rows
+    if wrong.any():
+        row = int(wrong.argmax())
+        allowed = "0 and 1, or a row of NaN without labels" if blanks else "0 and 1"
+        raise InputError(
+            f"{where}: {int(wrong.sum())} rows of (N,{y.shape[1]}) labels are not made of "
+            f"{allowed}, the first is row {row}: {values[row].tolist()[:8]}."
+        )
+    return torch.from_numpy(values)
+
+
+def _check_lengths(x: Array, y: Array, part: str, where: str) -> None:
+    rows, labels = (len(array) if array.ndim else 0 for array in (x, y))
+    if rows != labels:
+        raise InputError(f"{where}: x_{part} has {rows} rows but y_{part} has {labels}.")
+    if not rows:
+        raise InputError(f"{where}: x_{part} is empty; a split needs at least one row.")
+
+
+def _check_shapes(splits: Mapping[str, Split], arrays: Mapping[str, Array], where: str) -> None:
+    train = splits["train"]
+    for part, split in splits.items():
+        for key, mine, other in (
+            ("x", split.sample_shape, train.sample_shape),
+            ("y", tuple(split.y.shape[1:]), tuple(train.y.shape[1:])),
+        ):
+            if mine != other:
+                raise InputError(
+                    f"{where}: {key}_{part} has shape {arrays[f'{key}_{part}'].shape} but "
+                    f"{key}_train has {arrays[f'{key}_train'].shape}; a row must have one shape."
+                )
+        if split.x.dtype != train.x.dtype:
+            raise InputError(
+                f"{where}: x_{part} is {arrays[f'x_{part}'].dtype} but x_train is "
+                f"{arrays['x_train'].dtype}; uint8 is scaled to [0, 1] and float is not."
+            )
+
+
+def _count_classes(y: Tensor, where: str) -> int:
+    """C of the training labels, at least two of which must occur."""
+    if y.ndim == 2:
+        if torch.isnan(y).all():
+            raise InputError(f"{where}: no row has a label.")
+        return y.shape[1]
+    found = y[y != UNLABELLED].unique()
+    if len(found) < 2:
+        what = f"only class {int(found[0])} occurs" if len(found) else "no row has a label"
+        raise InputError(f"{where}: {what}; at least two classes are needed.")
+    return int(found[-1]) + 1
+
+
+def _check_labels(y: Tensor, y_train: Tensor, classes: int, where: str) -> None:
+    if y.ndim == 1:
+        reason = f"is no class of y_train; allowed: 0 to {classes - 1}"
+        _refuse(y.numpy(), (y >= classes).numpy(), where, reason)
+
+
+def _class_names(found: Array | None, classes: int, where: str) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    if found.shape != (classes,):
+        raise InputError(
+            f"{where}: class_names has shape {found.shape}; expected one name for each of "
+            f"{classes} classes."
+        )
+    return tuple(map(str, found.tolist()))
+
+
+def _refuse(y: Array, wrong: NDArray[np.bool_], where: str, reason: str) -> None:
+    """Raise for the rows marked `wrong`, with how many there are and the first of them."""
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{where}: {int(wrong.sum())} labels are wrong: row {row} holds {y[row]}, "
+            f"which {reason}."
+        )

@@ -1,0 +1,169 @@
+"""Random augmentation of a whole batch at once, and the normalisation that every batch gets.
+
+Shape suffixes: B batch, C channels, H height, W width, P = H * W pixels.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from peerlearn.data.spec import AugmentSpec
+from peerlearn.errors import InputError
+
+
+class Draws(NamedTuple):
+    """One uniform number in [0, 1) per row for each thing that can be random, each (B,)."""
+
+    shift_y: Tensor
+    shift_x: Tensor
+    mirror: Tensor
+    angle: Tensor
+    hole_y: Tensor
+    hole_x: Tensor
+
+
+class Normalisation(NamedTuple):
+    """(x − mean) / std by channel, as one multiplication and one addition.
+
+    Shapes:
+        mean, std: (C,); a std of 0 counts as 1, so a constant channel becomes 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, mean: Sequence[float] | None, std: Sequence[float] | None) -> "Normalisation":
+        """From plain numbers; None leaves the values where they are."""
+        mean_C = torch.tensor([0.0] if mean is None else list(mean), dtype=torch.float64)
+        std_C = torch.tensor([1.0] if std is None else list(std), dtype=torch.float64)
+        return cls(mean_C, torch.where(std_C == 0, torch.ones_like(std_C), std_C))
+
+    def apply(self, x: Tensor) -> Tensor:
+        """float32 of the shape of `x`, (B, C, ...); uint8 is scaled to [0, 1] first."""
+        unit = 255 if x.dtype == torch.uint8 else 1
+        scale, shift = (
+            values.float().to(x.device).view(1, -1, *[1] * (x.ndim - 2))
+            for values in (1 / (unit * self.std), -self.mean / self.std)
+        )
+        # One fresh tensor, changed in place: at this size allocation costs more than arithmetic.
+        return x.to(torch.float32, copy=True).mul_(scale).add_(shift)
+
+
+def normalise(
+    x: Tensor, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Tensor:
+    """(x − mean) / std by channel as float32; uint8 is scaled to [0, 1] first.
+
+    Shapes:
+        x: (B, C, H, W) or (B, F), uint8 or float; mean, std: one number a channel or feature.
+    """
+    return Normalisation.of(mean, std).apply(x)
+
+
+def check_augment(spec: AugmentSpec, sample_shape: Sequence[int]) -> None:
+    """Refuse augmentation that the rows cannot take.
+
+    Raises:
+        InputError: any augmentation of vectors, or a border that reflection cannot fill.
+    """
+    active = [name for name, value in spec if value]
+    if active and len(sample_shape) != 3:
+        raise InputError(
+            f"augment.{active[0]}: the data has vectors of {sample_shape[0]} features; "
+            "augmentation is for images. Leave the augment block out."
+        )
+    if spec.crop and spec.crop >= min(sample_shape[1:]):
+        height, width = sample_shape[1:]
+        raise InputError(
+            f"augment.crop: {spec.crop} pixels cannot be reflected from images of "
+            f"{height}x{width}; allowed: 0 to {min(height, width) - 1}."
+        )
+
+
+def augment(
+    x: Tensor,
+    spec: AugmentSpec,
+    generator: torch.Generator,
+    normalisation: Normalisation | None = None,
+) -> Tensor:
+    """One random view of a batch, normalised.
+
+    In this order: shifted crop and mirroring (one gather on the raw values, a quarter of the
+    traffic where they are uint8), normalisation, rotation, cutout. Cutout comes last so that its
+    square holds zeros, the channel mean, as in DeVries & Taylor 2017.
+
+    Args:
+        x: raw images, uint8 or float.
+        spec: which changes, how large.
+        generator: CPU generator, the only source of randomness. Every call draws the same
+            amount whatever is switched on, so that one option never reshuffles another.
+        normalisation: applied on the way; None only scales uint8 to [0, 1].
+
+    Shapes:
+        x: (B, C, H, W); vectors (B, F) pass through where nothing is switched on.
+        Returns float32 of the same shape.
+    """
+    normalisation = normalisation or Normalisation.of(None, None)
+    draws = Draws(*torch.rand(len(Draws._fields), len(x), generator=generator).to(x.device))
+    if spec.crop or spec.flip:
+        x = crop_and_flip(x, spec.crop, spec.flip, draws)
+    x = normalisation.apply(x)
+    if spec.rotation:
+        x = rotate(x, spec.rotation, draws)
+    if spec.cutout:
+        x = cut_out(x, spec.cutout, draws)
+    return x
+
+
+def crop_and_flip(x_BCHW: Tensor, border: int, flip: bool, draws: Draws) -> Tensor:
+    """Crop at a random place of the image with a reflected border, then mirror half the rows."""
+    batch, channels, height, width = x_BCHW.shape
+    rows_BH = _shifted(height, border, draws.shift_y)
+    columns_BW = _shifted(width, border, draws.shift_x)
+    if flip:
+        mirrored_B1 = (draws.mirror < 0.5)[:, None]
+        columns_BW = torch.where(mirrored_B1, columns_BW.flip(1), columns_BW)
+    source_BP = (rows_BH[:, :, None] * width + columns_BW[:, None, :]).view(batch, 1, -1)
+    pixels_BCP = x_BCHW.reshape(batch, channels, -1)
+    return pixels_BCP.gather(2, source_BP.expand(-1, channels, -1)).view_as(x_BCHW)
+
+
+def rotate(x_BCHW: Tensor, degrees: float, draws: Draws) -> Tensor:
+    """Turn each image by its own angle in [−degrees, degrees], bilinear, corners reflected."""
+    height, width = x_BCHW.shape[2:]
+    angle_B = (2 * draws.angle - 1) * math.radians(degrees)
+    cos_B, sin_B, zero_B = angle_B.cos(), angle_B.sin(), torch.zeros_like(angle_B)
+    # Grid coordinates run from -1 to 1 along either side: the ratio keeps pixels square.
+    theta_B23 = torch.stack(
+        [cos_B, -sin_B * height / width, zero_B, sin_B * width / height, cos_B, zero_B], dim=1
+    ).view(-1, 2, 3)
+    grid = F.affine_grid(theta_B23, list(x_BCHW.shape), align_corners=False)
+    return F.grid_sample(x_BCHW, grid, padding_mode="reflection", align_corners=False)
+
+
+def cut_out(x_BCHW: Tensor, side: int, draws: Draws) -> Tensor:
+    """Zero one square a row, centred on a random pixel and clipped at the image border."""
+    height, width = x_BCHW.shape[2:]
+    inside_BH = _hole(height, side, draws.hole_y)
+    inside_BW = _hole(width, side, draws.hole_x)
+    hole_B1HW = (inside_BH[:, :, None] & inside_BW[:, None, :])[:, None]
+    return x_BCHW.masked_fill(hole_B1HW, 0.0)
+
+
+def _shifted(length: int, border: int, draw_B: Tensor) -> Tensor:
+    """Source position of every position along one axis, (B, length), reflected at both ends."""
+    offset_B = (draw_B * (2 * border + 1)).long() - border
+    position = offset_B[:, None] + torch.arange(length, device=draw_B.device)
+    return (length - 1) - ((length - 1) - position.abs()).abs()
+
+
+def _hole(length: int, side: int, draw_B: Tensor) -> Tensor:
+    """Positions along one axis that a hole of `side` covers, bool (B, length)."""
+    first_B1 = (draw_B * length).long()[:, None] - side // 2
+    position = torch.arange(length, device=draw_B.device)
+    return (position >= first_B1) & (position < first_B1 + side)

@@ -1,0 +1,168 @@
+"""Fetches a file over HTTP: resumed where it broke off, retried, checked, and never half there."""
+
+import hashlib
+import http.client
+import os
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peerlearn.errors import InputError, RunError
+
+CHUNK = 1 << 16
+RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
+TRANSIENT = (
+    http.client.HTTPException,
+    urllib.error.URLError,
+    ssl.SSLError,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file, where it can be had, and the MD5 that its publisher or mirrors state for it."""
+
+    name: str
+    urls: tuple[str, ...]
+    md5: str
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a download tries: `attempts` a URL, waiting backoff · 2^k seconds in between.
+
+    An attempt that brought new bytes does not count: a line that keeps breaking still arrives.
+    """
+
+    attempts: int = 4
+    backoff: float = 1.0
+    timeout: float = 30.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+class _Corrupt(Exception):
+    """All bytes arrived, and they are not the published ones."""
+
+
+def download(file: RemoteFile, folder: Path, patience: Patience | None = None) -> Path:
+    """The verified file in `folder`, fetched from the first of its URLs that delivers it.
+
+    Bytes are collected in `NAME.part`, which a later call takes up again, and renamed to `NAME`
+    only once their checksum fits.
+
+    Raises:
+        InputError: a URL is not http or https.
+        RunError: no URL delivered the file; lists each URL with the reason, for a wrong checksum
+            the one expected and the one found. The damaged file has been removed.
+    """
+    for url in file.urls:
+        if not url.startswith(("http://", "https://")):
+            raise InputError(f"{url}: allowed: http:// and https:// addresses.")
+    target = folder / file.name
+    if target.exists():
+        if md5_of(target) == file.md5:
+            return target
+        target.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for url in file.urls:
+        try:
+            _fetch(url, target, file.md5, patience or Patience())
+            return target
+        except (*TRANSIENT, _Corrupt) as error:
+            failures.append(f"{url}: {getattr(error, 'reason', None) or error}")
+    raise RunError(f"{file.name} could not be downloaded.\n  " + "\n  ".join(failures))
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file in hexadecimal; it guards against damage, not against forgery."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.md5(usedforsecurity=False)
+        ).hexdigest()  # fmt: skip
+
+
+def _fetch(url: str, target: Path, md5: str, patience: Patience, restart: bool = True) -> None:
+    """Fill `target` from one URL, or raise what the last attempt failed of."""
+    part = target.with_name(target.name + ".part")
+    furthest = _size(part)
+    resumed = furthest > 0
+    failed = 0
+    while True:
+        try:
+            _transfer(url, part, patience.timeout)
+            break
+        except TRANSIENT as error:
+            final = isinstance(error, urllib.error.HTTPError) and error.code not in RETRIED_STATUS
+            failed = 0 if _size(part) > furthest else failed + 1
+            if final or failed >= patience.attempts:
+                raise
+            furthest = max(furthest, _size(part))
+            resumed = True
+            patience.sleep(patience.backoff * 2 ** max(0, failed - 1))
+    found = md5_of(part)
+    if found == md5:
+        os.replace(part, target)  # noqa: PTH105 -- atomic on every platform, as said
+        return
+    part.unlink()
+    if resumed and restart:
+        # The bytes kept from an earlier attempt may be the damaged ones: once more, from zero.
+        _fetch(url, target, md5, patience, restart=False)
+        return
+    raise _Corrupt(f"checksum differs: expected md5 {md5}, found {found}; the file was removed")
+
+
+def _transfer(url: str, part: Path, timeout: float) -> None:
+    """Append to `part` what is missing of it, or start over where the server cannot resume."""
+    offset = _size(part)
+    headers = {"User-Agent": "peerlearn", "Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and offset:
+            # Nothing beyond what is here: complete, or of another file. The checksum tells.
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        if resumed and not _starts_at(response.headers.get("Content-Range"), offset):
+            part.unlink()
+            raise http.client.HTTPException("the server resumed at another place than asked")
+        announced = response.headers.get("Content-Length")
+        received = 0
+        with part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                received += len(chunk)
+        if announced is not None and received < int(announced):
+            raise http.client.HTTPException(
+                f"the connection broke off after {received} of {announced} bytes"
+            )
+
+
+def _starts_at(content_range: str | None, offset: int) -> bool:
+    return content_range is None or content_range.startswith(f"bytes {offset}-")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def mirrored(name: str, files: Sequence[RemoteFile], mirror: str | None) -> tuple[RemoteFile, ...]:
+    """The same files at MIRROR/NAME/FILE alone, or unchanged where there is no mirror."""
+    if not mirror:
+        return tuple(files)
+    return tuple(
+        RemoteFile(file.name, (f"{mirror.rstrip('/')}/{name}/{file.name}",), file.md5)
+        for file in files
+    )

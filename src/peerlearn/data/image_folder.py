@@ -1,0 +1,237 @@
+"""Reads a folder `train/CLASS/*.png`, optionally beside `val/` and `test/` of the same classes.
+
+Only file headers are read at first: sizes and colour modes are checked before any decoding.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peerlearn.data.datasets import Source, Split
+from peerlearn.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+MEASURED_FILES = 10_000
+PARTS = ("train", "val", "test")
+GREY_MODES = ("1", "L")
+DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files that decode to uint8 of one shape.
+
+    Attributes:
+        paths: one file a row.
+        height, width: of every decoded image.
+        grey: decode to one channel, else to RGB; alpha is dropped.
+        fit: scale and centre-crop to (height, width) instead of expecting it.
+    """
+
+    paths: tuple[Path, ...]
+    height: int
+    width: int
+    grey: bool
+    fit: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W) of all images together."""
+        return len(self.paths), 1 if self.grey else 3, self.height, self.width
+
+    def decode(self, index: Sequence[int]) -> Tensor:
+        """uint8 (B, C, H, W) of the images at `index`."""
+        images = torch.empty(len(index), *self.shape[1:], dtype=torch.uint8)
+        for row, position in enumerate(index):
+            images[row] = self._decode(self.paths[position])
+        return images
+
+    def select(self, index: Sequence[int]) -> "ImageFiles":
+        """The files at `index`."""
+        return replace(self, paths=tuple(self.paths[position] for position in index))
+
+    def _decode(self, path: Path) -> Tensor:
+        from PIL import ImageOps
+        from PIL.Image import Resampling
+
+        with _opened(path) as image:
+            pixels = image.convert("L" if self.grey else "RGB")
+            if self.fit:
+                pixels = ImageOps.fit(pixels, (self.width, self.height), Resampling.BICUBIC)
+        array = np.array(pixels).reshape(self.height, self.width, -1)
+        return torch.from_numpy(array).permute(2, 0, 1)
+
+
+class LazySplit(Split):
+    """A split whose rows stay in their files until they are asked for."""
+
+    def __init__(self, files: ImageFiles, y: Tensor) -> None:
+        # The parent is frozen; its `x` is computed here, so only these two are stored.
+        object.__setattr__(self, "files", files)
+        object.__setattr__(self, "y", y)
+
+    files: ImageFiles
+
+    @property
+    def x(self) -> Tensor:
+        """All rows, decoded anew at every access; `rows` decodes some."""
+        return self.files.decode(range(len(self)))
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one row: (C, H, W)."""
+        return self.files.shape[1:]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the decoded rows would take."""
+        return int(np.prod(self.files.shape))
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The rows at `index`, decoded now."""
+        return self.files.decode(index.tolist())
+
+    def measured_rows(self) -> Tensor:
+        """About `MEASURED_FILES` evenly spaced rows, where there are more.
+
+        To decode every file before the first step would take as long as an epoch.
+        """
+        return torch.arange(0, len(self), max(1, len(self) // MEASURED_FILES))
+
+    def select(self, index: Tensor) -> Self:
+        """The split made of the rows at `index`; nothing is decoded."""
+        return type(self)(self.files.select(index.tolist()), self.y[index])
+
+    def with_labels(self, y: Tensor) -> Self:
+        """The same rows under other targets."""
+        return type(self)(self.files, y)
+
+    def decoded(self) -> Split:
+        """The same split with its rows in memory."""
+        return Split(self.x, self.y)
+
+
+def read_image_folder(folder: Path, size: int | None = None) -> Source:
+    """Lazy splits of a folder of images; a missing `val` or `test` is left to be held out.
+
+    Args:
+        folder: holds `train/CLASS/*.png` (or .jpg, .jpeg); classes are sorted by name.
+        size: side in pixels to which images are scaled and centre-cropped; None expects all
+            images to be of one size.
+
+    Raises:
+        InputError: Pillow is missing, a folder lacks images or names an unknown class, an image
+            is damaged or too deep, or sizes differ.
+    """
+    _require_pillow()
+    names = tuple(path.name for path in _folders(folder / "train"))
+    if len(names) < 2:
+        raise InputError(
+            f"{folder}: expected train/CLASS/*.png with at least two classes; "
+            f"found {len(names)} class folders in {folder / 'train'}."
+        )
+    listed = {part: _labelled_files(folder / part, names) for part in PARTS}
+    headers = [_header(path) for part in PARTS for path, _ in listed[part]]
+    height, width = (size, size) if size else _common_size(headers)
+    grey = all(header.mode in GREY_MODES for header in headers)
+
+    def split(part: str) -> Split | None:
+        if not listed[part]:
+            return None
+        paths, labels = zip(*listed[part], strict=True)
+        return LazySplit(
+            ImageFiles(paths, height, width, grey, size is not None), torch.tensor(labels)
+        )
+
+    train = split("train")
+    assert train is not None
+    return Source(train, split("val"), split("test"), len(names), names)
+
+
+@dataclass(frozen=True)
+class _Header:
+    path: Path
+    height: int
+    width: int
+    mode: str
+
+
+def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
+    """Every image below `folder` with its class; empty where there is no such folder."""
+    if not folder.exists():
+        return []
+    files: list[tuple[Path, int]] = []
+    for class_folder in _folders(folder):
+        if class_folder.name not in names:
+            match = nearest(class_folder.name, names)
+            hint = f" Did you mean {match!r}?" if match else ""
+            raise InputError(f"{class_folder}: not a class of train.{hint}")
+        images = sorted(
+            path for path in class_folder.iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )  # fmt: skip
+        if not images:
+            raise InputError(f"{class_folder}: no images; allowed: {', '.join(SUFFIXES)}.")
+        files += [(path, names.index(class_folder.name)) for path in images]
+    if not files:
+        raise InputError(f"{folder}: no class folders with images.")
+    return files
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _header(path: Path) -> _Header:
+    with _opened(path) as image:
+        if image.mode in DEEP_MODES:
+            raise InputError(
+                f"{path}: colour mode {image.mode}, more than 8 bits a channel; "
+                "convert it to 8 bits, or use an .npz of floats."
+            )
+        return _Header(path, image.height, image.width, image.mode)
+
+
+def _common_size(headers: Sequence[_Header]) -> tuple[int, int]:
+    first = headers[0]
+    for header in headers:
+        if (header.height, header.width) != (first.height, first.width):
+            raise InputError(
+                f"{header.path}: {header.width}x{header.height} pixels, but {first.path} has "
+                f"{first.width}x{first.height}; all images must have one size. "
+                "data.size=PIXELS fits them to a square."
+            )
+    return first.height, first.width
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[PillowImage]":
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read as an image ({error}).") from error
+
+
+def _require_pillow() -> None:
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "reading a folder of images needs Pillow: pip install 'peerlearn[image]'"
+        ) from None

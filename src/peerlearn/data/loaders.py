@@ -1,0 +1,222 @@
+"""Training batches from memory or from a stream of workers, and evaluation batches.
+
+Both training loaders take their row order from one place and make a batch by one function, so
+they give identical batches; they differ only in where the work is done.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from peerlearn.data.augment import Normalisation, augment, check_augment
+from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Split
+from peerlearn.data.order import batch_order
+from peerlearn.data.spec import AugmentSpec
+from peerlearn.errors import InputError
+from peerlearn.randomness import keyed_generator
+
+Device = torch.device | str | None
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Turns row numbers into a batch of `views` augmented, normalised views."""
+
+    split: Split
+    seed: int
+    spec: AugmentSpec
+    normalisation: Normalisation
+    views: int
+
+    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
+        rows = self.split.rows(index)
+        return Batch(
+            tuple(
+                augment(
+                    rows,
+                    self.spec,
+                    keyed_generator(self.seed, "augment", epoch, step, view),
+                    self.normalisation,
+                )
+                for view in range(self.views)
+            ),
+            self.split.y[index],
+            index,
+        )
+
+
+class ArrayLoader:
+    """Training batches from a split held in memory.
+
+    Args:
+        split: the training rows.
+        batch_size: rows a batch; the last one of an epoch can be smaller (see `ShuffledOrder`).
+        seed: with (epoch, step, view), the key of all randomness.
+        augment: random changes; None for none.
+        mean, std: normalisation by channel; None for none.
+        views: independently augmented views of every batch.
+        drop_last: leave a short last batch out; an epoch still has at least one batch.
+        labelled_per_batch: m > 0 puts m labelled rows first, unlabelled ones after them.
+        device: where rows are kept and batches made; None leaves them where they are.
+
+    Raises:
+        InputError: an option that does not fit the data; see `batch_order`, `check_augment`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        augment: AugmentSpec | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        views: int = 1,
+        drop_last: bool = True,
+        labelled_per_batch: int = 0,
+        device: Device = None,
+    ) -> None:
+        self._order = batch_order(split.y, batch_size, seed, drop_last, labelled_per_batch)
+        if device is not None:
+            split = Split(split.x.to(device), split.y.to(device))
+        self._make = batch_maker(split, seed, augment, mean, std, views)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        device = self._make.split.x.device
+        steps = enumerate(self._order.epoch(epoch))
+        for step, index in islice(steps, start, None):
+            yield self._make(epoch, step, index.to(device))
+
+
+class StreamLoader:
+    """The batches of `ArrayLoader`, made by worker processes while the model trains.
+
+    For rows that do not fit in memory: workers decode, augment and normalise. Arguments as for
+    `ArrayLoader`, and
+
+    Args:
+        workers: processes; 0 makes every batch in this one, when it is asked for.
+        device: where finished batches are sent.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        augment: AugmentSpec | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        views: int = 1,
+        drop_last: bool = True,
+        labelled_per_batch: int = 0,
+        device: Device = None,
+        workers: int = 0,
+    ) -> None:
+        if workers < 0:
+            raise InputError(f"workers: {workers}; allowed: 0 or more.")
+        self._order = batch_order(split.y, batch_size, seed, drop_last, labelled_per_batch)
+        self._make = batch_maker(split, seed, augment, mean, std, views)
+        self._device = device
+        self._workers = workers
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        loader: DataLoader[Batch] = DataLoader(
+            _EpochSteps(self._make, epoch, self._order.epoch(epoch)),
+            sampler=range(start, len(self)),
+            batch_size=None,
+            num_workers=self._workers,
+            collate_fn=_as_it_is,
+            # Without one of its own a DataLoader draws from the global generator.
+            generator=torch.Generator(),
+        )
+        for batch in loader:
+            yield batch.to(self._device)
+
+
+class _EpochSteps(TorchDataset[Batch]):
+    """An epoch as a map from step to finished batch, the unit of work of a worker."""
+
+    def __init__(self, make: BatchMaker, epoch: int, order: Sequence[Tensor]) -> None:
+        self._make, self._epoch, self._order = make, epoch, order
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._make(self._epoch, step, self._order[step])
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """Keeps a `Batch` a `Batch`, where the default conversion turns its tuples into lists."""
+    return batch
+
+
+def batch_maker(
+    split: Split,
+    seed: int,
+    augment: AugmentSpec | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    views: int,
+) -> BatchMaker:
+    """A `BatchMaker` whose options fit the split."""
+    spec = augment or AugmentSpec()
+    check_augment(spec, split.sample_shape)
+    if views < 1:
+        raise InputError(f"views: {views}; allowed: 1 or more.")
+    return BatchMaker(split, seed, spec, Normalisation.of(mean, std), views)
+
+
+def train_loader(
+    dataset: Dataset,
+    batch_size: int,
+    seed: int,
+    augment: AugmentSpec | None = None,
+    views: int = 1,
+    labelled_per_batch: int = 0,
+    workers: int = 0,
+    drop_last: bool = True,
+    device: Device = None,
+) -> BatchLoader:
+    """Batches of `dataset.train`: from memory, or streamed where `dataset.in_memory` is false."""
+    if dataset.in_memory:
+        return ArrayLoader(
+            dataset.train, batch_size, seed, augment, dataset.mean, dataset.std,
+            views, drop_last, labelled_per_batch, device,
+        )  # fmt: skip
+    return StreamLoader(
+        dataset.train, batch_size, seed, augment, dataset.mean, dataset.std,
+        views, drop_last, labelled_per_batch, device, workers,
+    )  # fmt: skip
+
+
+def evaluation_batches(
+    split: Split,
+    batch_size: int,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: Device = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every row once, in order, as (x, y): normalised, never augmented.
+
+    Shapes:
+        x: float32 (B, C, H, W) or (B, F); y: (B,) or (B, L). The last batch can be smaller.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
+    normalisation = Normalisation.of(mean, std)
+    for index in torch.arange(len(split)).split(batch_size):
+        x = split.rows(index)
+        x, y = (x, split.y[index]) if device is None else (x.to(device), split.y[index].to(device))
+        yield normalisation.apply(x), y

@@ -1,0 +1,77 @@
+"""Reads and writes `.npz` files of plain arrays; nothing in them is ever unpickled."""
+
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peerlearn.data.arrays import KEYS, Array, check_names, source_from_arrays
+from peerlearn.data.datasets import Source
+from peerlearn.errors import InputError
+
+
+def read_npz(path: Path) -> Source:
+    """The splits of an `.npz` file; see `peerlearn.data.arrays` for the arrays it may hold.
+
+    Raises:
+        InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
+    """
+    with _open(path) as file:
+        check_names(dict.fromkeys(file.files), str(path))
+        arrays = {key: _read(file, key, path) for key in KEYS if key in file.files}
+    return source_from_arrays(arrays, str(path))
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write `arrays` to `path` so that it never exists half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            content: dict[str, Any] = dict(arrays)
+            np.savez(file, **content)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path) -> "np.lib.npyio.NpzFile":
+    try:
+        file = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: not an .npz file, or cut short ({_first_line(error)}); "
+            "numpy.savez writes one."
+        ) from error
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise InputError(f"{path}: holds a single array; expected an .npz with x_train, y_train …")
+    return file
+
+
+def _read(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
+    try:
+        array: Array = file[key]
+    except ValueError as error:
+        if "pickle" in str(error) or "Object arrays" in str(error):
+            raise InputError(
+                f"{path}: array {key!r} holds pickled Python objects, which are never loaded; "
+                "save numbers of one shape and dtype."
+            ) from error
+        raise InputError(f"{path}: array {key!r} is damaged ({_first_line(error)}).") from error
+    except (EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        raise InputError(f"{path}: array {key!r} is damaged ({_first_line(error)}).") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: {key!r} is not an array.")
+    return array
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

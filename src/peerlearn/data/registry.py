@@ -1,0 +1,178 @@
+"""Finds a data set by name or path, downloads it where it must, and builds its splits."""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from peerlearn.data.datasets import Dataset, Source, Split
+from peerlearn.data.digits import read_digits
+from peerlearn.data.downloads import Patience, download, mirrored
+from peerlearn.data.image_folder import LazySplit, read_image_folder
+from peerlearn.data.npz import read_npz, write_npz
+from peerlearn.data.originals import originals
+from peerlearn.data.roots import alone, find_named, named_files, writable_root
+from peerlearn.data.spec import DataSpec
+from peerlearn.data.splits import build_dataset
+from peerlearn.errors import InputError, nearest, unknown_name
+
+EMBEDDED = "digits"
+MEMORY_LIMIT = 2 * 1024**3
+"""Bytes below which `in_memory: auto` holds a data set in memory."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """One line of `peerlearn ls data`.
+
+    Attributes:
+        name: what `data.name` takes.
+        about: a few words.
+        classes, shape, rows: of the published data; None where only the file knows.
+        place: the file that would be read, "embedded", or the size of the download.
+    """
+
+    name: str
+    about: str
+    classes: int | None
+    shape: tuple[int, ...] | None
+    rows: tuple[int, int] | None
+    place: str
+
+
+def load_dataset(spec: DataSpec) -> Dataset:
+    """The data set that a `data` block asks for.
+
+    A name is looked up as `ROOT/NAME.npz`, then `ROOT/images/NAME.npz`, then downloaded to
+    `ROOT`; anything else is the path of an `.npz` file or of a folder of images.
+
+    Raises:
+        InputError: no such data set, or something in it is wrong; names the file and array.
+        RunError: a download failed.
+    """
+    name = spec.name
+    if name == EMBEDDED:
+        return _build(spec, read_digits())
+    if named := find_named(name, spec.root):
+        return _build(spec, read_npz(named))
+    if name in originals():
+        return _build(spec, read_npz(get_dataset(name, spec.root)))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _build(spec, _read_folder(path, spec.size))
+    if path.is_file() or _looks_like_path(name):
+        return _build(spec, _read_file(path))
+    raise unknown_name("data set or path", name, dataset_names(spec.root), field="data.name")
+
+
+def get_dataset(
+    name: str,
+    root: str | None = None,
+    mirror: str | None = None,
+    patience: Patience | None = None,
+) -> Path:
+    """The `.npz` file of a named data set, downloaded and converted where it is not there yet.
+
+    Args:
+        name: a name of `dataset_names` that is a file or can be downloaded.
+        root: where to look and to write; default as in `DataSpec.root`.
+        mirror: base address that holds `NAME/FILE` for each original file; default the
+            environment's PEERLEARN_MIRROR, else the public sources.
+        patience: how long to try.
+
+    Raises:
+        InputError: unknown name, embedded data, or a folder that cannot be written.
+        RunError: the download failed.
+    """
+    if name == EMBEDDED:
+        raise InputError(f"{name}: shipped with scikit-learn; there is nothing to download.")
+    if found := find_named(name, root):
+        return found
+    known = originals()
+    if name not in known:
+        raise unknown_name("data set", name, dataset_names(root))
+    target = writable_root(root) / f"{name}.npz"
+    parts = target.parent / name
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        with alone(parts / ".lock"):
+            if not target.exists():
+                files = mirrored(
+                    name, known[name].files, mirror or os.environ.get("PEERLEARN_MIRROR")
+                )
+                for file in files:
+                    download(file, parts, patience)
+                write_npz(target, known[name].read(parts))
+                shutil.rmtree(parts, ignore_errors=True)
+    except PermissionError as error:
+        raise InputError(f"data.root: {error.filename} cannot be written.") from error
+    return target
+
+
+def dataset_names(root: str | None = None) -> tuple[str, ...]:
+    """Every name that `data.name` takes: embedded, downloadable, or a file below the root."""
+    return tuple(dict.fromkeys([EMBEDDED, *originals(), *named_files(root)]))
+
+
+def describe_datasets(root: str | None = None) -> tuple[Description, ...]:
+    """A `Description` of each of `dataset_names`."""
+    known = originals()
+    lines = [Description(EMBEDDED, "handwritten digits", 10, (1, 8, 8), (1_437, 360), "embedded")]
+    for name in dataset_names(root)[1:]:
+        found = find_named(name, root)
+        if name in known:
+            it = known[name]
+            place = str(found) if found else f"download of {it.megabytes} MB"
+            lines.append(Description(name, it.title, it.classes, it.shape, it.rows, place))
+        else:
+            lines.append(Description(name, "your file", None, None, None, str(found)))
+    return tuple(lines)
+
+
+def _looks_like_path(name: str) -> bool:
+    return Path(name).name != name or Path(name).suffix != ""
+
+
+def _read_folder(path: Path, size: int | None) -> Source:
+    if not (path / "train").is_dir():
+        raise InputError(
+            f"{path}: this folder has no train/; expected train/CLASS/*.png, and optionally "
+            "val/ and test/ of the same classes."
+        )
+    return read_image_folder(path, size)
+
+
+def _read_file(path: Path) -> Source:
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        match = nearest(path.name, siblings)
+        hint = f" Did you mean {path.parent / match}?" if match else ""
+        raise InputError(f"data.name: {path}: no such file or folder.{hint}")
+    if path.suffix.lower() != ".npz":
+        raise InputError(
+            f"data.name: {path}: allowed: an .npz file, or a folder with train/CLASS/*.png."
+        )
+    return read_npz(path)
+
+
+def _build(spec: DataSpec, source: Source) -> Dataset:
+    """Decide where the rows live, then divide them."""
+    splits = [split for split in source[:3] if isinstance(split, Split)]
+    lazy = any(isinstance(split, LazySplit) for split in splits)
+    if spec.size is not None and not lazy:
+        raise InputError(f"data.size: fits the images of a folder; {spec.name} is not a folder.")
+    in_memory = (
+        sum(split.nbytes for split in splits) < MEMORY_LIMIT
+        if spec.in_memory == "auto"
+        else spec.in_memory
+    )
+    dataset = build_dataset(Path(spec.name).stem, source, spec, in_memory)
+    return dataset if not (lazy and in_memory) else _decoded(dataset)
+
+
+def _decoded(dataset: Dataset) -> Dataset:
+    train, val, test = (
+        split.decoded() if isinstance(split, LazySplit) else split
+        for split in (dataset.train, dataset.val, dataset.test)
+    )
+    return replace(dataset, train=train, val=val, test=test)

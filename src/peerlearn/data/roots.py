@@ -1,0 +1,67 @@
+"""The folders where named data sets are looked for and downloaded to."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from peerlearn.errors import InputError
+
+
+def find_named(name: str, root: str | None = None) -> Path | None:
+    """The `.npz` file of a name below the roots, or None."""
+    if not name or Path(name).name != name:
+        return None
+    for folder in _folders(root):
+        if (path := folder / f"{name}.npz").is_file():
+            return path
+    return None
+
+
+def default_roots() -> tuple[Path, ...]:
+    """Where named data sets are looked for: $PEERLEARN_DATA, then ~/.cache/peerlearn."""
+    cache = Path("~/.cache/peerlearn").expanduser()
+    chosen = os.environ.get("PEERLEARN_DATA")
+    return (Path(chosen).expanduser(), cache) if chosen else (cache,)
+
+
+def roots(root: str | None) -> tuple[Path, ...]:
+    """The given root alone, else the default ones."""
+    return (Path(root).expanduser(),) if root else default_roots()
+
+
+def _folders(root: str | None) -> list[Path]:
+    return [folder for base in roots(root) for folder in (base, base / "images")]
+
+
+def named_files(root: str | None) -> list[str]:
+    """Names of the `.npz` files below the roots."""
+    return sorted({path.stem for folder in _folders(root) for path in folder.glob("*.npz")})
+
+
+def writable_root(root: str | None) -> Path:
+    """The first root that downloads may go to; a folder marked read-only is left alone.
+
+    Raises:
+        InputError: there is none.
+    """
+    candidates = roots(root)
+    for base in candidates:
+        existing = next(p for p in (base, *base.absolute().parents) if p.exists())
+        # The mode bits count for the superuser too, whom `os.access` lets write anywhere.
+        if os.access(existing, os.W_OK) and existing.stat().st_mode & 0o222:
+            return base
+    raise InputError(f"data.root: {candidates[-1]} cannot be written.")
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time through, where the platform has file locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,50 @@
+"""What a configuration may say about data."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class DataSpec(BaseModel):
+    """The `data` block: which data set, and how much of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("digits", description="a data set of `peerlearn ls data`, or a path")
+    train_size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="training rows to keep, as many of each class as possible"
+    )
+    labels: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="training labels to keep; the other rows stay, unlabelled"
+    )
+    val_size: float = Field(
+        0.1, gt=0, description="held out of train where the data has no val: a fraction, or a count"
+    )
+    split_seed: int = Field(0, ge=0, description="seed of every choice of rows")
+    root: str | None = Field(
+        None, description="folder of named data sets; default $PEERLEARN_DATA, ~/.cache/peerlearn"
+    )
+    in_memory: Literal["auto"] | bool = Field(
+        "auto", description="hold all rows in memory (auto: below 2 GB) or stream them"
+    )
+    size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="side in pixels to which the images of a folder are fitted"
+    )
+
+    @field_validator("val_size")
+    @classmethod
+    def _fraction_or_count(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError(f"{value} is neither a fraction below 1 nor a whole number of rows")
+        return value
+
+
+class AugmentSpec(BaseModel):
+    """The `augment` block: random changes of training images, drawn anew for every view."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop: int = Field(0, ge=0, description="pixels of reflected border to shift the image within")
+    flip: bool = Field(False, description="mirror left and right, half of the time")
+    cutout: int = Field(0, ge=0, description="side in pixels of a square set to the channel mean")
+    rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees, either way")

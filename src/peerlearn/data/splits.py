@@ -1,0 +1,145 @@
+"""Which rows are held out, kept and labelled: functions of the split seed alone.
+
+Rows of a class are taken from the front of one keyed permutation of it, so a smaller selection
+is part of every larger one, and equal sizes pick equal rows whatever they are used for.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from peerlearn.data.datasets import Dataset, Source, Split
+from peerlearn.data.spec import DataSpec
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import UNLABELLED, labelled_rows
+from peerlearn.randomness import keyed_generator
+
+Allocation = Callable[[Tensor, int], Tensor]
+"""(rows available per class, rows wanted in all) -> rows to take per class."""
+
+
+def build_dataset(name: str, source: Source, spec: DataSpec, in_memory: bool = True) -> Dataset:
+    """Hold out what the source lacks, then keep the rows and labels that `spec` asks for.
+
+    The validation rows do not depend on `train_size` or `labels`.
+
+    Raises:
+        InputError: `data.val_size`, `data.train_size` or `data.labels` does not fit the rows.
+    """
+    train, val, test = source.train, source.val, source.test
+    if test is None:
+        train, test = hold_out(train, spec.val_size, spec.split_seed, "test")
+    if val is None:
+        train, val = hold_out(train, spec.val_size, spec.split_seed, "val")
+    if spec.train_size is not None:
+        train = train.select(kept_rows(train.y, spec.train_size, spec.split_seed))
+    if spec.labels is not None:
+        train = train.with_labels(kept_labels(train.y, spec.labels, spec.split_seed))
+    return Dataset(
+        name, train, val, test, source.classes, source.class_names, source.multilabel, in_memory
+    )
+
+
+def hold_out(train: Split, size: float, seed: int, purpose: str) -> tuple[Split, Split]:
+    """(rest, held out): classes in the proportions of train, at least one row of each left.
+
+    Args:
+        train: rows to divide; those without a label all stay.
+        size: fraction of the labelled rows, or their count where 1 or more.
+        seed: split seed.
+        purpose: "val" or "test", the key of the choice.
+    """
+    known = int(labelled_rows(train.y).sum())
+    count = int(size) if size >= 1 else max(1, round(size * known))
+    spare = int((_class_counts(train.y) - 1).sum())
+    if count > spare:
+        raise InputError(
+            f"data.val_size: {size:g} would hold out {count} rows for {purpose}, but train has "
+            f"{known} labelled rows and must keep one of each class; allowed: up to {spare}."
+        )
+    chosen = stratified_rows(
+        train.y, count, seed, purpose, lambda counts, size: proportional_shares(counts - 1, size)
+    )
+    left = torch.ones(len(train), dtype=torch.bool)
+    left[chosen] = False
+    return train.select(left.nonzero()[:, 0]), train.select(chosen)
+
+
+def kept_rows(y: Tensor, size: int, seed: int, field: str = "data.train_size") -> Tensor:
+    """Positions of `size` training rows, ascending, as many of each class as possible.
+
+    Where some rows have no label, labelled and unlabelled ones keep their proportion.
+    """
+    known = labelled_rows(y)
+    if size > len(y):
+        raise InputError(f"{field}: {size} rows asked for; allowed: up to {len(y)}, all of train.")
+    labelled = round(size * int(known.sum()) / len(y))
+    classes = len(_class_counts(y))
+    if labelled < classes:
+        raise InputError(
+            f"{field}: {size} is less than one labelled row for each of {classes} classes; "
+            f"allowed: {-(-classes * len(y) // int(known.sum()))} to {len(y)}."
+        )
+    blank = (~known).nonzero()[:, 0]
+    order = torch.randperm(len(blank), generator=keyed_generator(seed, "kept", "unlabelled"))
+    chosen = stratified_rows(y, labelled, seed, "kept", even_shares)
+    return torch.cat([chosen, blank[order[: size - labelled]]]).sort().values
+
+
+def kept_labels(y: Tensor, size: int, seed: int) -> Tensor:
+    """`y` with `size` of its labels left, those of the rows that `kept_rows` would keep."""
+    known = labelled_rows(y).nonzero()[:, 0]
+    if size > len(known):
+        raise InputError(f"data.labels: {size} asked for; allowed: up to {len(known)}, all labels.")
+    chosen = known[kept_rows(y[known], size, seed, "data.labels")]
+    hidden = torch.full_like(y, torch.nan if y.is_floating_point() else UNLABELLED)
+    hidden[chosen] = y[chosen]
+    return hidden
+
+
+def stratified_rows(y: Tensor, size: int, seed: int, purpose: str, allocate: Allocation) -> Tensor:
+    """Positions of `size` labelled rows, ascending, divided among the classes by `allocate`.
+
+    Rows with several labels each form one stratum.
+    """
+    known = labelled_rows(y).nonzero()[:, 0]
+    strata = _strata(y[known])
+    classes, counts = strata.unique(return_counts=True)
+    chosen = []
+    for label, share in zip(classes.tolist(), allocate(counts, size).tolist(), strict=True):
+        rows = known[strata == label]
+        order = torch.randperm(len(rows), generator=keyed_generator(seed, purpose, label))
+        chosen.append(rows[order[:share]])
+    return torch.cat(chosen).sort().values
+
+
+def even_shares(counts: Tensor, size: int) -> Tensor:
+    """Equal shares of `size`, those above a class's count passed on to the other classes."""
+    shares = torch.zeros_like(counts)
+    while (left := size - int(shares.sum())) > 0:
+        unfilled = (shares < counts).nonzero()[:, 0]
+        receiving = unfilled[:left]
+        step = max(1, left // len(unfilled))
+        shares[receiving] = torch.minimum(shares[receiving] + step, counts[receiving])
+    return shares
+
+
+def proportional_shares(counts: Tensor, size: int) -> Tensor:
+    """Shares of `size` in the proportion of `counts`, rounded by largest remainder."""
+    total = int(counts.sum())
+    shares = counts * size // total
+    remainder = counts * size % total
+    order = remainder.argsort(descending=True, stable=True)
+    shares[order[: size - int(shares.sum())]] += 1
+    return shares
+
+
+def _strata(y: Tensor) -> Tensor:
+    return y if y.ndim == 1 else torch.zeros(len(y), dtype=torch.int64)
+
+
+def _class_counts(y: Tensor) -> Tensor:
+    """Labelled rows of each class that occurs."""
+    counts: Tensor = _strata(y[labelled_rows(y)]).unique(return_counts=True)[1]
+    return counts

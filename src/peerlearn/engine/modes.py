@@ -1,0 +1,40 @@
+"""Look at a network without leaving a trace: modes and statistics come back as they were."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run a block with `module` in eval mode; every submodule gets its own mode back."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Run a block in which normalisation layers use the batch but do not remember it."""
+    layers = [part for part in module.modules() if isinstance(part, _NormBase)]
+    kept = [(layer, layer.track_running_stats, _running(layer)) for layer in layers]
+    for layer in layers:
+        # Without running buffers a layer in train mode normalises by the batch and stores nothing.
+        layer.track_running_stats = False
+        layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+    try:
+        yield
+    finally:
+        for layer, tracks, (mean, var, count) in kept:
+            layer.track_running_stats = tracks
+            layer.running_mean, layer.running_var, layer.num_batches_tracked = mean, var, count
+
+
+def _running(layer: _NormBase) -> tuple:
+    return layer.running_mean, layer.running_var, layer.num_batches_tracked

@@ -1,0 +1,106 @@
+"""Optimisers by name and learning rates as a function of the step."""
+
+import inspect
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from peerlearn.errors import unknown_name
+
+#: What an optimiser gets where its configuration is silent; the field's usual values.
+DEFAULT_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "sgd": {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    "adam": {},
+    "adamw": {"weight_decay": 0.01},
+}
+
+
+def optimiser_classes() -> dict[str, type[torch.optim.Optimizer]]:
+    """Every optimiser of `torch.optim` that steps on plain gradients, by its name in lower case."""
+    left_out = {"optimizer", "lbfgs", "sparseadam"}
+    return {
+        name.lower(): member
+        for name, member in vars(torch.optim).items()
+        if inspect.isclass(member)
+        and issubclass(member, torch.optim.Optimizer)
+        and name.lower() not in left_out
+    }
+
+
+class OptimiserSpec(BaseModel):
+    """An optimiser of `torch.optim` by name; further keys are its own arguments.
+
+    A name alone is a short form: `optimiser: adamw`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "sgd"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _known(self) -> "OptimiserSpec":
+        classes = optimiser_classes()
+        if self.name not in classes:
+            raise unknown_name("optimiser", self.name, classes, "optimiser.name")
+        allowed = set(inspect.signature(classes[self.name]).parameters) - {"params", "lr"}
+        for key in self.__pydantic_extra__ or {}:
+            if key not in allowed:
+                raise unknown_name(f"argument of {self.name}", key, allowed, "optimiser")
+        return self
+
+    def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        """The optimiser over `parameters`."""
+        arguments = DEFAULT_ARGUMENTS.get(self.name, {}) | (self.__pydantic_extra__ or {})
+        return optimiser_classes()[self.name](parameters, lr=lr, **arguments)  # type: ignore[call-arg]
+
+
+class LearningRate(BaseModel):
+    """How the learning rate moves over a stage, as a factor of `lr`. Times are in epochs.
+
+    Kinds:
+        cosine: half a cosine from 1 to `final`.
+        multi_step: times `gamma` at every milestone.
+        linear: straight from 1 to `final`.
+        constant: 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["cosine", "multi_step", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.0, ge=0, description="epochs of linear growth from 0 at the start")
+    final: float = Field(0.0, ge=0, le=1, description="factor at the end of cosine and linear")
+    milestones: list[float] = Field(
+        [0.3, 0.6, 0.8],
+        description="of multi_step: epochs, or fractions of the stage where all are below 1",
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="of multi_step: factor at each milestone")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, given: Any) -> Any:
+        return {"kind": given} if isinstance(given, str) else given
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Factor of `lr` when `epoch` (fractional) of `epochs` are done."""
+        if epoch < self.warmup:
+            return max(epoch, 1e-8) / self.warmup
+        done = (epoch - self.warmup) / max(epochs - self.warmup, 1e-8)
+        match self.kind:
+            case "cosine":
+                return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1))) / 2
+            case "linear":
+                return self.final + (1 - self.final) * (1 - min(done, 1))
+            case "multi_step":
+                scale = epochs if all(m < 1 for m in self.milestones) else 1
+                return self.gamma ** sum(epoch >= m * scale for m in self.milestones)
+            case "constant":
+                return 1.0

@@ -1,0 +1,77 @@
+"""Number format and memory layout of training on one device."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.errors import InputError
+
+PrecisionName = Literal["auto", "fp32", "bf16"]
+Placed = TypeVar("Placed", nn.Module, Tensor)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is the accelerator where there is one, else the CPU.
+
+    Raises:
+        InputError: no device of that name on this machine.
+    """
+    if name == "auto":
+        if torch.accelerator.is_available():
+            return torch.accelerator.current_accelerator() or torch.device("cpu")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device: {name!r} is not available here ({str(error).splitlines()[0]}); "
+            "try 'auto' or 'cpu'"
+        ) from None
+    return device
+
+
+def bf16_is_native(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself rather than by emulation."""
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return False
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Where and in which format forwards run.
+
+    Attributes:
+        device: of weights and batches.
+        bf16: run forwards under bfloat16 autocast; losses and weights stay fp32.
+        channels_last: keep images as (batch, height, width, channels) in memory.
+    """
+
+    device: torch.device
+    bf16: bool
+    channels_last: bool
+
+    @classmethod
+    def resolve(cls, name: PrecisionName, device: torch.device) -> "Precision":
+        """`auto` is bf16 in channels_last where bf16 is native, else plain fp32."""
+        bf16 = name == "bf16" or (name == "auto" and bf16_is_native(device))
+        return cls(device, bf16=bf16, channels_last=name == "auto" and bf16)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context of every forward."""
+        if not self.bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def place(self, what: Placed) -> Placed:
+        """Move a module or tensor to the device, images into the layout of this precision."""
+        layout: dict[str, torch.memory_format] = {}
+        if self.channels_last and (isinstance(what, nn.Module) or what.ndim == 4):
+            layout = {"memory_format": torch.channels_last}
+        return what.to(self.device, non_blocking=True, **layout)  # type: ignore[call-overload]

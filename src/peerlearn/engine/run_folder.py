@@ -1,0 +1,179 @@
+"""A run on disk: what was asked, what happened, what came out, and where it can go on."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from peerlearn.engine.files import load_state, read_json, save_state, write_json, write_text
+from peerlearn.errors import InputError
+
+State = dict[str, Any]
+
+
+class RunFolder:
+    """`config.yaml`, `env.json`, `metrics.jsonl`, `results.json`, `checkpoints/{last,best}/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.results = path / "results.json"
+        self.last = path / "checkpoints" / "last" / "state.safetensors"
+
+    def best(self, peer: str) -> Path:
+        """The file of a peer's selected weights."""
+        return self.path / "checkpoints" / "best" / f"{peer}.safetensors"
+
+    def open(self, config: dict[str, Any], resume: bool) -> bool:
+        """Start the folder, or continue it.
+
+        Args:
+            config: the resolved configuration of this run.
+            resume: whether a folder that holds a run may be continued.
+
+        Returns:
+            Whether the run in the folder is already finished.
+
+        Raises:
+            InputError: the folder holds a run and `resume` is off; or the run in it was started
+                with another configuration (names every key that differs).
+        """
+        if self.config.exists():
+            if not resume:
+                raise InputError(
+                    f"{self.path}: already holds a run; continue it with --resume, or choose "
+                    "another --out"
+                )
+            self._check_same(config)
+            return self.results.exists()
+        if self.path.exists() and any(self.path.iterdir()) and not resume:
+            raise InputError(f"{self.path}: exists and is not empty; choose another --out")
+        write_json(self.path / "env.json", environment())
+        write_text(self.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        return False
+
+    def _check_same(self, config: dict[str, Any]) -> None:
+        before = flatten(read_config(self.config))
+        now = flatten(yaml.safe_load(yaml.safe_dump(config)))
+        changed = [
+            f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key, "not set") != now.get(key, "not set")
+        ]
+        if changed:
+            raise InputError(
+                f"{self.path}: cannot resume with a changed configuration:\n  "
+                + "\n  ".join(changed)
+            )
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one line to `metrics.jsonl`."""
+        with self.metrics.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(record) + "\n")
+
+    def keep_metrics(self, records: int) -> None:
+        """Drop every line after the first `records`: the run goes on from there."""
+        if self.metrics.exists():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            if len(lines) > records:
+                write_text(self.metrics, "".join(lines[:records]))
+
+    def save_last(self, state: State) -> None:
+        """Write the state to continue from."""
+        save_state(self.last, state)
+
+    def load_last(self) -> State | None:
+        """The state to continue from, if there is one."""
+        return load_state(self.last) if self.last.exists() else None
+
+    def save_best(self, peer: str, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """Write a peer's selected weights with what is known of them."""
+        save_state(self.best(peer), {"weights": weights, "about": about})
+
+    def load_best(self, peer: str) -> dict[str, Tensor]:
+        """A peer's selected weights."""
+        return load_state(self.best(peer))["weights"]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        InputError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable ({error})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {error}") from None
+    if not isinstance(given, dict):
+        raise InputError(f"{path}: expected a mapping of keys, found {type(given).__name__}")
+    return given
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """`results.json` of a finished run or comparison.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    path = folder / "results.json"
+    if not path.exists():
+        raise InputError(f"{folder}: no results.json here; is it a finished run?")
+    return read_json(path)
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key to value."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{path}.")
+        else:
+            flat[path] = value
+    return flat
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for `env.json`."""
+    accelerator = torch.accelerator.is_available()
+    return {
+        "peerlearn": _version("peerlearn"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.accelerator.current_accelerator().type if accelerator else None,  # type: ignore[union-attr]
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,38 @@
+"""Which weights of each peer count: the best by validation, or the last."""
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+Selected = dict[str, Any]
+
+
+class Selection:
+    """The best epoch of every peer so far and a copy of its weights.
+
+    Args:
+        metric: what is compared; accuracy is better when higher, nll when lower.
+    """
+
+    def __init__(self, metric: Literal["accuracy", "nll"]) -> None:
+        self.metric = metric
+        self.best: dict[str, Selected] = {}
+        self.weights: dict[str, dict[str, Tensor]] = {}
+
+    def offer(self, peer: str, value: float, epoch: int, module: nn.Module) -> bool:
+        """Keep `module` if it beats what is kept; equal values keep the earlier epoch."""
+        known = self.best.get(peer)
+        if known is not None:
+            if self.metric == "accuracy" and value <= known["value"]:
+                return False
+            if self.metric == "nll" and value >= known["value"]:
+                return False
+        self.best[peer] = {"epoch": epoch, self.metric: value, "value": value}
+        self.keep(peer, module)
+        return True
+
+    def keep(self, peer: str, module: nn.Module) -> None:
+        """Copy the weights of `module`, whatever was kept before."""
+        self.weights[peer] = {
+            name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
+        }

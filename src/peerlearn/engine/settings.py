@@ -1,0 +1,70 @@
+"""The typed configuration of training: what every recipe understands."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
+from peerlearn.engine.precision import PrecisionName
+
+
+class EvaluationSpec(BaseModel):
+    """What is measured, on which rows, and which weights are reported and kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    select: Literal["best", "last", "mean_last"] = Field(
+        "best",
+        description="weights to report: each peer's best epoch on validation, the last epoch, or "
+        "the mean over the last epochs",
+    )
+    metric: Literal["accuracy", "nll"] = Field("accuracy", description="what 'best' means")
+    last_epochs: int = Field(5, ge=1, description="epochs that mean_last averages over")
+    report: Literal["test", "val+test"] = Field(
+        "test", description="rows to report on; val+test only where nothing is selected on val"
+    )
+    every: int = Field(1, ge=1, description="epochs between validations")
+    flatness: bool = Field(False, description="probe the loss under growing weight noise")
+    batch_size: int = Field(512, ge=1, description="rows per forward when evaluating")
+
+    def model_post_init(self, _: Any) -> None:
+        if self.report == "val+test" and self.select == "best":
+            raise ValueError(
+                "evaluation.report: 'val+test' with select 'best' would report on the rows that "
+                "chose the weights; use select: last or mean_last"
+            )
+
+
+class TrainingSpec(BaseModel):
+    """How a cohort trains: the keys `epochs`, `batch_size`, `lr`, ... of every recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(30, ge=1, description="passes over the training rows")
+    batch_size: int = Field(128, ge=2, description="rows per step")
+    lr: float = Field(0.1, gt=0, description="base learning rate")
+    optimiser: OptimiserSpec = Field(OptimiserSpec(), description="by its torch.optim name")
+    lr_schedule: LearningRate = Field(LearningRate(), description="path of the learning rate")
+    clip_norm: float | None = Field(None, gt=0, description="largest gradient norm of a peer")
+    accumulate: int = Field(1, ge=1, description="batches per optimiser step")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of averaged weights")
+    precision: PrecisionName = Field("auto", description="auto, fp32 or bf16")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps, ...")
+    threads: int | None = Field(None, ge=1, description="CPU threads; None leaves torch's choice")
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="longest time between checkpoints inside an epoch"
+    )
+    evaluation: EvaluationSpec = Field(EvaluationSpec(), description="see EvaluationSpec")
+
+
+class PeerSettings(BaseModel):
+    """What one peer does its own way; what is left out is shared with the others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float | None = Field(None, gt=0, description="base learning rate of this peer")
+    optimiser: OptimiserSpec | None = Field(None, description="optimiser of this peer")
+    lr_schedule: LearningRate | None = Field(None, description="learning-rate path of this peer")
+    view: int = Field(
+        0, ge=0, lt=8, description="number of the augmented view it trains on; 0 is shared by all"
+    )

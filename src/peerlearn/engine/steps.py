@@ -1,0 +1,135 @@
+"""One training step of a cohort: all peers at once, or one after the other.
+
+Every forward runs under a generator keyed by (seed, stage, step, peer), so dropout masks are the
+same in every arm, after a resume, and wherever the peer lives.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from peerlearn.cohort import Cohort, PeerLoss
+from peerlearn.engine.modes import frozen_statistics
+from peerlearn.engine.precision import Precision
+from peerlearn.engine.transports import Transport
+from peerlearn.engine.updates import PeerUpdate
+from peerlearn.randomness import derive_seed
+from peerlearn.transfer.outputs import PeerOutput
+
+
+class Clock(NamedTuple):
+    """When a step happens."""
+
+    seed: int
+    stage: str
+    step: int
+    progress: float
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Losses (detached scalars) and outputs of the peers that live here, from one micro-batch."""
+
+    losses: dict[str, PeerLoss]
+    logits: dict[str, Tensor]
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """A cohort with everything that a step needs."""
+
+    cohort: Cohort
+    updates: Mapping[str, PeerUpdate]
+    precision: Precision
+    transport: Transport
+    views: Mapping[str, int]
+
+    def step(self, micro_batches: Sequence[Any], clock: Clock) -> list[StepResult]:
+        """One optimiser step of every peer over one or more micro-batches."""
+        for update in self.updates.values():
+            update.zero()
+        if self.cohort.transfer.sequential:
+            return [self._sequential(batch, clock) for batch in micro_batches]
+        results = [
+            self._accumulate(batch, clock, number, 1 / len(micro_batches))
+            for number, batch in enumerate(micro_batches)
+        ]
+        for update in self.updates.values():
+            update.step()
+        return results
+
+    def _accumulate(self, batch: Any, clock: Clock, number: int, share: float) -> StepResult:
+        """Forward once, exchange, add every peer's gradient."""
+        own = self._forward_all(batch, clock, number)
+        outputs = self._exchange(own)
+        losses = self.cohort.losses(
+            outputs, batch.y, progress=clock.progress, learners=self.transport.owned
+        )
+        (torch.stack([loss.total for loss in losses.values()]).sum() * share).backward()
+        return _result(losses, own, batch.y)
+
+    def _sequential(self, batch: Any, clock: Clock) -> StepResult:
+        """Each peer learns from the peers before it as they are after their step.
+
+        The second forward of a stepped peer runs without gradient and leaves its normalisation
+        statistics alone, so that a batch counts once.
+        """
+        own = self._forward_all(batch, clock, 0)
+        outputs = self._exchange(own)
+        losses: dict[str, PeerLoss] = {}
+        for name in self.cohort.names:
+            again = None
+            if name in own:
+                losses |= self.cohort.losses(
+                    outputs, batch.y, progress=clock.progress, learners=[name]
+                )
+                losses[name].total.backward()
+                self.updates[name].step()
+                if name != self.cohort.names[-1]:
+                    with torch.no_grad(), frozen_statistics(self.cohort.peers[name]):
+                        again = self._forward(name, batch.views[self.views.get(name, 0)], clock, 0)
+            if name != self.cohort.names[-1]:
+                outputs[name] = self.transport.share(name, again, _any_logits(own))
+        return _result(losses, own, batch.y)
+
+    def _forward_all(self, batch: Any, clock: Clock, number: int) -> dict[str, PeerOutput]:
+        inputs: dict[int, Any] = {}  # one pass of the trunk per view, however many peers see it
+        outputs = {}
+        for name in self.transport.owned:
+            view = self.views.get(name, 0)
+            if view not in inputs:
+                with self._forwarding("trunk", clock, number):
+                    inputs[view] = self.cohort.shared_input(batch.views[view])
+            outputs[name] = self._forward(name, inputs[view], clock, number)
+        return outputs
+
+    def _forward(self, name: str, x: Any, clock: Clock, number: int) -> PeerOutput:
+        with self._forwarding(name, clock, number):
+            return self.cohort.peer_output(name, x)
+
+    def _forwarding(self, name: str, clock: Clock, number: int) -> AbstractContextManager[None]:
+        torch.manual_seed(derive_seed(clock.seed, clock.stage, clock.step, number, name))
+        return self.precision.autocast()
+
+    def _exchange(self, own: Mapping[str, PeerOutput]) -> dict[str, PeerOutput]:
+        like = _any_logits(own)
+        return {name: self.transport.share(name, own.get(name), like) for name in self.cohort.names}
+
+
+def _any_logits(outputs: Mapping[str, PeerOutput]) -> Tensor:
+    return next(iter(outputs.values())).logits.detach()
+
+
+def _result(
+    losses: Mapping[str, PeerLoss], outputs: Mapping[str, PeerOutput], targets: Tensor
+) -> StepResult:
+    return StepResult(
+        {name: PeerLoss(*(part.detach() for part in loss)) for name, loss in losses.items()},
+        {name: output.logits.detach() for name, output in outputs.items()},
+        targets,
+    )

@@ -1,0 +1,479 @@
+"""The one training loop: stages of epochs of steps, with validation, checkpoints and resume."""
+
+import resource
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.cohort import Cohort, Objective
+from peerlearn.data.datasets import Batch, BatchLoader
+from peerlearn.engine.evaluate import Rows, predict
+from peerlearn.engine.interruption import Interruption
+from peerlearn.engine.monitor import EpochMonitor
+from peerlearn.engine.precision import Precision, resolve_device
+from peerlearn.engine.run_folder import RunFolder, State
+from peerlearn.engine.selection import Selection
+from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.steps import Clock, Stepper
+from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
+from peerlearn.engine.updates import PeerUpdate
+from peerlearn.errors import InputError, RunError
+from peerlearn.metrics.assessment import Assess, assess_classification, mean_metrics
+from peerlearn.metrics.flatness import flatness
+from peerlearn.randomness import preserved_rng
+from peerlearn.transfer.graph import TransferGraph
+
+TRUNK = "trunk"
+Observer = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a training: what is taught, from which batches, for how long.
+
+    Attributes:
+        name: unique among the stages; also keys the randomness of its steps.
+        epochs: passes over `loader`.
+        loader: training batches.
+        transfer: edges of this stage; None keeps the cohort's.
+        objectives: what each peer learns from the data in this stage; None keeps the cohort's.
+    """
+
+    name: str
+    epochs: int
+    loader: BatchLoader
+    transfer: TransferGraph | None = None
+    objectives: Mapping[str, Objective] | None = None
+
+
+@dataclass
+class TrainingResult:
+    """What a training gave.
+
+    Attributes:
+        block: the arm's entry of `results.json`, with plain numbers instead of seed summaries.
+        history: the records of `metrics.jsonl`.
+        selected: by peer, the epoch whose weights it now holds and their validation value.
+    """
+
+    block: dict[str, Any]
+    history: list[dict[str, Any]]
+    selected: dict[str, dict[str, Any]]
+
+
+@dataclass
+class _Position:
+    """Where a training stands: everything before it is done."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass
+class Trainer:
+    """Trains a cohort through its stages.
+
+    After `run` every peer holds its selected weights. The caller's random generators, the
+    networks' modes and the number of threads are as they were.
+
+    Args:
+        cohort: the peers.
+        stages: in order; validation selects weights within the last one.
+        training: optimiser, precision, evaluation.
+        validation: rows that select weights; None where nothing is selected.
+        report: rows that are reported on; None reports nothing.
+        assess: metrics from logits and targets.
+        peers: what single peers do their own way.
+        seed: of dropout; batches and initial weights are keyed by their makers.
+        folder: where to log and keep checkpoints; None keeps everything in memory.
+        observe: is told of every step and epoch, for progress bars.
+        probe: training rows for the flatness probe.
+    """
+
+    cohort: Cohort
+    stages: Sequence[Stage]
+    training: TrainingSpec
+    validation: Rows | None = None
+    report: Rows | None = None
+    assess: Assess = assess_classification
+    peers: Mapping[str, PeerSettings] = field(default_factory=dict)
+    seed: int = 0
+    folder: RunFolder | None = None
+    observe: Observer = lambda event: None
+    probe: Rows | None = None
+
+    def __post_init__(self) -> None:
+        if self.validation is None and self.training.evaluation.select == "best":
+            raise InputError(
+                "evaluation.select: 'best' needs validation rows; give some, or use 'last'"
+            )
+        self.device = resolve_device(self.training.device)
+        self.precision = Precision.resolve(self.training.precision, self.device)
+        self.selection = Selection(self.training.evaluation.metric)
+        self.history: list[dict[str, Any]] = []
+        self.tail: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self.forwards = self.steps = 0
+
+    def run(self, resume: bool = False) -> TrainingResult:
+        """Train, select, report.
+
+        Args:
+            resume: go on from the folder's last checkpoint, if it has one.
+
+        Raises:
+            RunError: a loss that is not finite, or a file that cannot be written.
+            KeyboardInterrupt: after the interrupted step was finished and saved.
+        """
+        with preserved_rng(), _threads(self.training.threads), self._counted_forwards():
+            self.precision.place(self.cohort)
+            self.transport: Transport = launched_transport(self.cohort.names, self.device)
+            self._check_transport()
+            state = self.folder.load_last() if resume and self.folder is not None else None
+            position = _Position(**state["position"]) if state else _Position()
+            with Interruption() as interruption:
+                while position.stage < len(self.stages):
+                    self._run_stage(position, state, interruption)
+                    position, state = _Position(position.stage + 1), None
+            self._load_selected()
+            return self._result()
+
+    # One stage -------------------------------------------------------------------------------
+
+    def _run_stage(
+        self, position: _Position, state: State | None, interruption: Interruption
+    ) -> None:
+        stage = self.stages[position.stage]
+        if stage.transfer is not None:
+            self.cohort.transfer = stage.transfer
+        if stage.objectives is not None:
+            self.cohort.objectives = dict(stage.objectives)
+        self.updates = self._updates()
+        self.monitor = EpochMonitor(self.transport.owned, self.device)
+        if state is not None:
+            self._restore(state)
+        self.stepper = Stepper(
+            self.cohort,
+            self.updates,
+            self.precision,
+            self.transport,
+            {name: settings.view for name, settings in self.peers.items()},
+        )
+        modes = [(part, part.training) for part in self.cohort.modules()]
+        self.cohort.train()
+        try:
+            while position.epoch < stage.epochs:
+                self._run_epoch(stage, position, interruption)
+        finally:
+            for part, training in modes:
+                part.training = training
+
+    def _run_epoch(self, stage: Stage, position: _Position, interruption: Interruption) -> None:
+        began = saved = time.perf_counter()
+        per_epoch = len(stage.loader)
+        lr = 0.0
+        batches = stage.loader.epoch(position.epoch, position.step)
+        for micro_batches in _chunks(batches, self.training.accumulate):
+            when = position.epoch + position.step / per_epoch
+            lr = max(update.set_rate(when, stage.epochs) for update in self.updates.values())
+            number = position.epoch * per_epoch + position.step
+            clock = Clock(self.seed, stage.name, number, when / stage.epochs)
+            placed = [self._place(batch) for batch in micro_batches]
+            for offset, result in enumerate(self.stepper.step(placed, clock)):
+                self._watch(stage, position, number + offset, result)
+            self.steps += 1
+            position.step += len(micro_batches)
+            self.observe({"event": "step", "stage": stage.name, "done": number + len(placed)})
+            if interruption.requested or self._checkpoint_due(saved):
+                self.seconds += time.perf_counter() - began
+                self._check_losses(stage, position)
+                self._save(position)
+                began = saved = time.perf_counter()
+                if interruption.requested:
+                    raise KeyboardInterrupt
+        self._check_losses(stage, position)
+        self.seconds += time.perf_counter() - began
+        position.epoch, position.step = position.epoch + 1, 0
+        self._end_epoch(stage, position, lr, time.perf_counter() - began)
+
+    def _end_epoch(self, stage: Stage, position: _Position, lr: float, seconds: float) -> None:
+        record: dict[str, Any] = {
+            "event": "epoch",
+            "stage": stage.name,
+            "epoch": position.epoch,
+            "of": stage.epochs,
+            "seconds": round(seconds, 3),
+            "lr": lr,
+            "train": self.transport.collect(self.monitor.means()),
+        }
+        last_stage = position.stage == len(self.stages) - 1
+        spec = self.training.evaluation
+        final = position.epoch == stage.epochs
+        if self.validation is not None and (final or position.epoch % spec.every == 0):
+            measured = self.assess(*self._predict(self.validation))
+            record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
+            if last_stage and spec.select == "best":
+                self._offer(measured["peers"], position.epoch)
+        if last_stage and self._in_tail(position.epoch, stage.epochs) and self.report is not None:
+            self.tail.append(self.assess(*self._predict(self.report)))
+        self.history.append(record)
+        if self.folder is not None and self.transport.leads:
+            self.folder.log(record)
+        self.monitor = EpochMonitor(self.transport.owned, self.device)
+        if position.epoch == stage.epochs and not last_stage:
+            self._save(_Position(position.stage + 1), fresh=True)
+        else:
+            self._save(position)
+        self.observe(record)
+
+    # Pieces ----------------------------------------------------------------------------------
+
+    def _updates(self) -> dict[str, PeerUpdate]:
+        modules: dict[str, nn.Module] = {
+            name: self.cohort.peers[name] for name in self.transport.owned
+        }
+        if self.cohort.trunk is not None:
+            modules[TRUNK] = self.cohort.trunk
+        spec = self.training
+        updates = {}
+        for name, module in modules.items():
+            own = self.peers.get(name, PeerSettings())
+            updates[name] = PeerUpdate(
+                module,
+                own.optimiser or spec.optimiser,
+                own.lr or spec.lr,
+                own.lr_schedule or spec.lr_schedule,
+                spec.clip_norm,
+                spec.ema,
+            )
+        return updates
+
+    def _place(self, batch: Batch) -> Batch:
+        views = tuple(self.precision.place(view) for view in batch.views)
+        return Batch(views, batch.y.to(self.device, non_blocking=True), batch.index)
+
+    def _predict(self, rows: Rows) -> tuple[dict[str, Tensor], Tensor]:
+        owned = {name: self.updates[name].evaluated for name in self.transport.owned}
+        trunk = self.updates[TRUNK].evaluated if TRUNK in self.updates else None
+        logits, targets = predict(owned, rows, self.precision, trunk)
+        return self.transport.collect(logits), targets
+
+    def _offer(self, measured: Mapping[str, Mapping[str, float]], epoch: int) -> None:
+        for name in self.transport.owned:
+            value = measured[name][self.selection.metric]
+            if self.selection.offer(name, value, epoch, self.updates[name].evaluated):
+                self._save_selected(name)
+
+    def _save_selected(self, name: str) -> None:
+        if self.folder is not None:
+            about = self.selection.best.get(name, {})
+            self.folder.save_best(name, self.selection.weights[name], about)
+
+    def _in_tail(self, epoch: int, epochs: int) -> bool:
+        spec = self.training.evaluation
+        return spec.select == "mean_last" and epoch > epochs - spec.last_epochs
+
+    def _checkpoint_due(self, saved: float) -> bool:
+        if self.folder is None:
+            return False
+        return time.perf_counter() - saved > 60 * self.training.checkpoint_minutes
+
+    def _watch(self, stage: Stage, position: _Position, number: int, result: Any) -> None:
+        try:
+            self.monitor.add(number, result)
+        except RunError as error:
+            raise self._lost(stage, position, error) from None
+
+    def _check_losses(self, stage: Stage, position: _Position) -> None:
+        try:
+            self.monitor.check()
+        except RunError as error:
+            raise self._lost(stage, position, error) from None
+
+    def _lost(self, stage: Stage, position: _Position, error: RunError) -> RunError:
+        where = f"{error} (stage {stage.name!r}, epoch {position.epoch + 1} of {stage.epochs})"
+        advice = "try a lower lr, clip_norm: 5, or precision: fp32"
+        if self.folder is None or not self.folder.last.exists():
+            return RunError(f"{where}; no checkpoint was written yet; {advice}")
+        return RunError(f"{where}; last good checkpoint: {self.folder.last}; {advice}")
+
+    def _check_transport(self) -> None:
+        if isinstance(self.transport, LocalTransport):
+            return
+        if self.cohort.trunk is not None:
+            raise InputError("a shared trunk cannot be spread over several processes")
+
+    # State -----------------------------------------------------------------------------------
+
+    def _save(self, position: _Position, fresh: bool = False) -> None:
+        """Write the checkpoint; `fresh`: a new stage begins, so optimisers start anew."""
+        if self.folder is None:
+            return
+        collect = self.transport.collect
+        peers = collect(
+            {name: self.cohort.peers[name].state_dict() for name in self.transport.owned}
+        )
+        updates = {name: update.state_dict() for name, update in self.updates.items()}
+        trunk = {TRUNK: updates.pop(TRUNK)} if TRUNK in updates else {}
+        state: State = {
+            "position": vars(position),
+            "peers": peers,
+            "transfer": self.cohort.transfer.state_dict(),
+            "updates": None if fresh else collect(updates) | trunk,
+            "monitor": collect(self.monitor.state_dict()),
+            "best": collect(
+                {n: b for n, b in self.selection.best.items() if n in self.transport.owned}
+            ),
+            "history": self.history,
+            "tail": self.tail,
+            "seconds": self.seconds,
+            "forwards": self.forwards,
+            "steps": self.steps,
+        }
+        if self.cohort.trunk is not None:
+            state[TRUNK] = self.cohort.trunk.state_dict()
+        if self.transport.leads:
+            self.folder.save_last(state)
+
+    def _restore(self, state: State) -> None:
+        for name in self.transport.owned:
+            self.cohort.peers[name].load_state_dict(state["peers"][name])
+        if self.cohort.trunk is not None:
+            self.cohort.trunk.load_state_dict(state[TRUNK])
+        self.cohort.transfer.load_state_dict(state["transfer"])
+        if state["updates"] is not None:
+            for name, update in self.updates.items():
+                update.load_state_dict(state["updates"][name])
+        self.monitor.load_state_dict(state["monitor"])
+        self.history, self.tail = state["history"], state["tail"]
+        self.seconds, self.forwards, self.steps = (
+            state["seconds"],
+            state["forwards"],
+            state["steps"],
+        )
+        self.selection.best = state["best"]
+        assert self.folder is not None, "a state can only come from a folder"
+        for name in self.selection.best:
+            self.selection.weights[name] = self.folder.load_best(name)
+        if self.transport.leads:
+            self.folder.keep_metrics(len(self.history))
+
+    def _load_selected(self) -> None:
+        for name in self.transport.owned:
+            if self.training.evaluation.select != "best":
+                self.selection.keep(name, self.updates[name].evaluated)
+                self._save_selected(name)
+        self.selection.best = self.transport.collect(self.selection.best)
+        self.selection.weights = self.transport.collect(self.selection.weights)
+        for name, peer in self.cohort.peers.items():
+            peer.load_state_dict(self.selection.weights[name])
+
+    # Result ----------------------------------------------------------------------------------
+
+    def _result(self) -> TrainingResult:
+        block: dict[str, Any] = {}
+        spec = self.training.evaluation
+        if self.report is not None:
+            peers = dict(self.cohort.peers)
+            trunk = self.cohort.trunk
+            block = self.assess(*predict(peers, self.report, self.precision, trunk))
+            if spec.select == "mean_last":
+                block |= _mean_over_epochs(self.tail)
+        if spec.flatness and self.probe is not None:
+            block["flatness"] = self._flatness()
+        block["edges"] = list(self.cohort.transfer.edges())
+        block["cost"] = {
+            "train_s": self.seconds,
+            "forwards_per_step": self._all_forwards() / max(self.steps, 1),
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        return TrainingResult(block, self.history, self.selection.best)
+
+    def _all_forwards(self) -> int:
+        here = {self.transport.owned[0]: self.forwards}
+        return sum(self.transport.collect(here).values())
+
+    def _flatness(self) -> dict[str, Any]:
+        assert self.probe is not None
+        curves = {}
+        for name, peer in self.cohort.peers.items():
+            model = (
+                nn.Sequential(self.cohort.trunk, peer) if self.cohort.trunk is not None else peer
+            )
+            curves[name] = flatness(
+                model, self._probe_rows, self.cohort.objectives[name], seed=self.seed
+            )
+        first = next(iter(curves.values()))
+        return {
+            "sigma": first["sigma"],
+            "peers": {n: {"mean": c["mean"], "std": c["std"]} for n, c in curves.items()},
+        }
+
+    def _probe_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
+        assert self.probe is not None
+        for x, y in self.probe():
+            yield self.precision.place(x), y.to(self.device)
+
+    @contextmanager
+    def _counted_forwards(self) -> Iterator[None]:
+        """Count training forwards where they happen, at the networks."""
+
+        def count(module: nn.Module, args: Any, output: Any) -> None:
+            self.forwards += module.training
+
+        handles = [peer.register_forward_hook(count) for peer in self.cohort.peers.values()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def load_selected(folder: Path, cohort: Cohort) -> None:
+    """Give every peer of `cohort` the selected weights of the run in `folder`.
+
+    Raises:
+        InputError: a peer's weights are missing or do not fit; names the peer and the file.
+    """
+    run = RunFolder(folder)
+    for name, peer in cohort.peers.items():
+        try:
+            peer.load_state_dict(run.load_best(name))
+        except RuntimeError as error:
+            raise InputError(f"{run.best(name)}: does not fit peer {name!r}: {error}") from None
+
+
+def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    iterator = iter(batches)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "peers": {
+            name: mean_metrics([block["peers"][name] for block in tail])
+            for name in tail[0]["peers"]
+        },
+        "mean_peer": mean_metrics([block["mean_peer"] for block in tail]),
+        "ensemble": mean_metrics([block["ensemble"] for block in tail]),
+    }
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,93 @@
+"""How a peer's outputs reach the peers that learn from it, in one process or in many.
+
+Every transport answers the same few questions, so that the step is written once: which peers live
+here, what do the others say, and how do their results come together.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from peerlearn.errors import InputError
+from peerlearn.transfer.outputs import PeerOutput
+
+
+class Transport(Protocol):
+    """What the engine asks of the way between peers."""
+
+    owned: list[str]
+    leads: bool
+
+    def share(self, name: str, output: PeerOutput | None, like: Tensor) -> PeerOutput:
+        """The output of peer `name`, computed by its owner; `like` has its shape and type."""
+
+    def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """One entry per peer, from the entries that each process holds for the peers it owns."""
+
+
+class LocalTransport:
+    """All peers in this process."""
+
+    def __init__(self, peers: Sequence[str]) -> None:
+        self.owned = list(peers)
+        self.leads = True
+
+    def share(self, name: str, output: PeerOutput | None, like: Tensor) -> PeerOutput:
+        """The output itself, with its gradient."""
+        assert output is not None, f"peer {name} is owned here, so it has an output"
+        return output
+
+    def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """`own`, which is already complete."""
+        return dict(own)
+
+
+class MeshTransport:
+    """Peers spread over the `peer` dimension of a device mesh, one or more per process.
+
+    Every process sees the same batches; peer number i lives on rank `i % world`. Logits travel
+    detached, so a learner's gradient stays in its process, as it does in one process.
+
+    Raises:
+        InputError: more processes than peers.
+    """
+
+    def __init__(self, peers: Sequence[str], mesh: dist.device_mesh.DeviceMesh) -> None:
+        self.group = mesh.get_group("peer")
+        world, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
+        if world > len(peers):
+            raise InputError(
+                f"{world} processes for {len(peers)} peers ({', '.join(peers)}): start at most "
+                "one process per peer"
+            )
+        self.peers = list(peers)
+        self.owner = {name: i % world for i, name in enumerate(peers)}
+        self.owned = [name for name in peers if self.owner[name] == self.rank]
+        self.leads = self.rank == 0
+
+    def share(self, name: str, output: PeerOutput | None, like: Tensor) -> PeerOutput:
+        """Broadcast the owner's logits; elsewhere they arrive without a gradient."""
+        logits = output.logits.detach() if output is not None else torch.empty_like(like)
+        logits = logits.contiguous()
+        dist.broadcast(logits, group_src=self.owner[name], group=self.group)
+        return output if output is not None else PeerOutput(logits)
+
+    def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Gather everyone's entries everywhere."""
+        parts: list[Any] = [None] * dist.get_world_size(self.group)
+        dist.all_gather_object(parts, dict(own), group=self.group)
+        merged = {name: entry for part in parts for name, entry in part.items()}
+        return {name: merged[name] for name in self.peers if name in merged}
+
+
+def launched_transport(peers: Sequence[str], device: torch.device) -> Transport:
+    """Many processes where `torchrun` (or the caller) started many, else one."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 and not dist.is_initialized():
+        return LocalTransport(peers)
+    mesh = dist.init_device_mesh(device.type, (world,), mesh_dim_names=("peer",))
+    return MeshTransport(peers, mesh)

@@ -1,0 +1,80 @@
+"""What happens to one peer's weights after its gradient is there."""
+
+from typing import Any
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
+
+
+class PeerUpdate:
+    """Optimiser, learning rate, gradient clipping and weight average of one peer.
+
+    Args:
+        module: the peer (or the trunk).
+        optimiser: which optimiser.
+        lr: base learning rate.
+        schedule: its path over the stage.
+        clip_norm: largest L2 norm of the peer's gradient; None leaves it alone.
+        ema: decay of an exponential moving average of weights and buffers, which is then what
+            gets evaluated; None for none.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimiser: OptimiserSpec,
+        lr: float,
+        schedule: LearningRate,
+        clip_norm: float | None = None,
+        ema: float | None = None,
+    ) -> None:
+        self.module = module
+        self.base_lr = lr
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimiser = optimiser.build(self.parameters, lr)
+        self.average = (
+            AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+            if ema is not None
+            else None
+        )
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that are validated, tested and shipped."""
+        return self.module if self.average is None else self.average.module
+
+    def set_rate(self, epoch: float, epochs: int) -> float:
+        """Set and return the learning rate for the step that begins at `epoch`."""
+        lr = self.base_lr * self.schedule.factor(epoch, epochs)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def zero(self) -> None:
+        """Forget the last step's gradient."""
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Clip, step, average."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continuing needs, beside the peer's own weights."""
+        state: dict[str, Any] = {"optimiser": self.optimiser.state_dict()}
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])

@@ -1,0 +1,45 @@
+"""What can go wrong, and how it is said.
+
+Every message names the field or file as the user typed it, what was found, what is allowed and
+the nearest match. The command line turns `InputError` into exit status 2, `RunError` into 1.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PeerlearnError(Exception):
+    """Base of every error this library raises on purpose."""
+
+
+class InputError(PeerlearnError, ValueError):
+    """Bad usage, configuration or data: nothing has been trained or written."""
+
+
+class RunError(PeerlearnError, RuntimeError):
+    """A run that had started and could not go on."""
+
+
+def nearest(found: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name that looks most like `found`, or None where none does."""
+    names = {name.lower(): name for name in allowed}
+    close = get_close_matches(found.lower(), names, n=1, cutoff=0.5)
+    return names[close[0]] if close else None
+
+
+def unknown_name(
+    kind: str, found: str, allowed: Iterable[str], field: str | None = None
+) -> InputError:
+    """An `InputError` for a name that is not in a closed list of names.
+
+    Args:
+        kind: what the name stands for, in the singular: "model", "divergence".
+        found: the name as typed.
+        allowed: every name that would have been accepted.
+        field: the configuration field or option that held it, as typed.
+    """
+    options = sorted(allowed)
+    where = f"{field}: " if field else ""
+    match = nearest(found, options)
+    hint = f" Did you mean {match!r}?" if match else ""
+    return InputError(f"{where}unknown {kind} {found!r}.{hint} Allowed: {', '.join(options)}.")

@@ -1,0 +1,72 @@
+"""The arguments of a model: what they may be, and what is said when they are not.
+
+A builder's own signature is the only list of its arguments: names, defaults and allowed values.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from peerlearn.errors import InputError, unknown_name
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Size = Annotated[int, Field(strict=True, ge=0)]
+Factor = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
+
+CONTEXT = ("in_shape", "classes")
+"""What the data decide; every other parameter of a builder is the user's."""
+
+
+def argument_defaults(builder: Callable[..., Any]) -> dict[str, Any]:
+    """The user's arguments of a builder, with their defaults."""
+    parameters = inspect.signature(builder).parameters.items()
+    return {name: parameter.default for name, parameter in parameters if name not in CONTEXT}
+
+
+def check_arguments(
+    model: str, builder: Callable[..., Any], arguments: Mapping[str, Any], field: str
+) -> dict[str, Any]:
+    """The arguments as the builder's annotations read them.
+
+    Raises:
+        InputError: an unknown name, or a value of the wrong type or out of range.
+    """
+    parameters = inspect.signature(builder).parameters
+    allowed = argument_defaults(builder)
+    checked = {}
+    for name, value in arguments.items():
+        if name not in allowed:
+            raise unknown_name(f"{model} argument", str(name), allowed, field)
+        try:
+            checked[name] = TypeAdapter(parameters[name].annotation).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].replace("Input", "input", 1)
+            message = f"{field}: {model} argument {name} = {value!r}: {reason}"
+            raise InputError(message) from None
+    return checked
+
+
+def check_shape(in_shape: Any, field: str) -> tuple[int, ...]:
+    """A sample's shape as a tuple; `InputError` unless it is (C, H, W) or (F,), all positive."""
+    try:
+        shape = TypeAdapter(tuple[Count, ...]).validate_python(tuple(in_shape))
+    except (TypeError, ValidationError):
+        shape = ()
+    if len(shape) not in (1, 3):
+        raise InputError(
+            f"{field}: in_shape = {in_shape!r}: expected (channels, height, width) or (features,), "
+            "all of them positive integers"
+        )
+    return shape
+
+
+def check_classes(classes: Any, field: str) -> int:
+    """The number of classes; `InputError` unless it is a positive integer."""
+    try:
+        return TypeAdapter(Count).validate_python(classes)
+    except ValidationError:
+        message = f"{field}: classes = {classes!r}: expected a positive integer"
+        raise InputError(message) from None

@@ -1,0 +1,79 @@
+"""The one contract of every built-in network: stages, a pooled vector, a linear classifier."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from peerlearn.transfer.outputs import PeerOutput
+
+Shape = tuple[int, ...]
+"""Shape of one sample: (C, H, W) for images, (F,) for vectors."""
+
+
+class Backbone(nn.Module):
+    """Run `stem`, then each stage, pool the last map and classify it linearly.
+
+    Every stage leaves its output in `PeerOutput.features` as `stage1`, `stage2`, ...; `pooled` is
+    what the classifier reads.
+
+    Args:
+        stages: the parts whose outputs other peers may want to see, first to last.
+        pooled: size of the vector that `pool` makes of the last stage's output.
+        classes: number of logits.
+        stem: what comes before the first stage.
+        pool: map to vector; by default the mean over height and width.
+
+    Shapes:
+        input: (batch, *in_shape)
+        logits: (batch, classes)
+        features: `stageN` (batch, channels, height, width), or (batch, units) in an MLP;
+            `pooled` (batch, pooled)
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        pooled: int,
+        classes: int,
+        *,
+        stem: nn.Module | None = None,
+        pool: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.stem = stem or nn.Identity()
+        self.stages = nn.ModuleDict({f"stage{n}": stage for n, stage in enumerate(stages, 1)})
+        self.pool = pool or global_average_pool()
+        self.classifier = nn.Linear(pooled, classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> PeerOutput:
+        features = {}
+        x = self.stem(x)
+        for name, stage in self.stages.items():
+            x = features[name] = stage(x)
+        x = features["pooled"] = self.pool(x)
+        return PeerOutput(self.classifier(x), features)
+
+
+def global_average_pool() -> nn.Module:
+    """(batch, channels, height, width) to (batch, channels)."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def initialise(network: Backbone) -> None:
+    """Draw every weight from torch's global generator, so that a seeded caller decides them.
+
+    Layers that feed a ReLU: N(0, 2 / fan_in) (He et al. 2015); the classifier, which feeds none:
+    N(0, 1 / fan_in). Biases 0; batch normalisation starts as the identity.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # Fan-in, because torch overcounts the fan-out of a depthwise layer by its channels.
+            if layer is network.classifier:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            else:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()

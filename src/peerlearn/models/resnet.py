@@ -1,0 +1,71 @@
+"""Residual networks for 32x32 images.
+
+He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from peerlearn.models.arguments import Count
+from peerlearn.models.backbone import Backbone, Shape
+from peerlearn.models.blocks import blocks_per_stage, conv_bn, conv_bn_relu
+
+
+class BasicBlock(nn.Module):
+    """relu(shortcut(x) + two 3x3 convolutions of x).
+
+    Where the shape changes, the shortcut takes every `stride`-th pixel and pads the new channels
+    with zeros (the paper's option A): no parameters, as in the paper's results on CIFAR.
+    """
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.new_channels = channels - channels_in
+        self.residual = nn.Sequential(
+            conv_bn_relu(channels_in, channels, 3, stride), conv_bn(channels, channels, 3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.shortcut(x) + self.residual(x))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        if self.stride == 1 and self.new_channels == 0:
+            return x
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+
+
+def resnet(in_shape: Shape, classes: int, *, depth: Count, width: Count = 16) -> Backbone:
+    """Residual network of 6n + 2 layers: three stages of n blocks, `width` x (1, 2, 4) channels.
+
+    Raises:
+        InputError: `depth` is not 6n + 2.
+    """
+    n = blocks_per_stage(depth, extra=2)
+    stages = []
+    channels = width
+    for wide, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
+        first = BasicBlock(channels, wide, stride)
+        stages.append(nn.Sequential(first, *(BasicBlock(wide, wide, 1) for _ in range(n - 1))))
+        channels = wide
+    return Backbone(stages, channels, classes, stem=conv_bn_relu(in_shape[0], width, 3))
+
+
+def resnet8(in_shape: Shape, classes: int, *, width: Count = 16) -> Backbone:
+    """ResNet-8: residual network with one block a stage; `width` channels in the first stage."""
+    return resnet(in_shape, classes, depth=8, width=width)
+
+
+def resnet20(in_shape: Shape, classes: int, *, width: Count = 16) -> Backbone:
+    """ResNet-20 for 32x32 images (He et al. 2016); `width` channels in the first stage."""
+    return resnet(in_shape, classes, depth=20, width=width)
+
+
+def resnet32(in_shape: Shape, classes: int, *, width: Count = 16) -> Backbone:
+    """ResNet-32 for 32x32 images (He et al. 2016); `width` channels in the first stage."""
+    return resnet(in_shape, classes, depth=32, width=width)
+
+
+def resnet56(in_shape: Shape, classes: int, *, width: Count = 16) -> Backbone:
+    """ResNet-56 for 32x32 images (He et al. 2016); `width` channels in the first stage."""
+    return resnet(in_shape, classes, depth=56, width=width)

@@ -1,0 +1,43 @@
+"""How large a network is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from peerlearn.models.backbone import Shape
+from peerlearn.randomness import preserved_rng
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters, trained or frozen; a shared one counts once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def multiply_adds(module: nn.Module, in_shape: Shape) -> int:
+    """Multiply-accumulates of one forward pass of one sample: convolutions and matrix products.
+
+    Runs the network in evaluation mode on zeros, on the device and in the type of its parameters;
+    modes, normalisation statistics and random generators are left as found. On the meta device
+    nothing is computed.
+    """
+    like = next(module.parameters(), torch.empty(0))
+    x = torch.zeros(1, *in_shape, device=like.device, dtype=like.dtype)
+    counter = FlopCounterMode(display=False)
+    with preserved_rng(), _evaluating(module), torch.no_grad(), counter:
+        module(x)
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, then every submodule back in the mode it had, which need not be one mode."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

@@ -1,0 +1,66 @@
+"""VGG networks with batch normalisation for 32x32 images.
+
+Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR
+2015, configurations A, B, D and E. As is usual at this image size the classifier reads the last
+map itself; `hidden=4096` puts the paper's two hidden layers back.
+"""
+
+from torch import nn
+
+from peerlearn.models.arguments import Factor, Size
+from peerlearn.models.backbone import Backbone, Shape, global_average_pool
+from peerlearn.models.blocks import conv_bn_relu, halving_pool, scaled
+
+CHANNELS = (64, 128, 256, 512, 512)
+
+
+def vgg(
+    in_shape: Shape,
+    classes: int,
+    *,
+    convolutions: tuple[int, ...],
+    width: float = 1.0,
+    hidden: int = 0,
+) -> Backbone:
+    """Five stages of 3x3 convolutions, each ending in a max-pool.
+
+    A pool that would go below one pixel is left out, so that images of any size pass.
+
+    Args:
+        convolutions: their number in each stage.
+        width: multiplier of every channel count.
+        hidden: units of two hidden layers with dropout 0.5 before the classifier; 0 for none.
+    """
+    channels, size = in_shape[0], in_shape[1:]
+    stages = []
+    for wide, count in zip(CHANNELS, convolutions, strict=True):
+        stage = nn.Sequential()
+        for _ in range(count):
+            stage.append(conv_bn_relu(channels, scaled(wide, width), 3))
+            channels = scaled(wide, width)
+        pool, size = halving_pool(size)
+        stages.append(stage.append(pool))
+    pool = global_average_pool()
+    for units_in in (channels, hidden) if hidden else ():
+        pool = nn.Sequential(pool, nn.Linear(units_in, hidden), nn.ReLU(), nn.Dropout(0.5))
+    return Backbone(stages, hidden or channels, classes, pool=pool)
+
+
+def vgg11_bn(in_shape: Shape, classes: int, *, width: Factor = 1.0, hidden: Size = 0) -> Backbone:
+    """VGG-11 with batch normalisation for 32x32 images (Simonyan and Zisserman 2015)."""
+    return vgg(in_shape, classes, convolutions=(1, 1, 2, 2, 2), width=width, hidden=hidden)
+
+
+def vgg13_bn(in_shape: Shape, classes: int, *, width: Factor = 1.0, hidden: Size = 0) -> Backbone:
+    """VGG-13 with batch normalisation for 32x32 images (Simonyan and Zisserman 2015)."""
+    return vgg(in_shape, classes, convolutions=(2, 2, 2, 2, 2), width=width, hidden=hidden)
+
+
+def vgg16_bn(in_shape: Shape, classes: int, *, width: Factor = 1.0, hidden: Size = 0) -> Backbone:
+    """VGG-16 with batch normalisation for 32x32 images (Simonyan and Zisserman 2015)."""
+    return vgg(in_shape, classes, convolutions=(2, 2, 3, 3, 3), width=width, hidden=hidden)
+
+
+def vgg19_bn(in_shape: Shape, classes: int, *, width: Factor = 1.0, hidden: Size = 0) -> Backbone:
+    """VGG-19 with batch normalisation for 32x32 images (Simonyan and Zisserman 2015)."""
+    return vgg(in_shape, classes, convolutions=(2, 2, 4, 4, 4), width=width, hidden=hidden)

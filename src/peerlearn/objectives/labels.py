@@ -1,0 +1,21 @@
+"""Rows without a label: how they are marked and how they are found."""
+
+import torch
+from torch import Tensor
+
+UNLABELLED = -1
+"""Marks a row without a label in integer targets; in float multi-label targets NaN does."""
+
+
+def labelled_rows(y: Tensor) -> Tensor:
+    """Which rows of a target carry a label.
+
+    Args:
+        y: integer classes with `UNLABELLED` for "none", or float 0/1 indicators with NaN for it.
+
+    Shapes:
+        y: int64 of any shape, such as (N,) or (N, height, width); or float (N, L).
+        result: bool, the shape of integer y; (N,) for float y, where a row counts as labelled
+            when none of its indicators is blank, so that a loss over it is finite.
+    """
+    return ~torch.isnan(y).flatten(1).any(1) if y.is_floating_point() else y != UNLABELLED

@@ -1,0 +1,42 @@
+"""Randomness that is a function of what it is for, never of what ran before.
+
+Every random draw is keyed by names (`seed, "weights", "peer a"`), so that arms that differ in one
+option still share initial weights, batches and dropout masks, a resumed run needs no generator
+state, and one process draws what N processes draw.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def derive_seed(seed: int, *key: str | int) -> int:
+    """A 63-bit seed that depends on `seed` and every part of `key`, equal on every platform."""
+    text = "\x1f".join([str(seed), *map(str, key)]).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
+    """A CPU generator at the start of the stream named by `seed` and `key`."""
+    return torch.Generator().manual_seed(derive_seed(seed, *key))
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Leave torch's global generators, of the CPU and of the accelerator, as they were found."""
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
+    devices = list(range(torch.accelerator.device_count())) if accelerator else []
+    with torch.random.fork_rng(devices, device_type=accelerator.type if accelerator else "cuda"):
+        yield
+
+
+@contextmanager
+def seeded_rng(seed: int, *key: str | int) -> Iterator[None]:
+    """Run a block under generators seeded by `seed` and `key`, then put the old ones back."""
+    with preserved_rng():
+        torch.manual_seed(derive_seed(seed, *key))
+        yield

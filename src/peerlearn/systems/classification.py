@@ -1,0 +1,150 @@
+"""What the systems that classify images or vectors share: configuration and assembly."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from peerlearn.cohort import Cohort
+from peerlearn.data import AugmentSpec, Dataset, DataSpec, evaluation_batches, load_dataset
+from peerlearn.data.datasets import Split
+from peerlearn.data.loaders import train_loader
+from peerlearn.engine.modes import evaluating
+from peerlearn.engine.trainer import Stage, Trainer
+from peerlearn.errors import InputError
+from peerlearn.models import build_model
+from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.randomness import preserved_rng, seeded_rng
+from peerlearn.systems.recipe import RecipeConfig
+from peerlearn.transfer.outputs import as_peer_output
+
+#: Data sets whose images mean the same in a mirror.
+MIRRORED = ("cifar10", "cifar100")
+PROBE_ROWS = 2_000
+
+
+class AugmentChoice(BaseModel):
+    """The `augment` block, with `auto` for what depends on the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop: int | Literal["auto"] = Field("auto", description="auto: an eighth of the side")
+    flip: bool | Literal["auto"] = Field("auto", description="auto: for CIFAR only")
+    cutout: int = Field(0, ge=0, description="side in pixels of a square set to the mean")
+    rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees")
+
+    def resolve(self, data: Dataset) -> AugmentSpec:
+        """The augmentation for `data`; vectors get none unless asked."""
+        image = len(data.sample_shape) == 3
+        crop = (
+            (min(data.sample_shape[1:]) // 8 if image else 0) if self.crop == "auto" else self.crop
+        )
+        flip = data.name in MIRRORED if self.flip == "auto" else self.flip
+        return AugmentSpec(crop=crop, flip=flip, cutout=self.cutout, rotation=self.rotation)
+
+
+class ClassificationConfig(RecipeConfig):
+    """Configuration of the systems that classify."""
+
+    data: DataSpec = Field(DataSpec(), description="which data, and how much of it")
+    augment: AugmentChoice = Field(AugmentChoice(), description="random changes of images")
+    labelled_per_batch: int = Field(
+        0, ge=0, description="labelled rows in every batch where some rows have none; 0: as drawn"
+    )
+    objective: Classification = Field(Classification(), description="see Classification")
+
+
+def build_classification(config: ClassificationConfig) -> Trainer:
+    """A trainer for `config`: data, peers with keyed initial weights, one stage.
+
+    Raises:
+        InputError: data, models or edges that cannot be used, or do not fit each other.
+    """
+    data = load_dataset(config.data)
+    cohort = build_cohort(config, data)
+    check_outputs(cohort, data)
+    loader = train_loader(
+        data,
+        config.batch_size,
+        config.seed,
+        config.augment.resolve(data),
+        views=1 + max(peer.view for peer in config.peers.values()),
+        labelled_per_batch=config.labelled_per_batch,
+    )
+    rows = partial(split_rows, data=data, batch_size=config.evaluation.batch_size)
+    report = (
+        rows(data.test)
+        if config.evaluation.report == "test"
+        else lambda: (batch for split in (data.val, data.test) for batch in rows(split)())
+    )
+    return Trainer(
+        cohort,
+        [Stage("mutual", config.epochs, loader)],
+        config,
+        validation=rows(data.val),
+        report=report,
+        peers=config.peers,
+        seed=config.seed,
+        probe=probe_rows(data, config.evaluation.batch_size),
+    )
+
+
+def build_cohort(config: ClassificationConfig, data: Dataset) -> Cohort:
+    """The peers of `config`, each with initial weights keyed by the seed and its name."""
+    peers: dict[str, nn.Module] = {}
+    for name, peer in config.peers.items():
+        with seeded_rng(config.seed, "weights", name):
+            peers[name] = build_model(
+                peer.model, data.sample_shape, data.classes, peer.arguments, f"peers.{name}.model"
+            )
+    return Cohort(
+        peers,
+        config.transfer,
+        config.objective,
+        form="sigmoid" if data.multilabel else "softmax",
+    )
+
+
+def check_outputs(cohort: Cohort, data: Dataset) -> None:
+    """See that every peer gives one logit per class, before anything is trained or written.
+
+    Raises:
+        InputError: a peer fails on two rows of the data, or gives another number of outputs.
+    """
+    x, _ = next(
+        iter(split_rows(Split(data.train.rows(torch.arange(2)), data.train.y[:2]), data, 2)())
+    )
+    with evaluating(cohort), torch.no_grad(), preserved_rng():
+        for name, peer in cohort.peers.items():
+            try:
+                shape = tuple(as_peer_output(peer(x), name).logits.shape)
+            except (RuntimeError, TypeError, ValueError) as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(
+                    f"peers.{name}: fails on rows of shape {data.sample_shape} of data "
+                    f"{data.name!r}: {str(error).splitlines()[0]}"
+                ) from error
+            if shape != (2, data.classes):
+                raise InputError(
+                    f"peers.{name}: gives outputs of shape {shape} for 2 rows; data {data.name!r} "
+                    f"has {data.classes} classes, so (2, {data.classes}) is needed"
+                )
+
+
+def split_rows(
+    split: Any, data: Dataset, batch_size: int
+) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+    """Evaluation batches of `split`, normalised by the statistics of train."""
+    return lambda: iter(evaluation_batches(split, batch_size, data.mean, data.std))
+
+
+def probe_rows(data: Dataset, batch_size: int) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+    """The first labelled training rows, without augmentation, for the flatness probe."""
+    blank = torch.isnan(data.train.y).any(-1) if data.multilabel else data.train.y == UNLABELLED
+    index = (~blank).nonzero().flatten()[:PROBE_ROWS]
+    return split_rows(Split(data.train.rows(index), data.train.y[index]), data, batch_size)

@@ -1,0 +1,173 @@
+"""What a published system is here: a typed configuration, its defaults, and how to build it."""
+
+import importlib.resources
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from peerlearn.engine.files import write_json
+from peerlearn.engine.run_folder import RunFolder, read_config
+from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.trainer import Observer, Trainer
+from peerlearn.errors import InputError, unknown_name
+from peerlearn.systems.overrides import apply_overrides
+from peerlearn.transfer.spec import TransferSpec
+from peerlearn.validation import validated
+
+
+class PeerSpec(PeerSettings):
+    """One peer: its network, and what it does its own way."""
+
+    model: str = Field(description="a name of `peerlearn ls models`, or python:package.module:f")
+    arguments: dict[str, Any] = Field({}, description="keyword arguments of the model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_alone(cls, given: Any) -> Any:
+        return {"model": given} if isinstance(given, str) else given
+
+
+class RecipeConfig(TrainingSpec):
+    """The keys that every recipe understands, beside those of training itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str = Field(description="name of the recipe")
+    seed: int = Field(0, ge=0, description="key of initial weights, batches and dropout")
+    peers: dict[str, PeerSpec] = Field(description="the networks by name")
+    transfer: TransferSpec = Field(TransferSpec(), description="who teaches whom; see TransferSpec")
+    arm: str | None = Field(None, description="named overrides to apply; None: the first arm")
+    arms: dict[str, dict[str, Any] | None] = Field(
+        {}, description="named overrides that `compare` sets against each other"
+    )
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _null_removes(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return {name: peer for name, peer in given.items() if peer is not None}
+        return given
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved configuration as plain values, readable as a recipe file again."""
+        return json.loads(self.model_dump_json(by_alias=True))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published system.
+
+    Attributes:
+        name: as typed on the command line.
+        summary: one line for `peerlearn ls`.
+        config: its typed configuration.
+        build: from a configuration to a trainer that is ready to run.
+    """
+
+    name: str
+    summary: str
+    config: type[RecipeConfig]
+    build: Callable[[Any], Trainer]
+
+    def default_text(self) -> str:
+        """The recipe's YAML, with its comments."""
+        folder = importlib.resources.files("peerlearn.systems") / self.name
+        return (folder / "default.yaml").read_text(encoding="utf-8")
+
+    def defaults(self) -> dict[str, Any]:
+        """The recipe's YAML as a mapping."""
+        return yaml.safe_load(self.default_text())
+
+    def resolve(self, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:
+        """The typed configuration: `given`, then the overrides, then those of the arm.
+
+        Raises:
+            InputError: lists every unknown key and every value that is not allowed.
+        """
+        config = apply_overrides(given, overrides)
+        arms = config.get("arms") or {}
+        arm = config.get("arm") or next(iter(arms), None)
+        if arm is not None:
+            if arm not in arms:
+                raise unknown_name("arm", str(arm), arms, "arm")
+            config = apply_overrides(config, arms[arm] or {})
+        return validated(self.config, config | {"arm": arm})
+
+
+def run_recipe(
+    recipe: Recipe,
+    config: Any,
+    out: Path | None = None,
+    resume: bool = False,
+    observe: Observer | None = None,
+) -> dict[str, Any]:
+    """Train one arm with one seed and write its run folder.
+
+    Args:
+        recipe: the system.
+        config: from `Recipe.resolve`.
+        out: run folder; None writes nothing.
+        resume: continue what the folder holds, or return its results if it is finished.
+        observe: is told of every step and epoch.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        InputError: the configuration, the data or the folder cannot be used.
+        RunError: training or writing failed.
+    """
+    trainer = recipe.build(config)
+    folder = RunFolder(out) if out is not None else None
+    if folder is not None:
+        if folder.open(config.dump(), resume):
+            return json.loads(folder.results.read_text(encoding="utf-8"))
+        trainer.folder = folder
+    if observe is not None:
+        trainer.observe = observe
+    result = trainer.run(resume)
+    results = {
+        "schema": 1,
+        "recipe": config.recipe,
+        "data": config.data.name,
+        "seeds": [config.seed],
+        "arms": {config.arm or config.recipe: one_seed(result.block)},
+        "differences": [],
+        "selected": result.selected,
+    }
+    if folder is not None and trainer.transport.leads:
+        write_json(folder.results, results)
+    return results
+
+
+def one_seed(block: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's block with every metric as the summary of one value."""
+    wrapped = dict(block)
+    for who in ("mean_peer", "ensemble", "cost"):
+        if who in block:
+            wrapped[who] = _summaries(block[who])
+    for group in ("peers", "between_peers"):
+        if group in block:
+            wrapped[group] = {name: _summaries(inner) for name, inner in block[group].items()}
+    return wrapped
+
+
+def _summaries(values: Mapping[str, float]) -> dict[str, Any]:
+    return {name: {"mean": value, "std": 0.0, "values": [value]} for name, value in values.items()}
+
+
+def load_recipe_file(path: Path) -> dict[str, Any]:
+    """A recipe file of the user.
+
+    Raises:
+        InputError: not a readable YAML mapping, or no `recipe:` key in it.
+    """
+    given = read_config(path)
+    if "recipe" not in given:
+        raise InputError(f"{path}: no key 'recipe'; name the system, such as recipe: dml")
+    return given

@@ -1,0 +1,34 @@
+"""Every system by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peerlearn.errors import InputError, unknown_name
+from peerlearn.systems.dml.recipe import DML
+from peerlearn.systems.recipe import Recipe, load_recipe_file
+from peerlearn.systems.renyi.recipe import RENYI
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (DML, RENYI)}
+
+
+def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
+    """The recipe of a name or a YAML file, and the mapping it starts from.
+
+    Raises:
+        InputError: neither a recipe nor a file; names the nearest recipe.
+    """
+    path = Path(name_or_file)
+    if path.suffix in (".yaml", ".yml"):
+        given = load_recipe_file(path)
+        return _known(str(given["recipe"]), f"{path}: recipe"), given
+    if path.exists():
+        raise InputError(f"{name_or_file}: a recipe file ends in .yaml or .yml")
+    recipe = _known(name_or_file, None)
+    return recipe, recipe.defaults()
+
+
+def _known(name: str, field: str | None) -> Recipe:
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES, field)
+    return RECIPES[name]

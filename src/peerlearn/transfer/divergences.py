@@ -1,0 +1,100 @@
+"""How far a learner's prediction is from its teacher's: one pure function per divergence.
+
+Every function takes the teacher first and the learner second and reduces the last dimension, so
+`(rows, classes)` gives `(rows,)`; leading dimensions broadcast, which lets one call compare many
+teachers with one learner. Probabilities come as log-probabilities in fp32 (see `predictions.py`).
+No function detaches anything: who receives gradients is decided by the transfer graph.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+
+# Below this distance from order 1 the log-sum-exp form loses digits to cancellation.
+_NEAR_ONE = 0.1
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Kullback-Leibler divergence `D(p‖q) = Σ p (log p − log q)`, teacher p, learner q.
+
+    Deep Mutual Learning (Zhang et al. 2018), equation 4. The gradient with respect to the
+    learner's logits is `q − p`.
+    """
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def reverse_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """`D(q‖p)`: the learner is the reference, which seeks a mode of the teacher."""
+    return kl(log_q, log_p)
+
+
+def symmetric_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """`½ D(p‖q) + ½ D(q‖p)` (half the Jeffreys divergence)."""
+    return 0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)
+
+
+def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """`½ D(p‖m) + ½ D(q‖m)` with `m = ½ (p + q)`; at most `log 2`."""
+    log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, device=log_p.device))
+    return 0.5 * (kl(log_p, log_m) + kl(log_q, log_m))
+
+
+def renyi(log_p: Tensor, log_q: Tensor, alpha: float) -> Tensor:
+    """Rényi divergence `D_α(p‖q) = log Σ p^α q^(1−α) / (α − 1)`, teacher p, learner q.
+
+    Rényi Divergence Deep Mutual Learning (Huang et al. 2023). `α = 1` is `kl`. The gradient with
+    respect to the learner's logits is `q − softmax(α log p + (1−α) log q)`, bounded by 1; near
+    agreement it is about α times the gradient of `kl`, so compare orders at matched weights.
+
+    Near order 1 the divergence is taken as its distance from `kl`,
+    `kl + log1p(E_p[expm1(t v) − t v]) / t` with `t = α − 1` and `v = log p − log q − kl`, which
+    has no cancellation; rows where `t v` is large keep the log-sum-exp form.
+
+    Raises:
+        ValueError: `alpha` is not positive.
+    """
+    if not alpha > 0:
+        raise ValueError(f"Rényi order alpha must be > 0, found {alpha}")
+    if alpha == 1:
+        return kl(log_p, log_q)
+    t = alpha - 1
+    if abs(t) >= _NEAR_ONE:
+        return torch.logsumexp(alpha * log_p - t * log_q, -1) / t
+    log_p, log_q = torch.broadcast_tensors(log_p, log_q)
+    divergence = kl(log_p, log_q)
+    tv = t * (log_p - log_q - divergence.unsqueeze(-1))
+    small = (tv.abs().amax(-1) < 0.5) | (tv == 0).all(-1)
+    safe = torch.where(small.unsqueeze(-1), tv, 0.0)  # keeps the unused branch free of overflow
+    near = divergence + torch.log1p((log_p.exp() * (torch.expm1(safe) - safe)).sum(-1)) / t
+    far = torch.logsumexp(alpha * log_p - t * log_q, -1) / t
+    return torch.where(small, near, far)
+
+
+def mean_squared_error(teacher: Tensor, learner: Tensor) -> Tensor:
+    """Mean over classes of the squared difference of logits."""
+    return (teacher - learner).square().mean(-1)
+
+
+def cosine_distance(teacher: Tensor, learner: Tensor) -> Tensor:
+    """`1 − cos(teacher, learner)` of the logit vectors; ignores their scale."""
+    return 1 - F.cosine_similarity(teacher, learner, dim=-1)
+
+
+#: Divergences between distributions; the temperature and its τ² apply.
+PROBABILITY_DIVERGENCES: dict[str, Divergence] = {
+    "kl": kl,
+    "reverse_kl": reverse_kl,
+    "symmetric_kl": symmetric_kl,
+    "js": jensen_shannon,
+}
+#: Distances between raw logits; the temperature does not apply.
+LOGIT_DISTANCES: dict[str, Divergence] = {
+    "mse": mean_squared_error,
+    "cosine": cosine_distance,
+}
+#: Every name a configuration may use. `renyi` takes its order from `alpha`.
+DIVERGENCE_NAMES = (*PROBABILITY_DIVERGENCES, "renyi", *LOGIT_DISTANCES)

@@ -1,0 +1,128 @@
+"""The typed configuration of a transfer graph.
+
+Short forms: `"predictions: kl"` (every ordered pair, Deep Mutual Learning), `"none"`, or a mapping
+whose fields hold for every edge. `edges` lists entries of their own; what an entry leaves out it
+takes from the mapping around it.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from peerlearn.errors import unknown_name
+from peerlearn.transfer.divergences import DIVERGENCE_NAMES
+from peerlearn.transfer.gates import GateName
+from peerlearn.transfer.schedules import Schedule
+from peerlearn.validation import explain
+
+DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
+KNOWLEDGE = ("predictions",)
+
+
+class EdgeSpec(BaseModel):
+    """One entry of a transfer graph: who teaches whom, what, and through which loss.
+
+    The losses of an entry are averaged (or summed) over its teachers; entries add up.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    teachers: str | list[str] = Field(
+        "all", alias="from", description="teaching peers: 'all', a name or a list of names"
+    )
+    learners: str | list[str] = Field(
+        "all", alias="to", description="learning peers: 'all', a name or a list of names"
+    )
+    knowledge: Literal[KNOWLEDGE] = Field(  # type: ignore[valid-type]
+        "predictions", description="what is transferred"
+    )
+    divergence: DivergenceName = Field("kl", description="how far the learner is from the teacher")
+    alpha: float | None = Field(None, gt=0, description="order of the Rényi divergence")
+    alpha_schedule: Schedule = Field(Schedule(), description="path of alpha to its value")
+    clamp: float | None = Field(
+        None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
+    )
+    temperature: float = Field(1.0, gt=0, description="τ of both sides; the loss is scaled by τ²")
+    weight: float = Field(1.0, ge=0, description="factor of this entry's loss")
+    weight_schedule: Schedule = Field(Schedule(), description="path of the weight to its value")
+    gate: GateName = Field("through", description="which rows pass")
+    gate_threshold: float = Field(0.9, gt=0, le=1, description="confidence that 'confident' asks")
+    rows: Literal["all", "labelled", "unlabelled"] = Field(
+        "all", description="rows of the batch the entry averages over"
+    )
+    detach: bool = Field(True, description="keep the learner's loss from reaching the teacher")
+    target: Literal["mean", "sum", "ensemble"] = Field(
+        "mean",
+        description="mean or sum of the divergences from each teacher, or the divergence from "
+        "the teachers' mean probability (DML_e)",
+    )
+
+    @model_validator(mode="after")
+    def _order_where_it_belongs(self) -> "EdgeSpec":
+        if self.divergence == "renyi" and self.alpha is None:
+            raise ValueError("alpha: divergence 'renyi' needs its order, a number > 0")
+        if self.divergence != "renyi" and self.alpha is not None:
+            raise ValueError(
+                f"alpha: found {self.alpha:g} with divergence {self.divergence!r}; "
+                "the order belongs to 'renyi' alone"
+            )
+        return self
+
+
+class TransferSpec(EdgeSpec):
+    """A transfer graph: the fields of `EdgeSpec` as defaults, the edges, the order of updates."""
+
+    edges: Literal["all", "none"] | list[dict[str, Any]] = Field(
+        "all", description="'all': every ordered pair; 'none': independent peers; or entries"
+    )
+    update: Literal["simultaneous", "sequential"] = Field(
+        "simultaneous",
+        description="simultaneous: targets are the outputs before the step; sequential: a peer "
+        "learns from peers that have already stepped",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            given = yaml.safe_load(given)
+        if given is None or given == "none":
+            return {"edges": "none"}
+        if isinstance(given, str):
+            raise unknown_name("transfer graph", given, ["none", "predictions: kl"], "transfer")
+        if isinstance(given, dict) and len(given) == 1 and next(iter(given)) in KNOWLEDGE:
+            ((knowledge, divergence),) = given.items()
+            return {"knowledge": knowledge, "divergence": divergence}
+        return given
+
+    @field_validator("edges", mode="before")
+    @classmethod
+    def _nothing_means_none(cls, given: Any) -> Any:
+        return "none" if given is None else given
+
+    @model_validator(mode="after")
+    def _entries_hold(self) -> "TransferSpec":
+        self.entries()
+        return self
+
+    def entries(self) -> list[EdgeSpec]:
+        """The entries of the graph, each with its defaults filled in."""
+        if self.edges == "none":
+            return []
+        shared = {
+            field.alias or name: getattr(self, name)
+            for name, field in EdgeSpec.model_fields.items()
+            if name in self.model_fields_set
+        }
+        given: Sequence[dict[str, Any]] = [{}] if self.edges == "all" else self.edges
+        made, faults = [], []
+        for number, entry in enumerate(given):
+            try:
+                made.append(EdgeSpec.model_validate(shared | entry))
+            except ValidationError as error:
+                faults += explain(error, EdgeSpec, f"edges.{number}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return made

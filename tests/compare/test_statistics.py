@@ -1,0 +1,194 @@
+import math
+
+import pytest
+from scipy import stats
+
+from peerlearn.compare.statistics import (
+    better,
+    differences,
+    direction,
+    merge_arm,
+    paired_difference,
+    summary,
+)
+from peerlearn.errors import InputError
+
+
+def test_summary_is_the_sample_standard_deviation():
+    assert summary([1, 2, 3, 4]) == {
+        "mean": 2.5,
+        "std": pytest.approx(math.sqrt(5 / 3)),
+        "values": [1.0, 2.0, 3.0, 4.0],
+    }
+    assert summary([0.7]) == {"mean": 0.7, "std": 0.0, "values": [0.7]}
+    assert summary([0.1] * 3) == {"mean": 0.1, "std": 0.0, "values": [0.1] * 3}
+    with pytest.raises(InputError, match="no values"):
+        summary([])
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([0.98, 0.97], [0.97, 0.95]),
+        ([0.91, 0.93, 0.92], [0.90, 0.90, 0.93]),
+        ([1.1, 0.4, 2.2, 0.3, 5.0], [1.0, 0.9, 2.0, 0.1, 4.0]),
+    ],
+)
+def test_interval_agrees_with_the_paired_t_test_of_scipy(a, b):
+    found = paired_difference(a, b)
+    interval = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert found["n"] == len(a)
+    assert found["mean"] == pytest.approx(sum(a) / len(a) - sum(b) / len(b))
+    assert found["ci95"] == pytest.approx([interval.low, interval.high])
+
+
+def test_pairing_removes_what_seeds_share():
+    shared, helped = [0.5, 0.7, 0.9], [0.510, 0.711, 0.912]
+    low, high = paired_difference(helped, shared)["ci95"]
+    assert 0 < low < 0.011 < high < 0.02
+
+
+def test_one_pair_has_no_interval():
+    assert paired_difference([0.75], [0.5]) == {"mean": 0.25, "ci95": None, "n": 1}
+
+
+def test_equal_differences_give_an_interval_of_no_width():
+    assert paired_difference([0.75, 0.5], [0.5, 0.25])["ci95"] == [0.25, 0.25]
+    assert paired_difference([0.5, 0.25], [0.5, 0.25])["ci95"] == [0, 0]
+    assert paired_difference([0.1 + 0.2] * 3, [0.3] * 3)["ci95"] == [0, 0]  # rounding only
+
+
+def test_unequal_numbers_of_seeds_do_not_make_pairs():
+    with pytest.raises(InputError, match="3 and 2 values"):
+        paired_difference([1, 2, 3], [1, 2])
+
+
+def test_infinite_losses_do_not_raise():
+    found = paired_difference([math.inf, 1.0], [1.0, math.inf])
+    assert math.isnan(found["mean"])
+    assert better({"metric": "nll", **found}) is None
+
+
+def arm(accuracy, nll, peers="ab", **more):
+    metrics = {"accuracy": summary(accuracy), "nll": summary(nll)}
+    return {
+        "peers": dict.fromkeys(peers, metrics),
+        "mean_peer": metrics,
+        "ensemble": metrics,
+        "cost": {"train_s": summary([1.0] * len(nll))},
+        **more,
+    }
+
+
+def test_differences_cover_every_arm_and_metric_but_the_reference():
+    arms = {
+        "mutual": arm([0.9, 0.8], [0.3, 0.4]),
+        "independent": arm([0.8, 0.7], [0.5, 0.4], peers="a"),
+        "average": arm([0.7, 0.7], [0.5, 0.5]),
+    }
+    arms["mutual"]["mean_peer"] |= {"brier": summary([0.1, 0.1])}  # not measured by the reference
+    entries = differences(arms, "independent")
+    assert len(entries) == 2 * 3 * 2  # arms; a, mean_peer, ensemble; accuracy, nll
+    assert {entry["who"] for entry in entries} == {"a", "mean_peer", "ensemble"}
+    assert entries[0] == {
+        "arm": "mutual",
+        "against": "independent",
+        "who": "a",
+        "metric": "accuracy",
+        "mean": pytest.approx(0.1),
+        "ci95": pytest.approx([0.1, 0.1]),
+        "n": 2,
+    }
+
+
+def test_differences_name_what_does_not_fit():
+    arms = {"mutual": arm([0.9], [0.3]), "independent": arm([0.8, 0.7], [0.5, 0.4])}
+    with pytest.raises(InputError, match=r"Did you mean 'independent'\?"):
+        differences(arms, "independant")
+    with pytest.raises(
+        InputError, match="'mutual' and 'independent': a accuracy has 1 and 2 seeds"
+    ):
+        differences(arms, "independent")
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        *((name, +1) for name in ("accuracy", "top5", "exact_match", "f1", "dice", "iou")),
+        *((name, +1) for name in ("cluster_accuracy", "nmi", "ari", "recall@20", "ndcg@20")),
+        *((name, +1) for name in ("acc", "ra", "der")),
+        *((name, -1) for name in ("nll", "ece", "adaptive_ece", "brier", "asr")),
+        *((name, 0) for name in ("entropy", "train_s", "peak_rss_mb", "agreement")),
+    ],
+)
+def test_direction_of_every_metric(metric, expected):
+    assert direction(metric) == expected
+    above = {"metric": metric, "ci95": [0.1, 0.2]}
+    below = {"metric": metric, "ci95": [-0.2, -0.1]}
+    sides = {+1: ("arm", "against"), -1: ("against", "arm"), 0: (None, None)}[expected]
+    assert (better(above), better(below)) == sides
+
+
+@pytest.mark.parametrize("ci95", [None, [-0.1, 0.2], [0.0, 0.1], [-0.1, 0.0], [0.0, 0.0]])
+def test_nobody_is_better_unless_the_interval_excludes_zero(ci95):
+    assert better({"metric": "accuracy", "ci95": ci95}) is None
+
+
+def seed_block(accuracy, share, flat):
+    return arm(
+        [accuracy],
+        [1 - accuracy],
+        between_peers={"agreement": {"a~b": summary([accuracy])}, "error_correlation": {}},
+        reliability={
+            "a": {
+                "confidence": [0.2, 0.6 + accuracy / 10, None],
+                "accuracy": [0.0, accuracy, None],
+                "fraction": [1 - share, share, 0.0],
+            }
+        },
+        flatness={"sigma": [0.0, 0.1], "peers": {"a": {"mean": [flat, 2.0], "std": [0.0, flat]}}},
+        edges=[{"from": "a", "to": "b"}],
+    )
+
+
+def test_merged_arm_joins_seeds_in_order():
+    merged = merge_arm([seed_block(0.9, 0.5, 3.0), seed_block(0.7, 0.5, 4.0)])
+    assert merged["peers"]["b"]["accuracy"] == summary([0.9, 0.7])
+    assert merged["ensemble"]["nll"]["values"] == pytest.approx([0.1, 0.3])
+    assert merged["cost"]["train_s"] == summary([1.0, 1.0])
+    assert merged["between_peers"]["agreement"]["a~b"] == summary([0.9, 0.7])
+    assert merged["edges"] == [{"from": "a", "to": "b"}]
+    assert merge_arm(
+        [{"peers": {"a": {"accuracy": 0.5}}}, {"peers": {"a": {"accuracy": 0.7}}}]
+    ) == {"peers": {"a": {"accuracy": summary([0.5, 0.7])}}}
+
+
+def test_merged_reliability_weighs_bins_by_their_rows():
+    merged = merge_arm([seed_block(0.9, 0.2, 3.0), seed_block(0.7, 0.6, 4.0)])
+    assert merged["reliability"]["a"] == {
+        "confidence": [pytest.approx(0.2), pytest.approx((0.2 * 0.69 + 0.6 * 0.67) / 0.8), None],
+        "accuracy": [0.0, pytest.approx((0.2 * 0.9 + 0.6 * 0.7) / 0.8), None],
+        "fraction": pytest.approx([0.6, 0.4, 0.0]),
+    }
+
+
+def test_merged_flatness_averages_means_and_variances_over_seeds():
+    merged = merge_arm([seed_block(0.9, 0.2, 3.0), seed_block(0.7, 0.6, 4.0)])
+    assert merged["flatness"] == {
+        "sigma": [0.0, 0.1],
+        "peers": {"a": {"mean": [3.5, 2.0], "std": [0.0, pytest.approx(math.sqrt(12.5))]}},
+    }
+
+
+def test_merging_seeds_that_do_not_match_says_which_lacks_what():
+    whole, part = seed_block(0.9, 0.2, 3.0), seed_block(0.7, 0.6, 4.0)
+    del part["peers"]["b"]
+    for runs in ([whole, part], [part, whole]):
+        with pytest.raises(InputError, match=r"run \d of 2 has no 'b' in peers"):
+            merge_arm(runs)
+    with pytest.raises(InputError, match="no run"):
+        merge_arm([])
+    other = seed_block(0.9, 0.2, 3.0)
+    other["flatness"]["sigma"] = [0.0, 0.2]
+    with pytest.raises(InputError, match=r"flatness\.sigma differs"):
+        merge_arm([whole, other])
