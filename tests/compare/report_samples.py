@@ -36,7 +36,13 @@ def run_folder(
     """Write one run folder. `lift` scales what transfer gains; 0 is no better than alone."""
     folder.mkdir(parents=True, exist_ok=True)
     block = arm_block([seed], arm, peers, lift, transfer, flatness)
-    results = {"schema": 1, "recipe": "dml", "data": "digits", "seeds": [seed], "arms": {arm: block}}
+    results = {
+        "schema": 1,
+        "recipe": "dml",
+        "data": "digits",
+        "seeds": [seed],
+        "arms": {arm: block},
+    }
     _write_json(folder / "results.json", results)
     _write_common(folder, arm, peers, epochs)
     events = epoch_events(seed, arm, peers, lift, transfer, epochs, stages)

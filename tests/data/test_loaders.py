@@ -63,9 +63,7 @@ def test_an_epoch_resumes_exactly_at_any_step(loader, labelled_per_batch):
 def test_streamed_batches_equal_those_from_memory(workers):
     for options in ({}, {"labelled_per_batch": 3, "views": 2, "drop_last": False}):
         memory = ArrayLoader(split(labelled=20), 8, 7, SPEC, MEAN, STD, **options)
-        stream = StreamLoader(
-            split(labelled=20), 8, 7, SPEC, MEAN, STD, **options, workers=workers
-        )
+        stream = StreamLoader(split(labelled=20), 8, 7, SPEC, MEAN, STD, **options, workers=workers)
         pairs = list(zip(memory.epoch(1), stream.epoch(1), strict=True))
         assert all(same(*pair) for pair in pairs)
         assert isinstance(pairs[0][1].views, tuple)
@@ -185,6 +183,15 @@ def test_statistics_of_large_offsets_do_not_cancel():
     assert data.std == pytest.approx(x.std(0, correction=0).tolist())
 
 
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_batched_augmentation_is_much_faster_than_one_row_at_a_time():
     """At least twice as fast here, to stand noise; the benchmarks state the real ratio."""
     rows, spec = 1024, AugmentSpec(crop=4, flip=True)

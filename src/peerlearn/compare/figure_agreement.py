@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.compare.figures import INK, MUTED, PAPER, new_figure, shorten
-
 from peerlearn.compare.report_folders import is_value
 
 if TYPE_CHECKING:
@@ -66,9 +65,7 @@ def draw_agreement(
                 )
             )
             axes.add_patch(
-                Rectangle(
-                    (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=PAPER, linewidth=2
-                )
+                Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=PAPER, linewidth=2)
             )
             text = f"{value:.2f}" if table is errors else f"{100 * value:.1f}"
             axes.text(

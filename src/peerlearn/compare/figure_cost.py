@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.compare.figures import INK, new_figure, shorten
+from peerlearn.compare.figures import INK, new_figure, shorten, tick_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,11 +24,13 @@ def draw_cost(
         labels: the number to write at the end of each bar.
         unit: of the axis.
     """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     figure = new_figure(0.55 + 0.3 * len(values))
     axes = figure.add_subplot()
     top = max(mean + std for mean, std in values.values()) or 1.0
     for index, (arm, (mean, std)) in enumerate(values.items()):
-        axes.barh(index, mean, height=0.58, color=looks[arm][0], alpha=0.85, linewidth=0)
+        axes.barh(index, mean, height=0.58, color=looks[arm][0], linewidth=0)
         if std:
             axes.plot([mean - std, mean + std], [index, index], color=INK, linewidth=1.0)
         axes.text(mean + std + 0.02 * top, index, labels[arm], va="center", color=INK)
@@ -38,7 +40,6 @@ def draw_cost(
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(unit)
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     return figure

@@ -77,7 +77,9 @@ def draw_curves(
         for key, line in parts.items()
         if line is not None and not (key[1] == "transfer" and not any(v > 0 for v in line.mean))
     }
-    panels = [name for name, lines in (("val", val.values()), ("train", parts.values())) if any(lines)]
+    panels = [
+        name for name, lines in (("val", val.values()), ("train", parts.values())) if any(lines)
+    ]
     if not panels:
         return None
 

@@ -27,6 +27,6 @@ def draw_flatness(probes: Mapping[str, Probe], looks: Mapping[str, Look]) -> "Fi
     axes.set_ylim(bottom=0)
     axes.set(xlabel="σ of the weight noise, relative", ylabel="training loss")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     return figure

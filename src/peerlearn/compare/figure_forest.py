@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.compare.figures import INK, MUTED, PAPER, new_figure, percent_axis, shorten, tick_text
+from peerlearn.compare.figures import (
+    INK,
+    MUTED,
+    PAPER,
+    new_figure,
+    percent_axis,
+    shorten,
+    tick_text,
+)
 from peerlearn.compare.report_words import interval, is_fraction, verdict, who_label
 
 if TYPE_CHECKING:

@@ -75,21 +75,22 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Json], colour: str) -> "Fig
         colour: of the arm.
     """
     names = list(dict.fromkeys([*peers, *(str(edge[end]) for edge in edges for end in _ENDS)]))
+    places = _places(names)
     two = len(names) <= 2
-    deepest = _bends(edges, 0.30 if two else 0.14)
-    height = max(0.4, max(deepest, default=0.0) + 0.12)  # of half the figure, for two peers
-    figure = new_figure(1.24 * 2 * height if two else 3.3)
+    bends = _bends(edges, 0.30 if two else 0.14)
+    reach = max([0.26, *(bend + 0.12 for bend in bends if two)])  # beyond the outermost peers
+    low = min(y for _, y in places.values()) - reach
+    high = max(y for _, y in places.values()) + reach
+    figure = new_figure(1.24 * (high - low))
     axes = figure.add_subplot()
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.set_xlim(-1.45, 1.45)
-    axes.set_ylim((-height, height) if two else (-1.25, 1.25))
+    axes.set(xlim=(-1.45, 1.45), ylim=(low, high))
 
-    places = _places(names)
     pills = {name: _pill(axes, name, places[name], len(names)) for name in names}
 
     size = 1.0 if len(edges) <= 12 else 0.75 if len(edges) <= 30 else 0.55
-    for edge, bend in zip(edges, deepest, strict=True):
+    for edge, bend in zip(edges, bends, strict=True):
         source, target = str(edge["from"]), str(edge["to"])
         if source == target:
             continue

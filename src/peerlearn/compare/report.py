@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from peerlearn.compare.figures import drawing_style, require_report_extra
 from peerlearn.compare.report_figures import Draughtsman, Look, looks
-from peerlearn.compare.report_folders import Study, peer_models, read_studies, seeds_text
+from peerlearn.compare.report_folders import Study, peer_models, seeds_text
+from peerlearn.compare.report_studies import read_studies
 from peerlearn.compare.report_tables import comparison, tiles
 from peerlearn.compare.report_words import joined, outcomes, seeds_count
 
@@ -105,7 +106,7 @@ def _unbroken(sentence: str) -> "Markup":
     """Escape a sentence and keep each of its intervals on one line."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(95 % interval \[[^\]]*\]|[\w.]+ [+−]\S+(?: points)? \[[^\]]*\])", sentence)
+    parts = re.split(r"(95 % interval \[[^\]]*\]|[+−]?\d\S*(?: points)?(?: \[[^\]]*\])?)", sentence)
     kept = [
         Markup('<span class="keep">{}</span>').format(part) if index % 2 else escape(part)
         for index, part in enumerate(parts)

@@ -19,6 +19,7 @@ from peerlearn.compare.figures import ARM_COLOURS, ARM_DASHES, ARM_MARKERS, as_s
 from peerlearn.compare.report_folders import Study, is_value
 from peerlearn.compare.report_tables import duration, members, sorted_metrics
 from peerlearn.compare.report_words import (
+    NO_BREAK,
     amount,
     choose_metric,
     interval,
@@ -161,16 +162,23 @@ class Draughtsman:
             caption = _sentence("; ".join(part for part in (side, seen) if part))
             title = _sentence(metric_label(metric), "")
             svg = self._svg(
-                draw_forest(entries, self.drawn), f"Forest plot of differences in {title}. {caption}"
+                draw_forest(entries, self.drawn),
+                f"Forest plot of differences in {title}. {caption}",
             )
             charts.append(Chart(title, svg, caption))
-        lead = (
-            "Each mark is the mean difference over seeds, each bar its 95 % interval. "
-            "Filled: the interval excludes zero. Hollow: not shown to differ."
-        )
+        pairs = dict.fromkeys((e["arm"], e["against"]) for e in self.study.differences)
+        lead = "".join(f"{arm} minus {against}: " for arm, against in pairs if len(pairs) == 1)
+        if any(interval(entry) for entry in self.study.differences):
+            lead += (
+                "each mark is the mean difference over seeds, each bar its 95 % interval. "
+                "Filled: the interval excludes zero. Hollow: not shown to differ."
+            )
+        else:
+            lead += "each mark is a difference without an interval, so it may be chance."
         if crowded:
             lead += " Single peers are in the table."
-        return Group("forest", "Differences", lead, tuple(charts))
+        lead = lead if len(pairs) == 1 else _sentence(lead, "")
+        return Group("forest", "Differences", lead, tuple(charts), legend=False)
 
     def curves(self) -> Group:
         """Learning curves of every peer and of the ensemble."""
@@ -306,7 +314,7 @@ class Draughtsman:
             }
             if not values:
                 continue
-            unit = {"train_s": "seconds", "peak_rss_mb": "MB"}.get(name, "")
+            unit = {"train_s": "seconds", "peak_rss_mb": "MB"}.get(name, metric_label(name))
             labels = {arm: _cost_label(name, mean) for arm, (mean, _) in values.items()}
             title = _sentence(metric_label(name), "")
             caption = _cost_caption(name, labels)
@@ -322,7 +330,7 @@ class Draughtsman:
 def _cost_label(name: str, mean: float) -> str:
     if name == "train_s":
         return duration(mean)
-    return f"{mean:,.0f} MB".replace(",", " ") if name == "peak_rss_mb" else f"{mean:.3g}"
+    return f"{mean:.0f}{NO_BREAK}MB" if name == "peak_rss_mb" else f"{mean:.3g}"
 
 
 def _cost_caption(name: str, labels: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What the report reads: run and compare folders, gathered into studies."""
+"""What the report reads: a run or compare folder as a study."""
 
 import json
 import re
@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from peerlearn.compare.statistics import differences, merge_arm
 from peerlearn.errors import InputError, unknown_name
 
 Json = dict[str, Any]
@@ -48,19 +47,6 @@ class Study:
     def peers(self) -> tuple[str, ...]:
         """Names of all peers, in the order in which the arms name them."""
         return tuple(dict.fromkeys(peer for arm in self.arms.values() for peer in arm["peers"]))
-
-
-def read_studies(folders: Sequence[Path]) -> list[Study]:
-    """Read the folders; runs of one recipe on the same data that differ by arm become one study.
-
-    Raises:
-        InputError: no folder given, or a file that is missing, is not readable as what it
-            should be, or lacks what the report cannot do without; names the file.
-    """
-    if not folders:
-        raise InputError("report: no folder given; give at least one run or compare folder")
-    studies = [read_study(Path(folder)) for folder in folders]
-    return [_side_by_side(studies)] if _belong_together(studies) else studies
 
 
 def read_study(folder: Path) -> Study:
@@ -103,7 +89,7 @@ def peer_models(study: Study) -> dict[str, str]:
     """The model of each peer as the configuration names it; without those it does not name."""
     models: dict[str, str] = {}
     for title, text in study.config.items():
-        config = _parse_config(title, text)
+        config = parse_config(title, text)
         peers = config.get("peers") if isinstance(config, dict) else None
         for name, peer in peers.items() if isinstance(peers, dict) else ():
             model = peer.get("model") if isinstance(peer, dict) else peer
@@ -113,7 +99,8 @@ def peer_models(study: Study) -> dict[str, str]:
     return models
 
 
-def _parse_config(title: str, text: str) -> Any:
+def parse_config(title: str, text: str) -> Any:
+    """The YAML of a configuration; `title` names it where it is broken."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -251,61 +238,3 @@ def _command(folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...]) -> str
     if seeds:
         options += f" --seeds {seeds_text(seeds)}"
     return f"peerlearn compare {config}{options}"
-
-
-def _belong_together(studies: Sequence[Study]) -> bool:
-    """Whether these are the cells of one comparison.
-
-    They are, where they share recipe and data, no arm has a seed twice, every arm has the same
-    seeds, and the runs of one arm have the same configuration but for the seed.
-    """
-    if len(studies) < 2 or len({(study.recipe, study.data) for study in studies}) > 1:
-        return False
-    cells = [(arm, seed) for study in studies for arm in study.arms for seed in study.seeds]
-    seeds_of = [
-        {seed for name, seed in cells if name == arm} for arm in dict.fromkeys(arm for arm, _ in cells)
-    ]
-    if len(set(cells)) < len(cells) or any(seeds != seeds_of[0] for seeds in seeds_of):
-        return False
-    settings: dict[tuple[str, ...], list[Any]] = {}
-    for study in studies:
-        settings.setdefault(tuple(study.arms), []).append(_settings(study))
-    return all(found == runs[0] for runs in settings.values() for found in runs)
-
-
-def _settings(study: Study) -> Any:
-    config = [_parse_config(title, text) for title, text in study.config.items()]
-    return [
-        {key: value for key, value in part.items() if key not in ("seed", "seeds", "out")}
-        for part in config
-        if isinstance(part, dict)
-    ]
-
-
-def _side_by_side(studies: Sequence[Study]) -> Study:
-    studies = sorted(studies, key=lambda study: study.seeds)  # pairs of seeds need one order
-    first = studies[0]
-    blocks: dict[str, list[Json]] = {}
-    epochs: dict[str, dict[int, list[Json]]] = {}
-    for study in studies:
-        for arm, block in study.arms.items():
-            blocks.setdefault(arm, []).append(block)
-            epochs.setdefault(arm, {}).update(study.epochs.get(arm, {}))
-    arms = {arm: merge_arm(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
-    against = "independent" if "independent" in arms else next(iter(arms))
-    return Study(
-        folders=tuple(folder for study in studies for folder in study.folders),
-        recipe=first.recipe,
-        data=first.data,
-        seeds=tuple(sorted({seed for study in studies for seed in study.seeds})),
-        arms=arms,
-        differences=differences(arms, against),
-        epochs={arm: runs for arm, runs in epochs.items() if runs},
-        config={
-            f"{study.folders[0].resolve().name}/{title}": text
-            for study in studies
-            for title, text in study.config.items()
-        },
-        env=next((study.env for study in studies if study.env), {}),
-        commands=tuple(command for study in studies for command in study.commands),
-    )

@@ -1,12 +1,14 @@
 """The comparison as rows and tiles, ready for the page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peerlearn.compare.report_folders import Study, is_value
 from peerlearn.compare.report_words import (
+    NO_BREAK,
     PRIMARY,
+    amount,
     choose_metric,
     difference_number,
     difference_text,
@@ -38,8 +40,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm of one block."""
+    """One arm of one block; `label` is the arm's name, or the member's where there is one arm."""
 
+    label: str
     arm: str
     cells: tuple[Cell, ...]
 
@@ -112,8 +115,11 @@ def comparison(study: Study) -> Table:
         rows = tuple(
             Row(
                 name,
+                name,
                 tuple(
-                    _cell(metrics_of(arm, who).get(metric), metric, entries.get((name, who, metric)))
+                    _cell(
+                        metrics_of(arm, who).get(metric), metric, entries.get((name, who, metric))
+                    )
                     for metric in metrics
                 ),
             )
@@ -123,6 +129,9 @@ def comparison(study: Study) -> Table:
         if rows:
             many = len(study.peers) > 3 and who in study.peers
             (folded if many else blocks).append(Block(who_label(who), rows))
+    if len(study.arms) == 1:
+        rows = tuple(replace(block.rows[0], label=block.title) for block in (*blocks, *folded))
+        blocks, folded = [Block("", rows)] if rows else [], []
     columns = tuple(metric_label(m) + (", %" if is_fraction(m) else "") for m in metrics)
     return Table(columns, tuple(blocks or folded), tuple(folded if blocks else ()))
 
@@ -142,7 +151,7 @@ def _cell(value: Json | None, metric: str, entry: Json | None) -> Cell:
 
 
 def side(entry: Json | None) -> str:
-    """"better" or "worse" where the interval shows it, seen from the arm; else empty."""
+    """ "better" or "worse" where the interval shows it, seen from the arm; else empty."""
     return {"arm": "better", "against": "worse"}.get(verdict(entry) or "", "") if entry else ""
 
 
@@ -175,7 +184,7 @@ def tiles(study: Study) -> list[Tile]:
         result.append(
             Tile(
                 f"{who_label(who)} {metric_label(metric)}",
-                number(value, metric) + (" %" if is_fraction(metric) else ""),
+                amount(value, metric),
                 _tile_note(entry, name),
                 side(entry),
             )
@@ -183,9 +192,9 @@ def tiles(study: Study) -> list[Tile]:
     seconds = arm["cost"].get("train_s")
     if is_value(seconds):
         other = study.arms[against]["cost"].get("train_s") if against in study.arms else None
-        note = f"{name}, training"
+        note = name
         if is_value(other) and other["mean"] > 0:
-            note = f"{seconds['mean'] / other['mean']:.2f} × {against}"
+            note = f"{name}, {seconds['mean'] / other['mean']:.2f} × {against}"
         result.append(Tile("training time", duration(seconds["mean"]), note))
     return result
 
@@ -193,16 +202,18 @@ def tiles(study: Study) -> list[Tile]:
 def _tile_note(entry: Json | None, arm: str) -> str:
     if entry is None:
         return arm
-    shown = "" if verdict(entry) else ", not shown to differ"
+    shown = "" if verdict(entry) else "; not shown to differ"
     if interval(entry) is None:
-        shown = ", one seed"
-    return f"{difference_text(entry)} vs {entry['against']}{shown}"
+        shown = "; no interval"
+    return f"{difference_text(entry)}, {arm} vs {entry['against']}{shown}"
 
 
 def duration(seconds: float) -> str:
     """`0.42 s`, `75 s`, `12.5 min`, `3.2 h`."""
     if seconds < 10:
-        return f"{seconds:.2g} s"
+        return f"{seconds:.2g}{NO_BREAK}s"
     if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return f"{seconds:.0f}{NO_BREAK}s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f}{NO_BREAK}min"
+    return f"{seconds / 3600:.1f}{NO_BREAK}h"

@@ -42,11 +42,12 @@ _LABELS = {
     "forwards_per_step": "forwards per step",
     "peak_rss_mb": "peak memory",
 }
-_FRACTIONS = frozenset(
-    "accuracy top5 exact_match agreement ece adaptive_ece dice iou cluster_accuracy nmi ari "
-    "acc asr ra der".split()
-)
+_FRACTIONS = {"accuracy", "top5", "exact_match", "agreement", "ece", "adaptive_ece"} | {
+    *("dice", "iou", "cluster_accuracy", "nmi", "ari"),
+    *("acc", "asr", "ra", "der"),
+}
 _MINUS = "−"
+NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
 
 def metric_label(metric: str) -> str:
@@ -79,7 +80,7 @@ def number(value: float, metric: str, signed: bool = False, decimals: int | None
 
 def amount(value: float, metric: str) -> str:
     """A value with its unit: `97.6 %` or `0.214`."""
-    return number(value, metric) + (" %" if is_fraction(metric) else "")
+    return number(value, metric) + (f"{NO_BREAK}%" if is_fraction(metric) else "")
 
 
 def interval(entry: Json) -> tuple[float, float] | None:
@@ -93,7 +94,7 @@ def interval(entry: Json) -> tuple[float, float] | None:
 
 
 def verdict(entry: Json) -> str | None:
-    """"arm" or "against", whichever is shown to be better; None where neither is."""
+    """ "arm" or "against", whichever is shown to be better; None where neither is."""
     return better(entry) if interval(entry) else None
 
 
@@ -158,8 +159,8 @@ def outcome(entry: Json) -> str:
         count = entry.get("n")
         why = "one seed" if count in (None, 1) else seeds_count(count)
         return (
-            f"{arm} and {against} differ by {size} in {subject(entry)}; "
-            f"{why}: no interval, so nothing is shown."
+            f"{arm} against {against}: {size} in {subject(entry)}. "
+            f"{why[:1].upper()}{why[1:]}: no interval, so this may be chance."
         )
     low, high = interval(entry) or (0.0, 0.0)
     evidence = f"95 % interval {interval_text(entry)}"

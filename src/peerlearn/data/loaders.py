@@ -7,6 +7,7 @@ they give identical batches; they differ only in where the work is done.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ class ArrayLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
-        device = self._make.split.x.device
+        device = self._make.split.y.device
         steps = enumerate(self._order.epoch(epoch))
         for step, index in islice(steps, start, None):
             yield self._make(epoch, step, index.to(device))
@@ -157,7 +158,7 @@ class _EpochSteps(TorchDataset[Batch]):
         return self._make(self._epoch, step, self._order[step])
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     """Keeps a `Batch` a `Batch`, where the default conversion turns its tuples into lists."""
     return batch
 

@@ -50,8 +50,10 @@ def read_idx(path: Path) -> Bytes:
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise InputError(f"{path}: not an IDX file of bytes; it begins with {raw[:4]!r}.")
     header = 4 + 4 * raw[3]
+    if len(raw) < header:
+        raise InputError(f"{path}: the IDX header is cut short.")
     shape = tuple(np.frombuffer(raw[4:header], ">u4").tolist())
-    if len(shape) != raw[3] or len(raw) - header != math.prod(shape):
+    if len(raw) - header != math.prod(shape):
         raise InputError(f"{path}: {len(raw) - header} bytes for an IDX array of shape {shape}.")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 

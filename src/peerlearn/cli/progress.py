@@ -1,0 +1,109 @@
+"""Progress on stderr: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class _Live:
+    """A rich progress display, silent where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.live = self.console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[said]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.live,
+        )
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def line(self, text: str) -> None:
+        """One line for logs; a terminal has the bar instead."""
+        if not self.live:
+            print(text, file=sys.stderr, flush=True)
+
+
+class EpochProgress(_Live):
+    """Progress of one run, in epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.task = self.progress.add_task("epochs", total=epochs, said="")
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Show an event of the trainer."""
+        if event["event"] == "epoch":
+            said = _epoch_words(event)
+            self.progress.update(self.task, completed=event["epoch"], total=event["of"], said=said)
+            self.line(f"epoch {event['epoch']}/{event['of']}  {said}")
+
+    def summarise(self, results: dict[str, Any]) -> None:
+        """Print the results of a run, a line a peer."""
+        console = Console()
+        for arm, block in results["arms"].items():
+            console.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
+            rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
+            for who, metrics in rows.items():
+                said = "  ".join(
+                    f"{name} {metrics[name]['mean']:.4f}"
+                    for name in ("accuracy", "nll", "ece")
+                    if name in metrics
+                )
+                console.print(f"  {who:<10} {said}", highlight=False)
+
+
+class GridProgress(_Live):
+    """Progress of a grid, in cells, with the epoch of the present one."""
+
+    def __init__(self, cells: Sequence[Any]) -> None:
+        super().__init__()
+        self.total = len(cells)
+        self.done = 0
+        self.began = time.monotonic()
+        self.cells = self.progress.add_task("cells", total=self.total, said="")
+        self.epochs = self.progress.add_task("epochs", total=None, said="")
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Show an event of the grid or of the trainer in one of its cells."""
+        where = f"{event['arm']}, seed {event['seed']}"
+        match event["event"]:
+            case "cell":
+                self.progress.reset(self.epochs, total=event["epochs"], said=where)
+            case "epoch":
+                said = f"{where}  {_epoch_words(event)}"
+                self.progress.update(
+                    self.epochs, completed=event["epoch"], total=event["of"], said=said
+                )
+            case "cell done":
+                self.done += 1
+                self.progress.update(self.cells, completed=self.done)
+                minutes = (time.monotonic() - self.began) / 60
+                self.line(f"{self.done}/{self.total} cells  {where}  {minutes:.1f} min so far")
+
+
+def _epoch_words(event: dict[str, Any]) -> str:
+    source = event.get("val") or event["train"]
+    peers = [f"{name} {m['accuracy']:.3f}" for name, m in source.items() if "accuracy" in m]
+    return f"{'val' if 'val' in event else 'train'} accuracy " + "  ".join(peers)

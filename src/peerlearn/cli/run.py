@@ -1,0 +1,44 @@
+"""`peerlearn run`: train one arm with one seed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peerlearn.cli.options import (
+    DataOption,
+    OverridesArgument,
+    RecipeArgument,
+    ResumeOption,
+    gathered_overrides,
+    new_folder,
+)
+
+
+def run(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    data: DataOption = None,
+    seed: Annotated[int | None, typer.Option(help="Key of weights, batches and dropout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.", show_default="runs/RECIPE-N")
+    ] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train a cohort and write a run folder with results and a report."""
+    from peerlearn.cli.progress import EpochProgress
+    from peerlearn.cli.reporting import report_beside
+    from peerlearn.errors import InputError
+    from peerlearn.systems.recipe import run_recipe
+    from peerlearn.systems.registry import find_recipe
+
+    if resume and out is None:
+        raise InputError("--resume: name the run folder to continue with --out")
+    found, given = find_recipe(recipe)
+    changes = gathered_overrides(overrides, data) | ({} if seed is None else {"seed": seed})
+    config = found.resolve(given, changes)
+    folder = new_folder(out, found.name)
+    with EpochProgress(config.epochs) as progress:
+        results = run_recipe(found, config, folder, resume, progress.observe)
+    progress.summarise(results)
+    report_beside(folder)

@@ -1,0 +1,167 @@
+"""Arms × seeds: every cell a run of its own, finished cells kept, results paired by seed."""
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from peerlearn.compare.statistics import differences, merge_arm
+from peerlearn.engine.files import read_json, write_json, write_text
+from peerlearn.engine.run_folder import flatten, read_config
+from peerlearn.errors import InputError, unknown_name
+from peerlearn.systems.overrides import apply_overrides
+from peerlearn.systems.recipe import Recipe, run_recipe
+
+REFERENCE = "independent"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    config: Any
+
+    def folder(self, out: Path) -> Path:
+        """Where the run of this cell lives."""
+        return out / "cells" / self.arm / f"seed-{self.seed}"
+
+
+def plan_cells(
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    arms: Sequence[str] | None,
+    seeds: Sequence[int],
+) -> list[Cell]:
+    """Every cell of the grid, its configuration checked, seeds in the outer loop.
+
+    Raises:
+        InputError: an unknown arm, a seed given twice, or a configuration that does not hold.
+    """
+    known = apply_overrides(given, overrides).get("arms") or {}
+    chosen = list(arms) if arms else list(known)
+    if not chosen:
+        raise InputError("arms: nothing to compare; the recipe names no arms")
+    for arm in chosen:
+        if arm not in known:
+            raise unknown_name("arm", arm, known, "--arms")
+    if len(set(seeds)) != len(seeds) or not seeds:
+        raise InputError(f"--seeds: expected different seeds, found {list(seeds)}")
+    return [
+        Cell(arm, seed, recipe.resolve(given, dict(overrides) | {"arm": arm, "seed": seed}))
+        for seed in seeds
+        for arm in chosen
+    ]
+
+
+def run_grid(
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    cells: Sequence[Cell],
+    out: Path,
+    resume: bool = False,
+    observe: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Run every cell that is not finished, then put the arms side by side.
+
+    Several processes may work on one folder: a cell that another one holds is left to it.
+
+    Args:
+        recipe: the system.
+        given: what the cells were planned from, kept as the folder's `config.yaml`.
+        cells: from `plan_cells`.
+        out: folder of the comparison.
+        resume: continue a comparison that is already there.
+        observe: told of every step, epoch and finished cell, with the cell in it.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        InputError: the folder cannot be used; RunError: a cell failed.
+    """
+    for cell in {cell.arm: cell for cell in reversed(cells)}.values():
+        recipe.build(cell.config)  # whatever is wrong with an arm is found before the first run
+    _open(out, given, resume)
+    waiting = list(cells)
+    for patient in (False, True):
+        for cell in list(waiting):
+            with _held(cell.folder(out), patient) as mine:
+                if mine:
+                    _run_cell(recipe, cell, out, observe)
+                    waiting.remove(cell)
+    results = collect(recipe, cells, out)
+    write_json(out / "results.json", results)
+    return results
+
+
+def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
+    """`results.json` of a comparison from the results of its cells."""
+    by_arm: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        run = read_json(cell.folder(out) / "results.json")
+        by_arm.setdefault(cell.arm, []).append(run["arms"][cell.arm])
+    arms = {arm: merge_arm(runs) for arm, runs in by_arm.items()}
+    reference = REFERENCE if REFERENCE in arms else next(iter(arms))
+    return {
+        "schema": 1,
+        "recipe": recipe.name,
+        "data": cells[0].config.data.name,
+        "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
+        "arms": arms,
+        "differences": differences(arms, reference),
+    }
+
+
+def _run_cell(
+    recipe: Recipe, cell: Cell, out: Path, observe: Callable[[dict[str, Any]], None]
+) -> None:
+    where = {"arm": cell.arm, "seed": cell.seed}
+    observe({"event": "cell", "epochs": cell.config.epochs} | where)
+    run_recipe(
+        recipe,
+        cell.config,
+        cell.folder(out),
+        resume=True,
+        observe=lambda event: observe(event | where),
+    )
+    observe({"event": "cell done"} | where)
+
+
+def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
+    config = out / "config.yaml"
+    if not config.exists():
+        if out.exists() and any(out.iterdir()):
+            raise InputError(f"{out}: exists and is not empty; choose another --out")
+        write_text(config, yaml.safe_dump(dict(given), sort_keys=False, allow_unicode=True))
+        return
+    if not resume:
+        raise InputError(
+            f"{out}: already holds a comparison; continue it with --resume, or choose another --out"
+        )
+    before, now = flatten(read_config(config)), flatten(dict(given))
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if changed:
+        raise InputError(
+            f"{out}: cannot resume with a changed configuration: "
+            + "; ".join(f"{k}: was {before.get(k)!r}, now {now.get(k)!r}" for k in changed)
+        )
+
+
+@contextmanager
+def _held(folder: Path, patient: bool) -> Iterator[bool]:
+    """Hold a cell against other processes; without patience a held one is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -1,0 +1,81 @@
+"""Folders gathered into studies: runs that are cells of one comparison are compared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from peerlearn.compare.report_folders import Json, Study, parse_config, read_study
+from peerlearn.compare.statistics import differences, merge_arm
+from peerlearn.errors import InputError
+
+
+def read_studies(folders: Sequence[Path]) -> list[Study]:
+    """Read the folders; runs of one recipe on the same data that differ by arm become one study.
+
+    Raises:
+        InputError: no folder given, or a file that is missing, is not readable as what it
+            should be, or lacks what the report cannot do without; names the file.
+    """
+    if not folders:
+        raise InputError("report: no folder given; give at least one run or compare folder")
+    studies = [read_study(Path(folder)) for folder in folders]
+    return [_side_by_side(studies)] if _belong_together(studies) else studies
+
+
+def _belong_together(studies: Sequence[Study]) -> bool:
+    """Whether these are the cells of one comparison.
+
+    They are, where they share recipe and data, no arm has a seed twice, every arm has the same
+    seeds, and the runs of one arm have the same configuration but for the seed.
+    """
+    if len(studies) < 2 or len({(study.recipe, study.data) for study in studies}) > 1:
+        return False
+    cells = [(arm, seed) for study in studies for arm in study.arms for seed in study.seeds]
+    seeds_of = [
+        {seed for name, seed in cells if name == arm}
+        for arm in dict.fromkeys(arm for arm, _ in cells)
+    ]
+    if len(set(cells)) < len(cells) or any(seeds != seeds_of[0] for seeds in seeds_of):
+        return False
+    settings: dict[tuple[str, ...], list[Any]] = {}
+    for study in studies:
+        settings.setdefault(tuple(study.arms), []).append(_settings(study))
+    return all(found == runs[0] for runs in settings.values() for found in runs)
+
+
+def _settings(study: Study) -> Any:
+    config = [parse_config(title, text) for title, text in study.config.items()]
+    return [
+        {key: value for key, value in part.items() if key not in ("seed", "seeds", "out")}
+        for part in config
+        if isinstance(part, dict)
+    ]
+
+
+def _side_by_side(studies: Sequence[Study]) -> Study:
+    studies = sorted(studies, key=lambda study: study.seeds)  # pairs of seeds need one order
+    first = studies[0]
+    blocks: dict[str, list[Json]] = {}
+    epochs: dict[str, dict[int, list[Json]]] = {}
+    for study in studies:
+        for arm, block in study.arms.items():
+            blocks.setdefault(arm, []).append(block)
+            epochs.setdefault(arm, {}).update(study.epochs.get(arm, {}))
+    arms = {arm: merge_arm(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
+    against = "independent" if "independent" in arms else next(iter(arms))
+    return Study(
+        folders=tuple(folder for study in studies for folder in study.folders),
+        recipe=first.recipe,
+        data=first.data,
+        seeds=tuple(sorted({seed for study in studies for seed in study.seeds})),
+        arms=arms,
+        differences=differences(arms, against),
+        epochs={arm: runs for arm, runs in epochs.items() if runs},
+        config={
+            f"{study.folders[0].resolve().name}/{title}": text
+            for study in studies
+            for title, text in study.config.items()
+        },
+        env=next((study.env for study in studies if study.env), {}),
+        commands=tuple(command for study in studies for command in study.commands),
+    )
