@@ -1,1 +1,48 @@
-"""Deep mutual learning."""
+"""peerlearn: networks that train side by side and teach each other.
+
+Three ways in:
+
+- `cohort.loss(x, y)` in a training loop of your own;
+- `peerlearn.fit(cohort, data)`;
+- `peerlearn.recipe("dml", data="digits").compare(seeds=range(5))`, or the command line.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from peerlearn.errors import InputError, PeerlearnError, RunError
+
+if TYPE_CHECKING:
+    from peerlearn.cohort import Cohort
+    from peerlearn.engine.fit import fit
+    from peerlearn.recipes import recipe
+    from peerlearn.transfer.graph import TransferGraph
+    from peerlearn.transfer.outputs import PeerOutput
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cohort",
+    "InputError",
+    "PeerOutput",
+    "PeerlearnError",
+    "RunError",
+    "TransferGraph",
+    "fit",
+    "recipe",
+]
+
+# Loaded at first use: the command line answers --help without importing torch.
+_HOMES = {
+    "Cohort": "peerlearn.cohort",
+    "PeerOutput": "peerlearn.transfer.outputs",
+    "TransferGraph": "peerlearn.transfer.graph",
+    "fit": "peerlearn.engine.fit",
+    "recipe": "peerlearn.recipes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'peerlearn' has no attribute {name!r}")

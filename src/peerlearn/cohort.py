@@ -61,7 +61,7 @@ class Cohort(nn.Module):
         form: OutputForm = "softmax",
     ) -> None:
         super().__init__()
-        _check_peers(peers)
+        _check_peers(peers, trunk)
         self.peers = nn.ModuleDict(peers)
         self.trunk = trunk
         self.transfer = (
@@ -69,6 +69,11 @@ class Cohort(nn.Module):
             if isinstance(transfer, TransferGraph)
             else TransferGraph(transfer, list(peers), form)
         )
+        if set(self.transfer.peers) != set(peers):
+            raise InputError(
+                f"transfer: a graph between {', '.join(self.transfer.peers)}, but the cohort's "
+                f"peers are {', '.join(peers)}"
+            )
         self.objectives = _objective_per_peer(objective, peers)
 
     @property
@@ -151,25 +156,37 @@ def _is_views(x: Any, names: list[str]) -> bool:
     return isinstance(x, Mapping) and set(x) == set(names)
 
 
-def _check_peers(peers: Mapping[str, nn.Module]) -> None:
+def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> None:
     if not peers:
         raise InputError("peers: a cohort needs at least one network, found none")
+    taken = nn.ModuleDict()  # its own attributes, such as `keys`, cannot name its entries
     owners: dict[int, str] = {}
     for name, module in peers.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in ("ensemble", "best", "all"):
+        if (
+            not isinstance(name, str)
+            or not re.fullmatch(r"[A-Za-z0-9_-]+", name)
+            or name in ("ensemble", "best", "all")
+            or hasattr(taken, name)
+        ):
             raise InputError(
                 f"peers: {name!r} cannot name a peer; use letters, digits, '_' and '-', and none "
-                "of: all, best, ensemble"
+                "of: all, best, ensemble, nor a method of torch's ModuleDict such as keys or type"
             )
         if not isinstance(module, nn.Module):
             raise InputError(f"peers.{name}: expected an nn.Module, found {type(module).__name__}")
-        for parameter in module.parameters():
-            other = owners.setdefault(id(parameter), name)
+        for part in (module, *module.parameters()):
+            other = owners.setdefault(id(part), name)
             if other != name:
                 raise InputError(
                     f"peers: {other!r} and {name!r} share parameters; give each its own network, "
                     "or share on purpose with trunk="
                 )
+    for parameter in () if trunk is None else trunk.parameters():
+        if id(parameter) in owners:
+            raise InputError(
+                f"trunk: shares parameters with peer {owners[id(parameter)]!r}; what is in the "
+                "trunk must not be in a peer too"
+            )
 
 
 def _objective_per_peer(

@@ -4,7 +4,8 @@ Every message names the field or file as the user typed it, what was found, what
 the nearest match. The command line turns `InputError` into exit status 2, `RunError` into 1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -43,3 +44,23 @@ def unknown_name(
     match = nearest(found, options)
     hint = f" Did you mean {match!r}?" if match else ""
     return InputError(f"{where}unknown {kind} {found!r}.{hint} Allowed: {', '.join(options)}.")
+
+
+class Faults:
+    """Collects every `InputError` of several checks, so that all are told at once."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Run a block; an `InputError` in it is kept for `check`."""
+        try:
+            yield
+        except InputError as error:
+            self.said += str(error).splitlines()
+
+    def check(self) -> None:
+        """Raise one `InputError` with all that was gathered, each once; nothing for none."""
+        if self.said:
+            raise InputError("\n".join(dict.fromkeys(self.said)))

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from peerlearn.errors import InputError, nearest
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -32,6 +31,11 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     lines: list[str] = []
     for fault in error.errors():
         loc = [part for part in fault["loc"] if not _names_a_union_member(part)]
+        if fault["type"] == "extra_forbidden":  # the last part is a key someone typed
+            loc = [
+                *(p for p in fault["loc"][:-1] if not _names_a_union_member(p)),
+                fault["loc"][-1],
+            ]
         path = ".".join(str(part) for part in ([prefix] if prefix else []) + loc)
         found = fault["input"]
         match fault["type"]:
@@ -48,17 +52,28 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
             case "missing":
                 lines.append(f"{path}: required, but not given.")
             case "value_error":
-                said = str(fault["ctx"]["error"])
-                lines.append(said if not path or said.startswith(path) else f"{path}: {said}")
+                inner = _field_names(model, loc)
+                for said in str(fault["ctx"]["error"]).splitlines():
+                    lines.append(_placed(said, path, inner))
             case _:
                 message = fault["msg"][0].lower() + fault["msg"][1:]
                 lines.append(f"{path}: {message}; found {found!r}.")
     return list(dict.fromkeys(lines))
 
 
+def _placed(said: str, path: str, inner: Sequence[str]) -> str:
+    """A validator's own words behind the path of what it checked, unless they begin with it."""
+    if not path or said.startswith(path):
+        return said
+    names_field = re.split(r"[.:]", said, maxsplit=1)[0] in inner
+    return f"{path}.{said}" if names_field else f"{path}: {said}"
+
+
 def _names_a_union_member(part: str | int) -> bool:
     """Pydantic puts the tried member of a union into the path; users never typed it."""
-    return isinstance(part, str) and bool(re.search(r"[\[(-]|^(int|float|bool|str|none)$", part))
+    return isinstance(part, str) and bool(
+        re.search(r"[\[(]|^(constrained-\w+|int|float|bool|str|none)$", part)
+    )
 
 
 def _field_names(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

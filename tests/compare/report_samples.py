@@ -103,6 +103,19 @@ def edit_results(folder: Path, edit: Any) -> Path:
     return folder
 
 
+def leave(folder: Path, *parts: str) -> Path:
+    """Keep only these parts of every arm, the metrics, and no learning curves: quick to draw."""
+    keep = {"peers", "mean_peer", "ensemble", *parts}
+
+    def edit(results: Json) -> None:
+        for arm, block in results["arms"].items():
+            results["arms"][arm] = {name: part for name, part in block.items() if name in keep}
+
+    for path in folder.rglob("metrics.jsonl"):
+        path.unlink()
+    return edit_results(folder, edit)
+
+
 def arm_block(
     seeds: Sequence[int],
     arm: str,

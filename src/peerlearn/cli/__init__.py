@@ -1,10 +1,11 @@
 """The command line. Verbs import what they need when they run: `--help` never imports torch."""
 
 import sys
+from typing import Annotated
 
 import typer
 
-from peerlearn.cli import compare, run
+from peerlearn.cli import compare, cp, data, evaluate, ls, predict, report, run, validate
 from peerlearn.errors import InputError, PeerlearnError
 
 app = typer.Typer(
@@ -15,8 +16,35 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run.run, compare.compare):
-    app.command()(verb)
+app.command()(ls.ls)
+app.command()(cp.cp)
+app.command()(validate.validate)
+app.command()(run.run)
+app.command()(compare.compare)
+app.command("eval")(evaluate.evaluate)
+app.command()(predict.predict)
+app.command()(report.report)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from peerlearn import __version__
+
+        print(f"peerlearn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What holds for every verb."""
 
 
 def main() -> None:
@@ -25,10 +53,9 @@ def main() -> None:
         app(standalone_mode=True)
     except InputError as error:
         fail(error, 2)
-    except PeerlearnError as error:
+    except (PeerlearnError, OSError) as error:
         fail(error, 1)
     except KeyboardInterrupt:
-        print("interrupted; what was saved continues with --resume", file=sys.stderr)
         raise SystemExit(130) from None
 
 

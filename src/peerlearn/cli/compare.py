@@ -11,7 +11,8 @@ from peerlearn.cli.options import (
     RecipeArgument,
     ResumeOption,
     gathered_overrides,
-    new_folder,
+    out_folder,
+    resumable,
 )
 
 
@@ -29,28 +30,48 @@ def compare(
     resume: ResumeOption = False,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
-    from rich.console import Console
-
     from peerlearn.cli.progress import GridProgress
     from peerlearn.cli.reporting import report_beside
+    from peerlearn.cli.tables import console
     from peerlearn.compare.grid import plan_cells, run_grid
     from peerlearn.compare.table import comparison_table
-    from peerlearn.errors import InputError
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
 
-    if resume and out is None:
-        raise InputError("--resume: name the folder to continue with --out")
+    check_resumed(out, resume)
     found, given = find_recipe(recipe)
     changes = gathered_overrides(overrides, data)
-    cells = plan_cells(found, given, changes, arms.split(",") if arms else None, parse_seeds(seeds))
-    folder = new_folder(out, f"compare-{found.name}")
-    with GridProgress(cells) as progress:
+    chosen = [arm.strip() for arm in arms.split(",")] if arms is not None else None
+    cells = plan_cells(found, given, changes, chosen, parse_seeds(seeds))
+    folder = out_folder(out, f"compare-{found.name}")
+    with resumable(folder), GridProgress(cells) as progress:
         results = run_grid(
             found, apply_overrides(given, changes), cells, folder, resume, progress.observe
         )
-    Console().print(comparison_table(results))
+    console().print(comparison_table(results))
     report_beside(folder)
+
+
+def check_resumed(out: Path | None, resume: bool) -> None:
+    """See that `--resume` has something to continue, or a new folder to start in.
+
+    The latter lets several processes share a comparison, each started by the same command.
+
+    Raises:
+        InputError: no `--out`, or something else in it.
+    """
+    from peerlearn.errors import InputError
+
+    if not resume:
+        return
+    if out is None:
+        raise InputError("--resume: name the folder to continue with --out")
+    if (out / "env.json").exists():
+        raise InputError(f"--resume: {out} holds a single run; continue it with peerlearn run")
+    if not (out / "config.yaml").exists() and out.is_dir() and any(out.iterdir()):
+        raise InputError(
+            f"--resume: {out} holds no comparison (no config.yaml); choose another --out"
+        )
 
 
 def parse_seeds(text: str) -> list[int]:

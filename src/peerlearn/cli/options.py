@@ -1,5 +1,9 @@
-"""Arguments and options that several verbs share."""
+"""Arguments, options and habits that several verbs share."""
 
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +21,13 @@ DataOption = Annotated[
     typer.Option("--data", help="A data set of `peerlearn ls data`, an .npz file, or a folder."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...", show_default="as in training"),
+]
 
 
 def gathered_overrides(overrides: list[str] | None, data: str | None) -> dict[str, Any]:
@@ -27,11 +38,39 @@ def gathered_overrides(overrides: list[str] | None, data: str | None) -> dict[st
     return parsed | ({"data.name": data} if data is not None else {})
 
 
-def new_folder(out: Path | None, name: str) -> Path:
-    """`out`, or the first free `runs/NAME-N`."""
+def out_folder(out: Path | None, name: str) -> Path:
+    """`out`, or the first free `runs/NAME-N`.
+
+    Raises:
+        InputError: `out` is a file.
+    """
+    from peerlearn.errors import InputError
+
     if out is not None:
+        if out.exists() and not out.is_dir():
+            raise InputError(f"--out {out}: is a file; expected a folder")
         return out
     number = 1
     while (folder := Path("runs") / f"{name}-{number}").exists():
         number += 1
     return folder
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Run a block that trains into `folder`; an interruption says how to go on and exits 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "config.yaml").exists():
+            typed = [word for word in sys.argv[1:] if word != "--resume"]
+            named = [] if any(_names_out(word) for word in typed) else ["--out", str(folder)]
+            command = shlex.join(["peerlearn", *typed, *named, "--resume"])
+            print(f"interrupted; continue with: {command}", file=sys.stderr)
+        else:
+            print("interrupted; nothing was saved", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _names_out(word: str) -> bool:
+    return word == "--out" or word.startswith("--out=")

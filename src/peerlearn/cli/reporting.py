@@ -14,5 +14,5 @@ def report_beside(folder: Path) -> None:
     console = Console(stderr=True, highlight=False)
     try:
         console.print(f"report: {write_report([folder], folder / 'report.html')}")
-    except InputError as error:
+    except (InputError, OSError) as error:
         console.print(f"results: {folder / 'results.json'} (no report: {error})")

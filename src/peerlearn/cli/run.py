@@ -11,7 +11,8 @@ from peerlearn.cli.options import (
     RecipeArgument,
     ResumeOption,
     gathered_overrides,
-    new_folder,
+    out_folder,
+    resumable,
 )
 
 
@@ -28,17 +29,34 @@ def run(
     """Train a cohort and write a run folder with results and a report."""
     from peerlearn.cli.progress import EpochProgress
     from peerlearn.cli.reporting import report_beside
-    from peerlearn.errors import InputError
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
 
-    if resume and out is None:
-        raise InputError("--resume: name the run folder to continue with --out")
+    check_resumed(out, resume)
     found, given = find_recipe(recipe)
     changes = gathered_overrides(overrides, data) | ({} if seed is None else {"seed": seed})
     config = found.resolve(given, changes)
-    folder = new_folder(out, found.name)
-    with EpochProgress(config.epochs) as progress:
+    folder = out_folder(out, found.name)
+    with resumable(folder), EpochProgress(config.epochs) as progress:
         results = run_recipe(found, config, folder, resume, progress.observe)
     progress.summarise(results)
     report_beside(folder)
+
+
+def check_resumed(out: Path | None, resume: bool) -> None:
+    """See that `--resume` has a run to continue.
+
+    Raises:
+        InputError: no `--out`, no run in it, or a comparison.
+    """
+    from peerlearn.errors import InputError
+
+    if not resume:
+        return
+    if out is None:
+        raise InputError("--resume: name the run folder to continue with --out")
+    if (out / "cells").is_dir():
+        raise InputError(f"--resume: {out} holds a comparison; continue it with peerlearn compare")
+    if not (out / "config.yaml").exists():
+        what = "holds no run (no config.yaml)" if out.exists() else "does not exist"
+        raise InputError(f"--resume: {out} {what}; leave --resume out to start one there")

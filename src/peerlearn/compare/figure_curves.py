@@ -163,10 +163,9 @@ def _part_key(axes: "Axes", parts: set[str]) -> None:
     if len(names) < 2:
         axes.set_ylabel(f"{names[0]} loss")
         return
-    styles = {"objective": "solid", "transfer": "dotted"}
+    styles: dict[str, Any] = {"objective": "solid", "transfer": "dotted"}
     axes.legend(
-        [Line2D([], [], color=INK, linestyle=styles[name]) for name in names],
-        names,
+        handles=[Line2D([], [], color=INK, linestyle=styles[name], label=name) for name in names],
         loc="upper right",
         ncols=2,
         borderaxespad=0.0,

@@ -63,6 +63,8 @@ def draw_forest(entries: Sequence[Json], looks: Mapping[str, Look]) -> "Figure":
         axes.plot(
             [row["mean"]],
             [index],
+            color=colour,
+            linestyle="none",
             marker=looks[row["arm"]][1],
             markersize=6.5,
             markerfacecolor=colour if verdict(row) else PAPER,

@@ -117,7 +117,7 @@ def drawing_style() -> Iterator[None]:
     """Draw with matplotlib's defaults plus the look above, whatever the user's own settings say."""
     import matplotlib
 
-    defaults = {
+    defaults: Any = {
         key: value
         for key, value in matplotlib.rcParamsDefault.items()
         if not key.startswith(("backend", "interactive", "toolbar", "webagg"))
@@ -129,10 +129,10 @@ def drawing_style() -> Iterator[None]:
 def new_figure(height: float) -> "Figure":
     """An empty figure of the common width, `height` inches high, with constrained layout."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0.06)
-    return figure
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, hspace=0.06)
+    return Figure(figsize=(WIDTH, height), layout=layout)
 
 
 def percent_axis(axes: "Axes", which: str, signed: bool = False) -> None:

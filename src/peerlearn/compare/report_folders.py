@@ -124,6 +124,10 @@ def _read_arm(arm: Any, path: Path, name: str) -> Json:
     arm = dict(_object(arm, path, f"arms.{name}"))
     for part in ("peers", "mean_peer", "ensemble", "cost", "reliability", "between_peers"):
         arm[part] = _object(arm.get(part) or {}, path, f"arms.{name}.{part}")
+    for part in arm["between_peers"]:
+        _object(arm["between_peers"][part], path, f"arms.{name}.between_peers.{part}")
+    if "flatness" in arm:
+        _object(arm["flatness"], path, f"arms.{name}.flatness")
     for peer, metrics in arm["peers"].items():
         _object(metrics, path, f"arms.{name}.peers.{peer}")
     edges = arm.get("edges") or []
@@ -170,7 +174,7 @@ def _run_folders(
 
 def _read_epochs(path: Path) -> list[Json]:
     """The epoch events, the last of each epoch: a resumed run may have written one twice."""
-    events: dict[tuple[str, int], Json] = {}
+    events: dict[tuple[str, str], Json] = {}
     lines = _read_text(path).split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -183,7 +187,7 @@ def _read_epochs(path: Path) -> list[Json]:
             raise InputError(f"{path}, line {number}: not readable as JSON: {error}") from error
         if isinstance(event, dict) and event.get("event") == "epoch":
             event = _printable(event)
-            key = (str(event.get("stage", "")), int(event.get("epoch", len(events))))
+            key = (str(event.get("stage", "")), str(event.get("epoch", len(events))))
             events.pop(key, None)
             events[key] = event
     return list(events.values())

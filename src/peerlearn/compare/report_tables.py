@@ -110,7 +110,8 @@ def comparison(study: Study) -> Table:
     ]
     metrics = sorted_metrics(found)
     entries = {(e["arm"], e["who"], e["metric"]): e for e in reversed(study.differences)}
-    blocks, folded = [], []
+    blocks: list[Block] = []
+    folded: list[Block] = []
     for who in members(study):
         rows = tuple(
             Row(
@@ -139,11 +140,10 @@ def comparison(study: Study) -> Table:
 def _cell(value: Json | None, metric: str, entry: Json | None) -> Cell:
     if value is None:
         return Cell()
-    spread = value.get("std")
-    many = len(value.get("values") or ()) > 1 and isinstance(spread, (int, float))
+    many = len(value.get("values") or ()) > 1 and value.get("std") is not None
     return Cell(
         value=number(value["mean"], metric),
-        spread=f"± {number(spread, metric)}" if many else "",
+        spread=f"± {number(value['std'], metric)}" if many else "",
         difference=difference_number(entry) if entry else "",
         interval=interval_text(entry) if entry else "",
         side=side(entry),
@@ -189,14 +189,16 @@ def tiles(study: Study) -> list[Tile]:
                 side(entry),
             )
         )
-    seconds = arm["cost"].get("train_s")
-    if is_value(seconds):
-        other = study.arms[against]["cost"].get("train_s") if against in study.arms else None
-        note = name
-        if is_value(other) and other["mean"] > 0:
-            note = f"{name}, {seconds['mean'] / other['mean']:.2f} × {against}"
-        result.append(Tile("training time", duration(seconds["mean"]), note))
+    if (seconds := _seconds(study, name)) is not None:
+        other = _seconds(study, against)
+        note = f"{name}, {seconds / other:.2f} × {against}" if other else name
+        result.append(Tile("training time", duration(seconds), note))
     return result
+
+
+def _seconds(study: Study, arm: str | None) -> float | None:
+    cost = study.arms[arm]["cost"].get("train_s") if arm in study.arms else None
+    return float(cost["mean"]) if cost is not None and is_value(cost) else None
 
 
 def _tile_note(entry: Json | None, arm: str) -> str:

@@ -132,7 +132,7 @@ def read_image_folder(folder: Path, size: int | None = None) -> Source:
         InputError: Pillow is missing, a folder lacks images or names an unknown class, an image
             is damaged or too deep, or sizes differ.
     """
-    _require_pillow()
+    require_pillow()
     names = tuple(path.name for path in _folders(folder / "train"))
     if len(names) < 2:
         raise InputError(
@@ -140,7 +140,7 @@ def read_image_folder(folder: Path, size: int | None = None) -> Source:
             f"found {len(names)} class folders in {folder / 'train'}."
         )
     listed = {part: _labelled_files(folder / part, names) for part in PARTS}
-    headers = [_header(path) for part in PARTS for path, _ in listed[part]]
+    headers = [image_header(path) for part in PARTS for path, _ in listed[part]]
     height, width = (size, size) if size else _common_size(headers)
     grey = all(header.mode in GREY_MODES for header in headers)
 
@@ -158,7 +158,9 @@ def read_image_folder(folder: Path, size: int | None = None) -> Source:
 
 
 @dataclass(frozen=True)
-class _Header:
+class ImageHeader:
+    """Size and colour mode of an image file."""
+
     path: Path
     height: int
     width: int
@@ -193,17 +195,22 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _header(path: Path) -> _Header:
+def image_header(path: Path) -> ImageHeader:
+    """The header of an image file; its pixels are not decoded.
+
+    Raises:
+        InputError: not an image, or more than 8 bits a channel.
+    """
     with _opened(path) as image:
         if image.mode in DEEP_MODES:
             raise InputError(
                 f"{path}: colour mode {image.mode}, more than 8 bits a channel; "
                 "convert it to 8 bits, or use an .npz of floats."
             )
-        return _Header(path, image.height, image.width, image.mode)
+        return ImageHeader(path, image.height, image.width, image.mode)
 
 
-def _common_size(headers: Sequence[_Header]) -> tuple[int, int]:
+def _common_size(headers: Sequence[ImageHeader]) -> tuple[int, int]:
     first = headers[0]
     for header in headers:
         if (header.height, header.width) != (first.height, first.width):
@@ -228,10 +235,9 @@ def _opened(path: Path) -> "Iterator[PillowImage]":
         raise InputError(f"{path}: cannot be read as an image ({error}).") from error
 
 
-def _require_pillow() -> None:
+def require_pillow() -> None:
+    """Raise `InputError` with the pip command where Pillow is missing."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError:
-        raise InputError(
-            "reading a folder of images needs Pillow: pip install 'peerlearn[image]'"
-        ) from None
+        raise InputError("reading images needs Pillow: pip install 'peerlearn[image]'") from None

@@ -21,9 +21,9 @@ def read_npz(path: Path) -> Source:
     Raises:
         InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
-    with _open(path) as file:
+    with open_npz(path) as file:
         check_names(dict.fromkeys(file.files), str(path))
-        arrays = {key: _read(file, key, path) for key in KEYS if key in file.files}
+        arrays = {key: read_array(file, key, path) for key in KEYS if key in file.files}
     return source_from_arrays(arrays, str(path))
 
 
@@ -41,7 +41,12 @@ def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
         raise
 
 
-def _open(path: Path) -> "np.lib.npyio.NpzFile":
+def open_npz(path: Path) -> "np.lib.npyio.NpzFile":
+    """The file, with nothing in it read yet; nothing pickled will be.
+
+    Raises:
+        InputError: no such file, or not an `.npz`.
+    """
     try:
         file = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -56,7 +61,12 @@ def _open(path: Path) -> "np.lib.npyio.NpzFile":
     return file
 
 
-def _read(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
+def read_array(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
+    """One array of an open file.
+
+    Raises:
+        InputError: it is damaged, or holds pickled objects.
+    """
     try:
         array: Array = file[key]
     except ValueError as error:

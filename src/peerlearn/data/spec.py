@@ -1,12 +1,12 @@
 """What a configuration may say about data."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class DataSpec(BaseModel):
-    """The `data` block: which data set, and how much of it."""
+    """The `data` block: which data set, and how much of it. A name alone is a short form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +30,11 @@ class DataSpec(BaseModel):
     size: Annotated[int, Field(ge=1)] | None = Field(
         None, description="side in pixels to which the images of a folder are fitted"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
 
     @field_validator("val_size")
     @classmethod

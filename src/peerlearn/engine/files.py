@@ -40,13 +40,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(written.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
-        hint = "; free some space and run again with --resume" if full else ""
-        raise RunError(f"cannot write {path}: {reason}{hint}") from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> RunError:
+    """What to raise when `path` could not be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
+    hint = "; free some space and run again with --resume" if full else ""
+    return RunError(f"cannot write {path}: {reason}{hint}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,20 +12,31 @@ import torch
 import yaml
 from torch import Tensor
 
-from peerlearn.engine.files import load_state, read_json, save_state, write_json, write_text
+from peerlearn.engine.files import (
+    cannot_write,
+    load_state,
+    read_json,
+    save_state,
+    write_json,
+    write_text,
+)
 from peerlearn.errors import InputError
 
 State = dict[str, Any]
 
 
 class RunFolder:
-    """`config.yaml`, `env.json`, `metrics.jsonl`, `results.json`, `checkpoints/{last,best}/`."""
+    """`config.yaml`, `env.json`, `metrics.jsonl`, `results.json`, `checkpoints/{last,best}/`.
+
+    And `data.json`: what the trained networks must know of their data.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
+        self.facts = path / "data.json"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
 
     def best(self, peer: str) -> Path:
@@ -75,9 +86,16 @@ class RunFolder:
             )
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append one line to `metrics.jsonl`."""
-        with self.metrics.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(record) + "\n")
+        """Append one line to `metrics.jsonl`.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
 
     def keep_metrics(self, records: int) -> None:
         """Drop every line after the first `records`: the run goes on from there."""
@@ -91,8 +109,19 @@ class RunFolder:
         save_state(self.last, state)
 
     def load_last(self) -> State | None:
-        """The state to continue from, if there is one."""
-        return load_state(self.last) if self.last.exists() else None
+        """The state to continue from, if there is one.
+
+        Raises:
+            InputError: the file is damaged; says how to go on.
+        """
+        if not self.last.exists():
+            return None
+        try:
+            return load_state(self.last)
+        except InputError as error:
+            raise InputError(
+                f"{error}; put a good copy of it there, or delete it to train from the beginning"
+            ) from None
 
     def save_best(self, peer: str, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
         """Write a peer's selected weights with what is known of them."""
@@ -116,10 +145,20 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable ({error})") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {error}") from None
+        raise InputError(f"{path}: not YAML: {_yaml_fault(error)}") from None
     if not isinstance(given, dict):
         raise InputError(f"{path}: expected a mapping of keys, found {type(given).__name__}")
+    for key in given:
+        if not isinstance(key, str):
+            raise InputError(f"{path}: the key {key!r} is not a text; put it in quotes")
     return given
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """Where and what, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + (getattr(error, "problem", None) or str(error).splitlines()[0])
 
 
 def read_results(folder: Path) -> dict[str, Any]:

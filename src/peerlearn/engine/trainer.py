@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort, Objective
 from peerlearn.data.datasets import Batch, BatchLoader
+from peerlearn.data.facts import DataFacts
 from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.monitor import EpochMonitor
@@ -22,6 +22,7 @@ from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.steps import Clock, Stepper
+from peerlearn.engine.threads import threads
 from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
 from peerlearn.engine.updates import PeerUpdate
 from peerlearn.errors import InputError, RunError
@@ -96,6 +97,7 @@ class Trainer:
         folder: where to log and keep checkpoints; None keeps everything in memory.
         observe: is told of every step and epoch, for progress bars.
         probe: training rows for the flatness probe.
+        facts: what the trained networks must know of their data; None where nobody will ask.
     """
 
     cohort: Cohort
@@ -109,6 +111,7 @@ class Trainer:
     folder: RunFolder | None = None
     observe: Observer = lambda event: None
     probe: Rows | None = None
+    facts: DataFacts | None = None
 
     def __post_init__(self) -> None:
         if self.validation is None and self.training.evaluation.select == "best":
@@ -133,7 +136,7 @@ class Trainer:
             RunError: a loss that is not finite, or a file that cannot be written.
             KeyboardInterrupt: after the interrupted step was finished and saved.
         """
-        with preserved_rng(), _threads(self.training.threads), self._counted_forwards():
+        with preserved_rng(), threads(self.training.threads), self._counted_forwards():
             self.precision.place(self.cohort)
             self.transport: Transport = launched_transport(self.cohort.names, self.device)
             self._check_transport()
@@ -179,11 +182,11 @@ class Trainer:
     def _run_epoch(self, stage: Stage, position: _Position, interruption: Interruption) -> None:
         began = saved = time.perf_counter()
         per_epoch = len(stage.loader)
-        lr = 0.0
         batches = stage.loader.epoch(position.epoch, position.step)
         for micro_batches in _chunks(batches, self.training.accumulate):
             when = position.epoch + position.step / per_epoch
-            lr = max(update.set_rate(when, stage.epochs) for update in self.updates.values())
+            for update in self.updates.values():
+                update.set_rate(when, stage.epochs)
             number = position.epoch * per_epoch + position.step
             clock = Clock(self.seed, stage.name, number, when / stage.epochs)
             placed = [self._place(batch) for batch in micro_batches]
@@ -202,16 +205,16 @@ class Trainer:
         self._check_losses(stage, position)
         self.seconds += time.perf_counter() - began
         position.epoch, position.step = position.epoch + 1, 0
-        self._end_epoch(stage, position, lr, time.perf_counter() - began)
+        self._end_epoch(stage, position, time.perf_counter() - began)
 
-    def _end_epoch(self, stage: Stage, position: _Position, lr: float, seconds: float) -> None:
+    def _end_epoch(self, stage: Stage, position: _Position, seconds: float) -> None:
         record: dict[str, Any] = {
             "event": "epoch",
             "stage": stage.name,
             "epoch": position.epoch,
             "of": stage.epochs,
             "seconds": round(seconds, 3),
-            "lr": lr,
+            "lr": max(update.rate for update in self.updates.values()),
             "train": self.transport.collect(self.monitor.means()),
         }
         last_stage = position.stage == len(self.stages) - 1
@@ -466,14 +469,3 @@ def _mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
         "mean_peer": mean_metrics([block["mean_peer"] for block in tail]),
         "ensemble": mean_metrics([block["ensemble"] for block in tail]),
     }
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -91,3 +91,8 @@ def launched_transport(peers: Sequence[str], device: torch.device) -> Transport:
         return LocalTransport(peers)
     mesh = dist.init_device_mesh(device.type, (world,), mesh_dim_names=("peer",))
     return MeshTransport(peers, mesh)
+
+
+def leads_launch() -> bool:
+    """Whether this process is the only one, or the first of those started together."""
+    return int(os.environ.get("RANK", "0")) == 0

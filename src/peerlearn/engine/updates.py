@@ -47,12 +47,15 @@ class PeerUpdate:
         """The weights that are validated, tested and shipped."""
         return self.module if self.average is None else self.average.module
 
-    def set_rate(self, epoch: float, epochs: int) -> float:
-        """Set and return the learning rate for the step that begins at `epoch`."""
-        lr = self.base_lr * self.schedule.factor(epoch, epochs)
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.optimiser.param_groups[0]["lr"]
+
+    def set_rate(self, epoch: float, epochs: int) -> None:
+        """Set the learning rate for the step that begins at `epoch`."""
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        return lr
+            group["lr"] = self.base_lr * self.schedule.factor(epoch, epochs)
 
     def zero(self) -> None:
         """Forget the last step's gradient."""

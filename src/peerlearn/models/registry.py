@@ -71,6 +71,12 @@ def describe_models() -> list[ModelInfo]:
     ]
 
 
+def check_model_name(name: str, field: str = "model") -> None:
+    """Raise `InputError` where no model has that name; `python:` names are not looked into."""
+    if not name.startswith(custom.PREFIX) and name not in MODELS:
+        raise unknown_name("model", name, [*MODELS, custom.FORM], field)
+
+
 def build_model(
     name: str,
     in_shape: Shape,
@@ -101,8 +107,7 @@ def build_model(
         raise InputError(f"{field}: {name!r}: expected the name of a model")
     if name.startswith(custom.PREFIX):
         return custom.build_custom(name, shape, classes, arguments, field)
-    if name not in MODELS:
-        raise unknown_name("model", name, [*MODELS, custom.FORM], field)
+    check_model_name(name, field)
     if len(shape) == 1 and name not in VECTOR_MODELS:
         raise InputError(
             f"{field}: {name} takes images (channels, height, width), but a sample here is a "

@@ -9,17 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
-from peerlearn.data import AugmentSpec, Dataset, DataSpec, evaluation_batches, load_dataset
+from peerlearn.data import (
+    AugmentSpec,
+    DataFacts,
+    Dataset,
+    DataSpec,
+    evaluation_batches,
+    load_dataset,
+)
 from peerlearn.data.datasets import Split
 from peerlearn.data.loaders import train_loader
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.trainer import Stage, Trainer
-from peerlearn.errors import InputError
-from peerlearn.models import build_model
+from peerlearn.errors import Faults, InputError
+from peerlearn.models import build_model, check_model_name
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.randomness import preserved_rng, seeded_rng
 from peerlearn.systems.recipe import RecipeConfig
+from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import as_peer_output
 
 #: Data sets whose images mean the same in a mirror.
@@ -62,9 +70,10 @@ def build_classification(config: ClassificationConfig) -> Trainer:
     """A trainer for `config`: data, peers with keyed initial weights, one stage.
 
     Raises:
-        InputError: data, models or edges that cannot be used, or do not fit each other.
+        InputError: data, models or edges that cannot be used, or do not fit each other; lists
+            what is wrong with each of them.
     """
-    data = load_dataset(config.data)
+    data = load_data(config)
     cohort = build_cohort(config, data)
     check_outputs(cohort, data)
     loader = train_loader(
@@ -90,23 +99,48 @@ def build_classification(config: ClassificationConfig) -> Trainer:
         peers=config.peers,
         seed=config.seed,
         probe=probe_rows(data, config.evaluation.batch_size),
+        facts=DataFacts.from_dataset(data),
     )
 
 
-def build_cohort(config: ClassificationConfig, data: Dataset) -> Cohort:
-    """The peers of `config`, each with initial weights keyed by the seed and its name."""
+def load_data(config: ClassificationConfig) -> Dataset:
+    """The data of `config`; where they cannot be used, what else is wrong is told as well.
+
+    Raises:
+        InputError: data that cannot be used, and then also unknown models and peers.
+    """
+    faults = Faults()
+    with faults.gathered():
+        data = load_dataset(config.data)
+    if faults.said:
+        for name, peer in config.peers.items():
+            with faults.gathered():
+                check_model_name(peer.model, f"peers.{name}.model")
+        with faults.gathered():
+            TransferGraph(config.transfer, list(config.peers))
+    faults.check()
+    return data
+
+
+def build_cohort(config: ClassificationConfig, data: Dataset | DataFacts) -> Cohort:
+    """The peers of `config`, each with initial weights keyed by the seed and its name.
+
+    Raises:
+        InputError: lists every peer that cannot be built and what is wrong with the edges.
+    """
+    faults = Faults()
     peers: dict[str, nn.Module] = {}
     for name, peer in config.peers.items():
-        with seeded_rng(config.seed, "weights", name):
+        with faults.gathered(), seeded_rng(config.seed, "weights", name):
             peers[name] = build_model(
                 peer.model, data.sample_shape, data.classes, peer.arguments, f"peers.{name}.model"
             )
-    return Cohort(
-        peers,
-        config.transfer,
-        config.objective,
-        form="sigmoid" if data.multilabel else "softmax",
-    )
+    with faults.gathered():
+        transfer = TransferGraph(
+            config.transfer, list(config.peers), "sigmoid" if data.multilabel else "softmax"
+        )
+    faults.check()
+    return Cohort(peers, transfer, config.objective)
 
 
 def check_outputs(cohort: Cohort, data: Dataset) -> None:

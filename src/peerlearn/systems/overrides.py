@@ -49,14 +49,26 @@ def parse_value(text: str, key: str) -> Any:
         raise InputError(f"{key}: {text!r} is not a YAML value") from None
 
 
-def apply_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def apply_overrides(
+    config: Mapping[str, Any], overrides: Mapping[str, Any], field: str = "overrides"
+) -> dict[str, Any]:
     """A copy of `config` with every dotted key set; missing blocks are made on the way.
 
+    Args:
+        config: nested mappings.
+        overrides: from dotted key to value.
+        field: where the overrides are written, for messages.
+
     Raises:
-        InputError: a key goes through a value that has no keys of its own.
+        InputError: overrides that are no mapping of texts, or a key that goes through a value
+            that has no keys of its own.
     """
+    if not isinstance(overrides, Mapping):
+        raise InputError(f"{field}: expected a mapping of keys to values; found {overrides!r}")
     result = copy.deepcopy(dict(config))
     for dotted, value in overrides.items():
+        if not isinstance(dotted, str):
+            raise InputError(f"{field}: the key {dotted!r} is not a text; put it in quotes")
         *path, last = dotted.split(".")
         block: dict[str, Any] = result
         for depth, key in enumerate(path):

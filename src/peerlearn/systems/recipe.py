@@ -10,10 +10,13 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from peerlearn.cohort import Cohort
+from peerlearn.data.facts import DataFacts
 from peerlearn.engine.files import write_json
 from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.trainer import Observer, Trainer
+from peerlearn.engine.transports import leads_launch
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.spec import TransferSpec
@@ -67,12 +70,15 @@ class Recipe:
         summary: one line for `peerlearn ls`.
         config: its typed configuration.
         build: from a configuration to a trainer that is ready to run.
+        restore: from a configuration and the facts of its data to the untrained cohort, for
+            recipes whose peers read plain rows; None for the others.
     """
 
     name: str
     summary: str
     config: type[RecipeConfig]
     build: Callable[[Any], Trainer]
+    restore: Callable[[Any, DataFacts], Cohort] | None = None
 
     def default_text(self) -> str:
         """The recipe's YAML, with its comments."""
@@ -91,11 +97,13 @@ class Recipe:
         """
         config = apply_overrides(given, overrides)
         arms = config.get("arms") or {}
+        if not isinstance(arms, Mapping):
+            raise InputError(f"arms: expected a mapping of names to overrides; found {arms!r}")
         arm = config.get("arm") or next(iter(arms), None)
         if arm is not None:
             if arm not in arms:
                 raise unknown_name("arm", str(arm), arms, "arm")
-            config = apply_overrides(config, arms[arm] or {})
+            config = apply_overrides(config, arms[arm] or {}, f"arms.{arm}")
         return validated(self.config, config | {"arm": arm})
 
 
@@ -125,7 +133,7 @@ def run_recipe(
     trainer = recipe.build(config)
     folder = RunFolder(out) if out is not None else None
     if folder is not None:
-        if folder.open(config.dump(), resume):
+        if leads_launch() and folder.open(config.dump(), resume):
             return json.loads(folder.results.read_text(encoding="utf-8"))
         trainer.folder = folder
     if observe is not None:
@@ -141,6 +149,8 @@ def run_recipe(
         "selected": result.selected,
     }
     if folder is not None and trainer.transport.leads:
+        if trainer.facts is not None:
+            write_json(folder.facts, trainer.facts.model_dump())
         write_json(folder.results, results)
     return results
 

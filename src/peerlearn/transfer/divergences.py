@@ -6,6 +6,7 @@ teachers with one learner. Probabilities come as log-probabilities in fp32 (see 
 No function detaches anything: who receives gradients is decided by the transfer graph.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -39,7 +40,7 @@ def symmetric_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:
     """`½ D(p‖m) + ½ D(q‖m)` with `m = ½ (p + q)`; at most `log 2`."""
-    log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, device=log_p.device))
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
     return 0.5 * (kl(log_p, log_m) + kl(log_q, log_m))
 
 
@@ -49,16 +50,17 @@ def renyi(log_p: Tensor, log_q: Tensor, alpha: float) -> Tensor:
     Rényi Divergence Deep Mutual Learning (Huang et al. 2023). `α = 1` is `kl`. The gradient with
     respect to the learner's logits is `q − softmax(α log p + (1−α) log q)`, bounded by 1; near
     agreement it is about α times the gradient of `kl`, so compare orders at matched weights.
+    `α = 0` is 0 for distributions without a zero: nothing is learned.
 
     Near order 1 the divergence is taken as its distance from `kl`,
     `kl + log1p(E_p[expm1(t v) − t v]) / t` with `t = α − 1` and `v = log p − log q − kl`, which
     has no cancellation; rows where `t v` is large keep the log-sum-exp form.
 
     Raises:
-        ValueError: `alpha` is not positive.
+        ValueError: `alpha` is negative.
     """
-    if not alpha > 0:
-        raise ValueError(f"Rényi order alpha must be > 0, found {alpha}")
+    if not alpha >= 0:
+        raise ValueError(f"Rényi order alpha must be >= 0, found {alpha}")
     if alpha == 1:
         return kl(log_p, log_q)
     t = alpha - 1

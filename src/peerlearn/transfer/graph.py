@@ -59,6 +59,7 @@ class TransferGraph(nn.Module):
             if isinstance(transfer, TransferSpec)
             else validated(TransferSpec, transfer, "transfer")
         )
+        self.peers = tuple(peers)
         self.form: OutputForm = form
         self.lessons = tuple(_lessons(self.spec, peers))
 
@@ -195,6 +196,8 @@ def _peer_names(given: str | list[str], peers: Sequence[str], field: str) -> lis
     for name in names:
         if name not in peers:
             raise unknown_name("peer", name, peers, field)
+        if names.count(name) > 1:
+            raise InputError(f"{field}: {name!r} is named twice; to count it more use weight")
     return names
 
 

@@ -39,7 +39,7 @@ class EdgeSpec(BaseModel):
         "predictions", description="what is transferred"
     )
     divergence: DivergenceName = Field("kl", description="how far the learner is from the teacher")
-    alpha: float | None = Field(None, gt=0, description="order of the Rényi divergence")
+    alpha: float | None = Field(None, ge=0, description="order of the Rényi divergence")
     alpha_schedule: Schedule = Field(Schedule(), description="path of alpha to its value")
     clamp: float | None = Field(
         None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
@@ -62,7 +62,7 @@ class EdgeSpec(BaseModel):
     @model_validator(mode="after")
     def _order_where_it_belongs(self) -> "EdgeSpec":
         if self.divergence == "renyi" and self.alpha is None:
-            raise ValueError("alpha: divergence 'renyi' needs its order, a number > 0")
+            raise ValueError("alpha: divergence 'renyi' needs its order, a number >= 0")
         if self.divergence != "renyi" and self.alpha is not None:
             raise ValueError(
                 f"alpha: found {self.alpha:g} with divergence {self.divergence!r}; "
@@ -87,7 +87,12 @@ class TransferSpec(EdgeSpec):
     @classmethod
     def _short_forms(cls, given: Any) -> Any:
         if isinstance(given, str):
-            given = yaml.safe_load(given)
+            try:
+                given = yaml.safe_load(given)
+            except yaml.YAMLError:
+                raise unknown_name(
+                    "transfer graph", given, ["none", "predictions: kl"], "transfer"
+                ) from None
         if given is None or given == "none":
             return {"edges": "none"}
         if isinstance(given, str):
@@ -124,5 +129,5 @@ class TransferSpec(EdgeSpec):
             except ValidationError as error:
                 faults += explain(error, EdgeSpec, f"edges.{number}")
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("\n".join(faults))
         return made

@@ -1,6 +1,10 @@
 """Deep Mutual Learning (Zhang, Xiang, Hospedales, Lu; CVPR 2018)."""
 
-from peerlearn.systems.classification import ClassificationConfig, build_classification
+from peerlearn.systems.classification import (
+    ClassificationConfig,
+    build_classification,
+    build_cohort,
+)
 from peerlearn.systems.recipe import Recipe
 
 DML = Recipe(
@@ -8,4 +12,5 @@ DML = Recipe(
     summary="Deep mutual learning: every peer learns from every other peer's predictions",
     config=ClassificationConfig,
     build=build_classification,
+    restore=build_cohort,
 )

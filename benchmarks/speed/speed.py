@@ -1,0 +1,152 @@
+"""How fast peerlearn is: one script, one run, ratios only. See README.md beside this file."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from formats import precision_gain
+from images import data_path
+from mutual import forwards_per_step, kept_memory, mutual_overhead
+from package import against_package
+from rich.console import Console
+from rich.table import Table
+from timing import environment, pin
+
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+HEADER = ["what", "ratio", "quartiles", "95 % interval", "CPU time", "target", ""]
+SECTIONS = ("mutual", "precision", "package", "data", "memory")
+
+
+def main() -> None:
+    """Measure, or take what was measured; print, and fill in the README where asked."""
+    arguments = _arguments()
+    out = Path(arguments.out)
+    if arguments.reuse:
+        results = json.loads(out.read_text())
+    else:
+        results = measure(
+            arguments.threads, arguments.rounds, arguments.only, arguments.pytorch_dml
+        )
+        out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    show(results)
+    if arguments.write_readme:
+        text = README.read_text()
+        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+        README.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n{END}{after}")
+
+
+def measure(threads: int, rounds: int, only: list[str], package: Path | None) -> dict[str, Any]:
+    """Everything, as results.json has it."""
+    began = time.perf_counter()
+    processors = pin(threads)
+    results: dict[str, Any] = {"environment": environment(threads), "rounds": rounds}
+    lines: list[dict[str, Any]] = []
+    if "mutual" in only:
+        results["forwards_per_step"] = forwards_per_step()
+        lines += mutual_overhead(rounds)
+    if "precision" in only:
+        lines += precision_gain(rounds)
+    if "package" in only:
+        compared, results["where_time_goes_ms"] = against_package(rounds, threads, package)
+        lines += compared
+    if "data" in only:
+        lines += data_path(rounds, processors)
+    if "memory" in only:  # last, because it changes the process
+        lines += kept_memory(rounds)
+    return results | {"lines": lines, "seconds": time.perf_counter() - began}
+
+
+def show(results: dict[str, Any]) -> None:
+    """The table on the terminal."""
+    console = Console()
+    table = Table(*HEADER, title="time of the first over time of the second")
+    for cells in _rows(results):
+        table.add_row(*cells)
+    console.print(table)
+    console.print(_conditions(results), _forwards(results), sep="\n", highlight=False)
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The tables of the README."""
+    parts = [_conditions(results), "", *_markdown_table(HEADER, _rows(results))]
+    parts += ["", _forwards(results), "", "Medians of one call:", ""]
+    medians = [
+        [line["name"], work, f"{m['wall_ms']:.1f}", f"{m['cpu_ms']:.1f}", f"{m['page_faults']:.0f}"]
+        for line in results["lines"]
+        for work, m in line.get("works", {}).items()
+    ]
+    parts += _markdown_table(["measured for", "work", "wall ms", "CPU ms", "page faults"], medians)
+    if spent := results.get("where_time_goes_ms"):
+        kinds = list(next(iter(spent.values())))
+        parts += ["", "CPU time of one epoch by kind of operator, ms (`torch.profiler`):", ""]
+        parts += _markdown_table(
+            ["arm", *kinds], [[arm, *(f"{ms[k]:.0f}" for k in kinds)] for arm, ms in spent.items()]
+        )
+    return "\n".join(parts) + "\n"
+
+
+def _rows(results: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for line in results["lines"]:
+        if "skipped" in line:
+            rows.append([line["name"], "–", "–", "–", "–", "–", f"skipped: {line['skipped']}"])
+            continue
+        rows.append(_cells(line["name"], line["ratio"], line))
+        if "engine_alone" in line:
+            rows.append(_cells("  of which engine without edges", line["engine_alone"], {}))
+            rows.append(_cells("  of which edges", line["edges_alone"], {}))
+    return rows
+
+
+def _cells(name: str, ratio: dict[str, Any], line: dict[str, Any]) -> list[str]:
+    cpu = line.get("cpu_ratio")
+    return [
+        name,
+        f"{ratio['median']:.3f}",
+        f"{ratio['q25']:.3f} – {ratio['q75']:.3f}",
+        f"{ratio['ci95'][0]:.3f} – {ratio['ci95'][1]:.3f}",
+        f"{cpu['median']:.3f}" if cpu else "",
+        line.get("target", ""),
+        ("met" if line["met"] else "missed") if "met" in line else "",
+    ]
+
+
+def _conditions(results: dict[str, Any]) -> str:
+    where = results["environment"]
+    return (
+        f"{where['processor']}, {where['threads']} of {where['processors']} processors, "
+        f"torch {where['torch']}, bf16 {'native' if where['bf16_native'] else 'not native'}, "
+        f"{results['rounds']} rounds, {where['date']}, load {where['load_average'][0]:.1f} at the "
+        f"start, {results['seconds']:.0f} s."
+    )
+
+
+def _forwards(results: dict[str, Any]) -> str:
+    counted = results.get("forwards_per_step", {})
+    return "Training forwards in one mutual step: " + (
+        ", ".join(f"{n} for K = {k}" for k, n in counted.items()) or "not counted"
+    )
+
+
+def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1, help="threads, each pinned")
+    parser.add_argument("--rounds", type=int, default=15, help="pairs behind every ratio")
+    parser.add_argument("--out", default=str(README.with_name("results.json")))
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--pytorch-dml", type=Path, help="folder that holds the package")
+    parser.add_argument("--reuse", action="store_true", help="take --out, measure nothing")
+    parser.add_argument("--write-readme", action="store_true", help="fill in the README's tables")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

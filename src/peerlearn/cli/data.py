@@ -1,0 +1,30 @@
+"""`peerlearn data`: data sets that have a name."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List and download data sets.", no_args_is_help=True)
+RootOption = Annotated[
+    str | None,
+    typer.Option(help="Folder of data sets.", show_default="$PEERLEARN_DATA, ~/.cache/peerlearn"),
+]
+
+
+@app.command("ls")
+def list_all(root: RootOption = None) -> None:
+    """List the data sets and where they are."""
+    from peerlearn.cli.ls import list_data
+
+    list_data(root)
+
+
+@app.command("get")
+def get(
+    name: Annotated[str, typer.Argument(help="As in `peerlearn ls data`.", show_default=False)],
+    root: RootOption = None,
+) -> None:
+    """Download a data set, unless it is there, and print the file."""
+    from peerlearn.data import get_dataset
+
+    print(get_dataset(name, root))

@@ -1,0 +1,58 @@
+"""Tables on stdout, as wide as they need to be where nobody sees a screen."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 200
+
+
+def console() -> Console:
+    """stdout; a pipe or a file does not fold lines at the width of a terminal it has not."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: bool = False) -> Table:
+    """A plain table, its first column bold.
+
+    Args:
+        columns: titles.
+        rows: texts.
+        right: set all columns but the first flush right, as numbers are.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for number, title in enumerate(columns):
+        first = number == 0
+        made.add_column(
+            title,
+            style="bold" if first else None,
+            no_wrap=first,
+            justify="right" if right and not first else "left",
+        )
+    for row in rows:
+        made.add_row(*map(_literal, row))
+    return made
+
+
+def metrics_table(block: Mapping[str, Any]) -> Table:
+    """Every metric of an arm of `results.json`: a row a peer, their mean, their ensemble."""
+    everyone = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
+    names = list(block["mean_peer"])
+    return table(
+        ["", *names],
+        ([who, *(_number(metrics, name) for name in names)] for who, metrics in everyone.items()),
+        right=True,
+    )
+
+
+def _number(metrics: Mapping[str, Any], name: str) -> str:
+    mean = metrics.get(name, {}).get("mean")
+    return "–" if mean is None else f"{mean:.4f}"
+
+
+def _literal(text: str) -> str:
+    """Keep rich from reading `[...]` as markup."""
+    return text.replace("[", r"\[")

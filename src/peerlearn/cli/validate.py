@@ -1,0 +1,187 @@
+"""`peerlearn validate`: everything that is wrong with a configuration, before anything runs."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from peerlearn.cli.options import (
+    DataOption,
+    OverridesArgument,
+    RecipeArgument,
+    gathered_overrides,
+)
+
+if TYPE_CHECKING:
+    from peerlearn.engine.trainer import Trainer
+    from peerlearn.systems.recipe import Recipe
+
+
+def validate(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    data: DataOption = None,
+) -> None:
+    """Check a recipe or a YAML file: keys, data, models and edges of every arm."""
+    from peerlearn.systems.registry import find_recipe
+
+    found, given = find_recipe(recipe)
+    changes = gathered_overrides(overrides, data)
+    trainers, faults = checked_arms(found, given, changes)
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        lines = [f"peerlearn: {recipe}: {count}", *(f"  {fault}" for fault in faults)]
+        lines += [f"mend this, then try again: peerlearn {_typed()}"]
+        print("\n".join(lines), file=sys.stderr)
+        raise SystemExit(2)
+    print(f"{recipe}: ok")
+    for line in summary(found, trainers):
+        print(f"  {line}")
+    print(f"train it: peerlearn {_typed('run')}")
+
+
+def checked_arms(
+    recipe: "Recipe", given: Mapping[str, Any], changes: Mapping[str, Any]
+) -> tuple[dict[str, "Trainer"], list[str]]:
+    """A trainer for every arm, built but not run, and every fault that was found on the way.
+
+    A fault that an arm brings with it begins with the name of the arm.
+    """
+    from peerlearn.errors import InputError
+    from peerlearn.systems.overrides import apply_overrides
+
+    try:
+        arms = apply_overrides(given, changes).get("arms") or {}
+    except InputError as error:
+        return {}, str(error).splitlines()
+    if not isinstance(arms, Mapping):
+        return {}, [f"arms: expected a mapping of names to overrides; found {arms!r}"]
+    trainers: dict[str, Trainer] = {}
+    faults: dict[str, list[str | None]] = {}
+    chosen = [changes["arm"]] if "arm" in changes else [*arms] or [None]
+    for arm in chosen:
+        trainer, said = checked_arm(recipe, given, dict(changes) | ({"arm": arm} if arm else {}))
+        if trainer is not None:
+            trainers[arm or recipe.name] = trainer
+        for line in said:
+            faults.setdefault(line, []).append(arm)
+    return trainers, [_with_arms(line, where, arms, chosen) for line, where in faults.items()]
+
+
+def checked_arm(
+    recipe: "Recipe", given: Mapping[str, Any], changes: Mapping[str, Any]
+) -> tuple["Trainer | None", list[str]]:
+    """A trainer for one arm, or everything that is wrong with it.
+
+    Where a key is wrong, the others are still tried: a wrong model beside a misspelt key is told
+    at once.
+    """
+    from peerlearn.errors import Faults, InputError
+
+    try:
+        config = recipe.resolve(given, changes)
+    except InputError as error:
+        faults = Faults()
+        faults.said = str(error).splitlines()
+        with faults.gathered():
+            recipe.build(recipe.resolve(*_without(_first_keys(faults.said), given, changes)))
+        return None, list(dict.fromkeys(faults.said))
+    try:
+        return recipe.build(config), []
+    except InputError as error:
+        return None, str(error).splitlines()
+
+
+def _first_keys(lines: Sequence[str]) -> set[str]:
+    return {line.partition(":")[0].partition(".")[0] for line in lines}
+
+
+def _without(
+    wrong: set[str], given: Mapping[str, Any], changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and overrides without the keys that are wrong, and what holds in their place.
+
+    Edges depend on peers, so neither is tried where one of them is wrong.
+    """
+
+    def kept(block: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: value for key, value in block.items() if str(key).partition(".")[0] not in wrong
+        }
+
+    if "peers" in wrong:
+        wrong = wrong | {"transfer"}
+    left = kept(given)
+    if isinstance(arms := left.get("arms"), Mapping):
+        left["arms"] = {
+            name: kept(block) if isinstance(block, Mapping) else block
+            for name, block in arms.items()
+        }
+    if "transfer" in wrong:
+        left["transfer"] = "none"
+    if "peers" in wrong:
+        left["peers"] = {"stand-in": {"model": "mlp"}}
+    return left, kept(changes)
+
+
+def _with_arms(
+    line: str, where: Sequence[str | None], arms: Mapping[str, Any], chosen: Sequence[str | None]
+) -> str:
+    """The fault with the arms that bring it; an arm that overrides nothing brings none."""
+    if len(where) == len(chosen) or not all(arm and arms.get(arm) for arm in where):
+        return line
+    return f"{', '.join(f'arms.{arm}' for arm in where)}: {line}"
+
+
+def summary(recipe: "Recipe", trainers: Mapping[str, "Trainer"]) -> list[str]:
+    """What would be trained, a line a fact."""
+    lines = [f"recipe  {recipe.name}"]
+    first = next(iter(trainers.values()))
+    if first.facts is not None:
+        facts = first.facts
+        rows = ", ".join(f"{count:,} {part}" for part, count in facts.rows.items())
+        shape = "×".join(map(str, facts.sample_shape))
+        lines.append(f"data    {facts.name}: {facts.classes} classes, rows of {shape} ({rows})")
+    described = {arm: (_peers(trainer), _edges(trainer)) for arm, trainer in trainers.items()}
+    alike = len({tuple(peers) for peers, _ in described.values()}) == 1
+    if alike:
+        lines += [f"{'peers' if not i else '':<7} {p}" for i, p in enumerate(_peers(first))]
+    for arm, (peers, edges) in described.items():
+        lines.append(f"arm     {arm}")
+        lines += [f"          {line}" for line in ([] if alike else peers) + edges]
+    return lines
+
+
+def _peers(trainer: "Trainer") -> list[str]:
+    from peerlearn.models import parameter_count
+
+    return [
+        f"{name}: {_model(trainer, name)}, {parameter_count(peer):,} parameters"
+        for name, peer in trainer.cohort.peers.items()
+    ]
+
+
+def _model(trainer: "Trainer", name: str) -> str:
+    return str(getattr(trainer.peers.get(name), "model", type(trainer.cohort.peers[name]).__name__))
+
+
+def _edges(trainer: "Trainer") -> list[str]:
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for edge in trainer.cohort.transfer.edges():
+        kind = (
+            f"{edge['knowledge']} through {edge['divergence']}",
+            f"temperature {edge['temperature']:g}",
+            f"weight {edge['weight']}",
+            *([f"gate {edge['gate']}"] if edge["gate"] != "through" else []),
+            *([f"target {edge['target']}"] if edge.get("target", "mean") != "mean" else []),
+        )
+        lines.setdefault(kind, []).append(f"{edge['from']} → {edge['to']}")
+    if not lines:
+        return ["no edges: peers learn alone"]
+    return [f"{', '.join(pairs)}: {', '.join(kind)}" for kind, pairs in lines.items()]
+
+
+def _typed(verb: str = "validate") -> str:
+    """The command as typed, under another verb."""
+    import shlex
+
+    return shlex.join([verb, *sys.argv[2:]])

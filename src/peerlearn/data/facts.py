@@ -1,0 +1,70 @@
+"""What a trained network must know of its data, so that it works without them."""
+
+import json
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from peerlearn.data.datasets import Dataset
+from peerlearn.errors import InputError
+from peerlearn.validation import validated
+
+
+class DataFacts(BaseModel):
+    """The shape, the classes and the normalisation of a training set; `data.json` of a run.
+
+    Attributes:
+        name: of the data set.
+        sample_shape: of one row, (C, H, W) or (F,).
+        dtype: of the raw rows; uint8 is scaled to [0, 1] and float is not.
+        classes: number of outputs.
+        class_names: one name a class.
+        multilabel: several labels a row.
+        mean, std: of every channel or feature of train, as in `Dataset`.
+        rows: in each split.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sample_shape: tuple[int, ...]
+    dtype: Literal["uint8", "float32"]
+    classes: int
+    class_names: tuple[str, ...]
+    multilabel: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rows: dict[str, int]
+
+    @classmethod
+    def from_dataset(cls, data: Dataset) -> Self:
+        """The facts of `data`."""
+        raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
+        return cls(
+            name=data.name,
+            sample_shape=data.sample_shape,
+            dtype="uint8" if raw.dtype == torch.uint8 else "float32",
+            classes=data.classes,
+            class_names=data.class_names,
+            multilabel=data.multilabel,
+            mean=data.mean,
+            std=data.std,
+            rows={part: len(getattr(data, part)) for part in ("train", "val", "test")},
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read `data.json`.
+
+        Raises:
+            InputError: no such file, or not what a run writes.
+        """
+        try:
+            given = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; a finished run has one") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable as JSON ({error})") from None
+        return validated(cls, given, str(path))

@@ -1,0 +1,142 @@
+"""`peerlearn.fit`: train any cohort on data at hand, without a recipe."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from peerlearn.cohort import Cohort
+from peerlearn.data import (
+    AugmentSpec,
+    Dataset,
+    DataSpec,
+    evaluation_batches,
+    load_dataset,
+    train_loader,
+)
+from peerlearn.data.arrays import source_from_arrays
+from peerlearn.data.splits import build_dataset
+from peerlearn.engine.evaluate import Rows
+from peerlearn.engine.run_folder import RunFolder
+from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.trainer import Observer, Stage, Trainer, TrainingResult
+from peerlearn.errors import InputError
+from peerlearn.validation import validated
+
+Data = Dataset | str | Path | Mapping[str, Any]
+
+
+def fit(
+    cohort: Cohort,
+    data: Data,
+    epochs: int = 30,
+    *,
+    augment: AugmentSpec | Mapping[str, Any] | None = None,
+    peers: Mapping[str, Mapping[str, Any]] | None = None,
+    labelled_per_batch: int = 0,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    observe: Observer | None = None,
+    **training: Any,
+) -> TrainingResult:
+    """Train a cohort; afterwards every peer holds the weights that did best on validation.
+
+    ```python
+    result = peerlearn.fit(cohort, "digits", epochs=30, lr=0.05)
+    result.block["mean_peer"]["accuracy"]
+    ```
+
+    Args:
+        cohort: the peers, with their initial weights.
+        data: a `Dataset`; the name or path that `--data` takes; or arrays or tensors by name:
+            `x_train, y_train, x_test, y_test` and optionally `x_val, y_val`.
+        epochs: passes over the training rows.
+        augment: random changes of training images; none by default.
+        peers: what single peers do their own way, by name: `lr`, `optimiser`, `lr_schedule`,
+            `view`.
+        labelled_per_batch: labelled rows in every batch, where some rows have no label.
+        seed: keys batches, augmentation and dropout.
+        folder: run folder for checkpoints and metrics; None keeps everything in memory.
+        resume: continue what `folder` holds.
+        observe: is told of every step and epoch.
+        **training: any field of `TrainingSpec`: `batch_size`, `lr`, `optimiser`, `precision`, ...
+
+    Raises:
+        InputError: an unknown field, a value that is not allowed, or data that cannot be used.
+        RunError: a loss that is not finite, or a file that cannot be written.
+    """
+    spec = validated(TrainingSpec, {"epochs": epochs} | training)
+    settings = {
+        name: validated(PeerSettings, own, f"peers.{name}") for name, own in (peers or {}).items()
+    }
+    if strangers := settings.keys() - set(cohort.names):
+        raise InputError(
+            f"peers: {sorted(strangers)} not in the cohort ({', '.join(cohort.names)})"
+        )
+    augmentation = (
+        augment
+        if isinstance(augment, AugmentSpec)
+        else validated(AugmentSpec, augment or {}, "augment")
+    )
+    dataset = read_data(data)
+    loader = train_loader(
+        dataset,
+        spec.batch_size,
+        seed,
+        augmentation,
+        views=1 + max((own.view for own in settings.values()), default=0),
+        labelled_per_batch=labelled_per_batch,
+    )
+    trainer = Trainer(
+        cohort,
+        [Stage("fit", spec.epochs, loader)],
+        spec,
+        validation=_rows(dataset, "val", spec),
+        report=_rows(dataset, "test", spec),
+        peers=settings,
+        seed=seed,
+        probe=_rows(dataset, "train", spec),
+    )
+    if folder is not None:
+        trainer.folder = RunFolder(Path(folder))
+        asked = {"epochs": epochs, "seed": seed, "data": dataset.name} | training
+        trainer.folder.open({key: _plain(value) for key, value in asked.items()}, resume)
+    if observe is not None:
+        trainer.observe = observe
+    return trainer.run(resume)
+
+
+def read_data(data: Data) -> Dataset:
+    """Any form of `data` that `fit` takes as a `Dataset`.
+
+    Raises:
+        InputError: names the array or file at fault.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | Path):
+        return load_dataset(DataSpec(name=str(data)))
+    if isinstance(data, Mapping):
+        arrays = {
+            name: value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+            for name, value in data.items()
+        }
+        return build_dataset("arrays", source_from_arrays(arrays, "data"), DataSpec())
+    raise InputError(
+        f"data: found {type(data).__name__}; allowed: a Dataset, a name or path, or a mapping with "
+        "x_train, y_train, x_test, y_test"
+    )
+
+
+def _rows(dataset: Dataset, split: str, spec: TrainingSpec) -> Rows:
+    def batches() -> Any:
+        rows = getattr(dataset, split)
+        return evaluation_batches(rows, spec.evaluation.batch_size, dataset.mean, dataset.std)
+
+    return batches
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

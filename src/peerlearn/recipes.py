@@ -1,0 +1,73 @@
+"""Recipes as Python objects: what the command line does, from a script or a notebook."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.systems.overrides import apply_overrides
+from peerlearn.systems.recipe import Recipe, run_recipe
+from peerlearn.systems.registry import find_recipe
+
+
+@dataclass(frozen=True)
+class BoundRecipe:
+    """A recipe with its changes, ready to run."""
+
+    system: Recipe
+    given: Mapping[str, Any]
+    changes: Mapping[str, Any]
+
+    @property
+    def config(self) -> Any:
+        """The resolved, typed configuration."""
+        return self.system.resolve(self.given, self.changes)
+
+    def run(
+        self, seed: int = 0, out: str | Path | None = None, resume: bool = False
+    ) -> dict[str, Any]:
+        """Train one arm with one seed; the content of `results.json`.
+
+        Args:
+            seed: key of initial weights, batches and dropout.
+            out: run folder; None writes nothing.
+            resume: continue what `out` holds.
+        """
+        config = self.system.resolve(self.given, dict(self.changes) | {"seed": seed})
+        return run_recipe(self.system, config, Path(out) if out is not None else None, resume)
+
+    def compare(
+        self,
+        out: str | Path,
+        arms: Sequence[str] | None = None,
+        seeds: Iterable[int] = range(3),
+        resume: bool = False,
+    ) -> dict[str, Any]:
+        """Train arms × seeds in `out` and compare them; the content of `results.json`."""
+        cells = plan_cells(self.system, self.given, self.changes, arms, list(seeds))
+        given = apply_overrides(self.given, self.changes)
+        return run_grid(self.system, given, cells, Path(out), resume)
+
+
+def recipe(
+    name_or_file: str | Path, changes: Mapping[str, Any] | None = None, **more: Any
+) -> BoundRecipe:
+    """A recipe by name or file.
+
+    ```python
+    peerlearn.recipe("dml", {"peers.b.model": "resnet8"}, data="digits", epochs=10).run(seed=0)
+    ```
+
+    Args:
+        name_or_file: as on the command line.
+        changes: dotted keys and their values.
+        **more: top-level keys.
+
+    Raises:
+        InputError: unknown names and values, all at once.
+    """
+    system, given = find_recipe(str(name_or_file))
+    bound = BoundRecipe(system, given, dict(changes or {}) | more)
+    _ = bound.config  # whatever is wrong is said here, not at the first run
+    return bound

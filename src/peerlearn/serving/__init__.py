@@ -1,0 +1,7 @@
+"""Finished runs put to use: opened, evaluated on any data, asked about new rows."""
+
+from peerlearn.serving.evaluate import evaluate_run
+from peerlearn.serving.predictions import Predictor, write_predictions
+from peerlearn.serving.run import TrainedRun, open_run
+
+__all__ = ["Predictor", "TrainedRun", "evaluate_run", "open_run", "write_predictions"]

@@ -1,0 +1,175 @@
+"""Rows to predict: image files, folders of images, `.npz` and `.npy` arrays."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peerlearn.data.arrays import Array
+from peerlearn.data.arrays import read_rows as rows_of_array
+from peerlearn.data.facts import DataFacts
+from peerlearn.data.image_folder import (
+    GREY_MODES,
+    SUFFIXES,
+    ImageFiles,
+    image_header,
+    require_pillow,
+)
+from peerlearn.data.npz import open_npz, read_array
+from peerlearn.errors import InputError, nearest
+
+KEYS = ("x", "x_test")
+"""Arrays of an `.npz` file that hold rows, the first one there is read."""
+
+
+@dataclass(frozen=True)
+class InputRows:
+    """Raw rows, not yet normalised, and where each of them is from.
+
+    Shapes:
+        x: (N, C, H, W) or (N, F), uint8 or float32.
+    """
+
+    sources: tuple[str, ...]
+    numbers: tuple[int, ...]
+    x: Tensor
+
+
+def read_inputs(
+    paths: Sequence[Path], facts: DataFacts, fit: bool = False, batch_size: int = 512
+) -> Iterator[InputRows]:
+    """The rows of every input, in order; images decoded a batch at a time.
+
+    Args:
+        paths: image files, folders of images (also in subfolders), `.npz` or `.npy` files.
+        facts: of the data that the networks were trained on.
+        fit: scale and crop images to the size of those; otherwise they must have it.
+        batch_size: images decoded at once.
+
+    Raises:
+        InputError: names the file, what was found in it and what is expected.
+    """
+    files = [file for path in paths for file in _files(path)]
+    images: list[Path] = []
+    for file in files:
+        if file.suffix.lower() in SUFFIXES:
+            images.append(file)
+            if len(images) < batch_size:
+                continue
+        if images:
+            yield _image_rows(images, facts, fit)
+            images = []
+        if file.suffix.lower() not in SUFFIXES:
+            yield _array_rows(file, facts)
+    if images:
+        yield _image_rows(images, facts, fit)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
+        if not found:
+            raise InputError(f"{path}: no images in this folder; allowed: {', '.join(SUFFIXES)}")
+        return found
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        match = nearest(path.name, siblings)
+        hint = f" Did you mean {path.parent / match}?" if match else ""
+        raise InputError(f"{path}: no such file or folder.{hint}")
+    if path.suffix.lower() not in (*SUFFIXES, ".npz", ".npy"):
+        raise InputError(
+            f"{path}: found a {path.suffix or 'file without suffix'}; allowed: .npz, .npy, "
+            f"{', '.join(SUFFIXES)}, or a folder of images"
+        )
+    return [path]
+
+
+def _image_rows(paths: Sequence[Path], facts: DataFacts, fit: bool) -> InputRows:
+    require_pillow()
+    if len(facts.sample_shape) != 3 or facts.dtype != "uint8":
+        raise InputError(
+            f"{paths[0]}: an image, but the run was trained on {_rows(facts)}; give an .npz or "
+            ".npy file of such rows"
+        )
+    channels, height, width = facts.sample_shape
+    if channels not in (1, 3):
+        raise InputError(
+            f"{paths[0]}: an image file has 1 or 3 channels, but the run was trained on "
+            f"{channels}; give an .npz or .npy file"
+        )
+    for path in paths:
+        header = image_header(path)
+        if not fit and (header.height, header.width) != (height, width):
+            raise InputError(
+                f"{path}: {header.width}x{header.height} pixels, but the run was trained on "
+                f"{width}x{height}"
+            )
+        if channels == 1 and header.mode not in (*GREY_MODES, "LA"):
+            raise InputError(
+                f"{path}: a colour image (mode {header.mode}), but the run was trained on grey "
+                "ones; convert it first"
+            )
+    files = ImageFiles(tuple(paths), height, width, channels == 1, fit)
+    return InputRows(tuple(map(str, paths)), (0,) * len(paths), files.decode(range(len(paths))))
+
+
+def _array_rows(path: Path, facts: DataFacts) -> InputRows:
+    where, array = _array(path)
+    if array.dtype.kind in "iu" and array.dtype != np.uint8:
+        raise InputError(f"{where}: dtype {array.dtype}, but the run was trained on {_rows(facts)}")
+    x = rows_of_array(array, where)
+    dtype = "uint8" if x.dtype == torch.uint8 else "float32"
+    if tuple(x.shape[1:]) != facts.sample_shape:
+        raise InputError(
+            f"{where}: shape {array.shape}, but the run was trained on {_rows(facts)}; expected "
+            f"{_layouts(facts.sample_shape)}"
+        )
+    if dtype != facts.dtype:
+        raise InputError(
+            f"{where}: dtype {array.dtype}, but the run was trained on {_rows(facts)}; uint8 is "
+            "scaled to [0, 1] and float is not"
+        )
+    if not len(x):
+        raise InputError(f"{where}: shape {array.shape}; there is no row to predict")
+    return InputRows((str(path),) * len(x), tuple(range(len(x))), x)
+
+
+def _array(path: Path) -> tuple[str, Array]:
+    if path.suffix.lower() == ".npz":
+        with open_npz(path) as file:
+            for key in KEYS:
+                if key in file.files:
+                    return f"{path}: {key}", read_array(file, key, path)
+            found = ", ".join(file.files) or "nothing"
+            raise InputError(f"{path}: no array {' or '.join(KEYS)}; found {found}")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{path}: not a .npy file of numbers, or cut short ({reason}); numpy.save writes one"
+        ) from None
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: an .npz file; rename it so that its name says so")
+    return str(path), array
+
+
+def _rows(facts: DataFacts) -> str:
+    return f"{facts.dtype} rows of shape {facts.sample_shape}"
+
+
+def _layouts(shape: tuple[int, ...]) -> str:
+    """The array shapes that `rows_of_array` turns into rows of `shape`."""
+    if len(shape) == 1:
+        return f"(N, {shape[0]})"
+    channels, height, width = shape
+    other = f"(N, {height}, {width})" if channels == 1 else f"(N, {height}, {width}, {channels})"
+    return f"(N, {channels}, {height}, {width}) or {other}"

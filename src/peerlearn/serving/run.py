@@ -1,0 +1,142 @@
+"""A finished run, opened for use: its networks with their selected weights, without its data."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.facts import DataFacts
+from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
+from peerlearn.engine.run_folder import RunFolder, read_config, read_results
+from peerlearn.engine.trainer import load_selected
+from peerlearn.errors import InputError, nearest
+from peerlearn.systems.recipe import Recipe
+from peerlearn.systems.registry import find_recipe
+from peerlearn.validation import validated
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Attributes:
+        folder: where it is.
+        recipe: the system it belongs to.
+        config: its typed configuration.
+        results: its `results.json`.
+    """
+
+    folder: Path
+    recipe: Recipe
+    config: Any
+    results: dict[str, Any]
+
+    @property
+    def arm(self) -> str:
+        """Name of the one arm that the run trained."""
+        return next(iter(self.results["arms"]))
+
+    @property
+    def peers(self) -> list[str]:
+        """Names of the peers, in order."""
+        return list(self.config.peers)
+
+    @cached_property
+    def facts(self) -> DataFacts:
+        """What the networks know of the data that they were trained on."""
+        return DataFacts.load(RunFolder(self.folder).facts)
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The peers with their selected weights.
+
+        Raises:
+            InputError: a recipe whose peers need their data, or weights that are not there.
+        """
+        if self.recipe.restore is None:
+            raise InputError(
+                f"{self.folder}: peers of recipe {self.recipe.name!r} read more than plain rows; "
+                "they cannot be used without the data of the run"
+            )
+        cohort = self.recipe.restore(self.config, self.facts)
+        load_selected(self.folder, cohort)
+        return cohort
+
+    @property
+    def best_peer(self) -> str:
+        """The peer that did best on validation, the first of equals.
+
+        Raises:
+            InputError: the run selected nothing on validation.
+        """
+        selected = self.results.get("selected") or {}
+        values = {name: selected[name]["value"] for name in self.peers if name in selected}
+        if len(values) != len(self.peers):
+            raise InputError(
+                f"{self.folder}: no peer is known to be best, for the run selected nothing on "
+                f"validation (evaluation.select: {self.config.evaluation.select}); allowed: "
+                f"{', '.join([*self.peers, 'ensemble'])}"
+            )
+        better = max if self.config.evaluation.metric == "accuracy" else min
+        return better(values, key=lambda name: values[name])
+
+    def precision(self, name: PrecisionName | None = None, device: str | None = None) -> Precision:
+        """Where and in which format to run: as in training, unless said otherwise.
+
+        A run from a machine with another device goes where `auto` puts it.
+
+        Raises:
+            InputError: a `device` that is not here.
+        """
+        name = name or self.config.precision
+        try:
+            return Precision.resolve(name, resolve_device(device or self.config.device))
+        except InputError:
+            if device is not None:
+                raise
+            return Precision.resolve(name, resolve_device("auto"))
+
+
+def open_run(folder: Path) -> TrainedRun:
+    """The finished run in `folder`, which may be a cell of a comparison.
+
+    Raises:
+        InputError: no such folder, no finished run in it, or a comparison; says what there is.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run folder.{_nearest_folder(folder)}")
+    if (folder / "cells").is_dir():
+        cells = ", ".join(map(str, _runs_below(folder / "cells")))
+        raise InputError(
+            f"{folder}: holds a comparison; name one of its runs: {cells or 'none is finished'}"
+        )
+    paths = RunFolder(folder)
+    if not paths.config.exists():
+        found = ", ".join(map(str, _runs_below(folder)))
+        hint = f" Runs below it: {found}." if found else ""
+        raise InputError(f"{folder}: holds no run (no config.yaml).{hint}")
+    if not paths.results.exists():
+        raise InputError(
+            f"{folder}: the run is not finished (no results.json); continue it with "
+            f"peerlearn run RECIPE … --out {folder} --resume"
+        )
+    given = read_config(paths.config)
+    recipe, _ = find_recipe(str(paths.config))
+    config = validated(recipe.config, given)
+    return TrainedRun(folder, recipe, config, read_results(folder))
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    """Finished runs below `folder`, in the order of their names."""
+    for path in sorted(folder.glob("**/results.json")):
+        if not (path.parent / "cells").is_dir():
+            yield path.parent
+
+
+def _nearest_folder(folder: Path) -> str:
+    if not folder.parent.is_dir():
+        return ""
+    match = nearest(folder.name, [p.name for p in folder.parent.iterdir() if p.is_dir()])
+    return f" Did you mean {folder.parent / match}?" if match else ""

@@ -1,0 +1,400 @@
+"""The report says what the folders say, escapes what users typed, and is the same every time."""
+
+import builtins
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import report_samples as samples
+
+from peerlearn.compare.report import write_report
+from peerlearn.compare.report_words import outcome, outcomes
+from peerlearn.errors import InputError
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+
+def page(folders, out: Path) -> str:
+    folders = folders if isinstance(folders, list) else [folders]
+    return write_report(folders, out).read_text(encoding="utf-8")
+
+
+def plain(html: str) -> str:
+    """The visible words of a page."""
+    text = re.sub(r"<(style|svg)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", "", text).split())
+
+
+def sections(html: str) -> set[str]:
+    return set(re.findall(r'<section class="part" id="s1-(\w+)"', html))
+
+
+def difference(**changes) -> dict:
+    entry = {
+        "arm": "mutual",
+        "against": "independent",
+        "who": "mean_peer",
+        "metric": "accuracy",
+        "mean": 0.012,
+        "ci95": [0.004, 0.020],
+        "n": 5,
+    }
+    return entry | changes
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory) -> Path:
+    return samples.compare_folder(tmp_path_factory.mktemp("compare") / "study", seeds=(0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def compared_page(compared, tmp_path_factory) -> str:
+    return page(compared, tmp_path_factory.mktemp("page") / "report.html")
+
+
+# --- sentences ---
+
+
+def test_a_shown_gain_is_told_with_its_interval():
+    assert outcome(difference()) == (
+        "mutual beats independent on mean-peer accuracy: +1.2 points "
+        "(95 % interval [0.4, 2.0], 5 seeds)."
+    )
+
+
+def test_a_shown_loss_is_not_dressed_up():
+    told = outcome(difference(mean=-0.012, ci95=[-0.020, -0.004]))
+    assert told.startswith("mutual is worse than independent on mean-peer accuracy: −1.2 points")
+
+
+def test_an_interval_with_zero_is_no_difference():
+    told = outcome(difference(mean=0.002, ci95=[-0.004, 0.008]))
+    assert told == (
+        "No difference in mean-peer accuracy shown between mutual and independent: +0.2 points "
+        "(95 % interval [−0.4, 0.8] includes zero, 5 seeds)."
+    )
+
+
+@pytest.mark.parametrize("ci95", [None, [float("nan"), float("nan")], []])
+def test_one_seed_claims_nothing(ci95):
+    told = outcome(difference(ci95=ci95, n=1))
+    assert "One seed: no interval" in told
+    assert "beats" not in told
+
+
+def test_for_a_loss_lower_is_better():
+    told = outcome(difference(metric="ece", mean=-0.021, ci95=[-0.030, -0.012]))
+    assert told.startswith("mutual beats independent on mean-peer ECE: −2.1 points")
+
+
+def test_calibration_follows_an_accuracy_that_did_not_move():
+    told = outcomes(
+        [
+            difference(mean=0.002, ci95=[-0.004, 0.008]),
+            difference(metric="ece", mean=-0.021, ci95=[-0.030, -0.012]),
+        ]
+    )
+    assert told[0].startswith("No difference in mean-peer accuracy")
+    assert told[1] == "Calibration is better: ECE −2.1 points [−3.0, −1.2]."
+
+
+def test_an_unknown_metric_is_neither_better_nor_worse():
+    told = outcome(difference(metric="entropy", mean=0.5, ci95=[0.4, 0.6]))
+    assert "beats" not in told
+    assert "worse" not in told
+    assert "includes zero" not in told
+
+
+# --- the page ---
+
+
+def test_a_compare_folder_has_every_section(compared_page):
+    assert sections(compared_page) == {
+        "transfer",
+        "comparison",
+        "forest",
+        "curves",
+        "reliability",
+        "agreement",
+        "flatness",
+        "cost",
+        "again",
+    }
+
+
+def test_the_headline_is_the_outcome_of_the_study(compared, compared_page):
+    results = json.loads((compared / "results.json").read_text())
+    headline = re.search(r"<h1>(.*?)</h1>", compared_page, re.DOTALL)
+    assert plain(headline[1]) == outcomes(results["differences"])[0]
+
+
+def test_the_table_holds_value_spread_difference_and_interval(compared, compared_page):
+    accuracy = json.loads((compared / "results.json").read_text())["arms"]["mutual"]["mean_peer"][
+        "accuracy"
+    ]
+    value = f"{100 * accuracy['mean']:.1f} ± {100 * accuracy['std']:.1f}"
+    assert re.search(
+        re.escape(value) + r"✓? ?[+−][\d.]+ \[−?[\d.]+, [\d.]+\]", plain(compared_page)
+    )
+
+
+def test_the_page_asks_for_nothing_from_outside(compared_page):
+    assert "<script" not in compared_page
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)""", compared_page)
+    assert not re.search(r"@import|url\((?!#)", compared_page)
+    assert "http" not in compared_page.replace("http-equiv", "")
+
+
+def test_ids_are_unique_and_every_reference_is_answered(tmp_path):
+    first = samples.leave(samples.compare_folder(tmp_path / "first", seeds=(0, 1)), "cost", "edges")
+    second = samples.leave(samples.run_folder(tmp_path / "second"), "cost", "edges", "reliability")
+    samples.edit_results(second, lambda results: results.update(data="letters"))
+    html = page([first, second], tmp_path / "report.html")
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    wanted = set(re.findall(r'(?:url\(|href=")#([\w-]+)', html))
+    assert len(ids) == len(set(ids))
+    assert wanted
+    assert wanted <= set(ids)
+
+
+def test_figures_say_what_they_show_and_take_their_colours_from_the_page(compared_page):
+    figures = re.findall(r'<svg [^>]*class="chart".*?</svg>', compared_page, re.DOTALL)
+    assert len(figures) >= 15
+    for figure in figures:
+        root = ElementTree.fromstring(figure)
+        assert root.get("role") == "img"
+        assert len(root.get("aria-label")) > 20
+        assert root.findtext("title") == root.get("aria-label")
+        assert root.find(".//style") is None
+    drawn = " ".join(figures)
+    assert not re.search(r"#[0-9a-f]{6}\b", drawn), "a colour that dark pages cannot change"
+    assert set(re.findall(r"var\((--[\w-]+)\)", drawn)) <= set(
+        re.findall(r"(--[\w-]+):", compared_page)
+    )
+
+
+def test_an_arm_keeps_its_colour_over_all_sections(tmp_path):
+    first = samples.compare_folder(
+        tmp_path / "a", arms={"mutual": 1.0, "independent": 0.0}, seeds=(0, 1), epochs=2
+    )
+    second = samples.compare_folder(
+        tmp_path / "b", arms={"renyi": 1.0, "mutual": 1.0, "independent": 0.0}, seeds=(0,), epochs=2
+    )
+    html = page([samples.leave(first), samples.leave(second)], tmp_path / "report.html")
+    colours = re.findall(r"var\(--arm-(\d)\)[^>]*></svg>\s*(\w[\w.-]*)</li>", html)
+    assert set(colours) == {("1", "mutual"), ("0", "independent"), ("2", "renyi")}
+
+
+def test_equal_folders_give_equal_bytes(compared, compared_page, tmp_path):
+    assert page(compared, tmp_path / "again.html") == compared_page
+
+
+def test_the_users_own_matplotlib_settings_do_not_reach_the_page(tmp_path):
+    import matplotlib
+
+    run = samples.leave(samples.run_folder(tmp_path / "run"), "cost", "edges")
+    first = write_report([run], tmp_path / "one.html").read_bytes()
+    with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 30, "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        assert first == write_report([run], tmp_path / "two.html").read_bytes()
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_a_single_run_has_no_comparison(tmp_path):
+    html = page(samples.leave(samples.run_folder(tmp_path / "run")), tmp_path / "report.html")
+    assert "one seed: no interval; nothing to compare with" in plain(html)
+    assert "forest" not in sections(html)
+    assert "peerlearn run run/config.yaml --seed 0" in plain(html)
+
+
+@pytest.mark.parametrize(
+    ("part", "section"),
+    [
+        ("flatness", "flatness"),
+        ("between_peers", "agreement"),
+        ("reliability", "reliability"),
+        ("edges", "transfer"),
+        ("cost", "cost"),
+    ],
+)
+def test_what_was_not_measured_is_left_out(tmp_path, part, section):
+    run = samples.leave(samples.run_folder(tmp_path / "run"), part)
+    assert sections(page(run, tmp_path / "with.html")) == {"comparison", section, "again"}
+    samples.leave(run)
+    assert sections(page(run, tmp_path / "without.html")) == {"comparison", "again"}
+
+
+def test_results_alone_are_enough(tmp_path):
+    run = samples.run_folder(tmp_path / "run", peers=("only",), transfer=False)
+    for name in ("metrics.jsonl", "config.yaml", "env.json"):
+        (run / name).unlink()
+    arm_of = {"peers": {"only": {"accuracy": {"mean": 0.5, "std": 0.0, "values": [0.5]}}}}
+    samples.edit_results(run, lambda results: results.update(arms={"mutual": arm_of}))
+    html = page(run, tmp_path / "report.html")
+    assert sections(html) == {"comparison"}
+    assert "50.0" in plain(html)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
+def test_graphs_of_two_to_eight_peers_show_every_edge(tmp_path, count):
+    peers = tuple(f"peer-number-{index}" for index in range(count))
+    run = samples.leave(samples.run_folder(tmp_path / "run", peers=peers), "edges")
+    html = page(run, tmp_path / "report.html")
+    graph = re.search(r'id="s1-transfer".*?(<svg [^>]*class="chart".*?</svg>)', html, re.DOTALL)[1]
+    # an arrow is two paths in the arm's colour: its curve, and its head, which alone is filled
+    assert len(re.findall(r"fill:var\(--arm-1\)", graph)) == count * (count - 1)
+
+
+def test_feature_edges_have_a_line_of_their_own(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"), "edges")
+
+    def teach_features(results):
+        edges = results["arms"]["mutual"]["edges"]
+        edges[0] |= {"knowledge": "features: stage2", "divergence": "mse", "gate": "correct"}
+
+    html = page(samples.edit_results(run, teach_features), tmp_path / "report.html")
+    assert (
+        "stroke-dasharray" in re.search(r"<svg [^>]*class=\"chart\".*?</svg>", html, re.DOTALL)[0]
+    )
+    assert "features: stage2 · MSE · T = 1 · weight 1 · gate correct" in plain(html)
+    assert "a → b" in plain(html)
+
+
+NASTY = "<img src=x onerror=alert(1)>&\"'$x_1$]]>"
+
+
+def test_names_from_files_are_escaped(tmp_path):
+    run = samples.compare_folder(
+        tmp_path / "run", arms={NASTY: 1.0}, peers=(NASTY, "b"), seeds=(0,), epochs=2
+    )
+    samples.edit_results(run, lambda results: results.update(recipe=NASTY, data=NASTY))
+    (run / "config.yaml").write_text(f"# {NASTY}\nepochs: 1\n")
+    samples._write_json(run / "env.json", {NASTY: NASTY})
+    html = page(run, tmp_path / "report.html")
+    assert "<img" not in html
+    assert "&lt;img src=x" in html
+    for figure in re.findall(r'<svg [^>]*class="chart".*?</svg>', html, re.DOTALL):
+        ElementTree.fromstring(figure)
+
+
+def test_characters_no_page_can_hold_are_replaced(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"), "edges", "between_peers")
+    for path in run.rglob("*.json*"):
+        path.write_text(path.read_text().replace('"a"', r'"a\u0000\u001b\ud800"'))
+    html = page(run, tmp_path / "report.html")
+    assert "peer a\N{REPLACEMENT CHARACTER}" in plain(html)
+
+
+def test_missing_values_are_no_numbers(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"), "between_peers", "cost")
+
+    def lose(results):
+        arm = results["arms"]["mutual"]
+        arm["mean_peer"]["accuracy"]["mean"] = None
+        arm["ensemble"]["nll"]["mean"] = float("nan")
+        arm["between_peers"]["error_correlation"]["a~b"]["mean"] = float("nan")
+        arm["cost"]["peak_rss_mb"] = None
+
+    html = page(samples.edit_results(run, lose), tmp_path / "report.html")
+    assert not re.search(r"\b(nan|None|inf)\b", plain(html))
+
+
+# --- several folders ---
+
+
+def test_runs_that_differ_by_arm_and_seed_are_compared(tmp_path):
+    folders = [
+        samples.run_folder(tmp_path / f"{arm}-{seed}", arm=arm, seed=seed, lift=lift, epochs=2)
+        for arm, lift in (("mutual", 1.0), ("independent", 0.0))
+        for seed in (1, 0, 2)
+    ]
+    for folder in folders:
+        arm, _, seed = folder.name.partition("-")
+        (folder / "config.yaml").write_text(f"arm: {arm}\nseed: {seed}\n")
+        samples.leave(folder)
+    html = page(folders, tmp_path / "report.html")
+    assert html.count("<article") == 1
+    assert "mutual beats independent" in plain(html)
+    assert "3 seeds" in plain(html)
+
+
+def test_runs_with_other_settings_are_not_pooled(tmp_path):
+    folders = [
+        samples.leave(samples.run_folder(tmp_path / f"{seed}", seed=seed, epochs=2 + seed))
+        for seed in (0, 1)
+    ]
+    assert page(folders, tmp_path / "report.html").count("<article") == 2
+
+
+def test_runs_on_other_data_get_their_own_sections(tmp_path):
+    folders = [samples.leave(samples.run_folder(tmp_path / name, arm=name)) for name in ("x", "y")]
+    samples.edit_results(folders[0], lambda results: results.update(data="letters"))
+    assert page(folders, tmp_path / "report.html").count("<article") == 2
+
+
+# --- errors ---
+
+
+def test_no_folder_at_all_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="no folder given"):
+        write_report([], tmp_path / "report.html")
+
+
+def test_a_folder_without_results_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nothing/results\.json: not found"):
+        write_report([tmp_path / "nothing"], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("results.json", "{", r"results\.json: not readable as JSON"),
+        ("results.json", "[]", r"results\.json: the file must be a JSON object, found list"),
+        ("results.json", "{}", r"results\.json: arms must be a JSON object, found nothing"),
+        ("results.json", '{"arms": {"m": 3}}', r"results\.json: arms\.m must be a JSON object"),
+        ("env.json", "nonsense", r"env\.json: not readable as JSON"),
+        ("metrics.jsonl", "{}\nnonsense\n{}\n", r"metrics\.jsonl, line 2: not readable as JSON"),
+        ("config.yaml", "a: [", r"config\.yaml: not readable as YAML"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, name, text, said):
+    run = samples.run_folder(tmp_path / "run", epochs=2)
+    (run / name).write_text(text)
+    with pytest.raises(InputError, match=said):
+        write_report([run], tmp_path / "report.html")
+
+
+def test_the_unfinished_last_line_of_a_killed_run_is_no_error(tmp_path):
+    run = samples.run_folder(tmp_path / "run", peers=("a",), epochs=3, flatness=False)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"event": "epo')
+    assert "curves" in sections(page(run, tmp_path / "report.html"))
+
+
+def test_a_failed_report_leaves_the_old_one(tmp_path):
+    run = samples.run_folder(tmp_path / "run", epochs=2)
+    out = tmp_path / "report.html"
+    out.write_text("old")
+    (run / "results.json").write_text("{")
+    with pytest.raises(InputError):
+        write_report([run], out)
+    assert out.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "run"]
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
+def test_a_missing_library_names_the_pip_command(tmp_path, monkeypatch, library):
+    real = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name.partition(".")[0] == library:
+            raise ImportError(f"No module named {name!r}", name=library)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(InputError, match=re.escape('pip install "peerlearn[report]"')):
+        write_report([tmp_path], tmp_path / "report.html")

@@ -1,0 +1,88 @@
+"""Every documented option of an edge changes what is learned."""
+
+from typing import Literal, get_args, get_origin
+
+import pytest
+import torch
+
+from peerlearn.transfer import EdgeSpec, PeerOutput, TransferGraph, TransferSpec
+
+NAMES = ["a", "b", "c"]
+TARGETS = torch.tensor([0, 1, 2, 3, -1, -1, 0, 1])
+RENYI = {"divergence": "renyi", "alpha": 2.0}
+
+# By field as typed: (the rest of the edge, values that must differ from the default).
+CASES = {
+    "from": ({}, ["b", ["a", "b"]]),
+    "to": ({}, ["b", ["a", "b"]]),
+    "knowledge": ({}, []),
+    "divergence": ({}, ["reverse_kl", "symmetric_kl", "js", "mse", "cosine"]),
+    "alpha": ({"divergence": "renyi", "alpha": 1.5}, [0.5, 2.0]),
+    "alpha_schedule": (RENYI, ["linear", {"kind": "cosine", "start": 1.0}]),
+    "clamp": ({}, [0.2]),
+    "temperature": ({}, [0.5, 4.0]),
+    "weight": ({}, [0.0, 2.0]),
+    "weight_schedule": ({}, ["linear", {"kind": "sigmoid", "over": 0.5}]),
+    "gate": ({}, ["cutoff", "linear", "correct", "confident"]),
+    "gate_threshold": ({"gate": "confident"}, [0.3]),
+    "rows": ({}, ["labelled", "unlabelled"]),
+    "detach": ({}, [False]),
+    "target": ({}, ["sum", "ensemble"]),
+}
+# Allowed values that other cases reach.
+ELSEWHERE = {"divergence": {"renyi"}}
+
+
+def learned(spec):
+    """Losses of all peers, and the gradient of their sum with respect to all logits."""
+    generator = torch.Generator().manual_seed(0)
+    logits = {n: torch.randn(8, 4, generator=generator).requires_grad_() for n in NAMES}
+    losses = TransferGraph(spec, NAMES).losses(
+        {n: PeerOutput(z) for n, z in logits.items()},
+        TARGETS,
+        labelled=TARGETS != -1,
+        progress=0.25,
+    )
+    values = torch.stack(list(losses.values()))
+    for z in logits.values():
+        z.grad = torch.zeros_like(z)
+    if values.requires_grad:
+        values.sum().backward()
+    return values.detach(), torch.stack([z.grad for z in logits.values()])
+
+
+def typed(name):
+    return EdgeSpec.model_fields[name].alias or name
+
+
+@pytest.mark.parametrize("name", EdgeSpec.model_fields)
+def test_every_option_of_an_edge_changes_what_is_learned(name):
+    """A new field of EdgeSpec fails here until it has a case."""
+    field = typed(name)
+    assert field in CASES, f"add a case that shows what {field!r} changes"
+    rest, values = CASES[field]
+    loss, gradient = learned(rest)
+    assert torch.isfinite(loss).all()
+    for value in values:
+        other_loss, other_gradient = learned(rest | {field: value})
+        assert torch.isfinite(other_loss).all()
+        assert not torch.allclose(gradient, other_gradient, rtol=1e-3, atol=1e-6) or (
+            not torch.allclose(loss, other_loss, rtol=1e-3)
+        ), f"{field}: {value!r} changes nothing"
+
+
+@pytest.mark.parametrize("name", EdgeSpec.model_fields)
+def test_every_allowed_value_has_a_case(name):
+    """A new value of a closed option fails here until it has a case."""
+    field = EdgeSpec.model_fields[name]
+    if get_origin(field.annotation) is not Literal:
+        return
+    reached = {*CASES[typed(name)][1], field.default} | ELSEWHERE.get(name, set())
+    assert set(get_args(field.annotation)) == reached
+
+
+def test_options_of_the_whole_graph_are_edges_and_update():
+    """`edges` is tested in test_transfer_spec, `update` where the engine steps."""
+    assert set(TransferSpec.model_fields) - set(EdgeSpec.model_fields) == {"edges", "update"}
+    assert learned({"edges": "none"})[0].sum() == 0
+    assert TransferGraph({"update": "sequential"}, NAMES).sequential

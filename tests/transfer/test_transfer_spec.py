@@ -1,0 +1,208 @@
+"""The configuration of a transfer graph: short forms, entries with defaults, errors."""
+
+import pytest
+
+from peerlearn.errors import InputError
+from peerlearn.transfer import EdgeSpec, TransferGraph, TransferSpec
+from peerlearn.validation import validated
+
+PEERS = ["net_a", "net_b", "net_c"]
+
+
+def spec(given):
+    return validated(TransferSpec, given, "transfer")
+
+
+def edges(given, peers=PEERS):
+    return {(edge["from"], edge["to"]) for edge in TransferGraph(given, peers).edges()}
+
+
+def refused(given, peers=PEERS):
+    with pytest.raises(InputError) as caught:
+        TransferGraph(given, peers)
+    return str(caught.value)
+
+
+EVERY_PAIR = {(a, b) for a in PEERS for b in PEERS if a != b}
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["predictions: kl", {"predictions": "kl"}, {}, {"edges": "all"}, {"edges": [{}]}, "{}"],
+)
+def test_short_forms_connect_every_ordered_pair_through_kl(given):
+    assert edges(given) == EVERY_PAIR
+    (entry,) = spec(given).entries()
+    assert (entry.knowledge, entry.divergence) == ("predictions", "kl")
+    assert (entry.weight, entry.temperature, entry.target) == (1.0, 1.0, "mean")
+    assert entry.detach
+    assert spec(given).update == "simultaneous"
+
+
+@pytest.mark.parametrize("divergence", ["reverse_kl", "symmetric_kl", "js", "mse", "cosine"])
+def test_short_form_names_the_divergence(divergence):
+    (entry,) = spec(f"predictions: {divergence}").entries()
+    assert entry.divergence == divergence
+
+
+@pytest.mark.parametrize("given", ["none", None, {"edges": "none"}, {"edges": None}, {"edges": []}])
+def test_none_connects_nobody_however_many_peers(given):
+    assert edges(given) == set()
+    assert edges(given, ["alone"]) == set()
+
+
+def test_a_spec_can_be_given_as_an_object():
+    assert edges(TransferSpec(teachers="net_a")) == {("net_a", "net_b"), ("net_a", "net_c")}
+
+
+def test_from_and_to_choose_the_pairs():
+    assert edges({"from": "net_a"}) == {("net_a", "net_b"), ("net_a", "net_c")}
+    assert edges({"to": "net_a"}) == {("net_b", "net_a"), ("net_c", "net_a")}
+    assert edges({"from": ["net_a", "net_b"], "to": ["net_b"]}) == {("net_a", "net_b")}
+
+
+def test_entries_take_what_they_leave_out_from_the_mapping_around_them():
+    made = spec(
+        {
+            "divergence": "js",
+            "temperature": 4,
+            "weight_schedule": "linear",
+            "edges": [
+                {"from": "net_a", "to": "net_b"},
+                {"from": "net_b", "to": "net_a", "temperature": 2, "divergence": "kl"},
+            ],
+        }
+    ).entries()
+    assert [entry.divergence for entry in made] == ["js", "kl"]
+    assert [entry.temperature for entry in made] == [4, 2]
+    assert [entry.weight_schedule.kind for entry in made] == ["linear", "linear"]
+    assert [entry.teachers for entry in made] == ["net_a", "net_b"]
+
+
+def test_every_field_of_an_edge_reaches_entries_as_a_default():
+    values = {
+        "from": ["net_a"],
+        "to": ["net_b"],
+        "knowledge": "predictions",
+        "divergence": "renyi",
+        "alpha": 2.0,
+        "alpha_schedule": {"kind": "cosine", "start": 1.0},
+        "clamp": 1e-6,
+        "temperature": 3.0,
+        "weight": 0.5,
+        "weight_schedule": "linear",
+        "gate": "confident",
+        "gate_threshold": 0.7,
+        "rows": "labelled",
+        "detach": False,
+        "target": "sum",
+    }
+    names = {field.alias or name for name, field in EdgeSpec.model_fields.items()}
+    assert set(values) == names, "a new field of EdgeSpec needs a value here"
+    (inherited,) = spec(values | {"edges": [{}]}).entries()
+    (stated,) = spec({"edges": [values]}).entries()
+    assert inherited == stated
+
+
+def test_an_entry_can_drop_the_order_it_inherits():
+    given = {"divergence": "renyi", "alpha": 2, "edges": [{"divergence": "kl", "alpha": None}]}
+    (entry,) = spec(given).entries()
+    assert entry.alpha is None
+
+
+def test_a_spec_survives_being_written_and_read_again():
+    made = spec({"divergence": "renyi", "alpha": 2, "edges": [{"from": "net_a", "weight": 0.3}]})
+    again = spec(made.model_dump(by_alias=True, exclude_unset=True))
+    assert again.entries() == made.entries()
+
+
+def test_edges_describe_themselves_for_reports():
+    given = {
+        "from": "net_a",
+        "to": "net_b",
+        "divergence": "renyi",
+        "alpha": 1.5,
+        "weight_schedule": {"kind": "linear", "over": 0.2},
+        "gate": "correct",
+    }
+    (edge,) = TransferGraph(given, PEERS).edges()
+    assert edge == {
+        "from": "net_a",
+        "to": "net_b",
+        "knowledge": "predictions",
+        "divergence": "renyi α=1.5",
+        "temperature": 1.0,
+        "weight": "linear 0 → 1 over 20%",
+        "gate": "correct",
+        "target": "mean",
+    }
+
+
+def test_sequential_is_read_from_update():
+    assert TransferGraph({"update": "sequential"}, PEERS).sequential
+    assert not TransferGraph("predictions: kl", PEERS).sequential
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("predictions: kll", ["transfer.divergence", "'kll'", "Did you mean 'kl'", "reverse_kl"]),
+        ("nonee", ["transfer", "'nonee'", "Did you mean 'none'"]),
+        ("predictions:kl", ["Did you mean 'predictions: kl'"]),
+        ("predictions: kl: 2", ["transfer", "predictions: kl"]),
+        ("{broken", ["transfer", "{broken"]),
+        (5, ["transfer", "5"]),
+        ([1, 2], ["transfer", "[1, 2]"]),
+        ({"weigth": 2}, ["transfer.weigth", "Did you mean 'weight'"]),
+        ({"weight-schedule": "linear"}, ["weight-schedule", "Did you mean 'weight_schedule'"]),
+        ({"weight": -1}, ["transfer.weight", "-1"]),
+        ({"weight": "x"}, ["transfer.weight", "'x'"]),
+        ({"weight": float("nan")}, ["transfer.weight", "nan"]),
+        ({"temperature": 0}, ["transfer.temperature", "0"]),
+        ({"clamp": 0}, ["transfer.clamp"]),
+        ({"clamp": 1}, ["transfer.clamp"]),
+        ({"gate": "cut-off"}, ["transfer.gate", "Did you mean 'cutoff'", "confident"]),
+        ({"gate_threshold": 1.5}, ["transfer.gate_threshold"]),
+        ({"rows": "labeled"}, ["transfer.rows", "Did you mean 'labelled'"]),
+        ({"target": "ensembel"}, ["transfer.target", "Did you mean 'ensemble'"]),
+        ({"update": "seqential"}, ["transfer.update", "Did you mean 'sequential'"]),
+        ({"knowledge": "prediction"}, ["transfer.knowledge", "Did you mean 'predictions'"]),
+        ({"detach": "maybe"}, ["transfer.detach", "'maybe'"]),
+        ({"edges": "al"}, ["transfer.edges", "Did you mean 'all'"]),
+        ({"edges": ["net_a"]}, ["transfer.edges.0", "'net_a'"]),
+        ({"weight_schedule": "linaer"}, ["transfer.weight_schedule", "Did you mean 'linear'"]),
+        ({"weight_schedule": {"kin": "linear"}}, ["transfer.weight_schedule.kin", "'kind'"]),
+        ({"weight_schedule": "exponential"}, ["transfer.weight_schedule", "start > 0"]),
+        ({"divergence": "renyi"}, ["alpha", "renyi"]),
+        ({"divergence": "renyi", "alpha": -1}, ["transfer.alpha", "-1"]),
+        ({"alpha": 2}, ["alpha", "2", "'kl'", "renyi"]),
+        ({"edges": [{}, {"weigth": 2}]}, ["edges.1.weigth", "Did you mean 'weight'"]),
+        ({"edges": [{"divergence": "kll"}]}, ["edges.0.divergence", "Did you mean 'kl'"]),
+        ({"edges": [{"update": "sequential"}]}, ["edges.0.update", "unknown key"]),
+        ({"from": "net_d"}, ["transfer.from", "'net_d'", "Did you mean 'net_", "net_c"]),
+        ({"to": ["net_a", "x"]}, ["transfer.to", "'x'", "net_a, net_b, net_c"]),
+        ({"edges": [{}, {"from": "net_d"}]}, ["transfer.edges.1.from", "'net_d'"]),
+        ({"from": ["net_a", "net_a"]}, ["transfer.from", "'net_a'", "twice"]),
+        ({"from": "net_a", "to": "net_a"}, ["transfer", "nobody to learn from"]),
+        ({"from": []}, ["transfer", "nobody to learn from"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_field_and_the_nearest_match(given, said):
+    message = refused(given)
+    for words in said:
+        assert words in message
+
+
+def test_all_mistakes_are_reported_at_once():
+    message = refused({"weigth": 2, "gate": "open", "temperature": -1})
+    for field in ("transfer.weigth", "transfer.gate", "transfer.temperature"):
+        assert field in message
+    message = refused({"edges": [{"weigth": 2}, {"gate": "open"}]})
+    assert "edges.0.weigth" in message
+    assert "edges.1.gate" in message
+
+
+def test_one_peer_cannot_teach_itself():
+    message = refused("predictions: kl", ["alone"])
+    assert "'alone'" in message
+    assert "transfer: none" in message
