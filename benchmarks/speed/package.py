@@ -25,7 +25,7 @@ from peerlearn.data.loaders import ArrayLoader
 from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.trainer import Stage, Trainer
 
-ROWS = 6 * BATCH
+ROWS = 5 * BATCH
 THEIRS, THEIRS_OUR_BATCHES = "pytorch-dml", "pytorch-dml on ArrayLoader"
 OURS_FP32, OURS_AUTO = "peerlearn, fp32", "peerlearn, auto"
 
@@ -137,7 +137,7 @@ def _ours(loader: ArrayLoader, precision: str, threads: int) -> Callable[[], Non
 
 
 def _where_time_goes(epoch: Callable[[], None]) -> dict[str, float]:
-    """Milliseconds of CPU time by kind of operator over one epoch, from torch.profiler."""
+    """Milliseconds by kind of operator over one epoch, from torch.profiler."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         epoch()
     spent = dict.fromkeys([*KINDS, "everything else"], 0.0)

@@ -81,7 +81,11 @@ def markdown(results: dict[str, Any]) -> str:
     parts += _markdown_table(["measured for", "work", "wall ms", "CPU ms", "page faults"], medians)
     if spent := results.get("where_time_goes_ms"):
         kinds = list(next(iter(spent.values())))
-        parts += ["", "CPU time of one epoch by kind of operator, ms (`torch.profiler`):", ""]
+        parts += [
+            "",
+            "Time of one epoch by kind of operator, ms (`torch.profiler`, not interleaved):",
+            "",
+        ]
         parts += _markdown_table(
             ["arm", *kinds], [[arm, *(f"{ms[k]:.0f}" for k in kinds)] for arm, ms in spent.items()]
         )

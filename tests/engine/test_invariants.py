@@ -1,4 +1,5 @@
-"""The invariants of the design that the engine must keep; 1 is in test_cohort.py, 8 in test_readme.py."""
+"""The invariants of the design that the engine must keep; 1 is in test_cohort.py, 6
+in test_options.py, 8 in test_readme.py."""
 
 import os
 import signal
@@ -189,7 +190,7 @@ def test_invariant_5_one_process_equals_two(tmp_path: Path, update: str) -> None
 
 
 def test_invariant_7_equal_seeds_give_equal_weights_and_batches_in_every_arm() -> None:
-    recipe, given = find_recipe("dml")
+    _, given = find_recipe("dml")
     seen = []
     for arm in given["arms"]:
         trainer = tiny_trainer(f"arm={arm}", "peers.b.view=1", "epochs=2")

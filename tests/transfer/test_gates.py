@@ -114,6 +114,7 @@ def test_correct_works_on_pixels():
     ("edge", "targets"),
     [
         ({"gate": "correct"}, None),
+        ({"gate": "correct"}, torch.zeros(4, 3)),
         ({"gate": "correct", "divergence": "mse"}, torch.tensor([0, 1, 2, 0])),
         ({"gate": "confident", "divergence": "cosine"}, None),
         ({"gate": "correct", "form": "sigmoid"}, torch.zeros(4, 3)),

@@ -108,8 +108,8 @@ def _without(
             key: value for key, value in block.items() if str(key).partition(".")[0] not in wrong
         }
 
-    if "peers" in wrong:
-        wrong = wrong | {"transfer"}
+    wrong = wrong | ({"transfer"} if "peers" in wrong else set())
+    wrong = wrong | ({"arm"} if "arms" in wrong else set())
     left = kept(given)
     if isinstance(arms := left.get("arms"), Mapping):
         left["arms"] = {

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from peerlearn.cohort import PeerLoss
 from peerlearn.engine.steps import StepResult
 from peerlearn.errors import RunError
 from peerlearn.objectives.labels import labelled_rows
@@ -25,18 +26,16 @@ class EpochMonitor:
         self.patience = 1 if device.type == "cpu" else 50
         # objective, transfer, batches, correct, labelled
         self.sums = {name: torch.zeros(5, dtype=torch.float64, device=device) for name in peers}
-        self._unchecked: list[tuple[int, dict[str, Tensor]]] = []
+        self._unchecked: list[tuple[int, dict[str, PeerLoss]]] = []
 
     def add(self, step: int, result: StepResult) -> None:
         """Count one micro-batch; `step` is its number in the run, for messages."""
         labelled = labelled_rows(result.targets)
-        totals = {}
         for name, loss in result.losses.items():
-            totals[name] = loss.total
             right = _correct(result.logits[name], result.targets) & labelled
             parts = (loss.objective, loss.transfer, 1, right.sum(), labelled.sum())
             self.sums[name] += torch.stack([torch.as_tensor(p, device=right.device) for p in parts])
-        self._unchecked.append((step, totals))
+        self._unchecked.append((step, result.losses))
         if len(self._unchecked) >= self.patience:
             self.check()
 
@@ -46,10 +45,15 @@ class EpochMonitor:
         Raises:
             RunError: one of them is not finite; names the first such peer and its step.
         """
-        for step, totals in self._unchecked:
-            for name, total in totals.items():
-                if not torch.isfinite(total):
-                    raise RunError(f"peer {name!r}: loss became {total.item()} at step {step}")
+        for step, losses in self._unchecked:
+            # A peer that breaks breaks its learners' transfer too: the objective tells who it was.
+            for part in ("objective", "transfer"):
+                for name, loss in losses.items():
+                    value = getattr(loss, part)
+                    if not torch.isfinite(value):
+                        raise RunError(
+                            f"peer {name!r}: its {part} loss became {value.item()} at step {step}"
+                        )
         self._unchecked.clear()
 
     def means(self) -> dict[str, dict[str, float]]:

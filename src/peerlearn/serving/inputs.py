@@ -154,6 +154,11 @@ def _array(path: Path) -> tuple[str, Array]:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if "pickle" in reason:
+            raise InputError(
+                f"{path}: holds pickled Python objects, which are never loaded; save numbers of "
+                "one shape and dtype"
+            ) from None
         raise InputError(
             f"{path}: not a .npy file of numbers, or cut short ({reason}); numpy.save writes one"
         ) from None

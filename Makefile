@@ -1,0 +1,34 @@
+# Set-up, demonstration, tests and benchmarks. The environment is made once, from the lock file.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test check bench lock clean
+
+demo: $(READY)  ## train a cohort on digits, peers against independent twins, and write a report
+	$(BIN)/peerlearn compare dml --arms mutual,independent --seeds 0-2 --out runs/demo --resume
+	@echo "open runs/demo/report.html"
+
+test: check  ## linter, type checker and every test
+	$(BIN)/python -m pytest -n auto
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## measure speed; benchmarks/README.md lists the long ones
+	$(BIN)/python benchmarks/speed/speed.py --out benchmarks/speed/results.json
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+lock: $(READY)  ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf $(VENV) runs build .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,130 @@
+"""Invariant 6: every documented option changes the result, or is listed here with its purpose."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+from pydantic import BaseModel
+from tiny import tiny_trainer, weights
+
+from peerlearn.data.spec import AugmentSpec, DataSpec
+from peerlearn.engine.optimisers import LearningRate
+from peerlearn.engine.settings import EvaluationSpec, PeerSettings
+from peerlearn.objectives.classification import Classification
+from peerlearn.systems.classification import AugmentChoice, ClassificationConfig
+from peerlearn.systems.recipe import PeerSpec
+
+#: Options that must change the trained weights: overrides before, and the change itself.
+TRAINING = {
+    "epochs": ([], "epochs=3"),
+    "batch_size": ([], "batch_size=16"),
+    "lr": ([], "lr=0.01"),
+    "optimiser": ([], "optimiser=adamw"),
+    "optimiser.momentum": ([], "optimiser.momentum=0.5"),
+    "lr_schedule.kind": ([], "lr_schedule.kind=linear"),
+    "lr_schedule.warmup": ([], "lr_schedule.warmup=0"),
+    "lr_schedule.final": ([], "lr_schedule.final=0.5"),
+    "lr_schedule.milestones": (["lr_schedule=multi_step"], "lr_schedule.milestones=[0.5]"),
+    "lr_schedule.gamma": (["lr_schedule=multi_step"], "lr_schedule.gamma=0.5"),
+    "clip_norm": ([], "clip_norm=0.1"),
+    "accumulate": ([], "accumulate=2"),
+    "ema": ([], "ema=0.5"),
+    "precision": ([], "precision=bf16"),
+    "seed": ([], "seed=1"),
+    "arm": ([], "arm=independent"),
+    "arms": ([], "arms.mutual={lr: 0.01}"),
+    "transfer": ([], "transfer=none"),
+    "peers": ([], "peers.c=mlp"),
+    "peers.model": ([], "peers.b={model: resnet8, arguments: {width: 4}}"),
+    "peers.arguments": ([], "peers.a.arguments.hidden=[8]"),
+    "peers.lr": ([], "peers.b.lr=0.5"),
+    "peers.optimiser": ([], "peers.b.optimiser=adam"),
+    "peers.lr_schedule": ([], "peers.b.lr_schedule=constant"),
+    "peers.view": ([], "peers.b.view=1"),
+    "data.name": ([], "data.name=mnist"),
+    "data.train_size": ([], "data.train_size=90"),
+    "data.labels": ([], "data.labels=50"),
+    "data.split_seed": ([], "data.split_seed=1"),
+    "augment.crop": ([], "augment.crop=2"),
+    "augment.flip": ([], "augment.flip=true"),
+    "augment.cutout": ([], "augment.cutout=3"),
+    "augment.rotation": ([], "augment.rotation=20"),
+    "labelled_per_batch": (["data.labels=50"], "labelled_per_batch=8"),
+    "objective.label_smoothing": ([], "objective.label_smoothing=0.1"),
+}
+#: Options that change what is reported or kept, not how weights move.
+REPORTING = {
+    "evaluation.select": ([], "evaluation.select=last"),
+    "evaluation.metric": (["epochs=6", "lr=0.3"], "evaluation.metric=nll"),
+    "evaluation.last_epochs": (
+        ["evaluation.select=mean_last", "epochs=4"],
+        "evaluation.last_epochs=1",
+    ),
+    "evaluation.report": (["evaluation.select=last"], "evaluation.report=val+test"),
+    "evaluation.every": (["epochs=3"], "evaluation.every=3"),
+    "evaluation.flatness": ([], "evaluation.flatness=true"),
+}
+#: Options that say where or how fast, and must leave every number alone; or are tested elsewhere.
+ELSEWHERE = {
+    "recipe": "the name of the system itself",
+    "device": "where to run; tests/engine/test_precision.py",
+    "threads": "how fast; tests/engine/test_trainer.py",
+    "checkpoint_minutes": "how often to save; tests/engine/test_trainer.py",
+    "evaluation.batch_size": "how fast; tests/engine/test_trainer.py",
+    "data.val_size": "digits has its own validation rows; tests/data/test_registry.py",
+    "data.root": "where files are; tests/data/test_registry.py",
+    "data.in_memory": "how rows are held; tests/data/test_loaders.py",
+    "data.size": "image folders only; tests/data/test_image_folder.py",
+}
+
+
+def documented_options() -> Iterator[str]:
+    """Every dotted key of the typed configuration, blocks of free arguments as one."""
+    blocks: dict[str, type[BaseModel]] = {
+        "lr_schedule": LearningRate,
+        "evaluation": EvaluationSpec,
+        "data": DataSpec,
+        "augment": AugmentChoice,
+        "objective": Classification,
+    }
+    for name in ClassificationConfig.model_fields:
+        if name in blocks:
+            yield from (f"{name}.{inner}" for inner in blocks[name].model_fields)
+        else:
+            yield name
+    yield from (f"peers.{inner}" for inner in PeerSpec.model_fields)
+    assert set(PeerSettings.model_fields) < set(PeerSpec.model_fields)
+    assert set(AugmentSpec.model_fields) == set(AugmentChoice.model_fields)
+
+
+@cache
+def trained(*overrides: str) -> tuple[dict, dict]:
+    """Final weights and the reported block."""
+    trainer = tiny_trainer(*overrides)
+    result = trainer.run()
+    return weights(trainer), {
+        "block": {k: v for k, v in result.block.items() if k != "cost"},
+        "validated": ["val" in record for record in result.history],
+    }
+
+
+def test_invariant_6_covers_every_documented_option() -> None:
+    covered = TRAINING.keys() | REPORTING.keys() | ELSEWHERE.keys()
+    extra = {"optimiser.momentum"}  # arguments of an optimiser are torch's to document
+    assert set(documented_options()) == covered - extra
+
+
+@pytest.mark.parametrize("option", TRAINING)
+def test_invariant_6_option_changes_the_training(
+    option: str, request: pytest.FixtureRequest
+) -> None:
+    before, change = TRAINING[option]
+    if option == "data.name":
+        request.getfixturevalue("shared_data")
+    assert trained(*before, change)[0] != trained(*before)[0], f"{change} changed nothing"
+
+
+@pytest.mark.parametrize("option", REPORTING)
+def test_invariant_6_option_changes_the_report(option: str) -> None:
+    before, change = REPORTING[option]
+    assert trained(*before, change)[1] != trained(*before)[1], f"{change} changed nothing"
