@@ -25,7 +25,7 @@ from peerlearn.data.loaders import ArrayLoader
 from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.trainer import Stage, Trainer
 
-ROWS = 5 * BATCH
+ROWS = 4 * BATCH
 THEIRS, THEIRS_OUR_BATCHES = "pytorch-dml", "pytorch-dml on ArrayLoader"
 OURS_FP32, OURS_AUTO = "peerlearn, fp32", "peerlearn, auto"
 

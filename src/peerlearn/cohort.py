@@ -117,6 +117,11 @@ class Cohort(nn.Module):
             progress: finished fraction of the stage, for schedules.
             learners: peers whose loss is wanted; None for all.
         """
+        if targets.is_floating_point() != (self.transfer.form == "sigmoid"):
+            raise InputError(
+                f"targets: {targets.dtype} in a cohort of form {self.transfer.form!r}; classes are "
+                "int64 with form 'softmax', multi-label targets are float with form 'sigmoid'"
+            )
         chosen = self.names if learners is None else [n for n in self.names if n in learners]
         transfer = self.transfer.losses(
             outputs,

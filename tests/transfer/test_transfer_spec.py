@@ -206,3 +206,23 @@ def test_one_peer_cannot_teach_itself():
     message = refused("predictions: kl", ["alone"])
     assert "'alone'" in message
     assert "transfer: none" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"divergence": "mse", "temperature": 2}, "temperature"),
+        ({"divergence": "cosine", "clamp": 1e-8}, "clamp"),
+        ({"divergence": "kl", "alpha_schedule": "linear"}, "alpha_schedule"),
+        ({"divergence": "kl", "alpha": 2}, "alpha"),
+        ({"divergence": "renyi"}, "alpha"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(given, field):
+    with pytest.raises(InputError, match=rf"transfer\.?:? ?{field}: "):
+        spec(given)
+
+
+def test_defaults_around_the_entries_need_not_make_an_entry_of_their_own():
+    made = spec({"alpha": 2, "edges": [{"divergence": "renyi"}]})
+    assert [entry.alpha for entry in made.entries()] == [2]

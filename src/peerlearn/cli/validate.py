@@ -50,14 +50,17 @@ def checked_arms(
     from peerlearn.systems.overrides import apply_overrides
 
     try:
-        arms = apply_overrides(given, changes).get("arms") or {}
+        config = apply_overrides(given, changes)
     except InputError as error:
         return {}, str(error).splitlines()
+    arms, named = config.get("arms") or {}, config.get("arm")
     if not isinstance(arms, Mapping):
         return {}, [f"arms: expected a mapping of names to overrides; found {arms!r}"]
     trainers: dict[str, Trainer] = {}
     faults: dict[str, list[str | None]] = {}
-    chosen = [changes["arm"]] if "arm" in changes else [*arms] or [None]
+    # The arm of the file may be one of those that are there, or one to be told of as unknown.
+    chosen = [changes["arm"]] if "arm" in changes else list(dict.fromkeys([*arms, named]))
+    chosen = [arm for arm in chosen if arm is not None] or [None]
     for arm in chosen:
         trainer, said = checked_arm(recipe, given, dict(changes) | ({"arm": arm} if arm else {}))
         if trainer is not None:

@@ -12,7 +12,7 @@ import yaml
 from peerlearn.compare.statistics import differences, merge_arm
 from peerlearn.engine.files import read_json, write_json, write_text
 from peerlearn.engine.run_folder import flatten, read_config
-from peerlearn.errors import InputError, unknown_name
+from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
 
@@ -124,13 +124,16 @@ def _run_cell(
 ) -> None:
     where = {"arm": cell.arm, "seed": cell.seed}
     observe({"event": "cell", "epochs": cell.config.epochs} | where)
-    run_recipe(
-        recipe,
-        cell.config,
-        cell.folder(out),
-        resume=True,
-        observe=lambda event: observe(event | where),
-    )
+    try:
+        run_recipe(
+            recipe,
+            cell.config,
+            cell.folder(out),
+            resume=True,
+            observe=lambda event: observe(event | where),
+        )
+    except RunError as error:
+        raise RunError(f"arm {cell.arm!r}, seed {cell.seed}: {error}") from error
     observe({"event": "cell done"} | where)
 
 

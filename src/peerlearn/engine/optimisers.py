@@ -64,7 +64,9 @@ class OptimiserSpec(BaseModel):
 
 
 class LearningRate(BaseModel):
-    """How the learning rate moves over a stage, as a factor of `lr`. Times are in epochs.
+    """How the learning rate moves over a stage, as a factor of `lr`.
+
+    Times are in epochs from 1 up, and fractions of the stage below 1.
 
     Kinds:
         cosine: half a cosine from 1 to `final`.
@@ -76,11 +78,10 @@ class LearningRate(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["cosine", "multi_step", "linear", "constant"] = "cosine"
-    warmup: float = Field(0.0, ge=0, description="epochs of linear growth from 0 at the start")
+    warmup: float = Field(0.0, ge=0, description="time of linear growth from 0 at the start")
     final: float = Field(0.0, ge=0, le=1, description="factor at the end of cosine and linear")
     milestones: list[float] = Field(
-        [0.3, 0.6, 0.8],
-        description="of multi_step: epochs, or fractions of the stage where all are below 1",
+        [0.3, 0.6, 0.8], description="of multi_step: times at which the rate drops"
     )
     gamma: float = Field(0.1, gt=0, le=1, description="of multi_step: factor at each milestone")
 
@@ -91,16 +92,20 @@ class LearningRate(BaseModel):
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Factor of `lr` when `epoch` (fractional) of `epochs` are done."""
-        if epoch < self.warmup:
-            return max(epoch, 1e-8) / self.warmup
-        done = (epoch - self.warmup) / max(epochs - self.warmup, 1e-8)
+        warmup = _in_epochs(self.warmup, epochs)
+        if epoch < warmup:
+            return max(epoch, 1e-8) / warmup
+        done = (epoch - warmup) / max(epochs - warmup, 1e-8)
         match self.kind:
             case "cosine":
                 return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1))) / 2
             case "linear":
                 return self.final + (1 - self.final) * (1 - min(done, 1))
             case "multi_step":
-                scale = epochs if all(m < 1 for m in self.milestones) else 1
-                return self.gamma ** sum(epoch >= m * scale for m in self.milestones)
+                return self.gamma ** sum(epoch >= _in_epochs(m, epochs) for m in self.milestones)
             case "constant":
                 return 1.0
+
+
+def _in_epochs(time: float, epochs: int) -> float:
+    return time * epochs if time < 1 else time

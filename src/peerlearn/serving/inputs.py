@@ -154,13 +154,13 @@ def _array(path: Path) -> tuple[str, Array]:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        if "pickle" in reason:
+        if reason.startswith("Object arrays"):
             raise InputError(
                 f"{path}: holds pickled Python objects, which are never loaded; save numbers of "
                 "one shape and dtype"
             ) from None
         raise InputError(
-            f"{path}: not a .npy file of numbers, or cut short ({reason}); numpy.save writes one"
+            f"{path}: not a .npy file, or cut short ({reason}); numpy.save writes one"
         ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: an .npz file; rename it so that its name says so")

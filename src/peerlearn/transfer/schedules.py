@@ -23,10 +23,10 @@ class Schedule(BaseModel):
         exponential: `start (value / start)^r`; both ends must be positive.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: ScheduleKind = "constant"
-    start: float = Field(0.0, description="quantity before and at the beginning of the ramp")
+    start: float = Field(0.0, ge=0, description="quantity before and at the beginning of the ramp")
     begin: float = Field(0.0, ge=0, lt=1, description="fraction of the stage before the ramp")
     over: float = Field(1.0, gt=0, le=1, description="length of the ramp, fraction of the stage")
 

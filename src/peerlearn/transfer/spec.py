@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peerlearn.errors import unknown_name
-from peerlearn.transfer.divergences import DIVERGENCE_NAMES
+from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
 from peerlearn.transfer.gates import GateName
 from peerlearn.transfer.schedules import Schedule
 from peerlearn.validation import explain
@@ -21,13 +21,12 @@ DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
 KNOWLEDGE = ("predictions",)
 
 
-class EdgeSpec(BaseModel):
-    """One entry of a transfer graph: who teaches whom, what, and through which loss.
+class EdgeFields(BaseModel):
+    """What can be said about edges, of one entry or of a whole graph."""
 
-    The losses of an entry are averaged (or summed) over its teachers; entries add up.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
     teachers: str | list[str] = Field(
         "all", alias="from", description="teaching peers: 'all', a name or a list of names"
@@ -39,7 +38,7 @@ class EdgeSpec(BaseModel):
         "predictions", description="what is transferred"
     )
     divergence: DivergenceName = Field("kl", description="how far the learner is from the teacher")
-    alpha: float | None = Field(None, ge=0, description="order of the Rényi divergence")
+    alpha: float | None = Field(None, gt=0, description="order of the Rényi divergence")
     alpha_schedule: Schedule = Field(Schedule(), description="path of alpha to its value")
     clamp: float | None = Field(
         None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
@@ -59,20 +58,33 @@ class EdgeSpec(BaseModel):
         "the teachers' mean probability (DML_e)",
     )
 
+
+class EdgeSpec(EdgeFields):
+    """One entry of a transfer graph: who teaches whom, what, and through which loss.
+
+    The losses of an entry are averaged (or summed) over its teachers; entries add up.
+    """
+
     @model_validator(mode="after")
-    def _order_where_it_belongs(self) -> "EdgeSpec":
-        if self.divergence == "renyi" and self.alpha is None:
-            raise ValueError("alpha: divergence 'renyi' needs its order, a number >= 0")
-        if self.divergence != "renyi" and self.alpha is not None:
+    def _options_where_they_act(self) -> "EdgeSpec":
+        renyi, found = self.divergence == "renyi", f"with divergence {self.divergence!r}"
+        if renyi and self.alpha is None:
+            raise ValueError("alpha: divergence 'renyi' needs its order, a number > 0")
+        if not renyi and self.alpha is not None:
             raise ValueError(
-                f"alpha: found {self.alpha:g} with divergence {self.divergence!r}; "
-                "the order belongs to 'renyi' alone"
+                f"alpha: found {self.alpha:g} {found}; the order belongs to 'renyi' alone"
             )
+        if not renyi and self.alpha_schedule.kind != "constant":
+            raise ValueError(f"alpha_schedule: found {found}; the order belongs to 'renyi' alone")
+        if self.divergence in LOGIT_DISTANCES and self.temperature != 1:
+            raise ValueError(f"temperature: found {self.temperature:g} {found}, which has none")
+        if self.divergence in LOGIT_DISTANCES and self.clamp is not None:
+            raise ValueError(f"clamp: found {self.clamp:g} {found}, which has no probabilities")
         return self
 
 
-class TransferSpec(EdgeSpec):
-    """A transfer graph: the fields of `EdgeSpec` as defaults, the edges, the order of updates."""
+class TransferSpec(EdgeFields):
+    """A transfer graph: the fields of an entry as defaults, the edges, the order of updates."""
 
     edges: Literal["all", "none"] | list[dict[str, Any]] = Field(
         "all", description="'all': every ordered pair; 'none': independent peers; or entries"
@@ -118,7 +130,7 @@ class TransferSpec(EdgeSpec):
             return []
         shared = {
             field.alias or name: getattr(self, name)
-            for name, field in EdgeSpec.model_fields.items()
+            for name, field in EdgeFields.model_fields.items()
             if name in self.model_fields_set
         }
         given: Sequence[dict[str, Any]] = [{}] if self.edges == "all" else self.edges
@@ -127,7 +139,8 @@ class TransferSpec(EdgeSpec):
             try:
                 made.append(EdgeSpec.model_validate(shared | entry))
             except ValidationError as error:
-                faults += explain(error, EdgeSpec, f"edges.{number}")
+                where = "transfer" if self.edges == "all" else f"transfer.edges.{number}"
+                faults += explain(error, EdgeSpec, where)
         if faults:
             raise ValueError("\n".join(faults))
         return made

@@ -1,0 +1,70 @@
+"""What scripts rely on: fast help, exit statuses, names of verbs."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from peerlearn import __version__
+
+MAIN = "from peerlearn.cli import main; main()"
+
+
+def test_importing_the_command_line_imports_nothing_heavy():
+    heavy = ["torch", "numpy", "pydantic", "sklearn", "matplotlib"]
+    code = f"import sys, peerlearn.cli; print([m for m in {heavy} if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_help_answers_at_once():
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", MAIN, "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 1.5  # 0.3 on an idle machine; torch alone takes 2
+
+
+@pytest.mark.parametrize(
+    "verb", ["ls", "cp", "validate", "run", "compare", "eval", "predict", "report", "data"]
+)
+def test_every_verb_explains_itself(cli, verb):
+    said = cli(verb, "--help")
+    assert said.status == 0
+    assert "Usage" in said.out
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(cli, option):
+    assert cli(option) == (0, f"peerlearn {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["compre"], "compare"),
+        (["rnu", "dml"], "run"),
+        (["run"], "recipe"),
+        (["run", "dml", "--sed", "1"], "--seed"),
+        (["run", "dml", "--seed", "x"], "--seed"),
+        (["eval"], "RUN"),
+        (["data", "gett"], "get"),
+    ],
+)
+def test_bad_usage_names_what_was_meant(cli, words, expected):
+    said = cli(*words)
+    assert said.status == 2
+    assert expected in said.err
+    assert "Traceback" not in said.err
+
+
+def test_an_error_of_the_system_is_a_failed_run_without_a_traceback(cli, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("peerlearn.systems.recipe.run_recipe", full)
+    said = cli("run", "dml")
+    assert said.status == 1
+    assert said.err == "peerlearn: [Errno 28] No space left on device\n"

@@ -1,0 +1,78 @@
+"""Invariant 8: every YAML and every README command runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from peerlearn.cli import app
+from peerlearn.systems.overrides import parse_assignments
+from peerlearn.systems.recipe import run_recipe
+from peerlearn.systems.registry import RECIPES, find_recipe
+from peerlearn.transfer.graph import TransferGraph
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TINY = ["epochs=1", "data.train_size=100", "batch_size=32", "threads=1"]
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_invariant_8_readme_commands_run_in_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = [line for block in blocks("bash") for line in block.strip().splitlines()]
+    assert len(commands) >= 8
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "peerlearn", command
+        app(arguments, standalone_mode=False)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"first", "versus"}
+    assert (tmp_path / "runs/versus/report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_invariant_8_readme_python_runs(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    block = blocks("python")[number]
+    exec(compile(block, f"README block {number}", "exec"), {})
+    if "print" in block:
+        assert 0.0 <= float(capsys.readouterr().out.split()[-1]) <= 1.0
+
+
+def test_invariant_8_readme_transfer_graph_holds() -> None:
+    import yaml
+
+    (block,) = blocks("yaml")
+    given = yaml.safe_load(block)["transfer"]
+    graph = TransferGraph(given, ["big", "small", "tiny"])
+    assert [(lesson.teachers, lesson.learner) for lesson in graph.lessons] == [
+        (("big",), "small"),
+        (("big",), "tiny"),
+        (("small",), "tiny"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arm"), [(name, arm) for name, r in RECIPES.items() for arm in r.defaults()["arms"]]
+)
+def test_invariant_8_every_arm_of_every_recipe_runs(name: str, arm: str) -> None:
+    recipe, given = find_recipe(name)
+    config = recipe.resolve(given, parse_assignments(TINY) | {"arm": arm})
+    results = run_recipe(recipe, config)
+    assert results["arms"][arm]["mean_peer"]["accuracy"]["mean"] > 0
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("benchmarks/**/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.name}"
+)
+def test_invariant_8_every_benchmark_recipe_holds(path: Path) -> None:
+    recipe, given = find_recipe(str(path))
+    arms = given["arms"]
+    assert arms
+    for arm in arms:
+        assert recipe.resolve(given, {"arm": arm}).arm == arm
