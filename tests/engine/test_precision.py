@@ -17,10 +17,9 @@ def test_an_absent_device_is_named_with_the_way_out() -> None:
             resolve_device(name)
 
 
-def test_auto_is_bf16_in_channels_last_exactly_where_bf16_is_native() -> None:
+def test_auto_is_bf16_exactly_where_it_is_native_and_channels_last_on_a_cpu() -> None:
     cpu = torch.device("cpu")
-    auto = Precision.resolve("auto", cpu)
-    assert auto.bf16 == auto.channels_last == bf16_is_native(cpu)
+    assert Precision.resolve("auto", cpu) == Precision(cpu, bf16_is_native(cpu), True)
     assert Precision.resolve("fp32", cpu) == Precision(cpu, bf16=False, channels_last=False)
 
 

@@ -61,9 +61,8 @@ def list_data(root: str | None = None) -> None:
         ]
         for it in describe_datasets(root)
     )
-    console().print(
-        table(["data", "what it is", "classes", "shape", "train + test", "where"], rows)
-    )
+    columns = ["data", "what it is", "classes", "shape", "train + test", "where"]
+    console().print(table(columns, rows, whole=("shape", "train + test")))
     print("\nyour own: --data FILE.npz (x_train, y_train, x_test, y_test) or a folder train/CLASS/")
 
 

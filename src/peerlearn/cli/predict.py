@@ -35,9 +35,9 @@ def predict(
     predictor = Predictor(trained, peer, device)
     made = predictor.predict(inputs)
     count = write_predictions(made, trained.facts, out or sys.stdout, probabilities)
-    if out is not None:
-        rows = "row" if count == 1 else "rows"
-        print(f"{out}: {count:,} {rows}, {_speaker(predictor.who)}", file=sys.stderr)
+    rows = "1 row" if count == 1 else f"{count:,} rows"
+    where = f"{out}: " if out is not None else ""
+    print(f"{where}{rows}, {_speaker(predictor.who)}", file=sys.stderr)
 
 
 def _speaker(who: str) -> str:

@@ -15,13 +15,19 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: bool = False) -> Table:
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: bool = False,
+    whole: Sequence[str] = (),
+) -> Table:
     """A plain table, its first column bold.
 
     Args:
         columns: titles.
         rows: texts.
         right: set all columns but the first flush right, as numbers are.
+        whole: titles of columns that are never folded; the first never is.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for number, title in enumerate(columns):
@@ -29,7 +35,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: bool = F
         made.add_column(
             title,
             style="bold" if first else None,
-            no_wrap=first,
+            no_wrap=first or title in whole,
             justify="right" if right and not first else "left",
         )
     for row in rows:

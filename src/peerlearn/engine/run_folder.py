@@ -66,7 +66,8 @@ class RunFolder:
             self._check_same(config)
             return self.results.exists()
         # A start that got no further than env.json has left nothing behind that counts.
-        if not resume and self.path.exists() and set(os.listdir(self.path)) - {"env.json"}:
+        found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        if found - {"env.json"} and not resume:
             raise InputError(f"{self.path}: exists and is not empty; choose another --out")
         write_json(self.path / "env.json", environment())
         write_text(self.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -141,6 +141,8 @@ class Trainer:
             self.transport: Transport = launched_transport(self.cohort.names, self.device)
             self._check_transport()
             state = self.folder.load_last() if resume and self.folder is not None else None
+            if state is None and self.folder is not None and self.transport.leads:
+                self.folder.keep_metrics(0)  # of a start that never reached a checkpoint
             position = _Position(**state["position"]) if state else _Position()
             with Interruption() as interruption:
                 while position.stage < len(self.stages):

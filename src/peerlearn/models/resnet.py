@@ -32,7 +32,9 @@ class BasicBlock(nn.Module):
     def shortcut(self, x: Tensor) -> Tensor:
         if self.stride == 1 and self.new_channels == 0:
             return x
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
+        # A pool over single pixels subsamples like a slice, and its gradient keeps channels_last.
+        sampled = F.avg_pool2d(x, 1, self.stride)
+        return F.pad(sampled, (0, 0, 0, 0, 0, self.new_channels))
 
 
 def resnet(in_shape: Shape, classes: int, *, depth: Count, width: Count = 16) -> Backbone:

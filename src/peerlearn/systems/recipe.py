@@ -42,7 +42,7 @@ class RecipeConfig(TrainingSpec):
 
     recipe: str = Field(description="name of the recipe")
     seed: int = Field(0, ge=0, description="key of initial weights, batches and dropout")
-    peers: dict[str, PeerSpec] = Field(description="the networks by name")
+    peers: dict[str, PeerSpec] = Field(min_length=1, description="the networks by name")
     transfer: TransferSpec = Field(TransferSpec(), description="who teaches whom; see TransferSpec")
     arm: str | None = Field(None, description="named overrides to apply; None: the first arm")
     arms: dict[str, dict[str, Any] | None] = Field(

@@ -1,0 +1,131 @@
+"""`eval`: the numbers of a run again, and of other data under the run's normalisation."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_commands import TINY, small_arrays
+
+MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
+
+
+def block(path):
+    (arm,) = json.loads(path.read_text())["arms"].values()
+    return {key: arm[key] for key in MEASURED}
+
+
+@pytest.fixture
+def named(cli, tmp_path):
+    """A run on data of three named classes, in `run`; returns the arrays."""
+    arrays = small_arrays() | {"class_names": np.array(["ant", "bee", "cat"])}
+    np.savez(tmp_path / "my.npz", **arrays)
+    assert (
+        cli("run", "dml", *TINY, "data.train_size=50", "--data", "my.npz", "--out", "run")[0] == 0
+    )
+    return arrays
+
+
+def test_on_its_own_data_the_numbers_are_those_of_the_run(cli, tmp_path, trained):
+    said = cli("eval", trained, "--out", "again.json")
+    assert said.status == 0
+    assert block(tmp_path / "again.json") == block(trained / "results.json")
+    accuracy = block(trained / "results.json")["ensemble"]["accuracy"]["mean"]
+    line = next(line for line in said.out.splitlines() if line.startswith("ensemble"))
+    assert f"{accuracy:.4f}" in line
+
+
+def test_nothing_in_the_run_is_touched(cli, run_folder):
+    before = {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")}
+    cli("eval", run_folder)
+    assert {path: path.stat().st_mtime_ns for path in run_folder.rglob("*")} == before
+
+
+def test_other_data_are_normalised_as_the_training_data_were(cli, tmp_path, named):
+    """The other file shares the test split only: were its own mean taken, numbers would differ."""
+    draw = np.random.default_rng(1)
+    other = named | {"x_train": draw.integers(200, 255, (60, 8, 8)).astype(np.uint8)}
+    np.savez(tmp_path / "other.npz", **other)
+    assert cli("eval", "run", "--data", "other.npz", "--out", "other.json").status == 0
+    assert block(tmp_path / "other.json") == block(tmp_path / "run" / "results.json")
+
+
+def test_other_rows_give_other_numbers(cli, tmp_path, named):
+    np.savez(tmp_path / "other.npz", **(named | {"x_test": 255 - named["x_test"]}))
+    assert cli("eval", "run", "--data", "other.npz", "--out", "other.json").status == 0
+    assert block(tmp_path / "other.json") != block(tmp_path / "run" / "results.json")
+
+
+def test_classes_are_matched_by_name(cli, tmp_path, named):
+    turned = named | {"class_names": np.array(["cat", "bee", "ant"])}
+    turned |= {key: 2 - named[key] for key in ("y_train", "y_val", "y_test")}
+    np.savez(tmp_path / "other.npz", **turned)
+    assert cli("eval", "run", "--data", "other.npz", "--out", "other.json").status == 0
+    assert block(tmp_path / "other.json") == block(tmp_path / "run" / "results.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"class_names": np.array(["ant", "bee", "dog"])}, "classes dog are not those"),
+        (small_arrays(4), "4 classes, but the run was trained on 3"),
+        ({key: np.zeros((60, 9, 9), np.uint8) for key in ("x_train", "x_val", "x_test")}, "(1, 9"),
+        ({key: np.zeros((60, 8, 8)) for key in ("x_train", "x_val", "x_test")}, "dtype float32"),
+    ],
+)
+def test_data_of_another_kind(cli, tmp_path, named, change, expected):
+    other = named | change
+    if other["y_train"].max() == 3:
+        del other["class_names"]
+    np.savez(tmp_path / "other.npz", **other)
+    said = cli("eval", "run", "--data", "other.npz")
+    assert said.status == 2
+    assert "--data other.npz: " in said.err
+    assert expected in said.err
+
+
+def test_precision_is_used(cli, tmp_path, trained):
+    for name in ("fp32", "bf16"):
+        assert cli("eval", trained, "--precision", name, "--out", f"{name}.json").status == 0
+    fp32, bf16 = (block(tmp_path / f"{name}.json") for name in ("fp32", "bf16"))
+    assert fp32["mean_peer"]["nll"] != bf16["mean_peer"]["nll"]
+    assert fp32["mean_peer"]["nll"]["mean"] == pytest.approx(
+        bf16["mean_peer"]["nll"]["mean"], abs=0.02
+    )
+    assert cli("eval", trained, "--precision", "fp16").status == 2
+
+
+def test_a_cell_of_a_comparison_is_a_run(cli, tmp_path):
+    said = cli("compare", "dml", *TINY, "--arms", "independent", "--seeds", "3", "--out", "both")
+    assert said.status == 0
+    cell = tmp_path / "both" / "cells" / "independent" / "seed-3"
+    assert cli("eval", "both/cells/independent/seed-3", "--out", "cell.json").status == 0
+    assert block(tmp_path / "cell.json") == block(cell / "results.json")
+
+    said = cli("eval", "both")
+    assert said.status == 2
+    assert "holds a comparison; name one of its runs: both/cells/independent/seed-3" in said.err
+
+
+def test_folders_that_cannot_be_evaluated(cli, tmp_path, run_folder):
+    (tmp_path / "nothing").mkdir()
+    for folder, expected in (
+        ("rum", "rum: no such run folder. Did you mean run?"),
+        ("nothing", "nothing: holds no run (no config.yaml)"),
+        (".", ".: holds no run (no config.yaml). Runs below it: run."),
+    ):
+        said = cli("eval", folder)
+        assert said.status == 2
+        assert expected in said.err
+
+    weights = run_folder / "checkpoints" / "best" / "b.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert "b.safetensors: not a whole safetensors file" in cli("eval", "run").err
+    (run_folder / "results.json").unlink()
+    assert "the run is not finished (no results.json)" in cli("eval", "run").err
+
+
+def test_a_run_whose_data_are_gone_says_which(cli, tmp_path, named):
+    (tmp_path / "my.npz").unlink()
+    said = cli("eval", "run")
+    assert said.status == 2
+    assert "data.name: my.npz: no such file" in said.err

@@ -1,0 +1,210 @@
+"""`predict`: labels for new rows, from nothing but the run folder."""
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from tiny_commands import TINY, small_arrays
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """A run on three named classes; its data are deleted. Returns the test rows."""
+    arrays = small_arrays() | {"class_names": np.array(["ant", "bee", "cat"])}
+    np.savez(tmp_path / "my.npz", **arrays)
+    words = ["data.train_size=null", "epochs=3", "--data", "my.npz", "--out", "run"]
+    assert cli("run", "dml", *TINY, *words).status == 0
+    (tmp_path / "my.npz").unlink()
+    np.savez(tmp_path / "new.npz", x=arrays["x_test"])
+    return arrays["x_test"]
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def probabilities(text: str) -> np.ndarray:
+    return np.array([[float(row[name]) for name in ("ant", "bee", "cat")] for row in rows(text)])
+
+
+def test_a_row_of_csv_for_every_row_of_input(cli, run):
+    said = cli("predict", "run", "new.npz")
+    made = rows(said.out)
+    assert said.status == 0
+    assert said.out.splitlines()[0] == "input,row,label,probability"
+    assert [int(row["row"]) for row in made] == list(range(60))
+    assert {row["input"] for row in made} == {"new.npz"}
+    assert {row["label"] for row in made} <= {"ant", "bee", "cat"}
+
+
+def test_predictions_are_those_that_the_run_was_measured_on(cli, tmp_path, run):
+    """Accuracy computed from the csv equals results.json: weights, normalisation, class order."""
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    block = results["arms"]["mutual"]
+    truth = np.array(["ant", "bee", "cat"])[np.arange(60) % 3]
+    for who in ("a", "b", "ensemble"):
+        labels = [row["label"] for row in rows(cli("predict", "run", "new.npz", "--peer", who).out)]
+        measured = block["ensemble"] if who == "ensemble" else block["peers"][who]
+        assert np.mean(labels == truth) == pytest.approx(measured["accuracy"]["mean"])
+
+
+def test_best_is_the_peer_that_validation_chose(cli, tmp_path, run):
+    path = tmp_path / "run" / "results.json"
+    results = json.loads(path.read_text())
+    for best, other in (("a", "b"), ("b", "a")):
+        results["selected"][best]["value"], results["selected"][other]["value"] = 0.9, 0.4
+        path.write_text(json.dumps(results))
+        assert cli("predict", "run", "new.npz") == cli("predict", "run", "new.npz", "--peer", best)
+    assert (
+        cli("predict", "run", "new.npz", "--peer", "a").out
+        != cli("predict", "run", "new.npz", "--peer", "b").out
+    )
+
+
+def test_where_nothing_was_selected_best_is_an_error(cli, run_folder):
+    results = json.loads((run_folder / "results.json").read_text())
+    (run_folder / "results.json").write_text(json.dumps(results | {"selected": {}}))
+    np.save("new.npy", np.zeros((2, 8, 8), np.uint8))
+    said = cli("predict", "run", "new.npy")
+    assert said.status == 2
+    assert "allowed: a, b, ensemble" in said.err
+    assert cli("predict", "run", "new.npy", "--peer", "a").status == 0
+
+
+def test_the_ensemble_is_the_mean_of_probabilities(cli, run):
+    a, b, both = (
+        probabilities(cli("predict", "run", "new.npz", "--probabilities", "--peer", who).out)
+        for who in ("a", "b", "ensemble")
+    )
+    np.testing.assert_allclose(both, (a + b) / 2, atol=1e-5)
+    np.testing.assert_allclose(both.sum(1), 1, atol=1e-5)
+
+
+def test_images_folders_and_arrays_agree(cli, tmp_path, run):
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "pictures" / "deep").mkdir(parents=True)
+    image.fromarray(run[0]).save(tmp_path / "pictures" / "one.png")
+    image.fromarray(run[1]).save(tmp_path / "pictures" / "deep" / "two.png")
+    np.save(tmp_path / "two.npy", run[:2, None])
+    np.savez(tmp_path / "two.npz", x_test=run[:2])
+    made = rows(cli("predict", "run", "pictures", "two.npy", "two.npz", "--probabilities").out)
+    by_name = {(row["input"], row["row"]): list(row.values())[2:] for row in made}
+    for first, second in (("two.npy", "two.npz"),):
+        assert by_name[first, "0"] == by_name[second, "0"] == by_name["pictures/one.png", "0"]
+        assert by_name[first, "1"] == by_name[second, "1"] == by_name["pictures/deep/two.png", "0"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(cli, tmp_path, run, monkeypatch):
+    said = cli("predict", "run", "new.npz", "--out", "made/p.csv")
+    assert said.out == ""
+    assert "made/p.csv: 60 rows" in said.err
+    written = (tmp_path / "made" / "p.csv").read_text()
+    assert written == cli("predict", "run", "new.npz").out
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = cli("predict", "run", "new.npz", "--peer", "ensemble", "--out", "made/p.csv")
+    assert said.status == 1
+    assert "cannot write made/p.csv: No space left on device" in said.err
+    assert (tmp_path / "made" / "p.csv").read_text() == written
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["p.csv"]
+
+
+def test_images_are_fitted_as_in_training(cli, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    draw = np.random.default_rng(0)
+    for number in range(60):
+        name, shade = ("dark", 0) if number % 2 else ("light", 150)
+        folder = tmp_path / "pictures" / "train" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = shade + draw.integers(0, 100, (9 + number % 3, 12, 3))
+        image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    words = ["data.train_size=null", "batch_size=16", "data.size=8", "--data", "pictures"]
+    assert cli("run", "dml", *TINY, *words, "epochs=8", "--out", "run").status == 0
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    made = rows(cli("predict", "run", "moved", "--peer", "ensemble").out)
+    truth = [row["input"].split("/")[-2] for row in made]
+    assert len(made) == 60
+    assert np.mean([row["label"] == name for row, name in zip(made, truth, strict=True)]) > 0.9
+    assert cli("eval", "run", "--data", "moved").status == 0
+
+
+def make_inputs(folder, rows) -> None:
+    image = pytest.importorskip("PIL.Image")
+    np.save(folder / "wrong.npy", rows[:, :7])
+    np.save(folder / "float.npy", rows / 255)
+    np.save(folder / "long.npy", rows.astype(np.int64))
+    np.save(folder / "none.npy", rows[:0])
+    np.save(folder / "objects.npy", np.array([{}], dtype=object))
+    np.savez(folder / "names.npz", rows=rows)
+    np.savez(folder / "objects.npz", x=np.array([{}], dtype=object))
+    for name in ("float.npy", "names.npz"):
+        (folder / f"cut-{name}").write_bytes((folder / name).read_bytes()[:180])
+    (folder / "text.npy").write_text("hello")
+    (folder / "notes.txt").touch()
+    (folder / "empty").mkdir()
+    image.fromarray(np.zeros((9, 8), np.uint8)).save(folder / "large.png")
+    image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "colour.png")
+    image.fromarray(rows[0]).save(folder / "grey.png")
+    (folder / "cut.png").write_bytes((folder / "grey.png").read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("wrong.npy", "shape (60, 7, 8), but the run was trained on uint8 rows of shape (1, 8, 8)"),
+        ("wrong.npy", "expected (N, 1, 8, 8) or (N, 8, 8)"),
+        ("float.npy", "dtype float64, but the run was trained on uint8"),
+        ("long.npy", "dtype int64, but the run was trained on uint8"),
+        ("none.npy", "there is no row to predict"),
+        ("objects.npy", "holds pickled Python objects, which are never loaded"),
+        ("objects.npz", "'x' holds pickled Python objects"),
+        ("names.npz", "no array x or x_test; found rows"),
+        ("cut-float.npy", "cut short"),
+        ("cut-names.npz", "cut short"),
+        ("text.npy", "not a .npy file"),
+        ("notes.txt", "found a .txt; allowed: .npz, .npy, .png"),
+        ("empty", "no images in this folder"),
+        ("large.png", "8x9 pixels, but the run was trained on 8x8"),
+        ("colour.png", "a colour image (mode RGB), but the run was trained on grey ones"),
+        ("cut.png", "cannot be read as an image"),
+        ("larg.png", "no such file or folder. Did you mean large.png?"),
+    ],
+)
+def test_wrong_inputs_are_named(cli, tmp_path, run, file, expected):
+    make_inputs(tmp_path, run)
+    said = cli("predict", "run", "new.npz", file, "--out", "p.csv")
+    assert said.status == 2
+    assert said.err.startswith(f"peerlearn: {file}: ")
+    assert expected in said.err
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_an_unknown_peer(cli, run):
+    said = cli("predict", "run", "new.npz", "--peer", "bets")
+    assert said.status == 2
+    assert "--peer: unknown peer 'bets'. Did you mean 'best'? Allowed: a, b, best" in said.err
+
+
+def test_several_labels_a_row(cli, tmp_path):
+    arrays = small_arrays()
+    for part in ("train", "val", "test"):
+        y = arrays[f"y_{part}"]
+        arrays[f"y_{part}"] = np.stack([y > 0, y > 1], 1).astype(np.int64)
+    np.savez(tmp_path / "my.npz", **arrays, class_names=np.array(["grey", "light"]))
+    words = ["data.train_size=null", "epochs=8", "lr=0.2", "--data", "my.npz", "--out", "run"]
+    assert cli("run", "dml", *TINY, *words).status == 0
+    said = cli("predict", "run", "my.npz", "--probabilities")
+    assert {"", "grey|light"} <= {row["label"] for row in rows(said.out)}
+    for row in rows(said.out):
+        p = [float(row["grey"]), float(row["light"])]
+        names = [name for name, each in zip(("grey", "light"), p, strict=True) if each > 0.5]
+        assert row["label"] == "|".join(names)
+        assert float(row["probability"]) == pytest.approx(
+            np.prod([max(each, 1 - each) for each in p]), abs=1e-4
+        )

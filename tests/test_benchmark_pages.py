@@ -1,0 +1,33 @@
+"""Tables of the benchmark pages come from the result files beside them, and from nowhere else."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+PAGES = sorted(BENCHMARKS.glob("*/README.md"))
+
+
+def _module():
+    spec = importlib.util.spec_from_file_location("write_tables", BENCHMARKS / "write_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_tables_are_those_of_the_result_files(page: Path) -> None:
+    assert _module().filled(page) == page.read_text(encoding="utf-8"), (
+        f"{page} is stale: run python benchmarks/write_tables.py"
+    )
+
+
+def test_every_committed_comparison_has_at_least_three_seeds_and_both_arms() -> None:
+    files = [path for path in BENCHMARKS.glob("*/*.json") if path.parent.name != "speed"]
+    for path in files:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        assert len(results["seeds"]) >= 3, path
+        assert "independent" in results["arms"], path
+        assert len(results["arms"]) >= 2, path
