@@ -54,7 +54,7 @@ TRAINING = {
 }
 #: Options that change what is reported or kept, not how weights move.
 REPORTING = {
-    "evaluation.select": ([], "evaluation.select=last"),
+    "evaluation.select": (["epochs=6", "lr=0.3"], "evaluation.select=last"),
     "evaluation.metric": (["epochs=6", "lr=0.3"], "evaluation.metric=nll"),
     "evaluation.last_epochs": (
         ["evaluation.select=mean_last", "epochs=4"],

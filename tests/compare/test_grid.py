@@ -1,0 +1,138 @@
+"""Arms × seeds on disk."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from peerlearn.compare import grid
+from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.errors import InputError
+from peerlearn.systems.overrides import apply_overrides, parse_assignments
+from peerlearn.systems.registry import find_recipe
+
+TINY = parse_assignments(
+    [
+        "data.train_size=60",
+        "epochs=3",
+        "batch_size=32",
+        "precision=fp32",
+        "peers.a=mlp",
+        "peers.b=mlp",
+    ]
+)
+ARMS = ["mutual", "independent"]
+
+
+def compare(out: Path, seeds: list[int], resume: bool = False, observe=lambda e: None, **more):
+    recipe, given = find_recipe("dml")
+    changes = TINY | more
+    cells = plan_cells(recipe, given, changes, ARMS, seeds)
+    return run_grid(recipe, apply_overrides(given, changes), cells, out, resume, observe)
+
+
+def trained(events: list[dict]) -> list[tuple[str, int]]:
+    return [(e["arm"], e["seed"]) for e in events if e["event"] == "epoch" and e["epoch"] == 3]
+
+
+def test_results_pair_arms_by_seed(tmp_path: Path) -> None:
+    results = compare(tmp_path / "out", [0, 1, 2])
+    assert results["seeds"] == [0, 1, 2]
+    a, b = (results["arms"][arm]["mean_peer"]["nll"]["values"] for arm in ARMS)
+    (entry,) = [
+        e for e in results["differences"] if (e["who"], e["metric"]) == ("mean_peer", "nll")
+    ]
+    assert (entry["arm"], entry["against"], entry["n"]) == ("mutual", "independent", 3)
+    assert entry["mean"] == pytest.approx(sum(x - y for x, y in zip(a, b, strict=True)) / 3)
+    assert entry["ci95"][0] < entry["mean"] < entry["ci95"][1]
+    for arm in ARMS:
+        for seed in range(3):
+            run = json.loads((tmp_path / f"out/cells/{arm}/seed-{seed}/results.json").read_text())
+            assert run["arms"][arm]["mean_peer"]["nll"]["values"] == [
+                results["arms"][arm]["mean_peer"]["nll"]["values"][seed]
+            ]
+    assert json.loads((tmp_path / "out/results.json").read_text()) == results
+
+
+def test_finished_cells_are_kept_and_seeds_can_be_added(tmp_path: Path) -> None:
+    first: list[dict] = []
+    before = compare(tmp_path, [0], observe=first.append)
+    second: list[dict] = []
+    after = compare(tmp_path, [0, 1], resume=True, observe=second.append)
+    assert trained(first) == [("mutual", 0), ("independent", 0)]
+    assert trained(second) == [("mutual", 1), ("independent", 1)]
+    for arm in ARMS:
+        old, new = (r["arms"][arm]["mean_peer"]["nll"]["values"] for r in (before, after))
+        assert new[:1] == old
+
+
+def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A held cell is left to its holder; both come back with every result."""
+    run = grid.run_recipe
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(recipe, config, out, **more):
+        if (config.arm, config.seed) == ("mutual", 0) and not entered.is_set():
+            entered.set()
+            assert go_on.wait(60)
+        return run(recipe, config, out, **more)
+
+    monkeypatch.setattr(grid, "run_recipe", slow)
+    seen: dict[str, list[dict]] = {"one": [], "two": []}
+    results = {}
+
+    def work(name: str) -> None:
+        def observe(event: dict) -> None:
+            seen[name].append(event)
+            if name == "two" and event["event"] == "cell done":
+                go_on.set()
+
+        results[name] = compare(tmp_path, [0, 1], resume=True, observe=observe)
+
+    one = threading.Thread(target=work, args=("one",))
+    one.start()
+    assert entered.wait(60)
+    work("two")
+    one.join(60)
+    assert ("mutual", 0) in trained(seen["one"])
+    assert ("mutual", 0) not in trained(seen["two"])
+    assert sorted(trained(seen["one"]) + trained(seen["two"])) == sorted(
+        (arm, seed) for arm in ARMS for seed in (0, 1)
+    )
+    assert results["one"] == results["two"]
+
+
+def test_a_comparison_is_not_overwritten_nor_continued_with_another_configuration(
+    tmp_path: Path,
+) -> None:
+    compare(tmp_path, [0])
+    with pytest.raises(InputError, match="already holds a comparison"):
+        compare(tmp_path, [0])
+    with pytest.raises(InputError, match=r"batch_size: was 32, now 16"):
+        compare(tmp_path, [0], resume=True, batch_size=16)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        compare(other, [0])
+
+
+def test_an_arm_that_cannot_be_built_stops_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"peers\.b"):
+        compare(tmp_path / "out", [0], **{"arms.independent": {"peers.b.model": "resnet9"}})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arms", "seeds", "message"),
+    [
+        (["mutal"], [0], "--arms: unknown arm 'mutal'. Did you mean 'mutual'"),
+        (None, [1, 1], "different seeds"),
+        (None, [], "different seeds"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused(arms, seeds, message) -> None:
+    recipe, given = find_recipe("dml")
+    with pytest.raises(InputError, match=message):
+        plan_cells(recipe, given, {}, arms, seeds)

@@ -1,0 +1,76 @@
+"""State files: whole or not there, exact, and never a pickle."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from peerlearn.engine import files
+from peerlearn.errors import InputError, RunError
+
+STATE = {
+    "weights": {"w": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)},
+    "optimiser": {"state": {0: {"momentum": torch.ones(2)}}, "lr": 0.1, "betas": [0.9, 0.99]},
+    "none": None,
+    "name": "α",
+    "flags": [True, {"deep": torch.zeros(0)}],
+}
+
+
+def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    files.save_state(tmp_path / "s.safetensors", STATE)
+    back = files.load_state(tmp_path / "s.safetensors")
+    assert torch.equal(back["weights"]["w"], STATE["weights"]["w"])
+    assert back["weights"]["steps"].dtype == torch.int64
+    assert torch.equal(back["optimiser"]["state"][0]["momentum"], torch.ones(2)), "integer keys"
+    assert back["optimiser"]["betas"] == [0.9, 0.99]
+    assert (back["none"], back["name"], back["flags"][0]) == (None, "α", True)
+    assert list(back) == list(STATE)
+
+
+def test_a_channels_last_tensor_keeps_its_values(tmp_path: Path) -> None:
+    image = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    files.save_state(tmp_path / "s.safetensors", {"x": image})
+    assert torch.equal(files.load_state(tmp_path / "s.safetensors")["x"], image)
+
+
+def test_a_pickle_is_refused_and_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    torch.save({"w": torch.ones(1)}, path)
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        files.load_state(path)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    files.save_state(path, STATE)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(InputError, match=r"s\.safetensors: not a whole safetensors file"):
+        files.load_state(path)
+
+
+def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.ones(1)}, tmp_path / "s.safetensors")
+    with pytest.raises(InputError, match="not a state written by peerlearn"):
+        files.load_state(tmp_path / "s.safetensors")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    files.write_json(path, {"old": 1})
+
+    def full(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match=r"cannot write .*results\.json: No space left"):
+        files.write_atomically(path, full)
+    assert files.read_json(path) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_json_holds_no_nan(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "r.json", {"nll": float("nan"), "x": [float("inf"), 1.5]})
+    assert files.read_json(tmp_path / "r.json") == {"nll": None, "x": [None, 1.5]}

@@ -1,0 +1,57 @@
+"""Dotted overrides."""
+
+import pytest
+
+from peerlearn.errors import InputError
+from peerlearn.systems.overrides import apply_overrides, parse_assignments
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-3", 0.001),
+        ("-2.5E2", -250.0),
+        ("true", True),
+        ("null", None),
+        ("none", "none"),
+        ("[1, 2]", [1, 2]),
+        ("{kind: linear, over: 0.2}", {"kind": "linear", "over": 0.2}),
+        ("resnet8", "resnet8"),
+        ("a=b", "a=b"),
+        ("", None),
+    ],
+)
+def test_values_are_yaml_with_honest_numbers(text: str, value: object) -> None:
+    assert parse_assignments([f"key={text}"]) == {"key": value}
+
+
+@pytest.mark.parametrize("wrong", ["epochs", "=3", "x=[1"])
+def test_what_is_no_assignment_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match=r"KEY=VALUE|not a YAML value"):
+        parse_assignments([wrong])
+
+
+def test_overrides_reach_into_blocks_and_make_missing_ones() -> None:
+    before = {"peers": {"a": {"model": "cnn"}}, "epochs": 3}
+    after = apply_overrides(before, {"peers.a.arguments.width": 2, "peers.b.model": "mlp"})
+    assert after["peers"] == {
+        "a": {"model": "cnn", "arguments": {"width": 2}},
+        "b": {"model": "mlp"},
+    }
+    assert before == {"peers": {"a": {"model": "cnn"}}, "epochs": 3}, "the original was changed"
+
+
+def test_a_short_form_grows_keys() -> None:
+    after = apply_overrides(
+        {"data": "digits", "optimiser": "sgd", "transfer": "none"},
+        {"data.train_size": 5, "optimiser.momentum": 0.5, "transfer.update": "sequential"},
+    )
+    assert after["data"] == {"name": "digits", "train_size": 5}
+    assert after["optimiser"] == {"name": "sgd", "momentum": 0.5}
+    assert after["transfer"] == {"edges": "none", "update": "sequential"}
+
+
+def test_a_plain_value_has_no_keys() -> None:
+    with pytest.raises(InputError, match=r"epochs\.a: epochs is 3, which has no keys"):
+        apply_overrides({"epochs": 3}, {"epochs.a": 1})
