@@ -23,7 +23,8 @@ from work import BATCH, LR, SGD, networks, sgd
 from peerlearn.cohort import Cohort
 from peerlearn.data.loaders import ArrayLoader
 from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
-from peerlearn.engine.trainer import Stage, Trainer
+from peerlearn.engine.stage import Stage
+from peerlearn.engine.trainer import Trainer
 
 ROWS = 4 * BATCH
 THEIRS, THEIRS_OUR_BATCHES = "pytorch-dml", "pytorch-dml on ArrayLoader"

@@ -42,6 +42,7 @@ def refused(said, *expected: str) -> None:
         (["dml", "peers.ensemble=cnn"], "'ensemble' cannot name a peer"),
         (["dml", "data.train_size=100000"], "data.train_size: 100000 rows asked for"),
         (["dml", "data.labels=3"], "data.labels: 3"),
+        (["renyi", "transfer.alpha=0"], "transfer.alpha: input should be greater than"),
         (["renyi", "transfer.alpha=-1"], "transfer.alpha: input should be greater than"),
         (["renyi", "transfer.alpha=null"], "transfer.alpha: divergence 'renyi' needs its order"),
         (["dml", "transfer.alpha=2"], "transfer.alpha: found 2 with divergence 'kl'"),

@@ -14,6 +14,7 @@ import torch
 from tiny import tiny_trainer, weights
 
 from peerlearn.engine.files import load_state
+from peerlearn.engine.outcome import flatness_curves
 from peerlearn.metrics.assessment import assess_classification
 from peerlearn.systems.registry import find_recipe
 
@@ -68,7 +69,7 @@ def test_invariant_3_construction_evaluation_and_metrics_leave_no_trace() -> Non
     kept, modes = weights(trainer), [m.training for m in cohort.modules()]
     logits, targets = trainer._predict(trainer.validation)
     assess_classification(logits, targets)
-    trainer._flatness()
+    flatness_curves(cohort, trainer.probe, trainer.precision, seed=0)
     assert weights(trainer) == kept
     assert [m.training for m in cohort.modules()] == modes
     assert torch.equal(torch.get_rng_state(), before)

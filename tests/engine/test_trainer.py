@@ -9,8 +9,11 @@ from tiny import tiny_trainer, weights
 from torch import nn
 
 from peerlearn.engine.files import load_state
-from peerlearn.engine.trainer import Stage, Trainer, load_selected
+from peerlearn.engine.selection import load_selected
+from peerlearn.engine.stage import Stage
+from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError, RunError
+from peerlearn.randomness import seeded_rng
 from peerlearn.transfer.graph import TransferGraph
 
 
@@ -178,3 +181,53 @@ def test_selected_weights_load_into_fresh_peers(tmp_path: Path) -> None:
     other = tiny_trainer("peers.a.arguments.hidden=[8]")
     with pytest.raises(InputError, match=r"a\.safetensors.*does not fit peer 'a'"):
         load_selected(tmp_path, other.cohort)
+
+
+def test_weights_that_broke_in_the_last_step_are_not_saved(tmp_path: Path) -> None:
+    trainer = tiny_trainer("epochs=2", folder=tmp_path)
+    last = 2 * len(trainer.stages[0].loader)
+
+    def poison(event: dict) -> None:
+        if event["event"] == "step" and event["done"] == last:
+            with torch.no_grad():
+                next(trainer.cohort.peers["b"].parameters()).fill_(math.inf)
+
+    trainer.observe = poison
+    with pytest.raises(RunError, match=r"peer 'b': weights stopped being finite.*last good"):
+        trainer.run()
+    kept = load_state(trainer.folder.last)
+    assert kept["position"]["epoch"] == 1
+    assert all(t.isfinite().all() for t in kept["peers"]["b"].values())
+
+
+def test_peers_on_one_trunk_cannot_each_keep_their_own_best_epoch() -> None:
+    trainer = tiny_trainer()
+    trainer.cohort.trunk = nn.Identity()
+    with pytest.raises(InputError, match="one trunk"):
+        Trainer(trainer.cohort, trainer.stages, trainer.training, validation=trainer.validation)
+
+
+def test_a_trunk_trains_with_its_peers_and_resumes(tmp_path: Path) -> None:
+    def on_a_trunk(folder: Path | None = None) -> Trainer:
+        trainer = tiny_trainer("evaluation.select=last", "epochs=3", folder=folder)
+        with seeded_rng(0, "trunk"):
+            trainer.cohort.trunk = nn.Conv2d(1, 1, 3, padding=1)
+        return trainer
+
+    whole = on_a_trunk()
+    before = whole.cohort.trunk.weight.clone()
+    whole.run()
+    assert not torch.equal(whole.cohort.trunk.weight, before)
+
+    def stop(event: dict) -> None:
+        if event["event"] == "epoch" and event["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    cut = on_a_trunk(tmp_path)
+    cut.observe = stop
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    again = on_a_trunk(tmp_path)
+    again.run(resume=True)
+    assert torch.equal(again.cohort.trunk.weight, whole.cohort.trunk.weight)
+    assert weights(again) == weights(whole)

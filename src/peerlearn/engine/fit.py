@@ -18,9 +18,11 @@ from peerlearn.data import (
 from peerlearn.data.arrays import source_from_arrays
 from peerlearn.data.splits import build_dataset
 from peerlearn.engine.evaluate import Rows
+from peerlearn.engine.outcome import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
-from peerlearn.engine.trainer import Observer, Stage, Trainer, TrainingResult
+from peerlearn.engine.stage import Stage
+from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.errors import InputError
 from peerlearn.validation import validated
 

@@ -1,8 +1,13 @@
 """Which weights of each peer count: the best by validation, or the last."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
+
+from peerlearn.cohort import Cohort
+from peerlearn.engine.run_folder import RunFolder
+from peerlearn.errors import InputError
 
 Selected = dict[str, Any]
 
@@ -36,3 +41,17 @@ class Selection:
         self.weights[peer] = {
             name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
         }
+
+
+def load_selected(folder: Path, cohort: Cohort) -> None:
+    """Give every peer of `cohort` the selected weights of the run in `folder`.
+
+    Raises:
+        InputError: a peer's weights are missing or do not fit; names the peer and the file.
+    """
+    run = RunFolder(folder)
+    for name, peer in cohort.peers.items():
+        try:
+            peer.load_state_dict(run.load_best(name))
+        except RuntimeError as error:
+            raise InputError(f"{run.best(name)}: does not fit peer {name!r}: {error}") from None

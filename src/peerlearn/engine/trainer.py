@@ -6,67 +6,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from peerlearn.cohort import Cohort, Objective
-from peerlearn.data.datasets import Batch, BatchLoader
+from peerlearn.cohort import Cohort
+from peerlearn.data.datasets import Batch
 from peerlearn.data.facts import DataFacts
 from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.monitor import EpochMonitor
+from peerlearn.engine.outcome import TrainingResult, flatness_curves, mean_over_epochs
 from peerlearn.engine.precision import Precision, resolve_device
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.stage import Stage
 from peerlearn.engine.steps import Clock, Stepper
 from peerlearn.engine.threads import threads
 from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
 from peerlearn.engine.updates import PeerUpdate
 from peerlearn.errors import InputError, RunError
-from peerlearn.metrics.assessment import Assess, assess_classification, mean_metrics
-from peerlearn.metrics.flatness import flatness
+from peerlearn.metrics.assessment import Assess, assess_classification
 from peerlearn.randomness import preserved_rng
-from peerlearn.transfer.graph import TransferGraph
 
 TRUNK = "trunk"
 Observer = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One part of a training: what is taught, from which batches, for how long.
-
-    Attributes:
-        name: unique among the stages; also keys the randomness of its steps.
-        epochs: passes over `loader`.
-        loader: training batches.
-        transfer: edges of this stage; None keeps the cohort's.
-        objectives: what each peer learns from the data in this stage; None keeps the cohort's.
-    """
-
-    name: str
-    epochs: int
-    loader: BatchLoader
-    transfer: TransferGraph | None = None
-    objectives: Mapping[str, Objective] | None = None
-
-
-@dataclass
-class TrainingResult:
-    """What a training gave.
-
-    Attributes:
-        block: the arm's entry of `results.json`, with plain numbers instead of seed summaries.
-        history: the records of `metrics.jsonl`.
-        selected: by peer, the epoch whose weights it now holds and their validation value.
-    """
-
-    block: dict[str, Any]
-    history: list[dict[str, Any]]
-    selected: dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -117,6 +83,11 @@ class Trainer:
         if self.validation is None and self.training.evaluation.select == "best":
             raise InputError(
                 "evaluation.select: 'best' needs validation rows; give some, or use 'last'"
+            )
+        if self.cohort.trunk is not None and self.training.evaluation.select == "best":
+            raise InputError(
+                "evaluation.select: 'best' takes each peer's own best epoch, which peers on one "
+                "trunk do not have; use 'last' or 'mean_last'"
             )
         self.device = resolve_device(self.training.device)
         self.precision = Precision.resolve(self.training.precision, self.device)
@@ -205,6 +176,7 @@ class Trainer:
                 if interruption.requested:
                     raise KeyboardInterrupt
         self._check_losses(stage, position)
+        self._check_weights(stage, position)
         self.seconds += time.perf_counter() - began
         position.epoch, position.step = position.epoch + 1, 0
         self._end_epoch(stage, position, time.perf_counter() - began)
@@ -303,6 +275,13 @@ class Trainer:
         except RunError as error:
             raise self._lost(stage, position, error) from None
 
+    def _check_weights(self, stage: Stage, position: _Position) -> None:
+        """A last step can break weights that no loss has seen yet; they must not be saved."""
+        for name, update in self.updates.items():
+            if not torch.stack([p.detach().isfinite().all() for p in update.parameters]).all():
+                error = RunError(f"peer {name!r}: weights stopped being finite")
+                raise self._lost(stage, position, error)
+
     def _lost(self, stage: Stage, position: _Position, error: RunError) -> RunError:
         where = f"{error} (stage {stage.name!r}, epoch {position.epoch + 1} of {stage.epochs})"
         advice = "try a lower lr, clip_norm: 5, or precision: fp32"
@@ -381,51 +360,26 @@ class Trainer:
         for name, peer in self.cohort.peers.items():
             peer.load_state_dict(self.selection.weights[name])
 
-    # Result ----------------------------------------------------------------------------------
+    # Pieces of the result ---------------------------------------------------------------------
 
     def _result(self) -> TrainingResult:
         block: dict[str, Any] = {}
-        spec = self.training.evaluation
         if self.report is not None:
             peers = dict(self.cohort.peers)
-            trunk = self.cohort.trunk
-            block = self.assess(*predict(peers, self.report, self.precision, trunk))
-            if spec.select == "mean_last":
-                block |= _mean_over_epochs(self.tail)
-        if spec.flatness and self.probe is not None:
-            block["flatness"] = self._flatness()
+            logits = predict(peers, self.report, self.precision, self.cohort.trunk)
+            block |= self.assess(*logits)
+            if self.tail:
+                block |= mean_over_epochs(self.tail)
+        if self.training.evaluation.flatness and self.probe is not None:
+            block["flatness"] = flatness_curves(self.cohort, self.probe, self.precision, self.seed)
         block["edges"] = list(self.cohort.transfer.edges())
+        forwards = self.transport.collect({self.transport.owned[0]: self.forwards})
         block["cost"] = {
             "train_s": self.seconds,
-            "forwards_per_step": self._all_forwards() / max(self.steps, 1),
+            "forwards_per_step": sum(forwards.values()) / max(self.steps, 1),
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         return TrainingResult(block, self.history, self.selection.best)
-
-    def _all_forwards(self) -> int:
-        here = {self.transport.owned[0]: self.forwards}
-        return sum(self.transport.collect(here).values())
-
-    def _flatness(self) -> dict[str, Any]:
-        assert self.probe is not None
-        curves = {}
-        for name, peer in self.cohort.peers.items():
-            model = (
-                nn.Sequential(self.cohort.trunk, peer) if self.cohort.trunk is not None else peer
-            )
-            curves[name] = flatness(
-                model, self._probe_rows, self.cohort.objectives[name], seed=self.seed
-            )
-        first = next(iter(curves.values()))
-        return {
-            "sigma": first["sigma"],
-            "peers": {n: {"mean": c["mean"], "std": c["std"]} for n, c in curves.items()},
-        }
-
-    def _probe_rows(self) -> Iterator[tuple[Tensor, Tensor]]:
-        assert self.probe is not None
-        for x, y in self.probe():
-            yield self.precision.place(x), y.to(self.device)
 
     @contextmanager
     def _counted_forwards(self) -> Iterator[None]:
@@ -442,32 +396,7 @@ class Trainer:
                 handle.remove()
 
 
-def load_selected(folder: Path, cohort: Cohort) -> None:
-    """Give every peer of `cohort` the selected weights of the run in `folder`.
-
-    Raises:
-        InputError: a peer's weights are missing or do not fit; names the peer and the file.
-    """
-    run = RunFolder(folder)
-    for name, peer in cohort.peers.items():
-        try:
-            peer.load_state_dict(run.load_best(name))
-        except RuntimeError as error:
-            raise InputError(f"{run.best(name)}: does not fit peer {name!r}: {error}") from None
-
-
 def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     iterator = iter(batches)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-
-def _mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "peers": {
-            name: mean_metrics([block["peers"][name] for block in tail])
-            for name in tail[0]["peers"]
-        },
-        "mean_peer": mean_metrics([block["mean_peer"] for block in tail]),
-        "ensemble": mean_metrics([block["ensemble"] for block in tail]),
-    }

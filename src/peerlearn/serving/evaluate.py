@@ -10,8 +10,8 @@ from peerlearn.data import Dataset, evaluation_batches, load_dataset
 from peerlearn.data.facts import DataFacts
 from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.precision import Precision, PrecisionName
+from peerlearn.engine.selection import load_selected
 from peerlearn.engine.threads import threads
-from peerlearn.engine.trainer import load_selected
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import assess_classification
 from peerlearn.randomness import preserved_rng

@@ -10,7 +10,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.facts import DataFacts
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
 from peerlearn.engine.run_folder import RunFolder, read_config, read_results
-from peerlearn.engine.trainer import load_selected
+from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import find_recipe

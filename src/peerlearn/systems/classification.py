@@ -20,7 +20,8 @@ from peerlearn.data import (
 from peerlearn.data.datasets import Split
 from peerlearn.data.loaders import train_loader
 from peerlearn.engine.modes import evaluating
-from peerlearn.engine.trainer import Stage, Trainer
+from peerlearn.engine.stage import Stage
+from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import Faults, InputError
 from peerlearn.models import build_model, check_model_name
 from peerlearn.objectives.classification import Classification
