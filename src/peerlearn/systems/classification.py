@@ -33,7 +33,7 @@ from peerlearn.transfer.outputs import as_peer_output
 
 #: Data sets whose images mean the same in a mirror.
 MIRRORED = ("cifar10", "cifar100")
-PROBE_ROWS = 2_000
+PROBE_ROWS = 1_000
 
 
 class AugmentChoice(BaseModel):
