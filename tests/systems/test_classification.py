@@ -1,0 +1,80 @@
+"""The classifying recipes on every kind of data they take."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from peerlearn.errors import InputError
+from peerlearn.systems.overrides import parse_assignments
+from peerlearn.systems.recipe import run_recipe
+from peerlearn.systems.registry import find_recipe
+
+QUICK = ["epochs=4", "batch_size=16", "lr=0.05", "precision=fp32", "threads=1"]
+
+
+def block(*overrides: str, out: Path | None = None) -> dict:
+    recipe, given = find_recipe("dml")
+    config = recipe.resolve(given, parse_assignments([*QUICK, *overrides]))
+    (arm,) = run_recipe(recipe, config, out)["arms"].values()
+    return arm
+
+
+def mean(summary: dict) -> float:
+    return summary["mean"]
+
+
+def test_vectors_with_several_labels_a_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 5)).astype("float32")
+    y = (x[:, :3] > 0).astype("int64")
+    path = tmp_path / "several.npz"
+    np.savez(path, x_train=x[:120], y_train=y[:120], x_test=x[120:], y_test=y[120:])
+    arm = block(f"data={path}", "peers.a=mlp", "peers.b=mlp", "epochs=15")
+    assert mean(arm["mean_peer"]["accuracy"]) > 0.85
+    assert mean(arm["ensemble"]["f1"]) > 0.85
+    assert mean(arm["between_peers"]["agreement"]["a~b"]) > 0.5
+
+
+def test_a_folder_of_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("test", 8)):
+        for label, level in (("dark", 60), ("light", 190)):
+            folder = tmp_path / "photos" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.normal(level, 20, size=(12, 12, 3)).clip(0, 255).astype("uint8")
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    arm = block(f"data={tmp_path / 'photos'}", "epochs=6", "data.val_size=0.2")
+    assert mean(arm["ensemble"]["accuracy"]) > 0.9
+
+
+def test_unlabelled_rows_teach_through_the_edges_alone() -> None:
+    """Without edges they must not matter; with edges they must."""
+    options = ["data.labels=100", "labelled_per_batch=8", "evaluation.select=last"]
+    few = block(*options, "arm=independent")
+    rows = block(*options, "transfer.rows=labelled", "transfer.weight_schedule=constant")
+    everything = block(*options, "transfer.weight_schedule=constant")
+    assert mean(few["mean_peer"]["accuracy"]) > 0.3
+    assert rows["mean_peer"] != everything["mean_peer"]
+
+
+def test_four_peers_of_four_kinds() -> None:
+    arm = block("peers.c=mlp", "peers.d={model: resnet8, arguments: {width: 4}}", "epochs=1")
+    assert set(arm["peers"]) == {"a", "b", "c", "d"}
+    assert len(arm["edges"]) == 12
+    assert mean(arm["cost"]["forwards_per_step"]) == 4
+
+
+def test_one_peer_alone_is_plain_training_and_with_edges_an_error() -> None:
+    alone = block("peers.b=null", "transfer=none", "epochs=1")
+    twin = block("transfer=none", "epochs=1")
+    assert alone["peers"]["a"] == twin["peers"]["a"]
+    with pytest.raises(InputError, match="two different peers"):
+        block("peers.b=null")
+
+
+def test_shared_data_is_found_by_name(shared_data: Path) -> None:
+    arm = block("data=gtsrb", "data.train_size=430", "epochs=1", "peers.b=null", "transfer=none")
+    assert 0 < mean(arm["mean_peer"]["accuracy"]) < 1
