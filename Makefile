@@ -7,7 +7,8 @@ READY = $(VENV)/.ready
 .PHONY: demo test check bench lock clean
 
 demo: $(READY)  ## train a cohort on digits, peers against independent twins, and write a report
-	$(BIN)/peerlearn compare dml --arms mutual,independent --seeds 0-2 --out runs/demo --resume
+	$(BIN)/peerlearn compare dml --arms mutual,independent threads=1 --seeds 0-2 \
+		--out runs/demo --resume
 	@echo "open runs/demo/report.html"
 
 test: check  ## linter, type checker and every test

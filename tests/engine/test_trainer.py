@@ -231,3 +231,8 @@ def test_a_trunk_trains_with_its_peers_and_resumes(tmp_path: Path) -> None:
     again.run(resume=True)
     assert torch.equal(again.cohort.trunk.weight, whole.cohort.trunk.weight)
     assert weights(again) == weights(whole)
+
+
+def test_sequential_updates_do_not_accumulate() -> None:
+    with pytest.raises(InputError, match="accumulate: found 2"):
+        tiny_trainer("transfer.update=sequential", "accumulate=2")

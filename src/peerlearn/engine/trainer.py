@@ -89,6 +89,12 @@ class Trainer:
                 "evaluation.select: 'best' takes each peer's own best epoch, which peers on one "
                 "trunk do not have; use 'last' or 'mean_last'"
             )
+        graphs = [stage.transfer or self.cohort.transfer for stage in self.stages]
+        if self.training.accumulate > 1 and any(graph.sequential for graph in graphs):
+            raise InputError(
+                f"accumulate: found {self.training.accumulate}; with transfer.update 'sequential' "
+                "every batch is a step of its own, so it must be 1"
+            )
         self.device = resolve_device(self.training.device)
         self.precision = Precision.resolve(self.training.precision, self.device)
         self.selection = Selection(self.training.evaluation.metric)

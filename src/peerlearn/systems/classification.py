@@ -25,7 +25,7 @@ from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import Faults, InputError
 from peerlearn.models import build_model, check_model_name
 from peerlearn.objectives.classification import Classification
-from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import preserved_rng, seeded_rng
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.graph import TransferGraph
@@ -180,6 +180,5 @@ def split_rows(
 
 def probe_rows(data: Dataset, batch_size: int) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
     """The first labelled training rows, without augmentation, for the flatness probe."""
-    blank = torch.isnan(data.train.y).any(-1) if data.multilabel else data.train.y == UNLABELLED
-    index = (~blank).nonzero().flatten()[:PROBE_ROWS]
+    index = labelled_rows(data.train.y).nonzero().flatten()[:PROBE_ROWS]
     return split_rows(Split(data.train.rows(index), data.train.y[index]), data, batch_size)
