@@ -1,8 +1,8 @@
 """What scripts rely on: fast help, exit statuses, names of verbs."""
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -19,12 +19,18 @@ def test_importing_the_command_line_imports_nothing_heavy():
 
 
 def test_help_answers_at_once():
+    """By processor time, which a busy machine does not stretch; the wall adds little to it."""
+
+    def spent():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = spent()
         subprocess.run([sys.executable, "-c", MAIN, "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 1.5  # 0.3 on an idle machine; torch alone takes 2
+        seconds.append(spent() - before)
+    assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize(
