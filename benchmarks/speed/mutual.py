@@ -1,6 +1,5 @@
 """The mutual step against K independent ones, and how often each network is called."""
 
-import ctypes
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -18,27 +17,27 @@ def mutual_overhead(rounds: int) -> list[dict[str, Any]]:
     """All-to-all KL among K networks, K = 2, 4, 8, in fp32 and in auto precision."""
     precisions = {"fp32": FP32, "auto": auto_precision()}
     return [
-        _measured(f"mutual step, K = {count}, {name}", count, precision, rounds)
+        _measured(f"mutual step, K = {count}, {name}", count, precision, rounds, TARGET)
         for name, precision in precisions.items()
         for count in (2, 4, 8)
     ]
 
 
-def kept_memory(rounds: int) -> list[dict[str, Any]]:
-    """The same with an allocator that keeps what is freed. Changes this process: run it last."""
-    if not keep_freed_memory():
-        return [{"name": "freed memory kept", "skipped": "no mallopt in this C library"}]
-    return [_measured("mutual step, K = 2, fp32, freed memory kept", 2, FP32, rounds)]
+def with_memory_given_back(rounds: int) -> list[dict[str, Any]]:
+    """The same before freed memory is kept, as it is in a process that trains by hand."""
+    return [_measured("mutual step, K = 2, fp32, memory given back", 2, FP32, rounds)]
 
 
-def _measured(name: str, count: int, precision: Precision, rounds: int) -> dict[str, Any]:
+def _measured(
+    name: str, count: int, precision: Precision, rounds: int, target: Any = None
+) -> dict[str, Any]:
     works = {
         MUTUAL: engine_step(count, precision, "predictions: kl"),
         ALONE: engine_step(count, precision, "none"),
         PLAIN: plain_steps(count, precision),
     }
     samples = interleave(works, rounds)
-    line = row(name, samples, MUTUAL, PLAIN, TARGET)
+    line = row(name, samples, MUTUAL, PLAIN, target)
     line["engine_alone"] = row("", samples, ALONE, PLAIN)["ratio"]
     line["edges_alone"] = row("", samples, MUTUAL, ALONE)["ratio"]
     return line | {"works": summary(samples)}
@@ -59,12 +58,3 @@ def forwards_per_step() -> dict[str, int]:
 
 def _count(calls: Counter[str], name: str, *_: object) -> None:
     calls[name] += 1
-
-
-def keep_freed_memory() -> bool:
-    """Ask glibc to keep freed memory rather than to return it and to map it again every step."""
-    mmap_threshold, trim_threshold = -3, -1  # names of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(mmap_threshold, 32 << 20) and mallopt(trim_threshold, 2**31 - 1))

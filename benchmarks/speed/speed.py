@@ -8,16 +8,18 @@ from typing import Any
 
 from formats import precision_gain
 from images import data_path
-from mutual import forwards_per_step, kept_memory, mutual_overhead
+from mutual import forwards_per_step, mutual_overhead, with_memory_given_back
 from package import against_package
 from rich.console import Console
 from rich.table import Table
 from timing import environment, pin
 
+from peerlearn.engine.memory import keep_freed_memory
+
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEADER = ["what", "ratio", "quartiles", "95 % interval", "CPU time", "target", ""]
-SECTIONS = ("mutual", "precision", "package", "data", "memory")
+SECTIONS = ("memory", "mutual", "precision", "package", "data")
 
 
 def main() -> None:
@@ -44,6 +46,9 @@ def measure(threads: int, rounds: int, only: list[str], package: Path | None) ->
     processors = pin(threads)
     results: dict[str, Any] = {"environment": environment(threads), "rounds": rounds}
     lines: list[dict[str, Any]] = []
+    if "memory" in only:
+        lines += with_memory_given_back(rounds)
+    keep_freed_memory()  # as Trainer.run does; from here on every arm has it, the package's too
     if "mutual" in only:
         results["forwards_per_step"] = forwards_per_step()
         lines += mutual_overhead(rounds)
@@ -54,8 +59,6 @@ def measure(threads: int, rounds: int, only: list[str], package: Path | None) ->
         lines += compared
     if "data" in only:
         lines += data_path(rounds, processors)
-    if "memory" in only:  # last, because it changes the process
-        lines += kept_memory(rounds)
     return results | {"lines": lines, "seconds": time.perf_counter() - began}
 
 

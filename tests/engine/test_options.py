@@ -74,6 +74,7 @@ ELSEWHERE = {
     "data.val_size": "digits has its own validation rows; tests/data/test_registry.py",
     "data.root": "where files are; tests/data/test_registry.py",
     "data.in_memory": "how rows are held; tests/data/test_loaders.py",
+    "data.workers": "where rows are read; tests/data/test_loaders.py",
     "data.size": "image folders only; tests/data/test_image_folder.py",
 }
 

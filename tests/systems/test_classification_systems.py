@@ -1,11 +1,13 @@
 """The classifying recipes on every kind of data they take."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from peerlearn.data import loaders
 from peerlearn.errors import InputError
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
@@ -78,3 +80,18 @@ def test_one_peer_alone_is_plain_training_and_with_edges_an_error() -> None:
 def test_shared_data_is_found_by_name(shared_data: Path) -> None:
     arm = block("data=gtsrb", "data.train_size=430", "epochs=1", "peers.b=null", "transfer=none")
     assert 0 < mean(arm["mean_peer"]["accuracy"]) < 1
+
+
+def test_rows_can_be_streamed_through_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Watched(loaders.DataLoader):
+        def __init__(self, *positional: Any, **named: Any) -> None:
+            asked.append(named["num_workers"])
+            super().__init__(*positional, **named)
+
+    monkeypatch.setattr(loaders, "DataLoader", Watched)
+    memory = block("epochs=1")
+    streamed = block("epochs=1", "data.in_memory=false", "data.workers=1")
+    assert asked == [1]
+    assert streamed["mean_peer"] == memory["mean_peer"]

@@ -27,6 +27,9 @@ class DataSpec(BaseModel):
     in_memory: Literal["auto"] | bool = Field(
         "auto", description="hold all rows in memory (auto: below 2 GB) or stream them"
     )
+    workers: int = Field(
+        0, ge=0, description="processes that read and augment rows which are streamed"
+    )
     size: Annotated[int, Field(ge=1)] | None = Field(
         None, description="side in pixels to which the images of a folder are fitted"
     )

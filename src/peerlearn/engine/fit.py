@@ -37,6 +37,7 @@ def fit(
     augment: AugmentSpec | Mapping[str, Any] | None = None,
     peers: Mapping[str, Mapping[str, Any]] | None = None,
     labelled_per_batch: int = 0,
+    workers: int = 0,
     seed: int = 0,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -59,6 +60,7 @@ def fit(
         peers: what single peers do their own way, by name: `lr`, `optimiser`, `lr_schedule`,
             `view`.
         labelled_per_batch: labelled rows in every batch, where some rows have no label.
+        workers: processes that read and augment rows, for a `Dataset` that is not in memory.
         seed: keys batches, augmentation and dropout.
         folder: run folder for checkpoints and metrics; None keeps everything in memory.
         resume: continue what `folder` holds.
@@ -90,6 +92,7 @@ def fit(
         augmentation,
         views=1 + max((own.view for own in settings.values()), default=0),
         labelled_per_batch=labelled_per_batch,
+        workers=workers,
     )
     trainer = Trainer(
         cohort,

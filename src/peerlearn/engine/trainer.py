@@ -16,6 +16,7 @@ from peerlearn.data.datasets import Batch
 from peerlearn.data.facts import DataFacts
 from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.interruption import Interruption
+from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.outcome import TrainingResult, flatness_curves, mean_over_epochs
 from peerlearn.engine.precision import Precision, resolve_device
@@ -49,7 +50,8 @@ class Trainer:
     """Trains a cohort through its stages.
 
     After `run` every peer holds its selected weights. The caller's random generators, the
-    networks' modes and the number of threads are as they were.
+    networks' modes and the number of threads are as they were. On a CPU the process keeps memory
+    that training frees (see `keep_freed_memory`).
 
     Args:
         cohort: the peers.
@@ -113,6 +115,8 @@ class Trainer:
             RunError: a loss that is not finite, or a file that cannot be written.
             KeyboardInterrupt: after the interrupted step was finished and saved.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         with preserved_rng(), threads(self.training.threads), self._counted_forwards():
             self.precision.place(self.cohort)
             self.transport: Transport = launched_transport(self.cohort.names, self.device)

@@ -84,6 +84,7 @@ def build_classification(config: ClassificationConfig) -> Trainer:
         config.augment.resolve(data),
         views=1 + max(peer.view for peer in config.peers.values()),
         labelled_per_batch=config.labelled_per_batch,
+        workers=config.data.workers,
     )
     rows = partial(split_rows, data=data, batch_size=config.evaluation.batch_size)
     report = (
