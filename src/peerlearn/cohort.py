@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.models.graphs.propagation import GraphNetwork, Scope, forward_together
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.transfer.graph import TransferGraph
@@ -98,8 +100,7 @@ class Cohort(nn.Module):
         """
         if _is_views(x, self.names):
             return {name: self.peer_output(name, self.shared_input(x[name])) for name in self.names}
-        shared = self.shared_input(x)
-        return {name: self.peer_output(name, shared) for name in self.names}
+        return forward_peers(dict(self.peers.items()), self.shared_input(x))
 
     def losses(
         self,
@@ -155,6 +156,26 @@ class Cohort(nn.Module):
             )
         losses = self.losses(self(x), y, progress=progress)
         return torch.stack([loss.total for loss in losses.values()]).sum()
+
+
+def forward_peers(
+    peers: Mapping[str, nn.Module], x: Any, scope: Scope = nullcontext
+) -> dict[str, PeerOutput]:
+    """One forward of each peer on the same input.
+
+    Args:
+        peers: networks by name. Graph networks go through their layers side by side, so that they
+            share propagation.
+        x: what all of them read.
+        scope: a context by name that a peer's own computations run in; peers may take turns.
+    """
+    if any(isinstance(peer, GraphNetwork) for peer in peers.values()):
+        return forward_together(peers, x, scope)
+    outputs = {}
+    for name, peer in peers.items():
+        with scope(name):
+            outputs[name] = as_peer_output(peer(x), name)
+    return outputs
 
 
 def _is_views(x: Any, names: list[str]) -> bool:

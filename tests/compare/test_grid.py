@@ -118,6 +118,24 @@ def test_a_comparison_is_not_overwritten_nor_continued_with_another_configuratio
         compare(other, [0])
 
 
+def test_an_arm_can_be_added_and_none_changed(tmp_path: Path) -> None:
+    before = compare(tmp_path, [0])
+    events: list[dict] = []
+    recipe, given = find_recipe("dml")
+    for change, label in (({"lr": 0.01}, "slow"), ({"lr": 0.02}, "slow")):
+        changes = TINY | {f"arms.{label}": change}
+        cells = plan_cells(recipe, given, changes, [*ARMS, label], [0])
+        if change["lr"] == 0.02:
+            with pytest.raises(InputError, match=r"lr: was 0\.01, now 0\.02"):
+                run_grid(recipe, apply_overrides(given, changes), cells, tmp_path, True)
+            continue
+        after = run_grid(
+            recipe, apply_overrides(given, changes), cells, tmp_path, True, events.append
+        )
+        assert trained(events) == [("slow", 0)]
+        assert {arm: after["arms"][arm] for arm in ARMS} == before["arms"]
+
+
 def test_an_arm_that_cannot_be_built_stops_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"peers\.b"):
         compare(tmp_path / "out", [0], **{"arms.independent": {"peers.b.model": "resnet9"}})

@@ -51,6 +51,11 @@ TRAINING = {
     "augment.rotation": ([], "augment.rotation=20"),
     "labelled_per_batch": (["data.labels=50"], "labelled_per_batch=8"),
     "objective.label_smoothing": ([], "objective.label_smoothing=0.1"),
+    "objective.entropy": ([], "objective.entropy=0.5"),
+    "objective.entropy_rows": (
+        ["data.labels=50", "objective.entropy=0.5"],
+        "objective.entropy_rows=labelled",
+    ),
 }
 #: Options that change what is reported or kept, not how weights move.
 REPORTING = {
@@ -63,6 +68,7 @@ REPORTING = {
     "evaluation.report": (["evaluation.select=last"], "evaluation.report=val+test"),
     "evaluation.every": (["epochs=3"], "evaluation.every=3"),
     "evaluation.flatness": ([], "evaluation.flatness=true"),
+    "evaluation.noise": ([], "evaluation.noise=[0, 0.5]"),
 }
 #: Options that say where or how fast, and must leave every number alone; or are tested elsewhere.
 ELSEWHERE = {

@@ -1,5 +1,7 @@
 """Cross-entropy on labelled rows; binary cross-entropy for multi-label targets."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,12 +97,21 @@ def test_16_bit_logits_give_a_finite_fp32_loss(dtype, y):
 
 
 @pytest.mark.parametrize("field", Classification.model_fields)
-@pytest.mark.parametrize("y", [torch.tensor([0, 1, 2]), torch.eye(3, 4)])
+@pytest.mark.parametrize(
+    "y",
+    [torch.tensor([0, 1, -1]), torch.cat([torch.eye(2, 4), torch.full((1, 4), torch.nan)])],
+    ids=["classes", "several labels"],
+)
 def test_every_option_changes_the_loss(field, y):
     """A new field needs a case here."""
-    changed = {"label_smoothing": 0.3}
+    before, after = {
+        "label_smoothing": ({}, 0.3),
+        "entropy": ({}, 0.3),
+        "entropy_rows": ({"entropy": 0.3}, "labelled"),
+    }[field]
     z = logits(3, 4)
-    assert not torch.isclose(loss(z, y), loss(z, y, **{field: changed[field]}), rtol=1e-3)
+    changed = loss(z, y, **before, **{field: after})
+    assert not torch.isclose(loss(z, y, **before), changed, rtol=1e-3)
 
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"x": 1}])
@@ -122,3 +133,33 @@ def test_labelled_rows(y, expected):
     found = labelled_rows(y)
     assert found.dtype == torch.bool
     assert found.tolist() == expected
+
+
+def test_entropy_is_rewarded_in_nats():
+    uniform, sure = torch.zeros(2, 4), torch.tensor([[50.0, 0, 0, 0]] * 2)
+    y = torch.tensor([0, -1])
+    for logits, entropy in ((uniform, math.log(4)), (sure, 0.0)):
+        plain = Classification()(PeerOutput(logits), y)
+        assert plain - Classification(entropy=0.5)(PeerOutput(logits), y) == pytest.approx(
+            0.5 * entropy, abs=1e-6
+        )
+
+
+def test_entropy_grows_against_its_gradient_and_can_be_kept_to_labelled_rows():
+    y = torch.tensor([0, -1])
+    for rows in ("all", "labelled"):
+        logits = torch.tensor([[2.0, 0, 0], [0, 1.0, 0]], requires_grad=True)
+        reward = Classification(entropy=1, entropy_rows=rows)(PeerOutput(logits), y)
+        (reward - Classification()(PeerOutput(logits), y)).backward()
+        moved = (logits - 0.1 * logits.grad).detach()
+        before, after = (
+            torch.distributions.Categorical(logits=z).entropy() for z in (logits, moved)
+        )
+        assert after[0] > before[0]
+        assert (after[1] > before[1]) == (rows == "all")
+
+
+def test_entropy_of_several_labels_is_the_sum_over_labels():
+    logits, y = torch.zeros(2, 3), torch.ones(2, 3)
+    plain, rewarded = (Classification(entropy=g)(PeerOutput(logits), y) for g in (0, 1))
+    assert plain - rewarded == pytest.approx(3 * math.log(2))

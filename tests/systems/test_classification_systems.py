@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from peerlearn.data import loaders
@@ -16,10 +17,10 @@ from peerlearn.systems.registry import find_recipe
 QUICK = ["epochs=4", "batch_size=16", "lr=0.05", "precision=fp32", "threads=1"]
 
 
-def block(*overrides: str, out: Path | None = None) -> dict:
+def block(*overrides: str, out: Path | None = None, resume: bool = False) -> dict:
     recipe, given = find_recipe("dml")
     config = recipe.resolve(given, parse_assignments([*QUICK, *overrides]))
-    (arm,) = run_recipe(recipe, config, out)["arms"].values()
+    (arm,) = run_recipe(recipe, config, out, resume)["arms"].values()
     return arm
 
 
@@ -95,3 +96,14 @@ def test_rows_can_be_streamed_through_worker_processes(monkeypatch: pytest.Monke
     streamed = block("epochs=1", "data.in_memory=false", "data.workers=1")
     assert asked == [1]
     assert streamed["mean_peer"] == memory["mean_peer"]
+
+
+def test_a_run_of_an_older_version_lacks_new_options_and_still_resumes(tmp_path: Path) -> None:
+    before = block("epochs=1", out=tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    written = yaml.safe_load(config.read_text())
+    del written["data"]["workers"]
+    config.write_text(yaml.safe_dump(written))
+    assert block("epochs=1", out=tmp_path / "run", resume=True) == before
+    with pytest.raises(InputError, match="epochs: was 1, now 2"):
+        block("epochs=2", out=tmp_path / "run", resume=True)

@@ -5,6 +5,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 import torch
 
+from peerlearn.randomness import seeded_rng
 from peerlearn.transfer import EdgeSpec, PeerOutput, TransferGraph, TransferSpec
 
 NAMES = ["a", "b", "c"]
@@ -20,7 +21,10 @@ CASES = {
     "alpha": ({"divergence": "renyi", "alpha": 1.5}, [0.5, 2.0]),
     "alpha_schedule": (RENYI, ["linear", {"kind": "cosine", "start": 1.0}]),
     "clamp": ({}, [0.2]),
-    "temperature": ({}, [0.5, 4.0]),
+    "temperature": ({}, [0.5, 4.0, "learned"]),
+    "teacher_temperature": ({}, [0.5, 2.0]),
+    "temperature_range": ({"temperature": "learned"}, [(0.5, 2.0)]),
+    "weighting": ({}, ["class", "sample", {"by": "class", "activation": "sigmoid"}]),
     "weight": ({}, [0.0, 2.0]),
     "weight_schedule": ({}, ["linear", {"kind": "sigmoid", "over": 0.5}]),
     "gate": ({}, ["cutoff", "linear", "correct", "confident"]),
@@ -37,8 +41,11 @@ def learned(spec):
     """Losses of all peers, and the gradient of their sum with respect to all logits."""
     generator = torch.Generator().manual_seed(0)
     logits = {n: torch.randn(8, 4, generator=generator).requires_grad_() for n in NAMES}
-    losses = TransferGraph(spec, NAMES).losses(
-        {n: PeerOutput(z) for n, z in logits.items()},
+    graph, outputs = TransferGraph(spec, NAMES), {n: PeerOutput(z) for n, z in logits.items()}
+    with seeded_rng(0):
+        graph.prepare(outputs)
+    losses = graph.losses(
+        outputs,
         TARGETS,
         labelled=TARGETS != -1,
         progress=0.25,

@@ -89,6 +89,9 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
         "alpha_schedule": {"kind": "cosine", "start": 1.0},
         "clamp": 1e-6,
         "temperature": 3.0,
+        "teacher_temperature": 0.5,
+        "temperature_range": (1.0, 2.0),
+        "weighting": "sample",
         "weight": 0.5,
         "weight_schedule": "linear",
         "gate": "confident",
@@ -133,6 +136,8 @@ def test_edges_describe_themselves_for_reports():
         "divergence": "renyi α=1.5",
         "temperature": 1.0,
         "weight": "linear 0 → 1 over 20%",
+        "teacher_temperature": None,
+        "weighting": "none",
         "gate": "correct",
         "target": "mean",
     }

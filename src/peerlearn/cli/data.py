@@ -24,7 +24,13 @@ def get(
     name: Annotated[str, typer.Argument(help="As in `peerlearn ls data`.", show_default=False)],
     root: RootOption = None,
 ) -> None:
-    """Download a data set, unless it is there, and print the file."""
-    from peerlearn.data import get_dataset
+    """Download a data set, unless it is there, and print where it is."""
+    from peerlearn.data import dataset_names, get_dataset
+    from peerlearn.data.graphs import get_graph_dataset, graph_dataset_names
+    from peerlearn.errors import unknown_name
 
-    print(get_dataset(name, root))
+    images = dataset_names(root)
+    graphs = [*graph_dataset_names("node", root), *graph_dataset_names("graph", root)]
+    if name not in (*images, *graphs):
+        raise unknown_name("data set", name, {*images, *graphs})
+    print(get_dataset(name, root) if name in images else get_graph_dataset(name, root))

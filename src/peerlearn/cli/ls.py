@@ -1,8 +1,14 @@
 """`peerlearn ls`: what there is to run, to train on and to train."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from peerlearn.data.graphs.registry import Task
+    from peerlearn.models.registry import ModelInfo
+    from peerlearn.systems.recipe import Reads
 
 TOPICS = ("recipes", "data", "models")
 
@@ -47,36 +53,86 @@ def list_recipes() -> None:
 
 def list_data(root: str | None = None) -> None:
     """Print every data set that has a name, and where it is."""
+    list_rows(root)
+    list_graphs("node", "nodes", root)
+    list_graphs("graph", "graphs", root)
+    print(
+        "\nyour own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), nodes (x, y, "
+        "edge_index, split)\nor graphs (edge_index, ptr, y, x or node_label); or a folder "
+        "train/CLASS/, or one of raw graph files"
+    )
+
+
+def list_rows(root: str | None) -> None:
+    """Print the data sets of images and vectors."""
     from peerlearn.cli.tables import console, table
     from peerlearn.data import describe_datasets
+    from peerlearn.data.graphs import describe_graph_datasets
 
+    graphs = {it.place for it in describe_graph_datasets(root)} - {"embedded"}
     rows = (
         [
             it.name,
             it.about,
-            "" if it.classes is None else str(it.classes),
+            _number(it.classes),
             "" if it.shape is None else "×".join(map(str, it.shape)),
-            "" if it.rows is None else " + ".join(f"{count:,}" for count in it.rows),
+            "" if it.rows is None else " + ".join(map(_number, it.rows)),
             it.place,
         ]
         for it in describe_datasets(root)
+        if it.place not in graphs
     )
     columns = ["data", "what it is", "classes", "shape", "train + test", "where"]
+    print(f"for {_recipes('rows')}")
     console().print(table(columns, rows, whole=("shape", "train + test")))
-    print("\nyour own: --data FILE.npz (x_train, y_train, x_test, y_test) or a folder train/CLASS/")
+
+
+def list_graphs(task: "Task", classified: "Reads", root: str | None) -> None:
+    """Print the data sets of which nodes are classified, or graphs."""
+    from peerlearn.cli.tables import console, table
+    from peerlearn.data.graphs import describe_graph_datasets
+
+    rows = (
+        [it.name, it.about, _number(it.classes), _number(it.items), it.place]
+        for it in describe_graph_datasets(root)
+        if it.task == task
+    )
+    print(f"\nfor {_recipes(classified)}")
+    console().print(table(["data", "what it is", "classes", classified, "where"], rows))
 
 
 def list_models() -> None:
     """Print every model with its arguments."""
-    from peerlearn.cli.tables import console, table
     from peerlearn.models import describe_models
+    from peerlearn.models.graphs import describe_graph_models
 
-    rows = (
-        [it.name, it.summary, ", ".join(f"{name}={value}" for name, value in it.arguments.items())]
-        for it in describe_models()
-    )
-    console().print(table(["model", "what it is", "arguments"], rows))
+    print(f"for {_recipes('rows')}")
+    print_models(describe_models())
+    print(f"\nfor {_recipes('nodes', 'graphs')}")
+    print_models(describe_graph_models())
     print(
         "\nuse one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"
         "your own: peers.b.model=python:package.module:function"
     )
+
+
+def print_models(models: Iterable["ModelInfo"]) -> None:
+    """Print some models with their arguments."""
+    from peerlearn.cli.tables import console, table
+
+    def arguments(it: "ModelInfo") -> str:
+        return ", ".join(f"{name}={value}" for name, value in it.arguments.items())
+
+    rows = ([it.name, it.summary, arguments(it)] for it in models)
+    console().print(table(["model", "what it is", "arguments"], rows))
+
+
+def _recipes(*reads: "Reads") -> str:
+    """Names of the recipes whose peers read one of these."""
+    from peerlearn.systems.registry import RECIPES
+
+    return ", ".join(recipe.name for recipe in RECIPES.values() if recipe.reads in reads)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"

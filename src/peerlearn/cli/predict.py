@@ -15,7 +15,7 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Images, folders of images, .npz (array x or x_test) or .npy.",
+            help="Images, folders of images, .npz (array x or x_test) or .npy; graphs as .npz.",
             show_default=False,
         ),
     ],

@@ -86,7 +86,8 @@ def checked_arm(
         faults = Faults()
         faults.said = str(error).splitlines()
         with faults.gathered():
-            recipe.build(recipe.resolve(*_without(_first_keys(faults.said), given, changes)))
+            left = _without(_first_keys(faults.said), given, changes, recipe.defaults()["peers"])
+            recipe.build(recipe.resolve(*left))
         return None, list(dict.fromkeys(faults.said))
     try:
         return recipe.build(config), []
@@ -99,11 +100,15 @@ def _first_keys(lines: Sequence[str]) -> set[str]:
 
 
 def _without(
-    wrong: set[str], given: Mapping[str, Any], changes: Mapping[str, Any]
+    wrong: set[str],
+    given: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    peers: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and overrides without the keys that are wrong, and what holds in their place.
 
-    Edges depend on peers, so neither is tried where one of them is wrong.
+    Edges depend on peers, so neither is tried where one of them is wrong; one of the recipe's own
+    `peers` then stands in.
     """
 
     def kept(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def _without(
     if "transfer" in wrong:
         left["transfer"] = "none"
     if "peers" in wrong:
-        left["peers"] = {"stand-in": {"model": "mlp"}}
+        left["peers"] = {"stand-in": next(iter(peers.values()))}
     return left, kept(changes)
 
 
@@ -142,8 +147,7 @@ def summary(recipe: "Recipe", trainers: Mapping[str, "Trainer"]) -> list[str]:
     if first.facts is not None:
         facts = first.facts
         rows = ", ".join(f"{count:,} {part}" for part, count in facts.rows.items())
-        shape = "×".join(map(str, facts.sample_shape))
-        lines.append(f"data    {facts.name}: {facts.classes} classes, rows of {shape} ({rows})")
+        lines.append(f"data    {facts.name}: {facts.classes} classes, {facts.content} ({rows})")
     described = {arm: (_peers(trainer), _edges(trainer)) for arm, trainer in trainers.items()}
     alike = len({tuple(peers) for peers, _ in described.values()}) == 1
     if alike:
@@ -170,10 +174,17 @@ def _model(trainer: "Trainer", name: str) -> str:
 def _edges(trainer: "Trainer") -> list[str]:
     lines: dict[tuple[str, ...], list[str]] = {}
     for edge in trainer.cohort.transfer.edges():
+        temperature = edge["temperature"]
         kind = (
             f"{edge['knowledge']} through {edge['divergence']}",
-            f"temperature {edge['temperature']:g}",
+            f"temperature {temperature if temperature == 'learned' else format(temperature, 'g')}",
+            *(
+                [f"teacher's {edge['teacher_temperature']:g}"]
+                if edge["teacher_temperature"] is not None
+                else []
+            ),
             f"weight {edge['weight']}",
+            *([f"weighting {edge['weighting']}"] if edge["weighting"] != "none" else []),
             *([f"gate {edge['gate']}"] if edge["gate"] != "through" else []),
             *([f"target {edge['target']}"] if edge.get("target", "mean") != "mean" else []),
         )

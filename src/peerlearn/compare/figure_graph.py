@@ -218,8 +218,12 @@ def _words(edge: Json) -> tuple[str, ...]:
         words.append(divergence_label(edge["divergence"]))
     if edge.get("temperature") is not None:
         words.append(f"T = {_plain(edge['temperature'])}")
+    if edge.get("teacher_temperature") is not None:
+        words.append(f"teacher's T = {_plain(edge['teacher_temperature'])}")
     if edge.get("weight") is not None:
         words.append(f"weight {_plain(edge['weight'])}")
+    if edge.get("weighting") not in (None, "none"):
+        words.append(f"weighting by {edge['weighting']}")
     if edge.get("gate") not in (None, "", "through"):
         words.append(f"gate {edge['gate']}")
     return tuple(words)

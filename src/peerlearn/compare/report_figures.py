@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from peerlearn.compare.figure_agreement import draw_agreement, pair_means
 from peerlearn.compare.figure_cost import draw_cost
 from peerlearn.compare.figure_curves import common_floor, curve, draw_curves
-from peerlearn.compare.figure_flatness import Probe, draw_flatness
 from peerlearn.compare.figure_forest import draw_forest
 from peerlearn.compare.figure_graph import EdgeKind, draw_graph, edge_kinds
+from peerlearn.compare.figure_noise import Probe, draw_noise_curves
 from peerlearn.compare.figure_reliability import (
     draw_reliability,
     overconfidence,
@@ -107,6 +107,7 @@ class Draughtsman:
             self.reliability,
             self.agreement,
             self.flatness,
+            self.noise,
             self.cost,
         )
         made = [maker() for maker in makers]
@@ -278,9 +279,32 @@ class Draughtsman:
 
     def flatness(self) -> Group:
         """Loss over weight noise for every peer that was probed."""
+        lead = (
+            "Training loss as Gaussian noise is added to the weights: the later a line rises, "
+            "the flatter the minimum. Bands: one standard deviation over noise draws."
+        )
+        charts = self._noise_charts(
+            "flatness", "Flatness of", "loss", "nll", "σ of the weight noise, relative"
+        )
+        return Group("flatness", "Flatness", lead, charts)
+
+    def noise(self) -> Group:
+        """Accuracy over input noise for every peer and the ensemble, where it was measured."""
+        lead = (
+            "Test accuracy as Gaussian noise is added to what the peers read, in units of the "
+            "standard deviation of the data. Bands: one standard deviation over noise draws."
+        )
+        charts = self._noise_charts(
+            "noise", "Robustness of", "accuracy", "accuracy", "σ of the input noise, relative"
+        )
+        return Group("noise", "Accuracy under noise", lead, charts)
+
+    def _noise_charts(
+        self, key: str, title: str, quantity: str, metric: str, noise: str
+    ) -> tuple[Chart, ...]:
         probes: dict[str, dict[str, Probe]] = {}
         for arm, block in self.study.arms.items():
-            table = block.get("flatness") or {}
+            table = block.get(key) or {}
             sigma = table.get("sigma") or []
             for peer, probe in (table.get("peers") or {}).items():
                 mean = probe.get("mean") or []
@@ -289,18 +313,13 @@ class Draughtsman:
                     probes.setdefault(peer, {})[arm] = sigma, mean, std
         charts = []
         for peer, arms in probes.items():
-            ends = [f"{arm} {amount(mean[-1], 'nll')}" for arm, (_, mean, _) in arms.items()]
+            ends = [f"{arm} {amount(mean[-1], metric)}" for arm, (_, mean, _) in arms.items()]
             widest = max(sigma[-1] for sigma, _, _ in arms.values())
-            caption = f"At σ = {widest:g} the loss is {', '.join(ends)}."
-            svg = self._svg(
-                draw_flatness(arms, self.drawn), f"Flatness of {who_label(peer)}. {caption}"
-            )
+            caption = f"At σ = {widest:g} the {quantity} is {', '.join(ends)}."
+            drawn = draw_noise_curves(arms, self.drawn, noise, quantity)
+            svg = self._svg(drawn, f"{title} {who_label(peer)}. {caption}")
             charts.append(Chart(_sentence(who_label(peer), ""), svg, caption))
-        lead = (
-            "Training loss as Gaussian noise is added to the weights: the later a line rises, "
-            "the flatter the minimum. Bands: one standard deviation over noise draws."
-        )
-        return Group("flatness", "Flatness", lead, tuple(charts))
+        return tuple(charts)
 
     def cost(self) -> Group:
         """Training time, forwards per step and memory, and whatever else was counted."""

@@ -126,8 +126,9 @@ def _read_arm(arm: Any, path: Path, name: str) -> Json:
         arm[part] = _object(arm.get(part) or {}, path, f"arms.{name}.{part}")
     for part in arm["between_peers"]:
         _object(arm["between_peers"][part], path, f"arms.{name}.between_peers.{part}")
-    if "flatness" in arm:
-        _object(arm["flatness"], path, f"arms.{name}.flatness")
+    for part in ("flatness", "noise"):
+        if part in arm:
+            _object(arm[part], path, f"arms.{name}.{part}")
     for peer, metrics in arm["peers"].items():
         _object(metrics, path, f"arms.{name}.peers.{peer}")
     edges = arm.get("edges") or []

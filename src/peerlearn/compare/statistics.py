@@ -104,9 +104,9 @@ def merge_arm(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One arm block of results.json over seeds, from the block of each seed's run.
 
     Values of every metric and cost are joined in the order of `runs`. Reliability bins are pooled,
-    each seed's bin weighing as much as the rows in it. Of flatness, means are averaged over seeds
-    and `std` is the spread over noise draws within a seed, √ mean std². Anything else (the edges)
-    is one thing for all seeds and taken from the first run.
+    each seed's bin weighing as much as the rows in it. Of flatness and noise, means are averaged
+    over seeds and `std` is the spread over noise draws within a seed, √ mean std². Anything else
+    (the edges) is one thing for all seeds and taken from the first run.
 
     Args:
         runs: arm blocks, each over one or more seeds.
@@ -218,7 +218,7 @@ def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> 
     return sum(w * v for v, w in zip(values, weights, strict=True) if v is not None) / total
 
 
-def _pool_flatness(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any]:
+def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any]:
     sigma, *others = _each(blocks, "sigma", where)
     if any(other != sigma for other in others):
         raise InputError(f"merge: {where}.sigma differs between runs")
@@ -239,5 +239,5 @@ def _pool_flatness(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str,
 _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys(["peers", "mean_peer", "ensemble", "cost", "between_peers"], _join),
     "reliability": _pool_reliability,
-    "flatness": _pool_flatness,
+    **dict.fromkeys(["flatness", "noise"], _pool_curves),
 }

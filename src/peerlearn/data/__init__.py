@@ -2,7 +2,7 @@
 
 from peerlearn.data.augment import Normalisation, augment, normalise
 from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Source, Split
-from peerlearn.data.facts import DataFacts
+from peerlearn.data.facts import DataFacts, RowFacts
 from peerlearn.data.loaders import ArrayLoader, StreamLoader, evaluation_batches, train_loader
 from peerlearn.data.registry import dataset_names, describe_datasets, get_dataset, load_dataset
 from peerlearn.data.spec import AugmentSpec, DataSpec
@@ -17,6 +17,7 @@ __all__ = [
     "DataSpec",
     "Dataset",
     "Normalisation",
+    "RowFacts",
     "Source",
     "Split",
     "StreamLoader",

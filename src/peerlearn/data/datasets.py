@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -107,12 +107,12 @@ class Batch(NamedTuple):
 
     Shapes:
         views: K tensors of the same rows under different augmentation, each float32
-            (B, C, H, W) or (B, F).
+            (B, C, H, W) or (B, F); for graph data, a `peerlearn.data.graphs.Graph`.
         y: (B,) or (B, L).
         index: int64 (B,), positions in the training split.
     """
 
-    views: tuple[Tensor, ...]
+    views: tuple[Any, ...]
     y: Tensor
     index: Tensor  # type: ignore[assignment]  # a row index, not tuple.index
 

@@ -13,30 +13,58 @@ from peerlearn.validation import validated
 
 
 class DataFacts(BaseModel):
-    """The shape, the classes and the normalisation of a training set; `data.json` of a run.
+    """What holds for every kind of data; `data.json` of a run.
 
     Attributes:
         name: of the data set.
-        sample_shape: of one row, (C, H, W) or (F,).
-        dtype: of the raw rows; uint8 is scaled to [0, 1] and float is not.
         classes: number of outputs.
         class_names: one name a class.
         multilabel: several labels a row.
-        mean, std: of every channel or feature of train, as in `Dataset`.
-        rows: in each split.
+        rows: that are classified, in each split.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    sample_shape: tuple[int, ...]
-    dtype: Literal["uint8", "float32"]
     classes: int
     class_names: tuple[str, ...]
-    multilabel: bool
+    multilabel: bool = False
+    rows: dict[str, int]
+
+    @property
+    def content(self) -> str:
+        """What is classified, in a few words."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read `data.json`.
+
+        Raises:
+            InputError: no such file, or not what a run writes.
+        """
+        try:
+            given = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; a finished run has one") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable as JSON ({error})") from None
+        return validated(cls, given, str(path))
+
+
+class RowFacts(DataFacts):
+    """The shape, the classes and the normalisation of images or vectors.
+
+    Attributes:
+        sample_shape: of one row, (C, H, W) or (F,).
+        dtype: of the raw rows; uint8 is scaled to [0, 1] and float is not.
+        mean, std: of every channel or feature of train, as in `Dataset`.
+    """
+
+    sample_shape: tuple[int, ...]
+    dtype: Literal["uint8", "float32"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    rows: dict[str, int]
 
     @classmethod
     def from_dataset(cls, data: Dataset) -> Self:
@@ -54,17 +82,6 @@ class DataFacts(BaseModel):
             rows={part: len(getattr(data, part)) for part in ("train", "val", "test")},
         )
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read `data.json`.
-
-        Raises:
-            InputError: no such file, or not what a run writes.
-        """
-        try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; a finished run has one") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable as JSON ({error})") from None
-        return validated(cls, given, str(path))
+    @property
+    def content(self) -> str:
+        return f"rows of {'×'.join(map(str, self.sample_shape))}"

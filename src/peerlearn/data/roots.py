@@ -8,11 +8,11 @@ from pathlib import Path
 from peerlearn.errors import InputError
 
 
-def find_named(name: str, root: str | None = None) -> Path | None:
-    """The `.npz` file of a name below the roots, or None."""
+def find_named(name: str, root: str | None = None, kind: str = "images") -> Path | None:
+    """The `.npz` file of a name in the roots or their folders `kind`, or None."""
     if not name or Path(name).name != name:
         return None
-    for folder in _folders(root):
+    for folder in _folders(root, kind):
         if (path := folder / f"{name}.npz").is_file():
             return path
     return None
@@ -30,13 +30,13 @@ def roots(root: str | None) -> tuple[Path, ...]:
     return (Path(root).expanduser(),) if root else default_roots()
 
 
-def _folders(root: str | None) -> list[Path]:
-    return [folder for base in roots(root) for folder in (base, base / "images")]
+def _folders(root: str | None, kind: str) -> list[Path]:
+    return [folder for base in roots(root) for folder in (base, base / kind)]
 
 
-def named_files(root: str | None) -> list[str]:
-    """Names of the `.npz` files below the roots."""
-    return sorted({path.stem for folder in _folders(root) for path in folder.glob("*.npz")})
+def named_files(root: str | None, kind: str = "images") -> list[str]:
+    """Names of the `.npz` files in the roots and their folders `kind`."""
+    return sorted({path.stem for folder in _folders(root, kind) for path in folder.glob("*.npz")})
 
 
 def writable_root(root: str | None) -> Path:

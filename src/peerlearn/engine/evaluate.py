@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from peerlearn.cohort import forward_peers
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
-from peerlearn.transfer.outputs import as_peer_output
 
 Rows = Callable[[], Iterable[tuple[Any, Tensor]]]
 
@@ -36,10 +36,9 @@ def predict(
     with evaluating(modules), torch.no_grad():
         for x, y in rows():
             with precision.autocast():
-                shared = precision.place(x) if isinstance(x, Tensor) else x
-                shared = trunk(shared) if trunk is not None else shared
-                for name, peer in peers.items():
-                    logits = as_peer_output(peer(shared), name).logits
-                    collected[name].append(logits.float().cpu())
+                placed = precision.place(x)
+                shared = trunk(placed) if trunk is not None else placed
+                for name, output in forward_peers(peers, shared).items():
+                    collected[name].append(output.logits.float().cpu())
             targets.append(y.cpu())
     return {name: torch.cat(parts) for name, parts in collected.items()}, torch.cat(targets)

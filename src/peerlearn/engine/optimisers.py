@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -57,10 +57,18 @@ class OptimiserSpec(BaseModel):
                 raise unknown_name(f"argument of {self.name}", key, allowed, "optimiser")
         return self
 
-    def build(self, parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        """The optimiser over `parameters`."""
+    def build(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        undecayed: Sequence[nn.Parameter] = (),
+    ) -> torch.optim.Optimizer:
+        """The optimiser over `parameters`, and over `undecayed` ones without weight decay."""
         arguments = DEFAULT_ARGUMENTS.get(self.name, {}) | (self.__pydantic_extra__ or {})
-        return optimiser_classes()[self.name](parameters, lr=lr, **arguments)  # type: ignore[call-arg]
+        groups: list[dict[str, Any]] = [{"params": list(parameters)}]
+        if undecayed:
+            groups.append({"params": list(undecayed), "weight_decay": 0.0})
+        return optimiser_classes()[self.name](groups, lr=lr, **arguments)  # type: ignore[call-arg]
 
 
 class LearningRate(BaseModel):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from peerlearn.errors import InputError
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
-Placed = TypeVar("Placed", nn.Module, Tensor)
+Placed = TypeVar("Placed")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -73,8 +73,15 @@ class Precision:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def place(self, what: Placed) -> Placed:
-        """Move a module or tensor to the device, images into the layout of this precision."""
+        """Move what a peer is or reads to the device, images into the layout of this precision.
+
+        Args:
+            what: a module, a tensor, or anything with a `to` such as a graph; other things are
+                returned as they are.
+        """
         layout: dict[str, torch.memory_format] = {}
-        if self.channels_last and (isinstance(what, nn.Module) or what.ndim == 4):
+        image = isinstance(what, Tensor) and what.ndim == 4
+        if self.channels_last and (isinstance(what, nn.Module) or image):
             layout = {"memory_format": torch.channels_last}
-        return what.to(self.device, non_blocking=True, **layout)  # type: ignore[call-overload]
+        to = getattr(what, "to", None)
+        return what if to is None else to(self.device, non_blocking=True, **layout)

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from peerlearn.engine.files import (
 from peerlearn.errors import InputError
 
 State = dict[str, Any]
+#: Keys of a configuration that say what else could be run, not what this run does.
+PLANS = ("arms",)
 
 
 class RunFolder:
@@ -43,12 +46,19 @@ class RunFolder:
         """The file of a peer's selected weights."""
         return self.path / "checkpoints" / "best" / f"{peer}.safetensors"
 
-    def open(self, config: dict[str, Any], resume: bool) -> bool:
+    def open(
+        self,
+        config: dict[str, Any],
+        resume: bool,
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda before: before,
+    ) -> bool:
         """Start the folder, or continue it.
 
         Args:
             config: the resolved configuration of this run.
             resume: whether a folder that holds a run may be continued.
+            complete: fills the folder's configuration with the defaults of options that did not
+                exist when it was written.
 
         Returns:
             Whether the run in the folder is already finished.
@@ -63,7 +73,7 @@ class RunFolder:
                     f"{self.path}: already holds a run; continue it with --resume, or choose "
                     "another --out"
                 )
-            self._check_same(config)
+            self._check_same(complete(read_config(self.config)), config)
             return self.results.exists()
         # A start that got no further than env.json has left nothing behind that counts.
         found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
@@ -73,9 +83,11 @@ class RunFolder:
         write_text(self.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         return False
 
-    def _check_same(self, config: dict[str, Any]) -> None:
-        before = flatten(read_config(self.config))
-        now = flatten(yaml.safe_load(yaml.safe_dump(config)))
+    def _check_same(self, written: dict[str, Any], config: dict[str, Any]) -> None:
+        before, now = (
+            flatten({key: value for key, value in one.items() if key not in PLANS})
+            for one in (written, yaml.safe_load(yaml.safe_dump(config)))
+        )
         changed = [
             f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
             for key in sorted(before.keys() | now.keys())

@@ -1,11 +1,13 @@
 """The typed configuration of training: what every recipe understands."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
+
+NoiseLevel = Annotated[float, Field(ge=0)]
 
 
 class EvaluationSpec(BaseModel):
@@ -25,6 +27,11 @@ class EvaluationSpec(BaseModel):
     )
     every: int = Field(1, ge=1, description="epochs between validations")
     flatness: bool = Field(False, description="probe the loss under growing weight noise")
+    noise: tuple[NoiseLevel, ...] = Field(
+        (),
+        description="measure accuracy under Gaussian noise on what peers read, of these standard "
+        "deviations in units of that of the data; such as [0, 0.25, 0.5, 1]",
+    )
     batch_size: int = Field(512, ge=1, description="rows per forward when evaluating")
 
     def model_post_init(self, _: Any) -> None:

@@ -5,18 +5,18 @@ same in every arm, after a resume, and wherever the peer lives.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from peerlearn.cohort import Cohort, PeerLoss
+from peerlearn.cohort import Cohort, PeerLoss, forward_peers
 from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import Transport
 from peerlearn.engine.updates import PeerUpdate
+from peerlearn.models.graphs.streams import RandomStreams
 from peerlearn.randomness import derive_seed
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -91,30 +91,32 @@ class Stepper:
                 losses[name].total.backward()
                 self.updates[name].step()
                 if name != self.cohort.names[-1]:
-                    with torch.no_grad(), frozen_statistics(self.cohort.peers[name]):
-                        again = self._forward(name, batch.views[self.views.get(name, 0)], clock, 0)
+                    with torch.no_grad(), frozen_statistics(self.cohort):
+                        view = batch.views[self.views.get(name, 0)]
+                        again = self._forward([name], view, clock, 0)[name]
             if name != self.cohort.names[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
         return _result(losses, own, batch.y)
 
     def _forward_all(self, batch: Any, clock: Clock, number: int) -> dict[str, PeerOutput]:
-        inputs: dict[int, Any] = {}  # one pass of the trunk per view, however many peers see it
-        outputs = {}
+        by_view: dict[int, list[str]] = {}  # one pass of the trunk however many peers see a view
         for name in self.transport.owned:
-            view = self.views.get(name, 0)
-            if view not in inputs:
-                with self._forwarding("trunk", clock, number):
-                    inputs[view] = self.cohort.shared_input(batch.views[view])
-            outputs[name] = self._forward(name, inputs[view], clock, number)
-        return outputs
+            by_view.setdefault(self.views.get(name, 0), []).append(name)
+        outputs: dict[str, PeerOutput] = {}
+        for view, names in by_view.items():
+            outputs |= self._forward(names, batch.views[view], clock, number)
+        return {name: outputs[name] for name in self.transport.owned}
 
-    def _forward(self, name: str, x: Any, clock: Clock, number: int) -> PeerOutput:
-        with self._forwarding(name, clock, number):
-            return self.cohort.peer_output(name, x)
-
-    def _forwarding(self, name: str, clock: Clock, number: int) -> AbstractContextManager[None]:
-        torch.manual_seed(derive_seed(clock.seed, clock.stage, clock.step, number, name))
-        return self.precision.autocast()
+    def _forward(
+        self, names: Sequence[str], view: Any, clock: Clock, number: int
+    ) -> dict[str, PeerOutput]:
+        streams = RandomStreams(
+            lambda name: derive_seed(clock.seed, clock.stage, clock.step, number, name)
+        )
+        with self.precision.autocast():
+            with streams("trunk"):
+                shared = self.cohort.shared_input(view)
+            return forward_peers({name: self.cohort.peers[name] for name in names}, shared, streams)
 
     def _exchange(self, own: Mapping[str, PeerOutput]) -> dict[str, PeerOutput]:
         like = _any_logits(own)

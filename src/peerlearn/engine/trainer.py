@@ -18,6 +18,7 @@ from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.monitor import EpochMonitor
+from peerlearn.engine.noise import noise_curves
 from peerlearn.engine.outcome import TrainingResult, flatness_curves, mean_over_epochs
 from peerlearn.engine.precision import Precision, resolve_device
 from peerlearn.engine.run_folder import RunFolder, State
@@ -33,6 +34,7 @@ from peerlearn.metrics.assessment import Assess, assess_classification
 from peerlearn.randomness import preserved_rng
 
 TRUNK = "trunk"
+SAVING_SHARE = 20  # epochs may be as short as milliseconds: save for a twentieth of the time
 Observer = Callable[[dict[str, Any]], None]
 
 
@@ -104,6 +106,8 @@ class Trainer:
         self.tail: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.forwards = self.steps = 0
+        self.unsaved: set[str] = set()
+        self.saved, self.saving = time.perf_counter(), 0.0
 
     def run(self, resume: bool = False) -> TrainingResult:
         """Train, select, report.
@@ -163,7 +167,7 @@ class Trainer:
                 part.training = training
 
     def _run_epoch(self, stage: Stage, position: _Position, interruption: Interruption) -> None:
-        began = saved = time.perf_counter()
+        began = time.perf_counter()
         per_epoch = len(stage.loader)
         batches = stage.loader.epoch(position.epoch, position.step)
         for micro_batches in _chunks(batches, self.training.accumulate):
@@ -178,11 +182,11 @@ class Trainer:
             self.steps += 1
             position.step += len(micro_batches)
             self.observe({"event": "step", "stage": stage.name, "done": number + len(placed)})
-            if interruption.requested or self._checkpoint_due(saved):
+            if interruption.requested or self._checkpoint_due():
                 self.seconds += time.perf_counter() - began
                 self._check_losses(stage, position)
                 self._save(position)
-                began = saved = time.perf_counter()
+                began = time.perf_counter()
                 if interruption.requested:
                     raise KeyboardInterrupt
         self._check_losses(stage, position)
@@ -215,9 +219,9 @@ class Trainer:
         if self.folder is not None and self.transport.leads:
             self.folder.log(record)
         self.monitor = EpochMonitor(self.transport.owned, self.device)
-        if position.epoch == stage.epochs and not last_stage:
+        if final and not last_stage:
             self._save(_Position(position.stage + 1), fresh=True)
-        else:
+        elif final or self._worth_saving():
             self._save(position)
         self.observe(record)
 
@@ -240,6 +244,7 @@ class Trainer:
                 own.lr_schedule or spec.lr_schedule,
                 spec.clip_norm,
                 spec.ema,
+                self.cohort.transfer.parameters_of(name),
             )
         return updates
 
@@ -257,21 +262,28 @@ class Trainer:
         for name in self.transport.owned:
             value = measured[name][self.selection.metric]
             if self.selection.offer(name, value, epoch, self.updates[name].evaluated):
-                self._save_selected(name)
+                self.unsaved.add(name)
 
-    def _save_selected(self, name: str) -> None:
+    def _save_selected(self) -> None:
         if self.folder is not None:
-            about = self.selection.best.get(name, {})
-            self.folder.save_best(name, self.selection.weights[name], about)
+            for name in sorted(self.unsaved):
+                about = self.selection.best.get(name, {})
+                self.folder.save_best(name, self.selection.weights[name], about)
+        self.unsaved.clear()
 
     def _in_tail(self, epoch: int, epochs: int) -> bool:
         spec = self.training.evaluation
         return spec.select == "mean_last" and epoch > epochs - spec.last_epochs
 
-    def _checkpoint_due(self, saved: float) -> bool:
+    def _checkpoint_due(self) -> bool:
+        """Whether an epoch has gone on for so long that it must not be lost."""
         if self.folder is None:
             return False
-        return time.perf_counter() - saved > 60 * self.training.checkpoint_minutes
+        return time.perf_counter() - self.saved > 60 * self.training.checkpoint_minutes
+
+    def _worth_saving(self) -> bool:
+        """Whether an epoch has ended and saving costs little beside what would be lost."""
+        return time.perf_counter() - self.saved > SAVING_SHARE * self.saving
 
     def _watch(self, stage: Stage, position: _Position, number: int, result: Any) -> None:
         try:
@@ -304,6 +316,11 @@ class Trainer:
             return
         if self.cohort.trunk is not None:
             raise InputError("a shared trunk cannot be spread over several processes")
+        if list(self.cohort.transfer.parameters()):
+            raise InputError(
+                "transfer: weighting and learned temperatures cannot be spread over several "
+                "processes"
+            )
 
     # State -----------------------------------------------------------------------------------
 
@@ -311,6 +328,8 @@ class Trainer:
         """Write the checkpoint; `fresh`: a new stage begins, so optimisers start anew."""
         if self.folder is None:
             return
+        began = time.perf_counter()
+        self._save_selected()
         collect = self.transport.collect
         peers = collect(
             {name: self.cohort.peers[name].state_dict() for name in self.transport.owned}
@@ -336,6 +355,8 @@ class Trainer:
             state[TRUNK] = self.cohort.trunk.state_dict()
         if self.transport.leads:
             self.folder.save_last(state)
+        self.saved = time.perf_counter()
+        self.saving = self.saved - began
 
     def _restore(self, state: State) -> None:
         for name in self.transport.owned:
@@ -357,6 +378,7 @@ class Trainer:
         assert self.folder is not None, "a state can only come from a folder"
         for name in self.selection.best:
             self.selection.weights[name] = self.folder.load_best(name)
+        self.unsaved.clear()
         if self.transport.leads:
             self.folder.keep_metrics(len(self.history))
 
@@ -364,7 +386,8 @@ class Trainer:
         for name in self.transport.owned:
             if self.training.evaluation.select != "best":
                 self.selection.keep(name, self.updates[name].evaluated)
-                self._save_selected(name)
+                self.unsaved.add(name)
+        self._save_selected()
         self.selection.best = self.transport.collect(self.selection.best)
         self.selection.weights = self.transport.collect(self.selection.weights)
         for name, peer in self.cohort.peers.items():
@@ -382,6 +405,15 @@ class Trainer:
                 block |= mean_over_epochs(self.tail)
         if self.training.evaluation.flatness and self.probe is not None:
             block["flatness"] = flatness_curves(self.cohort, self.probe, self.precision, self.seed)
+        if self.training.evaluation.noise and self.report is not None:
+            block["noise"] = noise_curves(
+                self.cohort,
+                self.report,
+                self.precision,
+                self.assess,
+                self.training.evaluation.noise,
+                self.seed,
+            )
         block["edges"] = list(self.cohort.transfer.edges())
         forwards = self.transport.collect({self.transport.owned[0]: self.forwards})
         block["cost"] = {

@@ -1,5 +1,6 @@
 """What happens to one peer's weights after its gradient is there."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,8 @@ class PeerUpdate:
         lr: base learning rate.
         schedule: its path over the stage.
         clip_norm: largest L2 norm of the peer's gradient; None leaves it alone.
+        extra: parameters beside the module's that are stepped with it, without weight decay:
+            what the edges learn on behalf of the peer.
         ema: decay of an exponential moving average of weights and buffers, which is then what
             gets evaluated; None for none.
     """
@@ -29,13 +32,15 @@ class PeerUpdate:
         schedule: LearningRate,
         clip_norm: float | None = None,
         ema: float | None = None,
+        extra: Sequence[nn.Parameter] = (),
     ) -> None:
         self.module = module
         self.base_lr = lr
         self.schedule = schedule
         self.clip_norm = clip_norm
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimiser = optimiser.build(self.parameters, lr)
+        own = [p for p in module.parameters() if p.requires_grad]
+        self.parameters = [*own, *extra]
+        self.optimiser = optimiser.build(own, lr, extra)
         self.average = (
             AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
             if ema is not None

@@ -14,22 +14,26 @@ from peerlearn.metrics.classification import (
     reliability,
 )
 from peerlearn.metrics.peers import between_peers
+from peerlearn.objectives.labels import labelled_rows
 
 #: From logits by peer and targets to nested plain numbers.
 Assess = Callable[[Mapping[str, Tensor], Tensor], dict[str, Any]]
 
 
 def assess_classification(logits: Mapping[str, Tensor], y: Tensor) -> dict[str, Any]:
-    """Metrics of a cohort of classifiers.
+    """Metrics of a cohort of classifiers on the rows that have a label.
 
     Shapes:
         logits: by peer (N, C), fp32.
-        y: (N,) classes, or (N, C) of 0/1 for multi-label.
+        y: (N,) classes, −1 where unlabelled; or (N, C) of 0/1 for multi-label.
 
     Returns:
         `peers` (metrics by peer), `mean_peer` (their mean), `ensemble` (of the mean
         probability), `between_peers` and `reliability` (by peer and for the ensemble).
     """
+    labelled = labelled_rows(y)
+    if not labelled.all():
+        logits, y = {name: z[labelled] for name, z in logits.items()}, y[labelled]
     measure: Callable[[Tensor, Tensor], dict[str, float]]
     if y.ndim == 2:
         outputs = dict(logits)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.models.graphs.features import Projection
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.transfer.outputs import PeerOutput, as_peer_output
 
@@ -87,7 +88,7 @@ def noised_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     weights = {
         f"{layer}.{name}": weight
         for layer, module in model.named_modules()
-        if isinstance(module, (nn.Linear, *_CONVOLUTIONS))
+        if isinstance(module, (nn.Linear, Projection, *_CONVOLUTIONS))
         for name, weight in module.named_parameters()
         if weight.ndim >= 2
     }

@@ -16,7 +16,7 @@ Size = Annotated[int, Field(strict=True, ge=0)]
 Factor = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
-CONTEXT = ("in_shape", "classes")
+CONTEXT = ("in_shape", "features", "classes")
 """What the data decide; every other parameter of a builder is the user's."""
 
 
@@ -63,10 +63,10 @@ def check_shape(in_shape: Any, field: str) -> tuple[int, ...]:
     return shape
 
 
-def check_classes(classes: Any, field: str) -> int:
-    """The number of classes; `InputError` unless it is a positive integer."""
+def check_count(name: str, value: Any, field: str) -> int:
+    """What the data say there are of something; `InputError` unless it is a positive integer."""
     try:
-        return TypeAdapter(Count).validate_python(classes)
+        return TypeAdapter(Count).validate_python(value)
     except ValidationError:
-        message = f"{field}: classes = {classes!r}: expected a positive integer"
+        message = f"{field}: {name} = {value!r}: expected a positive integer"
         raise InputError(message) from None

@@ -13,19 +13,19 @@ from typing import Any
 from torch import nn
 
 from peerlearn.errors import InputError, nearest, unknown_name
-from peerlearn.models.arguments import CONTEXT
 
 PREFIX = "python:"
 FORM = f"{PREFIX}package.module:function"
 
 
 def build_custom(
-    name: str, in_shape: tuple[int, ...], classes: int, arguments: Mapping[str, Any], field: str
+    name: str, context: Mapping[str, Any], arguments: Mapping[str, Any], field: str
 ) -> nn.Module:
     """Import a factory and call it with `arguments`.
 
-    `in_shape` and `classes` are passed too where the factory names them as parameters and the user
-    has not given them. The current directory can be imported from meanwhile, as under `python -m`.
+    What the data decide, `context`, is passed too where the factory names it as a parameter and
+    the user has not given it: `in_shape` and `classes`, or `features` and `classes`. The current
+    directory can be imported from meanwhile, as under `python -m`.
 
     Raises:
         InputError: no such module or attribute, arguments that do not fit, a factory that raises,
@@ -37,7 +37,6 @@ def build_custom(
     with _current_directory_importable():
         module = _import(module_name, name, field)
         factory = _attribute(module, attribute, field)
-        context = {"in_shape": in_shape, "classes": classes}
         return _call(factory, context, arguments, name, field)
 
 
@@ -102,7 +101,7 @@ def _functions(module: ModuleType) -> list[str]:
 
 def _call(
     factory: Callable[..., Any],
-    context: dict[str, Any],
+    context: Mapping[str, Any],
     arguments: Mapping[str, Any],
     name: str,
     field: str,
@@ -113,14 +112,14 @@ def _call(
         signature = inspect.Signature(
             [inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)]
         )
-    taken = {key: context[key] for key in CONTEXT if key in signature.parameters}
+    taken = {key: value for key, value in context.items() if key in signature.parameters}
     keywords = {**taken, **arguments}
     try:
         signature.bind(**keywords)
     except TypeError as error:
         for key in arguments:
             if key not in signature.parameters:
-                allowed = set(signature.parameters) - set(CONTEXT)
+                allowed = set(signature.parameters) - set(context)
                 raise unknown_name(f"argument of {name}", str(key), allowed, field) from None
         raise InputError(f"{field}: {name}{signature}: {error}") from None
     try:

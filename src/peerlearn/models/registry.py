@@ -11,7 +11,7 @@ from peerlearn.models import custom
 from peerlearn.models.arguments import (
     argument_defaults,
     check_arguments,
-    check_classes,
+    check_count,
     check_shape,
 )
 from peerlearn.models.backbone import Shape
@@ -23,6 +23,8 @@ from peerlearn.models.preact_resnet import preact_resnet18
 from peerlearn.models.resnet import resnet8, resnet20, resnet32, resnet56
 from peerlearn.models.vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
 from peerlearn.models.wide_resnet import wide_resnet, wrn16_2, wrn28_10
+
+Builders = Mapping[str, Callable[..., nn.Module]]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -61,20 +63,20 @@ def model_names() -> list[str]:
     return list(MODELS)
 
 
-def describe_models() -> list[ModelInfo]:
+def describe_models(builders: Builders = MODELS) -> list[ModelInfo]:
     """Name, one-line description and argument defaults of every built-in model."""
     return [
         ModelInfo(
             name, (inspect.getdoc(builder) or "").partition("\n")[0], argument_defaults(builder)
         )
-        for name, builder in MODELS.items()
+        for name, builder in builders.items()
     ]
 
 
-def check_model_name(name: str, field: str = "model") -> None:
+def check_model_name(name: str, field: str = "model", builders: Builders = MODELS) -> None:
     """Raise `InputError` where no model has that name; `python:` names are not looked into."""
-    if not name.startswith(custom.PREFIX) and name not in MODELS:
-        raise unknown_name("model", name, [*MODELS, custom.FORM], field)
+    if not name.startswith(custom.PREFIX) and name not in builders:
+        raise unknown_name("model", name, [*builders, custom.FORM], field)
 
 
 def build_model(
@@ -97,7 +99,34 @@ def build_model(
         InputError: unknown name, unknown or wrong argument, or samples of a shape that the model
             does not take.
     """
-    shape, classes = check_shape(in_shape, field), check_classes(classes, field)
+    shape, classes = check_shape(in_shape, field), check_count("classes", classes, field)
+    if len(shape) == 1 and isinstance(name, str) and name in MODELS and name not in VECTOR_MODELS:
+        raise InputError(
+            f"{field}: {name} takes images (channels, height, width), but a sample here is a "
+            f"vector of shape {shape}. Models that take vectors: {', '.join(VECTOR_MODELS)}."
+        )
+    return build_named(MODELS, name, {"in_shape": shape, "classes": classes}, arguments, field)
+
+
+def build_named(
+    builders: Builders,
+    name: str,
+    context: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None,
+    field: str,
+) -> nn.Module:
+    """One of `builders`, or the user's own, called with `context` and the checked arguments.
+
+    Args:
+        builders: by name; see `MODELS`.
+        name: one of their names, or `python:package.module:function`.
+        context: what the data decide, checked already.
+        arguments: those of the user.
+        field: the configuration field that holds `name`, for error messages.
+
+    Raises:
+        InputError: unknown name, unknown or wrong argument.
+    """
     if arguments is not None and not isinstance(arguments, Mapping):
         raise InputError(
             f"{field}: arguments = {arguments!r}: expected a mapping of names to values"
@@ -106,15 +135,10 @@ def build_model(
     if not isinstance(name, str):
         raise InputError(f"{field}: {name!r}: expected the name of a model")
     if name.startswith(custom.PREFIX):
-        return custom.build_custom(name, shape, classes, arguments, field)
-    check_model_name(name, field)
-    if len(shape) == 1 and name not in VECTOR_MODELS:
-        raise InputError(
-            f"{field}: {name} takes images (channels, height, width), but a sample here is a "
-            f"vector of shape {shape}. Models that take vectors: {', '.join(VECTOR_MODELS)}."
-        )
-    checked = check_arguments(name, MODELS[name], arguments, field)
+        return custom.build_custom(name, context, arguments, field)
+    check_model_name(name, field, builders)
+    checked = check_arguments(name, builders[name], arguments, field)
     try:
-        return MODELS[name](shape, classes, **checked)
+        return builders[name](**context, **checked)
     except InputError as error:
         raise InputError(f"{field}: {name} {error}") from None

@@ -1,5 +1,8 @@
 """Classification: cross-entropy on the rows that have a label."""
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -12,13 +15,23 @@ class Classification(BaseModel):
     """Cross-entropy for one class a row, binary cross-entropy for multi-label targets.
 
     The mean runs over labelled rows; a batch without any gives 0. Deep Mutual Learning
-    (Zhang et al. 2018), equation 2 and its semi-supervised form.
+    (Zhang et al. 2018), equation 2 and its semi-supervised form; with `entropy`, the total loss
+    of graph mutual learning.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="probability spread evenly over all classes"
+    )
+
+    entropy: float = Field(
+        0.0,
+        ge=0,
+        description="γ of −γ·H: rewards predictions that keep their entropy (confidence penalty)",
+    )
+    entropy_rows: Literal["all", "labelled"] = Field(
+        "all", description="rows whose entropy is rewarded"
     )
 
     def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
@@ -32,6 +45,13 @@ class Classification(BaseModel):
         """
         logits = output.logits.float()
         labelled = labelled_rows(targets)
+        loss = self._cross_entropy(logits, targets, labelled)
+        if self.entropy == 0:
+            return loss
+        rows = labelled if self.entropy_rows == "labelled" else torch.ones_like(labelled)
+        return loss - self.entropy * mean_entropy(logits, rows, targets.is_floating_point())
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor, labelled: Tensor) -> Tensor:
         count = labelled.sum().clamp_min(1)
         if targets.is_floating_point():
             smooth = targets.nan_to_num() * (1 - self.label_smoothing) + self.label_smoothing / 2
@@ -45,3 +65,24 @@ class Classification(BaseModel):
             reduction="sum",
         )
         return total / count
+
+
+def mean_entropy(logits: Tensor, rows: Tensor, multilabel: bool = False) -> Tensor:
+    """Mean entropy of the predictions of the rows that `rows` marks, in nats.
+
+    Pereyra et al. 2017, "Regularizing neural networks by penalizing confident output
+    distributions"; the entropy enhancement of graph mutual learning (Agbaje et al. 2025).
+
+    Shapes:
+        logits: (R, C), or (batch, C, ...).
+        rows: bool (R,), or (batch, ...).
+        multilabel: labels are independent: the entropies of a row's labels add up.
+    """
+    logits = logits.movedim(1, -1)
+    if multilabel:
+        entropy = F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
+        entropy = entropy.sum(-1)
+    else:
+        log_probs = F.log_softmax(logits, dim=-1)
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+    return (entropy * rows).sum() / rows.sum().clamp_min(1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peerlearn.data.arrays import Array
 from peerlearn.data.arrays import read_rows as rows_of_array
-from peerlearn.data.facts import DataFacts
+from peerlearn.data.facts import RowFacts
 from peerlearn.data.image_folder import (
     GREY_MODES,
     SUFFIXES,
@@ -40,7 +40,7 @@ class InputRows:
 
 
 def read_inputs(
-    paths: Sequence[Path], facts: DataFacts, fit: bool = False, batch_size: int = 512
+    paths: Sequence[Path], facts: RowFacts, fit: bool = False, batch_size: int = 512
 ) -> Iterator[InputRows]:
     """The rows of every input, in order; images decoded a batch at a time.
 
@@ -92,7 +92,7 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _image_rows(paths: Sequence[Path], facts: DataFacts, fit: bool) -> InputRows:
+def _image_rows(paths: Sequence[Path], facts: RowFacts, fit: bool) -> InputRows:
     require_pillow()
     if len(facts.sample_shape) != 3 or facts.dtype != "uint8":
         raise InputError(
@@ -121,7 +121,7 @@ def _image_rows(paths: Sequence[Path], facts: DataFacts, fit: bool) -> InputRows
     return InputRows(tuple(map(str, paths)), (0,) * len(paths), files.decode(range(len(paths))))
 
 
-def _array_rows(path: Path, facts: DataFacts) -> InputRows:
+def _array_rows(path: Path, facts: RowFacts) -> InputRows:
     where, array = _array(path)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         raise InputError(f"{where}: dtype {array.dtype}, but the run was trained on {_rows(facts)}")
@@ -167,7 +167,7 @@ def _array(path: Path) -> tuple[str, Array]:
     return str(path), array
 
 
-def _rows(facts: DataFacts) -> str:
+def _rows(facts: RowFacts) -> str:
     return f"{facts.dtype} rows of shape {facts.sample_shape}"
 
 

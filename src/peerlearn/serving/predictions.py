@@ -12,15 +12,13 @@ from typing import TextIO
 import torch
 from torch import Tensor
 
-from peerlearn.data.augment import normalise
 from peerlearn.data.facts import DataFacts
-from peerlearn.engine.evaluate import predict
+from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.files import write_atomically
 from peerlearn.engine.threads import threads
 from peerlearn.errors import unknown_name
 from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
 from peerlearn.randomness import preserved_rng
-from peerlearn.serving.inputs import InputRows, read_inputs
 from peerlearn.serving.run import TrainedRun
 
 COLUMNS = ("input", "row", "label", "probability")
@@ -30,11 +28,15 @@ COLUMNS = ("input", "row", "label", "probability")
 class Prediction:
     """Probabilities of the classes for some rows.
 
+    Attributes:
+        sources, numbers: the file of every row, and its number there.
+
     Shapes:
         probabilities: (N, C), float64; rows sum to 1 unless several labels can hold at once.
     """
 
-    rows: InputRows
+    sources: tuple[str, ...]
+    numbers: tuple[int, ...]
     probabilities: Tensor
 
 
@@ -60,31 +62,23 @@ class Predictor:
         self.precision = run.precision(device=device)
         self.precision.place(run.cohort)
 
-    def probabilities(self, x: Tensor) -> Tensor:
-        """Probabilities (N, C) in float64 for raw rows.
+    def probabilities(self, batches: Rows) -> Tensor:
+        """Probabilities (N, C) in float64.
 
-        Shapes:
-            x: (N, C, H, W) or (N, F) as the run was trained on, uint8 or float32.
+        Args:
+            batches: gives what the networks read, as a `Reader` makes it.
         """
-        facts, batch_size = self.run.facts, self.run.config.evaluation.batch_size
-
-        def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            for part in x.split(batch_size):
-                yield normalise(part, facts.mean, facts.std), torch.zeros(len(part))
-
         with preserved_rng(), threads(self.run.config.threads):
             logits, _ = predict(self.peers, batches, self.precision, self.run.cohort.trunk)
         outputs = [logit.double() for logit in logits.values()]
-        if facts.multilabel:
+        if self.run.facts.multilabel:
             return ensemble_multilabel_logits(outputs).sigmoid()
         return ensemble_log_probs([torch.log_softmax(z, -1) for z in outputs]).exp()
 
     def predict(self, inputs: Sequence[Path]) -> Iterator[Prediction]:
-        """Predictions for files and folders; see `read_inputs`."""
-        spec = self.run.config
-        fit = spec.data.size is not None
-        for rows in read_inputs(inputs, self.run.facts, fit, spec.evaluation.batch_size):
-            yield Prediction(rows, self.probabilities(rows.x))
+        """Predictions for files and folders; see the `Reader` of the run."""
+        for rows in self.run.reader.inputs(inputs, self.peers):
+            yield Prediction(rows.sources, rows.numbers, self.probabilities(rows.batches))
 
 
 def write_predictions(
@@ -121,11 +115,11 @@ def write_predictions(
 
 
 def _lines(prediction: Prediction, facts: DataFacts, probabilities: bool) -> Iterator[list[str]]:
-    rows, p_NC = prediction.rows, prediction.probabilities
+    p_NC = prediction.probabilities
     labels, chosen = _several(p_NC, facts) if facts.multilabel else _one(p_NC, facts)
     columns = p_NC.tolist() if probabilities else [[]] * len(p_NC)
     for source, number, label, p, each in zip(
-        rows.sources, rows.numbers, labels, chosen, columns, strict=True
+        prediction.sources, prediction.numbers, labels, chosen, columns, strict=True
     ):
         yield [source, str(number), label, *(f"{value:.6g}" for value in (p, *each))]
 

@@ -1,6 +1,6 @@
 """A finished run, opened for use: its networks with their selected weights, without its data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,18 @@ from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
 from peerlearn.engine.run_folder import RunFolder, read_config, read_results
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
-from peerlearn.systems.recipe import Recipe
+from peerlearn.serving.graphs import GraphReader, NodeReader
+from peerlearn.serving.reader import Reader
+from peerlearn.serving.rows import RowReader
+from peerlearn.systems.recipe import Reads, Recipe
 from peerlearn.systems.registry import find_recipe
 from peerlearn.validation import validated
+
+READERS: Mapping[Reads, type[Reader[Any]]] = {
+    "rows": RowReader,
+    "nodes": NodeReader,
+    "graphs": GraphReader,
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,12 @@ class TrainedRun:
     @cached_property
     def facts(self) -> DataFacts:
         """What the networks know of the data that they were trained on."""
-        return DataFacts.load(RunFolder(self.folder).facts)
+        return READERS[self.recipe.reads].facts_type.load(RunFolder(self.folder).facts)
+
+    @cached_property
+    def reader(self) -> Reader[Any]:
+        """How the run reads data that it was not trained on."""
+        return READERS[self.recipe.reads](self.facts, self.config)
 
     @cached_property
     def cohort(self) -> Cohort:

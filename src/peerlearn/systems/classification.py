@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from peerlearn.cohort import Cohort
 from peerlearn.data import (
     AugmentSpec,
-    DataFacts,
     Dataset,
     DataSpec,
+    RowFacts,
     evaluation_batches,
     load_dataset,
 )
@@ -76,7 +76,7 @@ def build_classification(config: ClassificationConfig) -> Trainer:
     """
     data = load_data(config)
     cohort = build_cohort(config, data)
-    check_outputs(cohort, data)
+    check_outputs(cohort, data, config.seed)
     loader = train_loader(
         data,
         config.batch_size,
@@ -101,7 +101,7 @@ def build_classification(config: ClassificationConfig) -> Trainer:
         peers=config.peers,
         seed=config.seed,
         probe=probe_rows(data, config.evaluation.batch_size),
-        facts=DataFacts.from_dataset(data),
+        facts=RowFacts.from_dataset(data),
     )
 
 
@@ -124,7 +124,7 @@ def load_data(config: ClassificationConfig) -> Dataset:
     return data
 
 
-def build_cohort(config: ClassificationConfig, data: Dataset | DataFacts) -> Cohort:
+def build_cohort(config: ClassificationConfig, data: Dataset | RowFacts) -> Cohort:
     """The peers of `config`, each with initial weights keyed by the seed and its name.
 
     Raises:
@@ -145,8 +145,10 @@ def build_cohort(config: ClassificationConfig, data: Dataset | DataFacts) -> Coh
     return Cohort(peers, transfer, config.objective)
 
 
-def check_outputs(cohort: Cohort, data: Dataset) -> None:
+def check_outputs(cohort: Cohort, data: Dataset, seed: int) -> None:
     """See that every peer gives one logit per class, before anything is trained or written.
+
+    What the edges learn themselves is made here, where the shape of outputs is known.
 
     Raises:
         InputError: a peer fails on two rows of the data, or gives another number of outputs.
@@ -154,10 +156,12 @@ def check_outputs(cohort: Cohort, data: Dataset) -> None:
     x, _ = next(
         iter(split_rows(Split(data.train.rows(torch.arange(2)), data.train.y[:2]), data, 2)())
     )
+    outputs = {}
     with evaluating(cohort), torch.no_grad(), preserved_rng():
         for name, peer in cohort.peers.items():
             try:
-                shape = tuple(as_peer_output(peer(x), name).logits.shape)
+                outputs[name] = as_peer_output(peer(x), name)
+                shape = tuple(outputs[name].logits.shape)
             except (RuntimeError, TypeError, ValueError) as error:
                 if isinstance(error, InputError):
                     raise
@@ -170,6 +174,8 @@ def check_outputs(cohort: Cohort, data: Dataset) -> None:
                     f"peers.{name}: gives outputs of shape {shape} for 2 rows; data {data.name!r} "
                     f"has {data.classes} classes, so (2, {data.classes}) is needed"
                 )
+    with seeded_rng(seed, "transfer"):
+        cohort.transfer.prepare(outputs)
 
 
 def split_rows(

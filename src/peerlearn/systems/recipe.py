@@ -5,13 +5,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.facts import DataFacts
 from peerlearn.engine.files import write_json
 from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
@@ -21,6 +20,8 @@ from peerlearn.errors import InputError, unknown_name
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
+
+Reads = Literal["rows", "nodes", "graphs"]
 
 
 class PeerSpec(PeerSettings):
@@ -71,19 +72,23 @@ class Recipe:
         config: its typed configuration.
         build: from a configuration to a trainer that is ready to run.
         restore: from a configuration and the facts of its data to the untrained cohort, for
-            recipes whose peers read plain rows; None for the others.
+            recipes whose peers can be used without their data; None for the others.
+        reads: what its peers read: images and vectors, the nodes of a graph, or graphs.
+        system: folder of the system in `systems/`; None where it is called like the recipe.
     """
 
     name: str
     summary: str
     config: type[RecipeConfig]
     build: Callable[[Any], Trainer]
-    restore: Callable[[Any, DataFacts], Cohort] | None = None
+    restore: Callable[[Any, Any], Cohort] | None = None
+    reads: Reads = "rows"
+    system: str | None = None
 
     def default_text(self) -> str:
         """The recipe's YAML, with its comments."""
-        folder = importlib.resources.files("peerlearn.systems") / self.name
-        return (folder / "default.yaml").read_text(encoding="utf-8")
+        folder = importlib.resources.files("peerlearn.systems") / (self.system or self.name)
+        return (folder / f"{self.name}.yaml").read_text(encoding="utf-8")
 
     def defaults(self) -> dict[str, Any]:
         """The recipe's YAML as a mapping."""
@@ -105,6 +110,16 @@ class Recipe:
                 raise unknown_name("arm", str(arm), arms, "arm")
             config = apply_overrides(config, arms[arm] or {}, f"arms.{arm}")
         return validated(self.config, config | {"arm": arm})
+
+    def completed(self, resolved: dict[str, Any]) -> dict[str, Any]:
+        """A configuration that an older version resolved, with the options that came since.
+
+        One that is not valid any more is returned as it is.
+        """
+        try:
+            return validated(self.config, resolved).dump()
+        except InputError:
+            return resolved
 
 
 def run_recipe(
@@ -133,7 +148,7 @@ def run_recipe(
     trainer = recipe.build(config)
     folder = RunFolder(out) if out is not None else None
     if folder is not None:
-        if leads_launch() and folder.open(config.dump(), resume):
+        if leads_launch() and folder.open(config.dump(), resume, recipe.completed):
             return json.loads(folder.results.read_text(encoding="utf-8"))
         trainer.folder = folder
     if observe is not None:

@@ -6,10 +6,13 @@ from typing import Any
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.systems.dml.recipe import DML
+from peerlearn.systems.graph.recipe import GML_GRAPH, GML_MLP, GML_NODE
 from peerlearn.systems.recipe import Recipe, load_recipe_file
 from peerlearn.systems.renyi.recipe import RENYI
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (DML, RENYI)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (DML, RENYI, GML_NODE, GML_GRAPH, GML_MLP)
+}
 
 
 def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:

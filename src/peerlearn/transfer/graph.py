@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.transfer.adaptive import AdaptiveParts
 from peerlearn.transfer.divergences import LOGIT_DISTANCES, PROBABILITY_DIVERGENCES, renyi
 from peerlearn.transfer.gates import gate_value
 from peerlearn.transfer.outputs import PeerOutput
 from peerlearn.transfer.predictions import (
     OutputForm,
     Predictions,
+    class_last,
     mean_log_probabilities,
 )
 from peerlearn.transfer.schedules import Schedule
@@ -29,6 +31,7 @@ from peerlearn.validation import validated
 class Lesson:
     """What one learner takes from all teachers of one entry of the graph."""
 
+    entry: int
     teachers: tuple[str, ...]
     learner: str
     spec: EdgeSpec
@@ -62,11 +65,28 @@ class TransferGraph(nn.Module):
         self.peers = tuple(peers)
         self.form: OutputForm = form
         self.lessons = tuple(_lessons(self.spec, peers))
+        self.adaptive = AdaptiveParts()
 
     @property
     def sequential(self) -> bool:
         """Whether each peer learns from peers that have already stepped."""
         return self.spec.update == "sequential"
+
+    def prepare(self, outputs: Mapping[str, PeerOutput]) -> None:
+        """Make what the edges themselves learn, for batches of the shape of `outputs`.
+
+        Initial values come from torch's global generator. Without adaptive weighting and learned
+        temperature there is nothing to make; otherwise call it once, before training.
+        """
+        for lesson in self.lessons:
+            _check_shapes(lesson, outputs)
+            logits_RC = class_last(outputs[lesson.learner].logits)
+            peers = (lesson.learner, *lesson.teachers)
+            self.adaptive.add(lesson.entry, lesson.spec, peers, logits_RC)
+
+    def parameters_of(self, peer: str) -> list[nn.Parameter]:
+        """What the edges learn on behalf of one peer, for its optimiser."""
+        return self.adaptive.parameters_of(peer)
 
     def edges(self) -> Iterator[dict[str, Any]]:
         """Every edge as a flat mapping, for reports."""
@@ -85,6 +105,8 @@ class TransferGraph(nn.Module):
                     "knowledge": spec.knowledge,
                     "divergence": divergence,
                     "temperature": spec.temperature,
+                    "teacher_temperature": spec.teacher_temperature,
+                    "weighting": spec.weighting.by,
                     "weight": weight,
                     "gate": spec.gate,
                     "target": spec.target,
@@ -111,14 +133,22 @@ class TransferGraph(nn.Module):
         Raises:
             InputError: peers of one lesson disagree in the shape of their logits.
         """
-        predictions = Predictions(outputs)
+        plain = Predictions(outputs)
+        weighted: dict[int, Predictions] = {}  # one for each entry that weights its logits
         chosen = outputs if learners is None else learners
         losses = {name: outputs[name].logits.new_zeros((), dtype=torch.float32) for name in chosen}
         for lesson in self.lessons:
             if lesson.learner in losses:
+                self.adaptive.check(lesson.entry, lesson.spec, lesson.learner)
+                if parts := self.adaptive.weightings_of(lesson.entry):
+                    weighted.setdefault(lesson.entry, Predictions(outputs, parts))
+                predictions = weighted.get(lesson.entry, plain)
                 term = self._lesson_loss(lesson, predictions, targets, labelled, progress)
                 if term is not None:
                     losses[lesson.learner] = losses[lesson.learner] + term
+        for peer, term in self.adaptive.supervision(outputs, targets, labelled):
+            if peer in losses:
+                losses[peer] = losses[peer] + term
         return losses
 
     def _lesson_loss(
@@ -133,19 +163,27 @@ class TransferGraph(nn.Module):
         weight = _at(spec.weight_schedule, progress, spec.weight, "weight")
         if weight == 0 or spec.gate == "cutoff":
             return None
-        _check_shapes(lesson, predictions)
+        _check_shapes(lesson, predictions.outputs)
 
-        teacher_TRC = torch.stack([self._read(predictions, spec, t) for t in lesson.teachers])
+        temperature = self._temperature(lesson, predictions)
+        teacher_TRC = torch.stack(
+            [
+                self._read(predictions, spec, t, spec.teacher_temperature or temperature)
+                for t in lesson.teachers
+            ]
+        )
         if spec.detach:
             teacher_TRC = teacher_TRC.detach()
-        learner_RC = self._read(predictions, spec, lesson.learner)
+        learner_RC = self._read(predictions, spec, lesson.learner, temperature)
         if spec.target == "ensemble":
             on_logits = spec.divergence in LOGIT_DISTANCES
             teacher_TRC = (
                 teacher_TRC.mean(0) if on_logits else mean_log_probabilities(teacher_TRC)
             ).unsqueeze(0)
 
-        loss_TR = self._compare(spec, teacher_TRC, learner_RC, progress)
+        # Gradients shrink with 1/τ²; the factor keeps weights comparable (Hinton et al. 2015).
+        scale = temperature**2 if isinstance(temperature, float) else temperature[..., 0] ** 2
+        loss_TR = self._compare(spec, teacher_TRC, learner_RC, progress) * scale
         probabilities = None if spec.divergence in LOGIT_DISTANCES else teacher_TRC
         if self.form == "sigmoid":
             probabilities = None
@@ -153,10 +191,19 @@ class TransferGraph(nn.Module):
         loss_T = _mean_over_rows(loss_TR * gate, _row_mask(spec.rows, labelled))
         return weight * (loss_T.sum() if spec.target == "sum" else loss_T.mean())
 
-    def _read(self, predictions: Predictions, spec: EdgeSpec, peer: str) -> Tensor:
+    def _temperature(self, lesson: Lesson, predictions: Predictions) -> float | Tensor:
+        """The temperature of a lesson: a number, or one for each of the learner's rows (R, 1)."""
+        if lesson.spec.temperature == "learned":
+            logits_RC = predictions.logits(lesson.learner)
+            return self.adaptive.temperature(lesson.entry, lesson.learner, logits_RC)
+        return lesson.spec.temperature
+
+    def _read(
+        self, predictions: Predictions, spec: EdgeSpec, peer: str, temperature: float | Tensor
+    ) -> Tensor:
         if spec.divergence in LOGIT_DISTANCES:
             return predictions.logits(peer)
-        log_probs = predictions.log_probs(peer, spec.temperature, self.form)
+        log_probs = predictions.log_probs(peer, temperature, self.form)
         return log_probs if spec.clamp is None else log_probs.clamp_min(math.log(spec.clamp))
 
     def _compare(
@@ -171,8 +218,7 @@ class TransferGraph(nn.Module):
             divergence = PROBABILITY_DIVERGENCES[spec.divergence](teacher_TRC, learner_RC)
         if self.form == "sigmoid":  # labels are independent, so their divergences add up
             divergence = divergence.sum(-1)
-        # Gradients shrink with 1/τ²; the factor keeps weights comparable (Hinton et al. 2015).
-        return divergence * spec.temperature**2
+        return divergence
 
 
 def _lessons(spec: TransferSpec, peers: Sequence[str]) -> Iterator[Lesson]:
@@ -188,7 +234,7 @@ def _lessons(spec: TransferSpec, peers: Sequence[str]) -> Iterator[Lesson]:
             )
         for learner, others in pairs:
             if others:
-                yield Lesson(tuple(others), learner, entry)
+                yield Lesson(number, tuple(others), learner, entry)
 
 
 def _peer_names(given: str | list[str], peers: Sequence[str], field: str) -> list[str]:
@@ -212,10 +258,10 @@ def _at(schedule: Schedule, progress: float | None, value: float, field: str) ->
     return schedule.at(progress, value)
 
 
-def _check_shapes(lesson: Lesson, predictions: Predictions) -> None:
-    shape = predictions.outputs[lesson.learner].logits.shape
+def _check_shapes(lesson: Lesson, outputs: Mapping[str, PeerOutput]) -> None:
+    shape = outputs[lesson.learner].logits.shape
     for teacher in lesson.teachers:
-        found = predictions.outputs[teacher].logits.shape
+        found = outputs[teacher].logits.shape
         if found != shape:
             raise InputError(
                 f"transfer: peers {teacher!r} and {lesson.learner!r} disagree in their outputs: "

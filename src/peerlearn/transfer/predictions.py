@@ -8,11 +8,12 @@ Shape suffixes: R rows (batch, or batch and pixels, or nodes), C classes, T teac
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -26,16 +27,21 @@ def class_last(logits: Tensor) -> Tensor:
 
 
 def log_probabilities(
-    logits: Tensor, temperature: float = 1.0, form: OutputForm = "softmax"
+    logits: Tensor, temperature: float | Tensor = 1.0, form: OutputForm = "softmax"
 ) -> Tensor:
     """Log-probabilities of logits at a temperature, in fp32.
 
     Shapes:
         logits: (R, C), or (batch, C, ...) with further dimensions such as pixels.
+        temperature: one for all rows, or (R, 1).
         result: (R, C) for softmax, class dimension last; (R, C, 2) for sigmoid, where the last
             dimension holds the two outcomes of each label, so that every divergence applies.
     """
-    scaled_RC = class_last(logits).float() / temperature
+    return _log_probabilities(class_last(logits).float(), temperature, form)
+
+
+def _log_probabilities(logits_RC: Tensor, temperature: float | Tensor, form: OutputForm) -> Tensor:
+    scaled_RC = logits_RC / temperature
     if form == "softmax":
         return F.log_softmax(scaled_RC, dim=-1)
     return torch.stack([F.logsigmoid(scaled_RC), F.logsigmoid(-scaled_RC)], dim=-1)
@@ -47,21 +53,38 @@ def mean_log_probabilities(log_probs_TRC: Tensor) -> Tensor:
 
 
 class Predictions:
-    """The log-probabilities of one batch's outputs, each computed once however many edges ask."""
+    """The log-probabilities of one batch's outputs, each computed once however many edges ask.
 
-    def __init__(self, outputs: Mapping[str, PeerOutput]) -> None:
+    Args:
+        outputs: by peer.
+        weightings: by peer, modules that give weights of logits (see `LogitWeighting`); empty
+            where logits count as they are.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, PeerOutput],
+        weightings: Mapping[str, nn.Module] = MappingProxyType({}),
+    ) -> None:
         self.outputs = outputs
-        self._known: dict[tuple[str, float, OutputForm], Tensor] = {}
+        self.weightings = weightings
+        self._logits: dict[str, Tensor] = {}
+        self._log_probs: dict[tuple[str, float, OutputForm], Tensor] = {}
 
     def logits(self, peer: str) -> Tensor:
-        """Logits of `peer` in fp32, class dimension last."""
-        return class_last(self.outputs[peer].logits).float()
+        """Weighted logits of `peer` in fp32, class dimension last."""
+        if peer not in self._logits:
+            logits = class_last(self.outputs[peer].logits).float()
+            if peer in self.weightings:
+                logits = self.weightings[peer](logits) * logits
+            self._logits[peer] = logits
+        return self._logits[peer]
 
-    def log_probs(self, peer: str, temperature: float, form: OutputForm) -> Tensor:
+    def log_probs(self, peer: str, temperature: float | Tensor, form: OutputForm) -> Tensor:
         """Log-probabilities of `peer`; see `log_probabilities`."""
+        if isinstance(temperature, Tensor):  # of one learner's rows: nobody else will ask for it
+            return _log_probabilities(self.logits(peer), temperature, form)
         key = (peer, temperature, form)
-        if key not in self._known:
-            self._known[key] = log_probabilities(
-                self.outputs[peer].logits, temperature=temperature, form=form
-            )
-        return self._known[key]
+        if key not in self._log_probs:
+            self._log_probs[key] = _log_probabilities(self.logits(peer), temperature, form)
+        return self._log_probs[key]

@@ -6,7 +6,7 @@ takes from the mapping around it.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,6 +15,7 @@ from peerlearn.errors import unknown_name
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
 from peerlearn.transfer.gates import GateName
 from peerlearn.transfer.schedules import Schedule
+from peerlearn.transfer.weighting import WeightingSpec
 from peerlearn.validation import explain
 
 DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
@@ -43,7 +44,21 @@ class EdgeFields(BaseModel):
     clamp: float | None = Field(
         None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
     )
-    temperature: float = Field(1.0, gt=0, description="τ of both sides; the loss is scaled by τ²")
+    temperature: Annotated[float, Field(gt=0)] | Literal["learned"] = Field(
+        1.0, description="τ of both sides; the loss is scaled by τ². learned: one for each row"
+    )
+    teacher_temperature: float | None = Field(
+        None,
+        gt=0,
+        description="τ of the teacher's side alone, where it differs; below the learner's it "
+        "sharpens what is taught",
+    )
+    temperature_range: tuple[float, float] = Field(
+        (1.0, 4.0), description="bounds of a learned temperature"
+    )
+    weighting: WeightingSpec = Field(
+        WeightingSpec(), description="adaptive logit weighting of both sides; see WeightingSpec"
+    )
     weight: float = Field(1.0, ge=0, description="factor of this entry's loss")
     weight_schedule: Schedule = Field(Schedule(), description="path of the weight to its value")
     gate: GateName = Field("through", description="which rows pass")
@@ -77,7 +92,14 @@ class EdgeSpec(EdgeFields):
         if not renyi and self.alpha_schedule.kind != "constant":
             raise ValueError(f"alpha_schedule: found {found}; the order belongs to 'renyi' alone")
         if self.divergence in LOGIT_DISTANCES and self.temperature != 1:
-            raise ValueError(f"temperature: found {self.temperature:g} {found}, which has none")
+            raise ValueError(f"temperature: found {self.temperature} {found}, which has none")
+        low, high = self.temperature_range
+        if not 0 < low < high:
+            raise ValueError(f"temperature_range: found {low:g} to {high:g}; 0 < low < high")
+        if self.divergence in LOGIT_DISTANCES and self.teacher_temperature is not None:
+            raise ValueError(
+                f"teacher_temperature: found {self.teacher_temperature:g} {found}, which has none"
+            )
         if self.divergence in LOGIT_DISTANCES and self.clamp is not None:
             raise ValueError(f"clamp: found {self.clamp:g} {found}, which has no probabilities")
         return self

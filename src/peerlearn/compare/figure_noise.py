@@ -1,4 +1,4 @@
-"""Loss on training rows as noise is added to the weights: a flat minimum rises late."""
+"""A quantity over a growing level of noise, on weights or on what the peers read."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,16 @@ Look = tuple[str, str, Any]
 Probe = tuple[Sequence[float], Sequence[float], Sequence[float]]  # sigma, mean, std
 
 
-def draw_flatness(probes: Mapping[str, Probe], looks: Mapping[str, Look]) -> "Figure":
-    """Loss over the noise level, every arm a line with a band of one standard deviation."""
+def draw_noise_curves(
+    probes: Mapping[str, Probe], looks: Mapping[str, Look], noise: str, quantity: str
+) -> "Figure":
+    """The quantity over the noise level, every arm a line with a band of one standard deviation.
+
+    Args:
+        probes: by arm.
+        looks: colour, marker and dashes of each arm.
+        noise, quantity: what the axes say.
+    """
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = new_figure(2.3)
@@ -25,7 +33,7 @@ def draw_flatness(probes: Mapping[str, Probe], looks: Mapping[str, Look]) -> "Fi
         axes.fill_between(sigma, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(sigma, mean, color=colour, marker=marker, linestyle=dashes)
     axes.set_ylim(bottom=0)
-    axes.set(xlabel="σ of the weight noise, relative", ylabel="training loss")
+    axes.set(xlabel=noise, ylabel=quantity)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))

@@ -1,0 +1,55 @@
+"""The graphs that are trained on: Cora, and random ones of any size."""
+
+import numpy as np
+
+from peerlearn.data.arrays import Array
+from peerlearn.data.graphs import GraphDataSpec, NodeDataset, load_node_dataset, node_dataset
+from peerlearn.data.roots import find_named
+
+NODES, FEATURES, CLASSES = 100_000, 100, 10
+CORA = {"nodes": 2708, "edges": 10556, "features": 1433, "classes": 7}
+CORA_FILLED = 0.0127
+"""Share of Cora's features that are not zero."""
+
+
+def cora() -> tuple[NodeDataset, str]:
+    """Cora where `PEERLEARN_DATA` has it, else a random graph of its size that costs the same."""
+    if find_named("cora", kind="graphs"):
+        return load_node_dataset(GraphDataSpec(name="cora")), "Cora"
+    arrays = random_arrays(**CORA)
+    words = np.random.default_rng(1).random(arrays["x"].shape) < CORA_FILLED
+    return _dataset(arrays | {"x": words.astype(np.float32)}), "a random graph of Cora's size"
+
+
+def random_dataset(edges: int) -> NodeDataset:
+    """A random graph of `NODES` nodes, each with `FEATURES` dense features."""
+    return _dataset(random_arrays(edges))
+
+
+def random_arrays(
+    edges: int, nodes: int = NODES, features: int = FEATURES, classes: int = CLASSES
+) -> dict[str, Array]:
+    """A graph as an `.npz` file holds it, the same in every call.
+
+    Args:
+        edges: columns of edge_index. They join distinct pairs of nodes drawn uniformly, each in
+            both directions.
+        nodes: number of nodes; a tenth of them train, a tenth validate, the others test.
+    """
+    generator = np.random.default_rng(0)
+    pairs = np.empty(0, np.int64)
+    while len(pairs) < edges // 2:
+        ends = generator.integers(nodes, size=(2, edges))
+        drawn = ends.min(0) * nodes + ends.max(0)
+        pairs = np.unique(np.append(pairs, drawn[ends[0] != ends[1]]))
+    one, other = np.divmod(generator.permutation(pairs)[: edges // 2], nodes)
+    return {
+        "x": generator.standard_normal((nodes, features), dtype=np.float32),
+        "y": generator.integers(classes, size=nodes),
+        "edge_index": np.stack([np.append(one, other), np.append(other, one)]),
+        "split": generator.permutation(np.minimum(np.arange(nodes) * 10 // nodes, 2)),
+    }
+
+
+def _dataset(arrays: dict[str, Array]) -> NodeDataset:
+    return node_dataset(arrays, GraphDataSpec(), "random graph")

@@ -1,0 +1,211 @@
+"""Training batches of graph data, and the rows to evaluate on.
+
+Batches are a pure function of (seed, epoch, step). A batch's only view is a `Graph`, and its
+`index` holds positions in the data set: of nodes, or of graphs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from peerlearn.data.datasets import Batch
+from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset, Part
+from peerlearn.data.graphs.graph import Graph
+from peerlearn.data.graphs.sampling import ALL, NeighbourSampler
+from peerlearn.data.order import MixedOrder, ShuffledOrder, batch_order
+from peerlearn.errors import InputError
+from peerlearn.randomness import keyed_generator
+
+Device = torch.device | str | None
+Rows = Callable[[], Iterable[tuple[Graph, Tensor]]]
+
+
+class NodeLoader:
+    """Full batches: an epoch is one step on the whole graph.
+
+    Args:
+        data: the graph and its labels.
+        device: where the graph is kept; None leaves it where it is.
+
+    Shapes of a batch:
+        y: (N,), labels of the training nodes, `UNLABELLED` at all others.
+        index: (N,), every node.
+    """
+
+    def __init__(self, data: NodeDataset, device: Device = None) -> None:
+        graph = data.graph.to(device)
+        everything = torch.arange(graph.num_nodes, device=graph.device)
+        self._batch = Batch((graph,), data.targets("train").to(graph.device), everything)
+
+    def __len__(self) -> int:
+        return 1
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        return islice([self._batch], start, None)
+
+
+class SampledLoader:
+    """Batches of training nodes with a sample of their neighbourhood.
+
+    An epoch passes once over the training nodes. Whoever learns from a batch reads the same
+    sampled graph.
+
+    Args:
+        data: the graph and its labels.
+        batch_size: training nodes a batch; the last one of an epoch can be smaller.
+        seed: with (epoch, step), the key of all randomness.
+        fanout: neighbours a node at each hop, one hop a layer; see `NeighbourSampler`.
+        unlabelled_per_batch: nodes outside train that join the seeds of each batch, so that
+            peers can compare themselves there; they are cycled in a fresh order every time.
+        device: where batches are sent; None leaves them where the graph is.
+
+    Shapes of a batch:
+        y: (B,), one for each seed, `UNLABELLED` for nodes outside train.
+        index: (B,), the seeds.
+
+    Raises:
+        InputError: a size below 1, or more unlabelled nodes than there are.
+    """
+
+    def __init__(
+        self,
+        data: NodeDataset,
+        batch_size: int,
+        seed: int,
+        fanout: Sequence[int] = (10, 10),
+        unlabelled_per_batch: int = 0,
+        device: Device = None,
+    ) -> None:
+        _check_size(batch_size)
+        rest = data.rest()
+        if not 0 <= unlabelled_per_batch <= len(rest):
+            raise InputError(
+                f"unlabelled_per_batch: {unlabelled_per_batch}; allowed: 0 to {len(rest)}, all "
+                "nodes outside train."
+            )
+        self._sampler = NeighbourSampler(data.graph, fanout)
+        self._order = ShuffledOrder(len(data.train), batch_size, seed, drop_last=False)
+        self._train, self._rest, self._extra = data.train, rest, unlabelled_per_batch
+        self._targets = data.targets("train")
+        self._seed, self._device = seed, device
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        steps = zip(self._order.epoch(epoch), self._companions(epoch), strict=True)
+        for step, (rows, companions) in islice(enumerate(steps), start, None):
+            seeds = torch.cat([self._train[rows], companions])
+            generator = keyed_generator(self._seed, "neighbours", epoch, step)
+            graph, _ = self._sampler.sample(seeds, generator)
+            batch = Batch((graph,), self._targets[seeds], seeds)
+            yield batch.to(graph.device if self._device is None else self._device)
+
+    def _companions(self, epoch: int) -> Sequence[Tensor]:
+        """The unlabelled seeds of each step."""
+        if not self._extra:
+            return [self._rest[:0]] * len(self)
+        needed, pool = len(self) * self._extra, len(self._rest)
+        cycles = [
+            torch.randperm(pool, generator=keyed_generator(self._seed, "unlabelled", epoch, cycle))
+            for cycle in range(-(-needed // pool))
+        ]
+        # A node can end one cycle and begin the next: as a seed it comes once.
+        return [self._rest[rows.unique()] for rows in torch.cat(cycles)[:needed].split(self._extra)]
+
+
+class GraphBatchLoader:
+    """Batches of whole training graphs, each batch one disjoint union.
+
+    Args:
+        data: the graphs and their labels.
+        batch_size: graphs a batch; see `peerlearn.data.order.ShuffledOrder` for the last one.
+        seed: with the epoch, the key of the order.
+        drop_last: leave a short last batch out; an epoch still has at least one batch.
+        labelled_per_batch: m > 0 puts m labelled graphs first, unlabelled ones after them.
+        device: where batches are sent; None leaves them where the data are.
+
+    Shapes of a batch:
+        y: (B,), `UNLABELLED` for graphs without a label.
+        index: (B,), the graphs.
+
+    Raises:
+        InputError: an option that does not fit the data; see `batch_order`.
+    """
+
+    def __init__(
+        self,
+        data: GraphsDataset,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = True,
+        labelled_per_batch: int = 0,
+        device: Device = None,
+    ) -> None:
+        y = data.y[data.train]
+        self._order: ShuffledOrder | MixedOrder = batch_order(
+            y, batch_size, seed, drop_last, labelled_per_batch
+        )
+        self._data, self._device = data, device
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        for rows in self._order.epoch(epoch)[start:]:
+            index = self._data.train[rows]
+            batch = Batch((self._data.select(index),), self._data.y[index], index)
+            yield batch.to(self._device)
+
+
+def node_rows(data: NodeDataset, part: Part, device: Device = None) -> Rows:
+    """The whole graph once, as (graph, y) with y (N,), `UNLABELLED` outside the split."""
+    graph = data.graph.to(device)
+    pair = (graph, data.targets(part).to(graph.device))
+    return lambda: [pair]
+
+
+def sampled_node_rows(
+    data: NodeDataset, part: Part, batch_size: int, hops: int, device: Device = None
+) -> Rows:
+    """The nodes of a split in batches, each with its whole neighbourhood of `hops` hops.
+
+    The outputs of a network of `hops` layers are those on the whole graph.
+
+    Shapes:
+        y: (B,), the labels of the seeds; the last batch can be smaller.
+    """
+    _check_size(batch_size)
+    sampler = NeighbourSampler(data.graph, [ALL] * hops)
+    generator = torch.Generator()
+
+    def rows() -> Iterator[tuple[Graph, Tensor]]:
+        for seeds in data.nodes(part).split(batch_size):
+            graph, _ = sampler.sample(seeds, generator)
+            graph = graph.to(device)
+            yield graph, data.y[seeds].to(graph.device)
+
+    return rows
+
+
+def graph_rows(data: GraphsDataset, part: Part, batch_size: int, device: Device = None) -> Rows:
+    """The graphs of a split in order, as (graph, y) with y (B,); the last batch can be smaller.
+
+    Batches are made once and kept: their operators serve every later evaluation.
+    """
+    _check_size(batch_size)
+    pairs = []
+    for index in data.graphs(part).split(batch_size):
+        graph = data.select(index).to(device)
+        pairs.append((graph, data.y[index].to(graph.device)))
+    return lambda: pairs
+
+
+def _check_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")

@@ -1,0 +1,57 @@
+"""Reads text files of numbers, gzipped or not: one row a line, separated by commas or blanks."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peerlearn.errors import InputError
+
+
+def read_integers(path: Path, columns: int | None = None) -> NDArray[np.int64]:
+    """The file as int64 (lines, columns).
+
+    Args:
+        path: the file.
+        columns: how many there have to be; None for any.
+
+    Raises:
+        InputError: missing, empty, not all whole numbers, or another number of columns.
+    """
+    values = read_numbers(path, columns)
+    whole = np.isfinite(values) & (values == np.round(values))
+    if not whole.all():
+        line = int((~whole).any(1).argmax())
+        raise InputError(
+            f"{path}: line {line + 1} holds {values[line][~whole[line]][0]:g}; allowed: whole "
+            "numbers."
+        )
+    return values.astype(np.int64)
+
+
+def read_numbers(path: Path, columns: int | None = None) -> NDArray[np.float64]:
+    """The file as float64 (lines, columns).
+
+    Raises:
+        InputError: missing, empty, not all numbers, or another number of columns.
+    """
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8") as file:
+            lines = file.read().replace(",", " ").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a text file ({error}).") from None
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: is empty.")
+    try:
+        values = np.loadtxt(lines, dtype=np.float64, ndmin=2)
+    except ValueError as error:
+        raise InputError(f"{path}: not a table of numbers ({error}).") from None
+    if columns is not None and values.shape[1] != columns:
+        raise InputError(f"{path}: {values.shape[1]} numbers a line; allowed: {columns}.")
+    return values

@@ -1,0 +1,103 @@
+"""The raw files of the TU collection of graph classification tasks (Morris et al., 2020).
+
+`NAME_A.txt` (sender, receiver), `NAME_graph_indicator.txt` (the graph of each node),
+`NAME_graph_labels.txt`, and where there are any `NAME_node_labels.txt` and
+`NAME_node_attributes.txt`. Nodes and graphs are counted from 1. Edge labels and attributes are
+not read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peerlearn.data.arrays import Array
+from peerlearn.data.graphs.text_tables import read_integers, read_numbers
+from peerlearn.errors import InputError
+
+Integers = NDArray[np.int64]
+
+
+def is_tu(folder: Path) -> bool:
+    """Whether the folder, or `raw` in it, holds files of this layout."""
+    return any(_homes(folder))
+
+
+def read_tu(folder: Path) -> dict[str, Array]:
+    """`edge_index, ptr, y, class_names` and, where the files are there, `node_label` and `x`.
+
+    Self-loops are dropped, as is customary for these data. Classes are the graph labels in
+    ascending order; -1 is a class here like any other.
+
+    Raises:
+        InputError: a file is missing or is no table of numbers, or they do not fit.
+    """
+    homes = _homes(folder)
+    if len(homes) != 1:
+        found = ", ".join(str(home) for home in homes) or "none"
+        raise InputError(f"{folder}: expected one data set of files NAME_A.txt …; found: {found}.")
+    base = homes[0]
+    graph_of = _file(base, "graph_indicator", 1)[:, 0]
+    labels = _file(base, "graph_labels", 1)[:, 0]
+    edges = _edges(base, len(graph_of))
+    order = _node_order(graph_of, len(labels), base)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    names, y = np.unique(labels, return_inverse=True)
+    arrays: dict[str, Array] = {
+        "edge_index": place[edges],
+        "ptr": np.searchsorted(graph_of[order], np.arange(len(labels) + 1), "right"),
+        "y": y.ravel(),
+        "class_names": names.astype(str),
+    }
+    for key, name, read in (
+        ("node_label", "node_labels", read_integers),
+        ("x", "node_attributes", read_numbers),
+    ):
+        path = Path(f"{base}_{name}.txt")
+        if path.exists():
+            values = read(path)
+            if len(values) != len(order):
+                raise InputError(f"{path}: {len(values)} lines for {len(order)} nodes.")
+            arrays[key] = values[order]
+    return arrays
+
+
+def _homes(folder: Path) -> list[Path]:
+    """`FOLDER/NAME` of each data set below the folder."""
+    return [
+        path.with_name(path.name.removesuffix("_A.txt"))
+        for place in (folder, folder / "raw")
+        for path in sorted(place.glob("*_A.txt"))
+    ]
+
+
+def _file(base: Path, name: str, columns: int) -> Integers:
+    return read_integers(Path(f"{base}_{name}.txt"), columns)
+
+
+def _edges(base: Path, nodes: int) -> Integers:
+    path = Path(f"{base}_A.txt")
+    if path.stat().st_size == 0:
+        return np.empty((2, 0), np.int64)
+    edges = read_integers(path, 2).T
+    outside = ((edges < 1) | (edges > nodes)).any(0)
+    if outside.any():
+        line = int(outside.argmax())
+        raise InputError(
+            f"{path}: line {line + 1} joins {edges[0, line]} and {edges[1, line]}; "
+            f"allowed: 1 to {nodes}."
+        )
+    return edges[:, edges[0] != edges[1]] - 1
+
+
+def _node_order(graph_of: Integers, graphs: int, base: Path) -> Integers:
+    """Nodes sorted by graph."""
+    outside = (graph_of < 1) | (graph_of > graphs)
+    if outside.any():
+        line = int(outside.argmax())
+        raise InputError(
+            f"{base}_graph_indicator.txt: line {line + 1} names graph {graph_of[line]}; "
+            f"allowed: 1 to {graphs}, the lines of {base.name}_graph_labels.txt."
+        )
+    return np.argsort(graph_of, kind="stable")

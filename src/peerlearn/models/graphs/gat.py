@@ -1,0 +1,148 @@
+"""Graph attention network (Veličković et al., "Graph Attention Networks", ICLR 2018,
+arXiv:1710.10903)."""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.graphs.attention import attend, head_edges
+from peerlearn.models.graphs.dropout import kept
+from peerlearn.models.graphs.features import Projection
+from peerlearn.models.graphs.network import (
+    Head,
+    Norm,
+    Operator,
+    OperatorNetwork,
+    OperatorSteps,
+    States,
+)
+from peerlearn.models.graphs.readout import Readout
+
+if TYPE_CHECKING:
+    from peerlearn.data.graphs.graph import Graph
+
+SLOPE = 0.2
+"""Of the LeakyReLU on attention scores."""
+
+
+class GATOperator(Operator):
+    """Every head h projects the states, and weighs what a node receives by attention:
+
+        z = H W_h,   e_uv = LeakyReLU(a_h · z_u + b_h · z_v),   α_uv = softmax_u(e_uv)
+        h'_v = concatenation (or mean) over heads of Σ_u α_uv z_u, + bias
+
+    over the nodes u that send to v, and v itself. Attention dropout acts on α.
+
+    Args:
+        columns_in: columns of H.
+        columns: of each head.
+        heads: number of heads.
+        concatenate: put the heads side by side rather than average them.
+        attention_dropout: rate.
+
+    Shapes:
+        H: (N, columns_in); H': (N, heads * columns), or (N, columns) for the mean
+        attention: (heads, columns, 2), the vectors a and b
+    """
+
+    def __init__(
+        self,
+        columns_in: int,
+        columns: int,
+        heads: int,
+        *,
+        concatenate: bool = True,
+        attention_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.heads, self.columns, self.concatenate = heads, columns, concatenate
+        self.attention_dropout = attention_dropout
+        self.projection = Projection(columns_in, heads * columns)
+        self.attention = nn.Parameter(torch.empty(heads, columns, 2))
+        self.bias = nn.Parameter(torch.zeros(columns * (heads if concatenate else 1)))
+        bound = (6 / (heads + columns)) ** 0.5  # Glorot's, of (heads, columns) as torch-geometric
+        nn.init.uniform_(self.attention, -bound, bound)
+        self.own_head: Tensor
+        self.register_buffer("own_head", torch.eye(heads)[:, None, :, None], persistent=False)
+
+    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
+        yield from ()  # attention is a peer's own: nothing to ask for
+        z = self.projection(h)
+        edges = head_edges(graph, self.heads)
+        rate = self.attention_dropout if self.training else 0.0
+        mask = kept(edges.pattern.values(), rate) if rate else None
+        states = z.view(-1, self.columns)
+        out = attend(states, self._scores(z).view(-1, 2), edges, SLOPE, mask)
+        out = out.view(len(z), -1)
+        if not self.concatenate:
+            out = out.view(-1, self.heads, self.columns).mean(1) if self.heads > 1 else out
+        return out + self.bias
+
+    def _scores(self, z: Tensor) -> Tensor:
+        """a_h · z_v and b_h · z_v of every node and head: (N, heads * 2).
+
+        One matrix product with the heads' vectors on the diagonal of a block matrix.
+        """
+        blocks = self.attention[:, :, None, :] * self.own_head
+        return z @ blocks.view(self.heads * self.columns, self.heads * 2)
+
+
+def gat(
+    features: int,
+    classes: int,
+    *,
+    hidden: Count = 8,
+    heads: Count = 8,
+    last_heads: Count = 1,
+    layers: Count = 2,
+    dropout: Rate = 0.6,
+    input_dropout: Rate | None = None,
+    attention_dropout: Rate = 0.6,
+    norm: Norm = "none",
+    head: Head = "operator",
+    readout: Readout = "mean",
+) -> OperatorNetwork:
+    """Graph attention network: neighbours weigh by learnt attention (Veličković et al. 2018).
+
+    Args:
+        hidden: columns of every head in the hidden layers, which have heads × hidden columns.
+        heads: attention heads of every hidden layer.
+        last_heads: heads of an operator head, which are averaged.
+        layers: operators in all.
+        dropout: rate before every operator but the first, and before a linear head.
+        input_dropout: rate on the node features; none given: `dropout`.
+        attention_dropout: rate on the attention weights.
+        norm: `batch` normalises every hidden layer.
+        head: `operator`, or `linear` on the last hidden layer; see `OperatorNetwork`.
+        readout: `mean`, `sum` or `max` over the nodes of a graph, where graphs are classified.
+    """
+
+    def operator(columns_in: int, columns: int) -> GATOperator:
+        return GATOperator(columns_in, columns // heads, heads, attention_dropout=attention_dropout)
+
+    def last(columns_in: int, columns: int) -> GATOperator:
+        return GATOperator(
+            columns_in,
+            columns,
+            last_heads,
+            concatenate=False,
+            attention_dropout=attention_dropout,
+        )
+
+    return OperatorNetwork(
+        features,
+        classes,
+        operator,
+        width=hidden * heads,
+        layers=layers,
+        head=head,
+        last=last,
+        activation=F.elu,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        norm=norm,
+        readout=readout,
+    )

@@ -1,0 +1,100 @@
+"""Graph isomorphism network (Xu, Hu, Leskovec & Jegelka, "How Powerful are Graph Neural Networks?",
+ICLR 2019, arXiv:1810.00826)."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.graphs.features import Projection, propagated_features
+from peerlearn.models.graphs.network import (
+    Head,
+    Jump,
+    Norm,
+    Operator,
+    OperatorNetwork,
+    OperatorSteps,
+    States,
+    linear,
+    normalisation,
+)
+from peerlearn.models.graphs.propagation import Ask
+from peerlearn.models.graphs.readout import Readout
+
+if TYPE_CHECKING:
+    from peerlearn.data.graphs.graph import Graph
+
+
+class GINOperator(Operator):
+    """h'_v = MLP((1 + ε) h_v + Σ_u h_u), over the nodes u that send to v.
+
+    The perceptron has one hidden layer of `inner` units, with the norm before its ReLU. As its
+    first map is linear, it comes before the sum where that costs less. ε is learnt from 0.
+
+    Shapes:
+        h: (N, columns_in); h': (N, columns)
+    """
+
+    def __init__(self, columns_in: int, columns: int, *, inner: int, norm: Norm) -> None:
+        super().__init__()
+        self.eps = nn.Parameter(torch.zeros(()))
+        self.projection = Projection(columns_in, inner)
+        self.bias = nn.Parameter(torch.zeros(inner))
+        self.norm = normalisation(norm, inner)
+        self.output = linear(inner, columns)
+
+    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
+        summed = yield from self._projected_sum(graph, h)
+        output: Tensor = self.output(F.relu(self.norm(summed + self.bias)))
+        return output
+
+    def _projected_sum(self, graph: "Graph", h: States) -> OperatorSteps:
+        if h is graph.x:
+            return self.projection((1 + self.eps) * graph.x + propagated_features(graph, "sum"))
+        if isinstance(h, Tensor) and not self.projection.narrows:
+            return self.projection((1 + self.eps) * h + (yield Ask("sum", h)))
+        projected = self.projection(h)
+        return (1 + self.eps) * projected + (yield Ask("sum", projected))
+
+
+def gin(
+    features: int,
+    classes: int,
+    *,
+    hidden: Count = 64,
+    layers: Count = 3,
+    dropout: Rate = 0.5,
+    input_dropout: Rate | None = 0.0,
+    norm: Norm = "batch",
+    head: Head = "linear",
+    jump: Jump = "none",
+    readout: Readout = "sum",
+) -> OperatorNetwork:
+    """Graph isomorphism network: a perceptron on the sum of the neighbours (Xu et al. 2019).
+
+    Args:
+        hidden: columns of every hidden layer, and of the hidden layer of each perceptron.
+        layers: operators in all.
+        dropout: rate before every operator but the first, and before a linear head.
+        input_dropout: rate on the node features; null: `dropout`.
+        norm: `batch` normalises every hidden layer, inside the perceptrons too.
+        head: `linear` on the last hidden layer, or `operator`; see `OperatorNetwork`.
+        jump: `cat` shows a linear head all hidden layers.
+        readout: `mean`, `sum` or `max` over the nodes of a graph, where graphs are classified.
+    """
+    return OperatorNetwork(
+        features,
+        classes,
+        partial(GINOperator, inner=hidden, norm=norm),
+        width=hidden,
+        layers=layers,
+        head=head,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        norm=norm,
+        readout=readout,
+        jump=jump,
+    )

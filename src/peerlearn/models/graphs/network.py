@@ -1,0 +1,183 @@
+"""What all graph networks have in common: hidden layers, a readout and a head."""
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peerlearn.errors import InputError
+from peerlearn.models.graphs.dropout import dropout
+from peerlearn.models.graphs.features import (
+    Projection,
+    SparseFeatures,
+    input_features,
+    propagated_features,
+)
+from peerlearn.models.graphs.propagation import Ask, GraphNetwork, Steps
+from peerlearn.models.graphs.readout import Readout, read_out
+from peerlearn.transfer.outputs import PeerOutput
+
+if TYPE_CHECKING:
+    from peerlearn.data.graphs.graph import Graph
+
+Head = Literal["operator", "linear"]
+Norm = Literal["none", "batch"]
+Jump = Literal["none", "cat"]
+States = Tensor | SparseFeatures
+OperatorSteps = Generator[Ask, Tensor, Tensor]
+
+
+class Operator(nn.Module):
+    """What one layer does before its norm and activation."""
+
+    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
+        """Node states (N, columns in) to (N, columns), asking for propagation where needed."""
+        raise NotImplementedError
+
+
+class OperatorNetwork(GraphNetwork):
+    """Hidden layers of dropout, operator, norm and activation; then a head.
+
+    Args:
+        features: columns of the node features.
+        classes: number of logits.
+        operator: makes an operator from its columns in and its columns.
+        width: columns of every hidden layer.
+        layers: operators in all, that of the head included.
+        head: `operator` gives logits of the nodes by an operator without norm and activation, and
+            reads them out where nodes belong to graphs; `linear` reads the hidden states out and
+            classifies them linearly.
+        last: makes the operator of the head; None for `operator`.
+        activation: after every hidden layer.
+        dropout: rate before every operator but the first, and before the linear head.
+        input_dropout: rate on the node features; None for `dropout`.
+        norm: `batch` normalises each column over the nodes.
+        readout: from the nodes of a graph to the graph; not used where nodes are classified.
+        jump: `cat` shows the linear head every hidden layer rather than the last.
+
+    Shapes:
+        logits: (N, classes), (seeds, classes) or (graphs, classes); see `GraphNetwork`
+        features: `hidden1`, ... (N, width), or (seeds, width); where nodes belong to graphs also
+            `pooled` (graphs, columns), the readout of the last of them, or with `jump` of all
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        operator: Callable[[int, int], Operator],
+        *,
+        width: int,
+        layers: int,
+        head: Head,
+        last: Callable[[int, int], Operator] | None = None,
+        activation: Callable[[Tensor], Tensor] = F.relu,
+        dropout: float,
+        input_dropout: float | None,
+        norm: Norm,
+        readout: Readout,
+        jump: Jump = "none",
+    ) -> None:
+        super().__init__()
+        if jump == "cat" and head != "linear":
+            raise InputError(f"argument jump = {jump!r}: needs head = 'linear', found {head!r}")
+        sizes = [features] + [width] * (layers - (head == "operator"))
+        self.operators = nn.ModuleList(map(operator, sizes, sizes[1:]))
+        self.norms = nn.ModuleList(normalisation(norm, columns) for columns in sizes[1:])
+        seen = sum(sizes[1:]) if jump == "cat" else sizes[-1]
+        self.head: nn.Module = (
+            (last or operator)(seen, classes) if head == "operator" else linear(seen, classes)
+        )
+        self.features, self.width, self.seen = features, width, seen
+        self.activation = activation
+        self.dropout = dropout
+        self.input_dropout = dropout if input_dropout is None else input_dropout
+        self.readout: Readout = readout
+        self.jump = jump
+
+    @property
+    def layers(self) -> int:
+        """Operators in all, that of the head included: how many edges away a network sees."""
+        return len(self.operators) + isinstance(self.head, Operator)
+
+    def steps(self, graph: "Graph") -> Steps:
+        if graph.x.shape[1] != self.features:
+            raise InputError(
+                f"graph: nodes have {graph.x.shape[1]} features; the network reads {self.features}"
+            )
+        h = input_features(graph, self.input_dropout if self.training else 0.0)
+        hidden: list[Tensor] = []
+        for operator, norm in zip(self.operators, self.norms, strict=True):
+            assert isinstance(operator, Operator)
+            h = self._dropped(hidden[-1]) if hidden else h
+            h = yield from operator.steps(graph, h)
+            hidden.append(self.activation(norm(h)))
+        features = {f"hidden{n}": states[: graph.seeds] for n, states in enumerate(hidden, 1)}
+        if isinstance(self.head, Operator):
+            h = self._dropped(hidden[-1]) if hidden else h
+            logits = self._asked_for(graph, (yield from self.head.steps(graph, h)))
+            pooled = self._asked_for(graph, hidden[-1]) if hidden else None
+        else:
+            pooled = torch.cat(hidden, 1) if self.jump == "cat" else hidden[-1]
+            pooled = self._asked_for(graph, pooled)
+            logits = self.head(self._dropped(pooled))
+        if graph.graph_of is not None and pooled is not None:
+            features["pooled"] = pooled
+        return PeerOutput(logits, features)
+
+    def _asked_for(self, graph: "Graph", h: Tensor) -> Tensor:
+        """A row per graph, or per node that is asked for an output."""
+        if graph.graph_of is not None:
+            return read_out(graph, h, self.readout)
+        return h if graph.seeds is None else h[: graph.seeds]
+
+    def _dropped(self, h: Tensor) -> Tensor:
+        return dropout(h, self.dropout) if self.training else h
+
+    def extra_repr(self) -> str:
+        """Shown in `print(network)`."""
+        return (
+            f"activation={self.activation.__name__}, dropout={self.dropout}, "
+            f"input_dropout={self.input_dropout}, readout={self.readout}, jump={self.jump}"
+        )
+
+
+def received(graph: "Graph", h: States, kind: str, projection: Projection) -> OperatorSteps:
+    """operator @ h W, in the order of multiplication that costs less.
+
+    Raw dense features are propagated once, for all peers and steps.
+    """
+    if h is graph.x:
+        return projection(propagated_features(graph, kind))
+    if isinstance(h, Tensor) and not projection.narrows:
+        return projection((yield Ask(kind, h)))
+    return (yield Ask(kind, projection(h)))
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that takes a single node, which has no variance, by running statistics.
+
+    Such a batch is a graph of one node on its own, and no reason for a training to fail.
+    """
+
+    def forward(self, h: Tensor) -> Tensor:
+        if self.training and len(h) == 1 and self.running_mean is not None:
+            return F.batch_norm(
+                h, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(h)
+
+
+def normalisation(norm: Norm, columns: int) -> nn.Module:
+    """The layer that a `norm` stands for."""
+    return BatchNorm(columns) if norm == "batch" else nn.Identity()
+
+
+def linear(columns_in: int, columns: int) -> nn.Linear:
+    """A linear map as torch-geometric starts it: Glorot uniform, bias 0."""
+    layer = nn.Linear(columns_in, columns)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,105 @@
+"""How a finished run reads data that it was not trained on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from peerlearn.data.facts import DataFacts
+from peerlearn.engine.evaluate import Rows
+from peerlearn.errors import InputError
+
+Facts = TypeVar("Facts", bound=DataFacts)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows to predict, and where each of them is from.
+
+    Attributes:
+        sources: the file of every row.
+        numbers: its number in that file.
+        batches: gives what the networks read, in the same order, each with some targets.
+    """
+
+    sources: tuple[str, ...]
+    numbers: tuple[int, ...]
+    batches: Rows
+
+
+class Reader(ABC, Generic[Facts]):
+    """Reads one kind of data as the networks of a run do.
+
+    Args:
+        facts: of the data that the networks were trained on.
+        config: of the run.
+    """
+
+    facts_type: ClassVar[type[DataFacts]]
+
+    def __init__(self, facts: Facts, config: Any) -> None:
+        self.facts = facts
+        self.config = config
+
+    @abstractmethod
+    def test_rows(self, name: str) -> Rows:
+        """The test split of other data, classes matched by name where both sides have names.
+
+        Args:
+            name: a name or a path as `data.name` takes.
+
+        Raises:
+            InputError: data that cannot be read, do not fit the networks, or have classes that
+                these do not know.
+        """
+
+    @abstractmethod
+    def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterator[Inputs]:
+        """What there is to predict in files and folders, in order.
+
+        Args:
+            paths: as typed.
+            peers: who will predict.
+
+        Raises:
+            InputError: names the file, what was found in it and what is expected.
+        """
+
+    def places(self, own: DataFacts, name: str) -> torch.Tensor:
+        """(C,): which class of the run every class of other data is.
+
+        Args:
+            own: facts of the other data.
+            name: as typed, for messages.
+        """
+        facts = self.facts
+        if own.class_names == facts.class_names:
+            return torch.arange(own.classes)
+        if _numbered(own) or _numbered(facts):
+            if own.classes > facts.classes or (own.classes != facts.classes and facts.multilabel):
+                raise InputError(
+                    f"--data {name}: {own.classes} classes, but the run was trained on "
+                    f"{facts.classes}"
+                )
+            return torch.arange(own.classes)
+        unknown = [label for label in own.class_names if label not in facts.class_names]
+        if unknown or facts.multilabel:
+            raise InputError(
+                f"--data {name}: classes {_some(unknown or own.class_names)} are not those that "
+                f"the run was trained on: {_some(facts.class_names)}"
+            )
+        return torch.tensor([facts.class_names.index(label) for label in own.class_names])
+
+
+def _numbered(facts: DataFacts) -> bool:
+    """Whether the classes have no names of their own."""
+    return facts.class_names == tuple(map(str, range(facts.classes)))
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:10])
+    return f"{shown}, …" if len(names) > 10 else shown

@@ -1,0 +1,107 @@
+"""The peers of the recipes on graphs."""
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.cohort import Cohort, Objective, forward_peers
+from peerlearn.data.graphs import Graph, GraphFacts, GraphsDataset, NodeDataset
+from peerlearn.engine.modes import evaluating
+from peerlearn.errors import Faults, InputError
+from peerlearn.models.graphs import AuxiliaryNetwork, build_graph_model
+from peerlearn.models.graphs.auxiliary import sizes
+from peerlearn.models.graphs.network import OperatorNetwork
+from peerlearn.randomness import preserved_rng, seeded_rng
+from peerlearn.systems.graph.config import GraphConfig, NodeConfig
+from peerlearn.systems.graph.objective import MultiTask
+from peerlearn.transfer.graph import TransferGraph
+from peerlearn.transfer.outputs import PeerOutput
+
+GraphData = NodeDataset | GraphsDataset | GraphFacts
+
+
+def build_graph_cohort(config: GraphConfig, data: GraphData) -> Cohort:
+    """The peers of `config`, each with initial weights keyed by the seed and its name.
+
+    Args:
+        config: of the recipe.
+        data: to train on; or what is known of them, for peers whose weights will be loaded.
+
+    Raises:
+        InputError: lists every peer that cannot be built and what is wrong with the edges.
+    """
+    faults = Faults()
+    peers: dict[str, nn.Module] = {}
+    for name in config.peers:
+        with faults.gathered():
+            peers[name] = _build_peer(config, data, name)
+    with faults.gathered():
+        transfer = TransferGraph(config.transfer, list(config.peers))
+    faults.check()
+    objective: Objective = config.objective
+    if config.auxiliary.task != "none":
+        objective = MultiTask(objective, config.auxiliary.weight)
+    return Cohort(peers, transfer, objective)
+
+
+def _build_peer(config: GraphConfig, data: GraphData, name: str) -> nn.Module:
+    peer, field = config.peers[name], f"peers.{name}.model"
+    with seeded_rng(config.seed, "weights", name):
+        network = build_graph_model(
+            peer.model, data.num_features, data.classes, peer.arguments, field
+        )
+    if isinstance(config, NodeConfig) and config.fanout is not None:
+        _check_hops(network, len(config.fanout), name)
+    if config.auxiliary.task == "none":
+        return network
+    of_graphs = (
+        data.task == "graph" if isinstance(data, GraphFacts) else isinstance(data, GraphsDataset)
+    )
+    try:
+        with seeded_rng(config.seed, "auxiliary", name):
+            both = AuxiliaryNetwork(network, of_graphs, config.auxiliary.buckets)
+    except InputError as error:
+        raise InputError(f"{field}: {error}") from None
+    if not isinstance(data, GraphFacts):
+        both.divide(_training_sizes(data))
+    return both
+
+
+def _check_hops(network: nn.Module, hops: int, name: str) -> None:
+    """A network that sees further than samples reach would compute something else on them."""
+    if isinstance(network, OperatorNetwork) and network.reads_edges and network.layers > hops:
+        raise InputError(
+            f"fanout: {hops} hops, but peers.{name} has {network.layers} layers; give one number "
+            "of neighbours for each layer"
+        )
+
+
+def _training_sizes(data: NodeDataset | GraphsDataset) -> Tensor:
+    """What the auxiliary task is about, of all nodes or of the training graphs."""
+    return sizes(data.graph) if isinstance(data, NodeDataset) else data.ptr.diff()[data.train]
+
+
+def prepare(cohort: Cohort, graph: Graph, classes: int, seed: int) -> None:
+    """See that every peer gives one logit per class, and make what the edges learn themselves.
+
+    Raises:
+        InputError: a peer fails on the graph, or gives another number of outputs.
+    """
+    outputs: dict[str, PeerOutput] = {}
+    with evaluating(cohort), torch.no_grad(), preserved_rng():
+        for name, peer in cohort.peers.items():
+            try:
+                outputs |= forward_peers({name: peer}, graph)
+            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(
+                    f"peers.{name}: fails on a graph of {graph.num_nodes} nodes with "
+                    f"{graph.num_features} features: {str(error).splitlines()[0]}"
+                ) from error
+            found = outputs[name].logits.shape[-1]
+            if found != classes:
+                raise InputError(
+                    f"peers.{name}: gives {found} outputs; the data have {classes} classes"
+                )
+    with seeded_rng(seed, "transfer"):
+        cohort.transfer.prepare(outputs)

@@ -1,0 +1,89 @@
+"""Adaptive logit weighting: each peer learns how much each of its classes counts in an exchange.
+
+Graph mutual learning (Agbaje et al. 2025, arXiv 2510.19223), re-derived from the public abstract
+and the shapes that reviews of it name. Suffixes: R rows, C classes, H hidden.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from peerlearn.errors import InputError
+
+
+class WeightingSpec(BaseModel):
+    """The `weighting` block of an edge. The first key alone is a short form: `class`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["none", "class", "sample"] = Field(
+        "none",
+        description="class: one weight a class, from the confidence in every row, for batches "
+        "that always hold the same rows (a whole graph); sample: a weight per row and class",
+    )
+    hidden: int = Field(16, ge=1, description="width h of the two factors")
+    activation: Literal["softmax", "two_sigmoid", "sigmoid"] = Field(
+        "softmax",
+        description="softmax: weights with mean 1; two_sigmoid: between 0 and 2; sigmoid: "
+        "between 0 and 1, which can close the exchange altogether",
+    )
+    supervision: float = Field(
+        1.0, ge=0, description="factor of the cross-entropy that trains the weights on labels"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_alone(cls, given: Any) -> Any:
+        return {"by": given} if isinstance(given, str) else given
+
+
+class LogitWeighting(nn.Module):
+    """The weights of one peer's logits, `w = act(φᵀ χᵀ H)`.
+
+    H is the negative entropy of the peer's own prediction, without gradient. `class` has
+    χ (R, H) and divides by R, so that the scale does not grow with the graph; `sample` has
+    χ (1, H) and a tanh between the factors. φ starts at 0, so `softmax` and `two_sigmoid` start as
+    the identity.
+
+    Args:
+        spec: which form.
+        rows: R of every batch; only `class` needs it.
+        classes: C.
+    """
+
+    def __init__(self, spec: WeightingSpec, rows: int, classes: int) -> None:
+        super().__init__()
+        self.spec = spec
+        per_row = rows if spec.by == "class" else 1
+        self.chi = nn.Parameter(torch.randn(per_row, spec.hidden) / math.sqrt(spec.hidden))
+        self.phi = nn.Parameter(torch.zeros(spec.hidden, classes))
+
+    def forward(self, logits_RC: Tensor) -> Tensor:
+        """Weights (C,) for `class`, (R, C) for `sample`.
+
+        Raises:
+            InputError: `class` on a batch with another number of rows than it was made for.
+        """
+        log_probs_RC = F.log_softmax(logits_RC.detach(), dim=-1)
+        confidence_R1 = (log_probs_RC.exp() * log_probs_RC).sum(-1, keepdim=True)
+        if self.spec.by == "class":
+            rows, found = len(self.chi), confidence_R1.numel()
+            if found != rows:
+                raise InputError(
+                    f"transfer.weighting: 'class' was made for {rows} rows and got {found}; where "
+                    "batches differ use weighting: sample"
+                )
+            score = (confidence_R1.flatten() @ self.chi / rows) @ self.phi
+        else:
+            score = torch.tanh(confidence_R1 * self.chi) @ self.phi
+        match self.spec.activation:
+            case "softmax":
+                return score.shape[-1] * score.softmax(-1)
+            case "two_sigmoid":
+                return 2 * score.sigmoid()
+            case "sigmoid":
+                return score.sigmoid()

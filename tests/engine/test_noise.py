@@ -1,0 +1,43 @@
+"""Accuracy under noise on what peers read."""
+
+import pytest
+import torch
+
+from peerlearn.data.graphs.graph import Graph
+from peerlearn.engine.noise import with_noise
+from peerlearn.randomness import keyed_generator
+from peerlearn.systems.overrides import parse_assignments
+from peerlearn.systems.recipe import run_recipe
+from peerlearn.systems.registry import find_recipe
+
+
+def test_noise_is_in_units_of_the_spread_of_the_data() -> None:
+    x = 7 * torch.randn(200, 50, generator=keyed_generator(0, "x"))
+    noise = with_noise(x, 0.5, keyed_generator(0, "noise")) - x
+    assert noise.std() == pytest.approx(3.5, rel=0.05)
+    assert with_noise(x, 0, keyed_generator(0, "noise")) is x
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_sparse_features_of_a_graph_become_dense_and_its_edges_stay() -> None:
+    x = torch.eye(4).to_sparse_csr()
+    graph = Graph(x, torch.tensor([[0, 1], [1, 2]]))
+    noisy = with_noise(graph, 0.5, keyed_generator(0, "noise"))
+    assert noisy.x.layout == torch.strided
+    assert torch.equal(noisy.edge_index, graph.edge_index)
+    assert not torch.equal(noisy.x, x.to_dense())
+
+
+def test_accuracy_falls_from_what_the_report_says_to_chance() -> None:
+    recipe, given = find_recipe("dml")
+    quick = ["epochs=6", "batch_size=32", "threads=1", "evaluation.noise=[0, 0.5, 100]"]
+    (arm,) = run_recipe(recipe, recipe.resolve(given, parse_assignments(quick)))["arms"].values()
+    curves = arm["noise"]
+    assert curves["sigma"] == [0, 0.5, 100]
+    assert set(curves["peers"]) == {"a", "b", "ensemble"}
+    for name, curve in curves["peers"].items():
+        reported = arm["ensemble"] if name == "ensemble" else arm["peers"][name]
+        assert curve["mean"][0] == reported["accuracy"]["mean"]
+        assert curve["mean"][0] > curve["mean"][1] > curve["mean"][2]
+        assert curve["mean"][2] < 0.25
+        assert curve["std"][0] == 0 < curve["std"][1]
