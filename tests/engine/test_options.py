@@ -60,7 +60,7 @@ TRAINING = {
 #: Options that change what is reported or kept, not how weights move.
 REPORTING = {
     "evaluation.select": (["epochs=6", "lr=0.3"], "evaluation.select=last"),
-    "evaluation.metric": (["epochs=6", "lr=0.3"], "evaluation.metric=nll"),
+    "evaluation.metric": (["epochs=8", "lr=0.1"], "evaluation.metric=nll"),
     "evaluation.last_epochs": (
         ["evaluation.select=mean_last", "epochs=4"],
         "evaluation.last_epochs=1",
