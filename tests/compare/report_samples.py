@@ -193,6 +193,13 @@ def arm_block(
                 for peer in peers
             },
         }
+        block["noise"] = {
+            "sigma": [0.0, 0.5, 1.0],
+            "peers": {
+                peer: {"mean": [0.9, 0.8 + lift / 100, 0.4], "std": [0.0, 0.01, 0.02]}
+                for peer in (*peers, "ensemble")
+            },
+        }
     return block
 
 

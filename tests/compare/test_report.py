@@ -120,6 +120,7 @@ def test_a_compare_folder_has_every_section(compared_page):
         "reliability",
         "agreement",
         "flatness",
+        "noise",
         "cost",
         "again",
     }
@@ -214,6 +215,7 @@ def test_a_single_run_has_no_comparison(tmp_path):
     ("part", "section"),
     [
         ("flatness", "flatness"),
+        ("noise", "noise"),
         ("between_peers", "agreement"),
         ("reliability", "reliability"),
         ("edges", "transfer"),
