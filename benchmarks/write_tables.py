@@ -8,13 +8,15 @@ A page asks for a table with a pair of lines; the path is relative to the page:
     <!-- table: cifar10-resnets.json -->
     <!-- end -->
 
-`grid:` in place of `table:` asks for the order × weight tables of the Rényi benchmark.
+`peers:` in place of `table:` asks for the accuracy of every peer by itself, and `grid:` for the
+order × weight tables of the Rényi benchmark.
 """
 
 import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from peerlearn.compare.table import markdown_table
 
@@ -23,8 +25,35 @@ sys.path.insert(0, str(HERE))
 
 from renyi.grid import grid_markdown  # noqa: E402 -- found through the line above
 
-SLOT = re.compile(r"(<!-- (?P<kind>table|grid): (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MAKERS = {"table": markdown_table, "grid": grid_markdown}
+SLOT = re.compile(
+    r"(<!-- (?P<kind>table|peers|grid): (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
+
+
+def peers_markdown(results: dict[str, Any]) -> str:
+    """Accuracy of every peer in every arm, in percent, with its difference to the reference."""
+    differences = {
+        (entry["arm"], entry["who"]): entry
+        for entry in results["differences"]
+        if entry["metric"] == "accuracy"
+    }
+    peers = list(next(iter(results["arms"].values()))["peers"])
+    lines = [["arm", *(f"{peer} accuracy %" for peer in peers)], ["---"] + ["---:"] * len(peers)]
+    for arm, block in results["arms"].items():
+        cells = []
+        for peer in peers:
+            metric = block["peers"][peer]["accuracy"]
+            cells.append(f"{100 * metric['mean']:.2f} ± {100 * metric['std']:.2f}")
+            if entry := differences.get((arm, peer)):
+                low, high = (100 * end for end in entry["ci95"])
+                cells[-1] += f"<br>{100 * entry['mean']:+.2f} [{low:+.2f}, {high:+.2f}]"
+        lines.append([arm, *cells])
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    seeds = len(results["seeds"])
+    return f"{rows}\n\nn = {seeds} seeds; differences are paired by seed, with 95 % intervals.\n"
+
+
+MAKERS = {"table": markdown_table, "peers": peers_markdown, "grid": grid_markdown}
 
 
 def filled(page: Path) -> str:
