@@ -154,3 +154,10 @@ def test_a_grid_that_makes_no_sense_is_refused(arms, seeds, message) -> None:
     recipe, given = find_recipe("dml")
     with pytest.raises(InputError, match=message):
         plan_cells(recipe, given, {}, arms, seeds)
+
+
+def test_every_seed_may_have_a_split_of_its_own() -> None:
+    recipe, given = find_recipe("gml-graph")
+    cells = plan_cells(recipe, given, {"data.fold_index": "seed"}, ["full", "independent"], [0, 3])
+    folds = [(cell.arm, cell.seed, cell.config.data.fold_index) for cell in cells]
+    assert set(folds) == {(arm, n, n) for arm in ("full", "independent") for n in (0, 3)}

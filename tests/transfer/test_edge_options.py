@@ -11,12 +11,15 @@ from peerlearn.transfer import EdgeSpec, PeerOutput, TransferGraph, TransferSpec
 NAMES = ["a", "b", "c"]
 TARGETS = torch.tensor([0, 1, 2, 3, -1, -1, 0, 1])
 RENYI = {"divergence": "renyi", "alpha": 2.0}
+HINT = {"knowledge": "features"}
 
 # By field as typed: (the rest of the edge, values that must differ from the default).
 CASES = {
     "from": ({}, ["b", ["a", "b"]]),
     "to": ({}, ["b", ["a", "b"]]),
-    "knowledge": ({}, []),
+    "knowledge": ({}, ["features"]),
+    "layer": (HINT, ["map", {"to": "map"}]),
+    "feature_loss": (HINT | {"layer": "map"}, ["attention", "similarity"]),
     "divergence": ({}, ["reverse_kl", "symmetric_kl", "js", "mse", "cosine"]),
     "alpha": ({"divergence": "renyi", "alpha": 1.5}, [0.5, 2.0]),
     "alpha_schedule": (RENYI, ["linear", {"kind": "cosine", "start": 1.0}]),
@@ -41,7 +44,7 @@ def learned(spec):
     """Losses of all peers, and the gradient of their sum with respect to all logits."""
     generator = torch.Generator().manual_seed(0)
     logits = {n: torch.randn(8, 4, generator=generator).requires_grad_() for n in NAMES}
-    graph, outputs = TransferGraph(spec, NAMES), {n: PeerOutput(z) for n, z in logits.items()}
+    graph, outputs = TransferGraph(spec, NAMES), {n: _output(z) for n, z in logits.items()}
     with seeded_rng(0):
         graph.prepare(outputs)
     losses = graph.losses(
@@ -56,6 +59,13 @@ def learned(spec):
     if values.requires_grad:
         values.sum().backward()
     return values.detach(), torch.stack([z.grad for z in logits.values()])
+
+
+def _output(z):
+    """Logits, and two maps that depend on them."""
+    maps = {"map": torch.outer(z[:, 0].exp(), torch.arange(8.0)).view(8, 2, 2, 2)}
+    maps["last map"] = z.view(8, 4, 1, 1) * torch.ones(3, 3)
+    return PeerOutput(z, maps | {"pooled": z})
 
 
 def typed(name):
@@ -89,7 +99,12 @@ def test_every_allowed_value_has_a_case(name):
 
 
 def test_options_of_the_whole_graph_are_edges_and_update():
-    """`edges` is tested in test_transfer_spec, `update` where the engine steps."""
-    assert set(TransferSpec.model_fields) - set(EdgeSpec.model_fields) == {"edges", "update"}
+    """Blocks by knowledge and `edges` are tested in test_transfer_spec, `update` in the engine."""
+    assert set(TransferSpec.model_fields) - set(EdgeSpec.model_fields) == {
+        "edges",
+        "predictions",
+        "features",
+        "update",
+    }
     assert learned({"edges": "none"})[0].sum() == 0
     assert TransferGraph({"update": "sequential"}, NAMES).sequential

@@ -4,6 +4,7 @@ import pytest
 
 from peerlearn.errors import InputError
 from peerlearn.transfer import EdgeSpec, TransferGraph, TransferSpec
+from peerlearn.transfer.spec import FIELDS_OF
 from peerlearn.validation import validated
 
 PEERS = ["net_a", "net_b", "net_c"]
@@ -100,11 +101,55 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
         "detach": False,
         "target": "sum",
     }
+    features = {"knowledge": "features", "layer": {"from": "a", "to": "b"}, "feature_loss": "hint"}
     names = {field.alias or name for name, field in EdgeSpec.model_fields.items()}
-    assert set(values) == names, "a new field of EdgeSpec needs a value here"
-    (inherited,) = spec(values | {"edges": [{}]}).entries()
-    (stated,) = spec({"edges": [values]}).entries()
-    assert inherited == stated
+    assert values.keys() | features.keys() == names, "a new field of EdgeSpec needs a value here"
+    of_features = {k: v for k, v in values.items() if k not in FIELDS_OF["predictions"]} | features
+    for given in (values, of_features):
+        (inherited,) = spec(given | {"edges": [{}]}).entries()
+        (stated,) = spec({"edges": [given]}).entries()
+        assert inherited == stated
+
+
+def test_an_entry_inherits_only_what_its_knowledge_has():
+    shared = {"temperature": 3, "layer": "stage2", "weight": 0.5}
+    edges = [{"from": "net_a", "to": "net_b"}, {"from": "net_a", "knowledge": "features"}]
+    predictions, features = spec(shared | {"edges": edges}).entries()
+    assert (predictions.temperature, predictions.weight) == (3, 0.5)
+    assert (features.layer.teacher, features.weight) == ("stage2", 0.5)
+    assert not features.model_fields_set & set(FIELDS_OF["predictions"])
+
+
+def test_a_block_of_a_knowledge_holds_for_its_entries_alone():
+    given = {
+        "weight": 0.5,
+        "features": {"weight": 2, "feature_loss": "attention"},
+        "predictions": {"temperature": 4},
+        "edges": [{}, {"knowledge": "features"}, {"knowledge": "features", "weight": 3}],
+    }
+    predictions, features, heavier = spec(given).entries()
+    assert (predictions.weight, predictions.temperature) == (0.5, 4)
+    assert (features.weight, features.feature_loss) == (2, "attention")
+    assert (heavier.weight, heavier.feature_loss) == (3, "attention")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"knowledge": "features", "temperature": 3}, "temperature: belongs to knowledge 'predic"),
+        ({"layer": "stage1"}, "layer: belongs to knowledge 'features'"),
+        ({"knowledge": "features", "target": "ensemble"}, "target: 'ensemble'.*mean, sum"),
+        ({"knowledge": "feature"}, "knowledge.*'features'"),
+    ],
+)
+def test_options_of_another_knowledge_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        spec({"edges": [given]})
+
+
+def test_features_have_a_short_form():
+    (entry,) = spec("features: attention").entries()
+    assert (entry.knowledge, entry.feature_loss) == ("features", "attention")
 
 
 def test_an_entry_can_drop_the_order_it_inherits():

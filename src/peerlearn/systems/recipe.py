@@ -22,6 +22,8 @@ from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
 
 Reads = Literal["rows", "nodes", "graphs"]
+#: Keys of `data` that may say `seed`: every seed of a comparison then has a split of its own.
+SPLIT_CHOICES = ("split_seed", "split_index", "fold_index")
 
 
 class PeerSpec(PeerSettings):
@@ -49,6 +51,15 @@ class RecipeConfig(TrainingSpec):
     arms: dict[str, dict[str, Any] | None] = Field(
         {}, description="named overrides that `compare` sets against each other"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _splits_by_seed(cls, given: Any) -> Any:
+        data = given.get("data") if isinstance(given, Mapping) else None
+        if not isinstance(data, Mapping):
+            return given
+        named = {key: given.get("seed", 0) for key in SPLIT_CHOICES if data.get(key) == "seed"}
+        return {**given, "data": {**data, **named}}
 
     @field_validator("peers", mode="before")
     @classmethod

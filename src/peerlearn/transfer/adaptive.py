@@ -1,15 +1,16 @@
-"""What the edges of a graph learn themselves: weights of logits and temperatures, by peer."""
+"""What the edges of a graph learn themselves: weights of logits, temperatures, adapters."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.transfer.feature_loss import adapter_for
+from peerlearn.transfer.lessons import Exchange, Lesson
 from peerlearn.transfer.outputs import PeerOutput
 from peerlearn.transfer.predictions import class_last
-from peerlearn.transfer.spec import EdgeSpec
 from peerlearn.transfer.temperature import LearnedTemperature
 from peerlearn.transfer.weighting import LogitWeighting
 
@@ -21,36 +22,47 @@ class AdaptiveParts(nn.Module):
         super().__init__()
         self.weightings = nn.ModuleDict()
         self.temperatures = nn.ModuleDict()
+        self.adapters = nn.ModuleDict()
+        self._prepared: set[int] = set()
 
-    def add(self, entry: int, spec: EdgeSpec, peers: Iterable[str], logits_RC: Tensor) -> None:
-        """Make what an entry asks for, where it is not there yet.
+    def add(self, lesson: Lesson, exchange: Exchange) -> None:
+        """Make what a lesson needs, for batches of the shape of `exchange`."""
+        self._prepared.add(lesson.entry)
+        if lesson.spec.knowledge == "features":
+            self._add_adapters(lesson, exchange)
+        else:
+            self._add_to_predictions(lesson, class_last(exchange.outputs[lesson.learner].logits))
 
-        Args:
-            entry: number of the entry.
-            spec: its options.
-            peers: who takes part, the learner first.
-            logits_RC: of any of them, class dimension last; only the shape counts.
-        """
+    def _add_adapters(self, lesson: Lesson, exchange: Exchange) -> None:
+        for teacher in lesson.teachers:
+            adapter = adapter_for(lesson, teacher, exchange)
+            if adapter is not None:
+                self.adapters[_key(lesson.entry, lesson.learner, teacher)] = adapter
+
+    def _add_to_predictions(self, lesson: Lesson, logits_RC: Tensor) -> None:
+        spec, entry = lesson.spec, lesson.entry
         rows, classes = logits_RC[..., 0].numel(), logits_RC.shape[-1]
-        learner, *_ = names = list(peers)
         if spec.weighting.by != "none":
-            for peer in names:
+            for peer in lesson.peers:
                 if _key(entry, peer) not in self.weightings:
                     weighting = LogitWeighting(spec.weighting, rows, classes)
                     self.weightings[_key(entry, peer)] = weighting.to(logits_RC.device)
         if spec.temperature == "learned":
             temperature = LearnedTemperature(classes, *spec.temperature_range)
-            self.temperatures[_key(entry, learner)] = temperature.to(logits_RC.device)
+            self.temperatures[_key(entry, lesson.learner)] = temperature.to(logits_RC.device)
 
-    def check(self, entry: int, spec: EdgeSpec, learner: str) -> None:
-        """Raise `InputError` where an entry needs parts that were never made."""
-        key = _key(entry, learner)
-        if (spec.weighting.by != "none" and key not in self.weightings) or (
-            spec.temperature == "learned" and key not in self.temperatures
-        ):
+    def check(self, lesson: Lesson) -> None:
+        """Raise `InputError` where a lesson needs parts that were never made."""
+        spec = lesson.spec
+        needy = (
+            spec.weighting.by != "none"
+            or spec.temperature == "learned"
+            or (spec.knowledge == "features" and spec.feature_loss == "hint")
+        )
+        if needy and lesson.entry not in self._prepared:
             raise InputError(
-                "transfer: weighting and a learned temperature have parameters of their own; "
-                "call cohort.transfer.prepare(cohort(x)) once before training"
+                "transfer: weighting, learned temperatures and hints have parameters of their "
+                "own; call cohort.transfer.prepare(cohort(x)) once before training"
             )
 
     def weightings_of(self, entry: int) -> dict[str, LogitWeighting]:
@@ -61,9 +73,14 @@ class AdaptiveParts(nn.Module):
         """A learned temperature for each row, (R, 1)."""
         return self.temperatures[_key(entry, learner)](logits_RC)
 
+    def adapters_of(self, lesson: Lesson) -> dict[str, nn.Module]:
+        """The adapters of one lesson by teacher; a teacher that needs none has none."""
+        keys = {teacher: _key(lesson.entry, lesson.learner, teacher) for teacher in lesson.teachers}
+        return {t: self.adapters[key] for t, key in keys.items() if key in self.adapters}
+
     def parameters_of(self, peer: str) -> list[nn.Parameter]:
         """What is learned on behalf of one peer."""
-        parts = (*self.weightings.items(), *self.temperatures.items())
+        parts = (*self.weightings.items(), *self.temperatures.items(), *self.adapters.items())
         return [p for key, part in parts if _peer(key) == peer for p in part.parameters()]
 
     def supervision(
@@ -93,9 +110,10 @@ class AdaptiveParts(nn.Module):
             yield int(key.partition(":")[0]), _peer(key), part
 
 
-def _key(entry: int, peer: str) -> str:
-    return f"{entry}:{peer}"
+def _key(entry: int, *peers: str) -> str:
+    """Of a part: the entry, the peer that owns it, and where it has one the teacher."""
+    return ":".join([str(entry), *peers])
 
 
 def _peer(key: str) -> str:
-    return key.partition(":")[2]
+    return key.split(":")[1]

@@ -1,11 +1,12 @@
 """The typed configuration of a transfer graph.
 
-Short forms: `"predictions: kl"` (every ordered pair, Deep Mutual Learning), `"none"`, or a mapping
-whose fields hold for every edge. `edges` lists entries of their own; what an entry leaves out it
-takes from the mapping around it.
+Short forms: `"predictions: kl"` (every ordered pair, Deep Mutual Learning), `"features: hint"`,
+`"none"`, or a mapping whose fields hold for every edge. `edges` lists entries of their own; what an
+entry leaves out it takes from the block of its knowledge (`predictions`, `features`), and what that
+leaves out from the mapping around it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -13,13 +14,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from peerlearn.errors import unknown_name
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
+from peerlearn.transfer.features import LAST, FeatureLossName
 from peerlearn.transfer.gates import GateName
 from peerlearn.transfer.schedules import Schedule
 from peerlearn.transfer.weighting import WeightingSpec
 from peerlearn.validation import explain
 
 DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
-KNOWLEDGE = ("predictions",)
+KNOWLEDGE = ("predictions", "features")
+
+
+class LayerPair(BaseModel):
+    """The `layer` of a feature edge. One name alone holds for both peers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    teacher: str = Field(LAST, alias="from", description="layer of the teaching peer")
+    learner: str = Field(LAST, alias="to", description="layer of the learning peer")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name(cls, given: Any) -> Any:
+        return {"from": given, "to": given} if isinstance(given, str) else given
 
 
 class EdgeFields(BaseModel):
@@ -59,6 +75,16 @@ class EdgeFields(BaseModel):
     weighting: WeightingSpec = Field(
         WeightingSpec(), description="adaptive logit weighting of both sides; see WeightingSpec"
     )
+    layer: LayerPair = Field(
+        LayerPair(),
+        description="features to compare, by the names that the models give them; a name, or "
+        "{from: NAME, to: NAME}. last: the last map before pooling",
+    )
+    feature_loss: FeatureLossName = Field(
+        "hint",
+        description="hint: squared difference, through an adapter where channels differ; "
+        "attention: of spatial attention maps; similarity: of the rows' likeness to each other",
+    )
     weight: float = Field(1.0, ge=0, description="factor of this entry's loss")
     weight_schedule: Schedule = Field(Schedule(), description="path of the weight to its value")
     gate: GateName = Field("through", description="which rows pass")
@@ -74,11 +100,41 @@ class EdgeFields(BaseModel):
     )
 
 
+#: The field that names the loss of each knowledge.
+LOSS_OF = {"predictions": "divergence", "features": "feature_loss"}
+#: Fields that say something about one kind of knowledge alone.
+FIELDS_OF = {
+    "predictions": (
+        "divergence", "alpha", "alpha_schedule", "clamp", "temperature", "teacher_temperature",
+        "temperature_range", "weighting", "gate", "gate_threshold", "rows",
+    ),
+    "features": ("layer", "feature_loss"),
+}  # fmt: skip
+
+
 class EdgeSpec(EdgeFields):
     """One entry of a transfer graph: who teaches whom, what, and through which loss.
 
     The losses of an entry are averaged (or summed) over its teachers; entries add up.
     """
+
+    @model_validator(mode="after")
+    def _options_of_its_knowledge(self) -> "EdgeSpec":
+        for knowledge, fields in FIELDS_OF.items():
+            if knowledge == self.knowledge:
+                continue
+            for name in fields:
+                if name in self.model_fields_set:
+                    raise ValueError(
+                        f"{name}: belongs to knowledge {knowledge!r}; this edge has "
+                        f"knowledge {self.knowledge!r}"
+                    )
+        if self.knowledge == "features" and self.target == "ensemble":
+            raise ValueError(
+                "target: 'ensemble' is the mean of probabilities, and this edge has knowledge "
+                "'features'; allowed: mean, sum"
+            )
+        return self
 
     @model_validator(mode="after")
     def _options_where_they_act(self) -> "EdgeSpec":
@@ -104,6 +160,31 @@ class EdgeSpec(EdgeFields):
             raise ValueError(f"clamp: found {self.clamp:g} {found}, which has no probabilities")
         return self
 
+    def described(self) -> dict[str, Any]:
+        """What the edge teaches and how, as flat values for reports."""
+        weight = self.weight_schedule.describe(self.weight)
+        if self.knowledge == "features":
+            return {
+                "knowledge": self.knowledge,
+                "divergence": self.feature_loss,
+                "layer": self.layer.teacher
+                if self.layer.teacher == self.layer.learner
+                else f"{self.layer.teacher} → {self.layer.learner}",
+                "weight": weight,
+                "target": self.target,
+            }
+        order = "" if self.alpha is None else f" α={self.alpha_schedule.describe(self.alpha)}"
+        return {
+            "knowledge": self.knowledge,
+            "divergence": f"{self.divergence}{order}",
+            "temperature": self.temperature,
+            "teacher_temperature": self.teacher_temperature,
+            "weighting": self.weighting.by,
+            "weight": weight,
+            "gate": self.gate,
+            "target": self.target,
+        }
+
 
 class TransferSpec(EdgeFields):
     """A transfer graph: the fields of an entry as defaults, the edges, the order of updates."""
@@ -111,6 +192,10 @@ class TransferSpec(EdgeFields):
     edges: Literal["all", "none"] | list[dict[str, Any]] = Field(
         "all", description="'all': every ordered pair; 'none': independent peers; or entries"
     )
+    predictions: dict[str, Any] = Field(
+        {}, description="what entries with this knowledge leave out, before the fields above"
+    )
+    features: dict[str, Any] = Field({}, description="the same for entries with this knowledge")
     update: Literal["simultaneous", "sequential"] = Field(
         "simultaneous",
         description="simultaneous: targets are the outputs before the step; sequential: a peer "
@@ -131,9 +216,10 @@ class TransferSpec(EdgeFields):
             return {"edges": "none"}
         if isinstance(given, str):
             raise unknown_name("transfer graph", given, ["none", "predictions: kl"], "transfer")
-        if isinstance(given, dict) and len(given) == 1 and next(iter(given)) in KNOWLEDGE:
-            ((knowledge, divergence),) = given.items()
-            return {"knowledge": knowledge, "divergence": divergence}
+        if isinstance(given, dict) and len(given) == 1:
+            ((knowledge, loss),) = given.items()
+            if knowledge in LOSS_OF and isinstance(loss, str):
+                return {"knowledge": knowledge, LOSS_OF[knowledge]: loss}
         return given
 
     @field_validator("edges", mode="before")
@@ -150,19 +236,25 @@ class TransferSpec(EdgeFields):
         """The entries of the graph, each with its defaults filled in."""
         if self.edges == "none":
             return []
-        shared = {
-            field.alias or name: getattr(self, name)
-            for name, field in EdgeFields.model_fields.items()
-            if name in self.model_fields_set
-        }
         given: Sequence[dict[str, Any]] = [{}] if self.edges == "all" else self.edges
         made, faults = [], []
         for number, entry in enumerate(given):
             try:
-                made.append(EdgeSpec.model_validate(shared | entry))
+                made.append(EdgeSpec.model_validate(self._shared(entry) | entry))
             except ValidationError as error:
                 where = "transfer" if self.edges == "all" else f"transfer.edges.{number}"
                 faults += explain(error, EdgeSpec, where)
         if faults:
             raise ValueError("\n".join(faults))
         return made
+
+    def _shared(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """What holds for an entry unless it says otherwise."""
+        knowledge = entry.get("knowledge", self.knowledge)
+        foreign = {name for kind, names in FIELDS_OF.items() if kind != knowledge for name in names}
+        around = {
+            field.alias or name: getattr(self, name)
+            for name, field in EdgeFields.model_fields.items()
+            if name in self.model_fields_set and name not in foreign
+        }
+        return around | getattr(self, str(knowledge), {})

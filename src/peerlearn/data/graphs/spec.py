@@ -25,8 +25,12 @@ class GraphDataSpec(BaseModel):
         "public",
         description="the split that the data come with, or one drawn with split_seed",
     )
-    split_index: int = Field(0, ge=0, description="which one, where the data hold several splits")
-    fold_index: int = Field(0, ge=0, description="the fold that is the test set (graph tasks)")
+    split_index: int = Field(
+        0, ge=0, description="which one, where the data hold several splits; seed: that of the run"
+    )
+    fold_index: int = Field(
+        0, ge=0, description="the fold that is the test set (graph tasks); seed: that of the run"
+    )
     labels_per_class: int = Field(
         20, ge=1, description="training nodes of each class in a random split (node tasks)"
     )

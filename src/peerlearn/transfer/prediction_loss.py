@@ -1,0 +1,138 @@
+"""The loss of a lesson about predictions.
+
+Shape suffixes: T teachers, R rows, C classes.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from peerlearn.errors import InputError
+from peerlearn.transfer.adaptive import AdaptiveParts
+from peerlearn.transfer.divergences import LOGIT_DISTANCES, PROBABILITY_DIVERGENCES, renyi
+from peerlearn.transfer.gates import gate_value
+from peerlearn.transfer.lessons import Exchange, Lesson
+from peerlearn.transfer.predictions import OutputForm, Predictions, mean_log_probabilities
+from peerlearn.transfer.spec import EdgeSpec
+
+
+def prediction_loss(
+    lesson: Lesson,
+    predictions: Predictions,
+    exchange: Exchange,
+    adaptive: AdaptiveParts,
+    form: OutputForm,
+) -> Tensor:
+    """How far a learner's predictions are from its teachers', a scalar in fp32.
+
+    Args:
+        lesson: from `lessons_of`.
+        predictions: of the batch, weighted where the lesson's entry weights logits.
+        exchange: what else is known of the batch.
+        adaptive: the learned parts of the graph.
+        form: `softmax` for one class a row, `sigmoid` for multi-label outputs.
+
+    Raises:
+        InputError: the peers disagree in the shape of their logits.
+    """
+    spec = lesson.spec
+    check_shapes(lesson, exchange)
+    temperature = _temperature(lesson, predictions, adaptive)
+    teacher_TRC = torch.stack(
+        [
+            _read(predictions, spec, t, spec.teacher_temperature or temperature, form)
+            for t in lesson.teachers
+        ]
+    )
+    if spec.detach:
+        teacher_TRC = teacher_TRC.detach()
+    learner_RC = _read(predictions, spec, lesson.learner, temperature, form)
+    if spec.target == "ensemble":
+        on_logits = spec.divergence in LOGIT_DISTANCES
+        teacher_TRC = (
+            teacher_TRC.mean(0) if on_logits else mean_log_probabilities(teacher_TRC)
+        ).unsqueeze(0)
+
+    # Gradients shrink with 1/τ²; the factor keeps weights comparable (Hinton et al. 2015).
+    scale = temperature**2 if isinstance(temperature, float) else temperature[..., 0] ** 2
+    loss_TR = _compare(spec, teacher_TRC, learner_RC, exchange, form) * scale
+    readable = spec.divergence not in LOGIT_DISTANCES and form == "softmax"
+    gate = gate_value(
+        spec.gate,
+        teacher_TRC if readable else None,
+        exchange.targets,
+        exchange.progress,
+        spec.gate_threshold,
+    )
+    loss_T = _mean_over_rows(loss_TR * gate, _row_mask(spec.rows, exchange.labelled))
+    return loss_T.sum() if spec.target == "sum" else loss_T.mean()
+
+
+def check_shapes(lesson: Lesson, exchange: Exchange) -> None:
+    """Raise `InputError` where peers of a lesson disagree in the shape of their logits."""
+    shape = exchange.outputs[lesson.learner].logits.shape
+    for teacher in lesson.teachers:
+        found = exchange.outputs[teacher].logits.shape
+        if found != shape:
+            raise InputError(
+                f"transfer: peers {teacher!r} and {lesson.learner!r} disagree in their outputs: "
+                f"logits of shape {tuple(found)} and {tuple(shape)}; predictions can only pass "
+                "between peers with the same classes and rows"
+            )
+
+
+def _temperature(
+    lesson: Lesson, predictions: Predictions, adaptive: AdaptiveParts
+) -> float | Tensor:
+    """The temperature of a lesson: a number, or one for each of the learner's rows (R, 1)."""
+    if lesson.spec.temperature == "learned":
+        logits_RC = predictions.logits(lesson.learner)
+        return adaptive.temperature(lesson.entry, lesson.learner, logits_RC)
+    return lesson.spec.temperature
+
+
+def _read(
+    predictions: Predictions,
+    spec: EdgeSpec,
+    peer: str,
+    temperature: float | Tensor,
+    form: OutputForm,
+) -> Tensor:
+    if spec.divergence in LOGIT_DISTANCES:
+        return predictions.logits(peer)
+    log_probs = predictions.log_probs(peer, temperature, form)
+    return log_probs if spec.clamp is None else log_probs.clamp_min(math.log(spec.clamp))
+
+
+def _compare(
+    spec: EdgeSpec, teacher_TRC: Tensor, learner_RC: Tensor, exchange: Exchange, form: OutputForm
+) -> Tensor:
+    if spec.divergence in LOGIT_DISTANCES:
+        return LOGIT_DISTANCES[spec.divergence](teacher_TRC, learner_RC)
+    if spec.alpha is not None:
+        alpha = exchange.at(spec.alpha_schedule, spec.alpha, "alpha")
+        divergence = renyi(teacher_TRC, learner_RC, alpha)
+    else:
+        divergence = PROBABILITY_DIVERGENCES[spec.divergence](teacher_TRC, learner_RC)
+    if form == "sigmoid":  # labels are independent, so their divergences add up
+        divergence = divergence.sum(-1)
+    return divergence
+
+
+def _row_mask(rows: str, labelled: Tensor | None) -> Tensor | None:
+    if rows == "all":
+        return None
+    if labelled is None:
+        if rows == "labelled":
+            return None
+        raise InputError("transfer.rows: 'unlabelled' needs targets that mark unlabelled rows")
+    return labelled if rows == "labelled" else ~labelled
+
+
+def _mean_over_rows(loss_TR: Tensor, mask_R: Tensor | None) -> Tensor:
+    flat = loss_TR.flatten(1)
+    if mask_R is None:
+        return flat.mean(1)
+    mask = mask_R.flatten().to(flat.dtype)
+    return (flat * mask).sum(1) / mask.sum().clamp_min(1)
