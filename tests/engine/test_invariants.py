@@ -15,7 +15,6 @@ from tiny import tiny_trainer, weights
 
 from peerlearn.engine.files import load_state
 from peerlearn.engine.outcome import flatness_curves
-from peerlearn.metrics.assessment import assess_classification
 from peerlearn.systems.registry import find_recipe
 
 EVERYTHING = [
@@ -67,8 +66,7 @@ def test_invariant_3_construction_evaluation_and_metrics_leave_no_trace() -> Non
     cohort.peers["a"].train()
     cohort.peers["b"].eval()
     kept, modes = weights(trainer), [m.training for m in cohort.modules()]
-    logits, targets = trainer._predict(trainer.validation)
-    assess_classification(logits, targets)
+    trainer._measure(trainer.validation)
     flatness_curves(cohort, trainer.probe, trainer.precision, seed=0)
     assert weights(trainer) == kept
     assert [m.training for m in cohort.modules()] == modes

@@ -58,7 +58,7 @@ def test_peers_hold_the_weights_of_their_best_validation_epoch() -> None:
         values = [record["val"][name]["nll"] for record in result.history]
         best = min(values)
         assert result.selected[name]["epoch"] == 1 + values.index(best)
-        measured = trainer.assess(*trainer._predict(trainer.validation))
+        measured = trainer._measure(trainer.validation)
         assert measured["peers"][name]["nll"] == pytest.approx(best, abs=1e-6)
 
 

@@ -1,6 +1,6 @@
 """Outputs of a cohort for a whole split, without leaving a trace on the networks."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from peerlearn.cohort import forward_peers
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
+from peerlearn.metrics.assessment import Assessment
 
 Rows = Callable[[], Iterable[tuple[Any, Tensor]]]
 
@@ -18,7 +19,7 @@ def predict(
     rows: Rows,
     precision: Precision,
     trunk: nn.Module | None = None,
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """Logits of every peer for every row, in eval mode and without gradients.
 
     Args:
@@ -28,17 +29,21 @@ def predict(
         trunk: shared module in front of every peer.
 
     Returns:
-        Logits (rows, classes) in fp32 on the CPU by peer, and the targets.
+        For each batch, its logits (rows, classes) in fp32 on the CPU by peer, and its targets.
     """
-    collected: dict[str, list[Tensor]] = {name: [] for name in peers}
-    targets = []
     modules = nn.ModuleList([*peers.values(), *([trunk] if trunk is not None else [])])
-    with evaluating(modules), torch.no_grad():
-        for x, y in rows():
-            with precision.autocast():
-                placed = precision.place(x)
-                shared = trunk(placed) if trunk is not None else placed
-                for name, output in forward_peers(peers, shared).items():
-                    collected[name].append(output.logits.float().cpu())
-            targets.append(y.cpu())
-    return {name: torch.cat(parts) for name, parts in collected.items()}, torch.cat(targets)
+    for x, y in rows():
+        with evaluating(modules), torch.no_grad(), precision.autocast():
+            placed = precision.place(x)
+            shared = trunk(placed) if trunk is not None else placed
+            outputs = forward_peers(peers, shared)
+        yield {name: output.logits.float().cpu() for name, output in outputs.items()}, y.cpu()
+
+
+def assessed(
+    batches: Iterable[tuple[Mapping[str, Tensor], Tensor]], assessment: Assessment
+) -> dict[str, Any]:
+    """What is measured on batches of `predict`."""
+    for logits, y in batches:
+        assessment.add(logits, y)
+    return assessment.result()

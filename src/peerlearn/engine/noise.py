@@ -1,7 +1,7 @@
 """How accuracy falls as noise is added to what the peers read."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.engine.evaluate import Rows, predict
+from peerlearn.engine.evaluate import Rows, assessed, predict
 from peerlearn.engine.precision import Precision
-from peerlearn.metrics.assessment import Assess
+from peerlearn.metrics.assessment import Assessment
 from peerlearn.randomness import keyed_generator
 
 DRAWS = 5
@@ -21,7 +21,7 @@ def noise_curves(
     cohort: Cohort,
     rows: Rows,
     precision: Precision,
-    assess: Assess,
+    assess: Callable[[], Assessment],
     sigmas: Sequence[float],
     seed: int,
 ) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def noise_curves(
     Args:
         cohort: trained peers.
         rows: to measure on.
-        assess: as for the report.
+        assess: begins an assessment, as for the report.
         sigmas: standard deviations, in units of the standard deviation of each batch's values.
         seed: keys the draws, of which there are `DRAWS` at every level.
 
@@ -47,7 +47,7 @@ def noise_curves(
                     yield with_noise(x, sigma, generator), y
 
             peers = dict(cohort.peers.items())
-            block = assess(*predict(peers, noisy, precision, cohort.trunk))
+            block = assessed(predict(peers, noisy, precision, cohort.trunk), assess())
             everyone = block["peers"] | {"ensemble": block["ensemble"]}
             for name, metrics in everyone.items():
                 levels = measured.setdefault(name, [[] for _ in sigmas])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
@@ -24,6 +24,12 @@ class EvaluationSpec(BaseModel):
     last_epochs: int = Field(5, ge=1, description="epochs that mean_last averages over")
     report: Literal["test", "val+test"] = Field(
         "test", description="rows to report on; val+test only where nothing is selected on val"
+    )
+    members: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="peers whose mean and ensemble are reported, such as the students of a "
+        "teacher; None for all",
     )
     every: int = Field(1, ge=1, description="epochs between validations")
     flatness: bool = Field(False, description="probe the loss under growing weight noise")
@@ -72,6 +78,21 @@ class PeerSettings(BaseModel):
     lr: float | None = Field(None, gt=0, description="base learning rate of this peer")
     optimiser: OptimiserSpec | None = Field(None, description="optimiser of this peer")
     lr_schedule: LearningRate | None = Field(None, description="learning-rate path of this peer")
+    weights: str | None = Field(
+        None, description="file of initial weights: .safetensors, or a state_dict of torch.save"
+    )
+    frozen: bool = Field(
+        False, description="teach only, as it is; a file in place of true: with these weights"
+    )
     view: int = Field(
         0, ge=0, lt=8, description="number of the augmented view it trains on; 0 is shared by all"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _frozen_at(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("frozen"), str):
+            if given.get("weights") is not None:
+                raise ValueError("weights: named twice, here and by frozen; frozen: true is enough")
+            return given | {"frozen": True, "weights": given["frozen"]}
+        return given

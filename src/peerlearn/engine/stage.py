@@ -1,6 +1,6 @@
 """One part of a training."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from peerlearn.cohort import Objective
@@ -18,6 +18,7 @@ class Stage:
         loader: training batches.
         transfer: edges of this stage; None keeps the cohort's.
         objectives: what each peer learns from the data in this stage; None keeps the cohort's.
+        learners: peers that train; the others only teach, as they are. None for all.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Stage:
     loader: BatchLoader
     transfer: TransferGraph | None = None
     objectives: Mapping[str, Objective] | None = None
+    learners: Collection[str] | None = None

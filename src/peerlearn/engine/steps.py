@@ -6,6 +6,7 @@ same in every arm, after a resume, and wherever the peer lives.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -41,13 +42,35 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Stepper:
-    """A cohort with everything that a step needs."""
+    """A cohort with everything that a step needs.
+
+    Attributes:
+        cohort: the peers, each in the mode it runs in.
+        updates: of the learners that live here, and of the trunk.
+        precision: of forwards.
+        transport: between processes.
+        views: by peer, the number of the view it reads where that is not 0.
+        learners: peers that train; the others only teach.
+    """
 
     cohort: Cohort
     updates: Mapping[str, PeerUpdate]
     precision: Precision
     transport: Transport
     views: Mapping[str, int]
+    learners: Sequence[str]
+
+    @cached_property
+    def owned(self) -> list[str]:
+        """Learners that live here."""
+        return [name for name in self.transport.owned if name in self.learners]
+
+    @cached_property
+    def needed(self) -> list[str]:
+        """Learners, and whoever teaches one of them."""
+        lessons = [x for x in self.cohort.transfer.lessons if x.learner in self.learners]
+        asked = {teacher for lesson in lessons for teacher in lesson.teachers}
+        return [name for name in self.cohort.names if name in asked | set(self.learners)]
 
     def step(self, micro_batches: Sequence[Any], clock: Clock) -> list[StepResult]:
         """One optimiser step of every peer over one or more micro-batches."""
@@ -67,9 +90,7 @@ class Stepper:
         """Forward once, exchange, add every peer's gradient."""
         own = self._forward_all(batch, clock, number)
         outputs = self._exchange(own)
-        losses = self.cohort.losses(
-            outputs, batch.y, progress=clock.progress, learners=self.transport.owned
-        )
+        losses = self.cohort.losses(outputs, batch.y, progress=clock.progress, learners=self.owned)
         (torch.stack([loss.total for loss in losses.values()]).sum() * share).backward()
         return _result(losses, own, batch.y)
 
@@ -84,6 +105,8 @@ class Stepper:
         losses: dict[str, PeerLoss] = {}
         for name in self.cohort.names:
             again = None
+            if name not in self.learners:
+                continue
             if name in own:
                 losses |= self.cohort.losses(
                     outputs, batch.y, progress=clock.progress, learners=[name]
@@ -100,12 +123,13 @@ class Stepper:
 
     def _forward_all(self, batch: Any, clock: Clock, number: int) -> dict[str, PeerOutput]:
         by_view: dict[int, list[str]] = {}  # one pass of the trunk however many peers see a view
-        for name in self.transport.owned:
+        present = [name for name in self.transport.owned if name in self.needed]
+        for name in present:
             by_view.setdefault(self.views.get(name, 0), []).append(name)
         outputs: dict[str, PeerOutput] = {}
         for view, names in by_view.items():
             outputs |= self._forward(names, batch.views[view], clock, number)
-        return {name: outputs[name] for name in self.transport.owned}
+        return {name: outputs[name] for name in present}
 
     def _forward(
         self, names: Sequence[str], view: Any, clock: Clock, number: int
@@ -116,11 +140,21 @@ class Stepper:
         with self.precision.autocast():
             with streams("trunk"):
                 shared = self.cohort.shared_input(view)
-            return forward_peers({name: self.cohort.peers[name] for name in names}, shared, streams)
+            trained, fixed = (
+                {
+                    name: self.cohort.peers[name]
+                    for name in names
+                    if (name in self.learners) == learns
+                }
+                for learns in (True, False)
+            )
+            outputs = forward_peers(trained, shared, streams)
+            with torch.no_grad():
+                return outputs | forward_peers(fixed, shared, streams)
 
     def _exchange(self, own: Mapping[str, PeerOutput]) -> dict[str, PeerOutput]:
         like = _any_logits(own)
-        return {name: self.transport.share(name, own.get(name), like) for name in self.cohort.names}
+        return {name: self.transport.share(name, own.get(name), like) for name in self.needed}
 
 
 def _any_logits(outputs: Mapping[str, PeerOutput]) -> Tensor:

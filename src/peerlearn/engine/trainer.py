@@ -9,12 +9,12 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
 from peerlearn.data.facts import DataFacts
-from peerlearn.engine.evaluate import Rows, predict
+from peerlearn.engine.evaluate import Rows, assessed, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.monitor import EpochMonitor
@@ -29,8 +29,8 @@ from peerlearn.engine.steps import Clock, Stepper
 from peerlearn.engine.threads import threads
 from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
 from peerlearn.engine.updates import PeerUpdate
-from peerlearn.errors import InputError, RunError
-from peerlearn.metrics.assessment import Assess, assess_classification
+from peerlearn.errors import InputError, RunError, unknown_name
+from peerlearn.metrics.assessment import Assess, Assessment, ClassificationAssessment
 from peerlearn.randomness import preserved_rng
 
 TRUNK = "trunk"
@@ -61,7 +61,7 @@ class Trainer:
         training: optimiser, precision, evaluation.
         validation: rows that select weights; None where nothing is selected.
         report: rows that are reported on; None reports nothing.
-        assess: metrics from logits and targets.
+        assess: begins to measure a cohort from logits and targets.
         peers: what single peers do their own way.
         seed: of dropout; batches and initial weights are keyed by their makers.
         folder: where to log and keep checkpoints; None keeps everything in memory.
@@ -75,7 +75,7 @@ class Trainer:
     training: TrainingSpec
     validation: Rows | None = None
     report: Rows | None = None
-    assess: Assess = assess_classification
+    assess: Assess = ClassificationAssessment
     peers: Mapping[str, PeerSettings] = field(default_factory=dict)
     seed: int = 0
     folder: RunFolder | None = None
@@ -93,6 +93,15 @@ class Trainer:
                 "evaluation.select: 'best' takes each peer's own best epoch, which peers on one "
                 "trunk do not have; use 'last' or 'mean_last'"
             )
+        for number, stage in enumerate(self.stages):
+            if not self._learners_of(number):
+                raise InputError(
+                    f"peers: nobody trains in stage {stage.name!r}; leave frozen out of at least "
+                    "one of them"
+                )
+        for name in self.training.evaluation.members or ():
+            if name not in self.cohort.names:
+                raise unknown_name("peer", name, self.cohort.names, "evaluation.members")
         graphs = [stage.transfer or self.cohort.transfer for stage in self.stages]
         if self.training.accumulate > 1 and any(graph.sequential for graph in graphs):
             raise InputError(
@@ -146,8 +155,9 @@ class Trainer:
             self.cohort.transfer = stage.transfer
         if stage.objectives is not None:
             self.cohort.objectives = dict(stage.objectives)
+        self.learners = [n for n in self._learners_of(position.stage) if n in self.transport.owned]
         self.updates = self._updates()
-        self.monitor = EpochMonitor(self.transport.owned, self.device)
+        self.monitor = EpochMonitor(self.learners, self.device)
         if state is not None:
             self._restore(state)
         self.stepper = Stepper(
@@ -156,9 +166,12 @@ class Trainer:
             self.precision,
             self.transport,
             {name: settings.view for name, settings in self.peers.items()},
+            self._learners_of(position.stage),
         )
         modes = [(part, part.training) for part in self.cohort.modules()]
         self.cohort.train()
+        for name in set(self.cohort.names) - set(self.stepper.learners):
+            self.cohort.peers[name].eval()
         try:
             while position.epoch < stage.epochs:
                 self._run_epoch(stage, position, interruption)
@@ -209,16 +222,18 @@ class Trainer:
         spec = self.training.evaluation
         final = position.epoch == stage.epochs
         if self.validation is not None and (final or position.epoch % spec.every == 0):
-            measured = self.assess(*self._predict(self.validation))
+            measured = self._measure(self.validation)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
-            if last_stage and spec.select == "best":
-                self._offer(measured["peers"], position.epoch)
+            if spec.select == "best":
+                self._offer(measured["peers"], position)
         if last_stage and self._in_tail(position.epoch, stage.epochs) and self.report is not None:
-            self.tail.append(self.assess(*self._predict(self.report)))
+            self.tail.append(self._measure(self.report))
         self.history.append(record)
         if self.folder is not None and self.transport.leads:
             self.folder.log(record)
-        self.monitor = EpochMonitor(self.transport.owned, self.device)
+        self.monitor = EpochMonitor(self.learners, self.device)
+        if final:
+            self._finish_learning(position.stage)
         if final and not last_stage:
             self._save(_Position(position.stage + 1), fresh=True)
         elif final or self._worth_saving():
@@ -228,9 +243,7 @@ class Trainer:
     # Pieces ----------------------------------------------------------------------------------
 
     def _updates(self) -> dict[str, PeerUpdate]:
-        modules: dict[str, nn.Module] = {
-            name: self.cohort.peers[name] for name in self.transport.owned
-        }
+        modules: dict[str, nn.Module] = {name: self.cohort.peers[name] for name in self.learners}
         if self.cohort.trunk is not None:
             modules[TRUNK] = self.cohort.trunk
         spec = self.training
@@ -252,17 +265,52 @@ class Trainer:
         views = tuple(self.precision.place(view) for view in batch.views)
         return Batch(views, batch.y.to(self.device, non_blocking=True), batch.index)
 
-    def _predict(self, rows: Rows) -> tuple[dict[str, Tensor], Tensor]:
-        owned = {name: self.updates[name].evaluated for name in self.transport.owned}
-        trunk = self.updates[TRUNK].evaluated if TRUNK in self.updates else None
-        logits, targets = predict(owned, rows, self.precision, trunk)
-        return self.transport.collect(logits), targets
+    def assessment(self) -> Assessment:
+        """Begin to measure the cohort, as the configuration says."""
+        return self.assess(self.training.evaluation.members)
 
-    def _offer(self, measured: Mapping[str, Mapping[str, float]], epoch: int) -> None:
-        for name in self.transport.owned:
+    def _measure(self, rows: Rows) -> dict[str, Any]:
+        """Metrics of the peers as they would be reported now."""
+        peers = {name: self._evaluated(name) for name in self.transport.owned}
+        trunk = self.updates[TRUNK].evaluated if TRUNK in self.updates else None
+        outputs = predict(peers, rows, self.precision, trunk)
+        everyone = ((self.transport.collect(logits), y) for logits, y in outputs)
+        return assessed(everyone, self.assessment())
+
+    def _evaluated(self, name: str) -> nn.Module:
+        return self.updates[name].evaluated if name in self.updates else self.cohort.peers[name]
+
+    def _learners_of(self, stage: int) -> list[str]:
+        """Peers that train in a stage."""
+        given = self.stages[stage].learners
+        return [
+            name
+            for name in self.cohort.names
+            if not (name in self.peers and self.peers[name].frozen)
+            and (given is None or name in given)
+        ]
+
+    def _last_learns(self, stage: int) -> list[str]:
+        """Peers that live here and train in a stage for the last time."""
+        later = {
+            n for number in range(stage + 1, len(self.stages)) for n in self._learners_of(number)
+        }
+        return [name for name in self.learners if name not in later]
+
+    def _offer(self, measured: Mapping[str, Mapping[str, float]], position: _Position) -> None:
+        for name in self._last_learns(position.stage):
             value = measured[name][self.selection.metric]
-            if self.selection.offer(name, value, epoch, self.updates[name].evaluated):
+            if self.selection.offer(name, value, position.epoch, self._evaluated(name)):
                 self.unsaved.add(name)
+
+    def _finish_learning(self, stage: int) -> None:
+        """Peers that will train no more hold from now on what they are selected for."""
+        for name in self._last_learns(stage):
+            if self.training.evaluation.select != "best":
+                self.selection.keep(name, self._evaluated(name))
+                self.unsaved.add(name)
+            if stage < len(self.stages) - 1:
+                self.cohort.peers[name].load_state_dict(self.selection.weights[name])
 
     def _save_selected(self) -> None:
         if self.folder is not None:
@@ -316,11 +364,17 @@ class Trainer:
             return
         if self.cohort.trunk is not None:
             raise InputError("a shared trunk cannot be spread over several processes")
-        if list(self.cohort.transfer.parameters()):
+        graphs = [stage.transfer or self.cohort.transfer for stage in self.stages]
+        lessons = [lesson for graph in graphs for lesson in graph.lessons]
+        if any(list(graph.parameters()) for graph in graphs) or any(
+            lesson.spec.knowledge != "predictions" for lesson in lessons
+        ):
             raise InputError(
-                "transfer: weighting and learned temperatures cannot be spread over several "
-                "processes"
+                "transfer: features, weighting and learned temperatures cannot be spread over "
+                "several processes"
             )
+        if any(len(self._learners_of(n)) < len(self.cohort.names) for n in range(len(self.stages))):
+            raise InputError("peers that only teach cannot be spread over several processes")
 
     # State -----------------------------------------------------------------------------------
 
@@ -384,8 +438,8 @@ class Trainer:
 
     def _load_selected(self) -> None:
         for name in self.transport.owned:
-            if self.training.evaluation.select != "best":
-                self.selection.keep(name, self.updates[name].evaluated)
+            if name not in self.selection.weights:  # of a peer that never trained
+                self.selection.keep(name, self.cohort.peers[name])
                 self.unsaved.add(name)
         self._save_selected()
         self.selection.best = self.transport.collect(self.selection.best)
@@ -399,8 +453,8 @@ class Trainer:
         block: dict[str, Any] = {}
         if self.report is not None:
             peers = dict(self.cohort.peers)
-            logits = predict(peers, self.report, self.precision, self.cohort.trunk)
-            block |= self.assess(*logits)
+            outputs = predict(peers, self.report, self.precision, self.cohort.trunk)
+            block |= assessed(outputs, self.assessment())
             if self.tail:
                 block |= mean_over_epochs(self.tail)
         if self.training.evaluation.flatness and self.probe is not None:
@@ -410,7 +464,7 @@ class Trainer:
                 self.cohort,
                 self.report,
                 self.precision,
-                self.assess,
+                self.assessment,
                 self.training.evaluation.noise,
                 self.seed,
             )

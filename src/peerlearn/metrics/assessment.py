@@ -1,7 +1,7 @@
 """Everything that is measured on one set of outputs: peers, their mean, their ensemble, pairs."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,12 +16,48 @@ from peerlearn.metrics.classification import (
 from peerlearn.metrics.peers import between_peers
 from peerlearn.objectives.labels import labelled_rows
 
-#: From logits by peer and targets to nested plain numbers.
-Assess = Callable[[Mapping[str, Tensor], Tensor], dict[str, Any]]
+
+class Assessment(Protocol):
+    """Measures a cohort on rows that come batch by batch."""
+
+    def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
+        """Count one batch: logits by peer in fp32 on the CPU, and targets."""
+
+    def result(self) -> dict[str, Any]:
+        """Nested plain numbers, once every batch was added; see `assess_classification`."""
 
 
-def assess_classification(logits: Mapping[str, Tensor], y: Tensor) -> dict[str, Any]:
+#: Begins an assessment; takes the peers whose mean and ensemble count, None for all.
+Assess = Callable[[Collection[str] | None], Assessment]
+
+
+class ClassificationAssessment:
+    """`assess_classification` of all rows that were added."""
+
+    def __init__(self, members: Collection[str] | None = None) -> None:
+        self.members = members
+        self.logits: dict[str, list[Tensor]] = {}
+        self.y: list[Tensor] = []
+
+    def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
+        for name, part in logits.items():
+            self.logits.setdefault(name, []).append(part)
+        self.y.append(y)
+
+    def result(self) -> dict[str, Any]:
+        logits = {name: torch.cat(parts) for name, parts in self.logits.items()}
+        return assess_classification(logits, torch.cat(self.y), self.members)
+
+
+def assess_classification(
+    logits: Mapping[str, Tensor], y: Tensor, members: Collection[str] | None = None
+) -> dict[str, Any]:
     """Metrics of a cohort of classifiers on the rows that have a label.
+
+    Args:
+        logits: by peer.
+        y: targets.
+        members: peers whose mean and ensemble are measured; None for all.
 
     Shapes:
         logits: by peer (N, C), fp32.
@@ -35,16 +71,19 @@ def assess_classification(logits: Mapping[str, Tensor], y: Tensor) -> dict[str, 
     if not labelled.all():
         logits, y = {name: z[labelled] for name, z in logits.items()}, y[labelled]
     measure: Callable[[Tensor, Tensor], dict[str, float]]
+    combine: Callable[[list[Tensor]], Tensor]
     if y.ndim == 2:
         outputs = dict(logits)
-        measure, together = multilabel_metrics, ensemble_multilabel_logits(list(outputs.values()))
+        measure, combine = multilabel_metrics, ensemble_multilabel_logits
     else:
         outputs = {name: torch.log_softmax(z.double(), dim=-1) for name, z in logits.items()}
-        measure, together = classification_metrics, ensemble_log_probs(list(outputs.values()))
+        measure, combine = classification_metrics, ensemble_log_probs
     peers = {name: measure(output, y) for name, output in outputs.items()}
+    chosen = [name for name in outputs if members is None or name in members]
+    together = combine([outputs[name] for name in chosen])
     return {
         "peers": peers,
-        "mean_peer": mean_metrics(list(peers.values())),
+        "mean_peer": mean_metrics([peers[name] for name in chosen]),
         "ensemble": measure(together, y),
         "between_peers": between_peers(outputs, y),
         "reliability": {

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from peerlearn.engine.evaluate import predict
+from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.precision import Precision, PrecisionName
 from peerlearn.engine.selection import load_selected
 from peerlearn.engine.threads import threads
 from peerlearn.errors import InputError
-from peerlearn.metrics.assessment import assess_classification
 from peerlearn.randomness import preserved_rng
 from peerlearn.serving.run import TrainedRun
 from peerlearn.systems.recipe import one_seed
@@ -55,7 +54,8 @@ def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
     load_selected(run.folder, trainer.cohort)
     precision.place(trainer.cohort)
     peers = dict(trainer.cohort.peers)
-    return trainer.assess(*predict(peers, trainer.report, precision, trainer.cohort.trunk))
+    outputs = predict(peers, trainer.report, precision, trainer.cohort.trunk)
+    return assessed(outputs, trainer.assessment())
 
 
 def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str, Any]:
@@ -63,4 +63,5 @@ def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str
     rows = run.reader.test_rows(name)
     precision.place(cohort)
     peers = dict(cohort.peers)
-    return assess_classification(*predict(peers, rows, precision, cohort.trunk))
+    outputs = predict(peers, rows, precision, cohort.trunk)
+    return assessed(outputs, run.reader.assessment())

@@ -57,7 +57,7 @@ class Predictor:
             raise unknown_name("peer", who, [*run.peers, "best", "ensemble"], "--peer")
         self.run = run
         self.who = run.best_peer if who == "best" else who
-        names = run.peers if self.who == "ensemble" else [self.who]
+        names = run.members if self.who == "ensemble" else [self.who]
         self.peers = {name: run.cohort.peers[name] for name in names}
         self.precision = run.precision(device=device)
         self.precision.place(run.cohort)
@@ -69,8 +69,9 @@ class Predictor:
             batches: gives what the networks read, as a `Reader` makes it.
         """
         with preserved_rng(), threads(self.run.config.threads):
-            logits, _ = predict(self.peers, batches, self.precision, self.run.cohort.trunk)
-        outputs = [logit.double() for logit in logits.values()]
+            made = predict(self.peers, batches, self.precision, self.run.cohort.trunk)
+            parts = [logits for logits, _ in made]
+        outputs = [torch.cat([part[name] for part in parts]).double() for name in self.peers]
         if self.run.facts.multilabel:
             return ensemble_multilabel_logits(outputs).sigmoid()
         return ensemble_log_probs([torch.log_softmax(z, -1) for z in outputs]).exp()

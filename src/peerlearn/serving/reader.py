@@ -12,6 +12,7 @@ from torch import nn
 from peerlearn.data.facts import DataFacts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
+from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 
 Facts = TypeVar("Facts", bound=DataFacts)
 
@@ -68,6 +69,10 @@ class Reader(ABC, Generic[Facts]):
         Raises:
             InputError: names the file, what was found in it and what is expected.
         """
+
+    def assessment(self) -> Assessment:
+        """Begin to measure networks on such data, as the run does."""
+        return ClassificationAssessment(self.config.evaluation.members)
 
     def places(self, own: DataFacts, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data is.

@@ -52,6 +52,11 @@ class TrainedRun:
         """Names of the peers, in order."""
         return list(self.config.peers)
 
+    @property
+    def members(self) -> list[str]:
+        """Peers that make the ensemble."""
+        return self.config.evaluation.members or self.peers
+
     @cached_property
     def facts(self) -> DataFacts:
         """What the networks know of the data that they were trained on."""
@@ -80,14 +85,14 @@ class TrainedRun:
 
     @property
     def best_peer(self) -> str:
-        """The peer that did best on validation, the first of equals.
+        """The member of the ensemble that did best on validation, the first of equals.
 
         Raises:
             InputError: the run selected nothing on validation.
         """
         selected = self.results.get("selected") or {}
-        values = {name: selected[name]["value"] for name in self.peers if name in selected}
-        if len(values) != len(self.peers):
+        values = {name: selected[name]["value"] for name in self.members if name in selected}
+        if len(values) != len(self.members):
             raise InputError(
                 f"{self.folder}: no peer is known to be best, for the run selected nothing on "
                 f"validation (evaluation.select: {self.config.evaluation.select}); allowed: "

@@ -27,6 +27,7 @@ from peerlearn.models import build_model, check_model_name
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import preserved_rng, seeded_rng
+from peerlearn.systems.peers import load_initial_weights
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import as_peer_output
@@ -76,6 +77,7 @@ def build_classification(config: ClassificationConfig) -> Trainer:
     """
     data = load_data(config)
     cohort = build_cohort(config, data)
+    load_initial_weights(cohort, config)
     check_outputs(cohort, data, config.seed)
     loader = train_loader(
         data,

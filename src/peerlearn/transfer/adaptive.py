@@ -1,6 +1,6 @@
 """What the edges of a graph learn themselves: weights of logits, temperatures, adapters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from peerlearn.errors import InputError
 from peerlearn.transfer.feature_loss import adapter_for
 from peerlearn.transfer.lessons import Exchange, Lesson
-from peerlearn.transfer.outputs import PeerOutput
 from peerlearn.transfer.predictions import class_last
 from peerlearn.transfer.temperature import LearnedTemperature
 from peerlearn.transfer.weighting import LogitWeighting
@@ -84,21 +83,22 @@ class AdaptiveParts(nn.Module):
         return [p for key, part in parts if _peer(key) == peer for p in part.parameters()]
 
     def supervision(
-        self, outputs: Mapping[str, PeerOutput], targets: Tensor | None, labelled: Tensor | None
+        self, exchange: Exchange, peers: Collection[str]
     ) -> Iterator[tuple[str, Tensor]]:
         """Cross-entropy of weighted logits by peer, which trains the weights and nothing else.
 
         The divergences alone would train them towards logits on which everyone agrees.
         """
+        targets, labelled = exchange.targets, exchange.labelled
         for _, peer, weighting in self._weightings():
-            if weighting.spec.supervision == 0:
+            if weighting.spec.supervision == 0 or peer not in peers:
                 continue
             if targets is None or targets.is_floating_point():
                 raise InputError(
                     "transfer.weighting: weights learn from class labels; pass targets, or set "
                     "supervision: 0"
                 )
-            logits_RC = class_last(outputs[peer].logits).detach().float()
+            logits_RC = class_last(exchange.outputs[peer].logits).detach().float()
             mask = torch.ones_like(targets, dtype=torch.bool) if labelled is None else labelled
             weighted_RC = weighting(logits_RC) * logits_RC
             loss = F.cross_entropy(weighted_RC[mask], targets[mask], reduction="sum")

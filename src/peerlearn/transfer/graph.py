@@ -118,7 +118,6 @@ class TransferGraph(nn.Module):
                 read = predictions.get(entry, predictions[-1])
                 term = prediction_loss(lesson, read, exchange, self.adaptive, self.form)
             losses[lesson.learner] = losses[lesson.learner] + weight * term
-        for peer, term in self.adaptive.supervision(outputs, targets, labelled):
-            if peer in losses:
-                losses[peer] = losses[peer] + term
+        for peer, term in self.adaptive.supervision(exchange, losses):
+            losses[peer] = losses[peer] + term
         return losses

@@ -27,6 +27,7 @@ from peerlearn.systems.graph.data import (
     node_loader,
 )
 from peerlearn.systems.graph.models import build_graph_cohort, prepare
+from peerlearn.systems.peers import load_initial_weights
 from peerlearn.systems.recipe import Recipe
 from peerlearn.transfer.graph import TransferGraph
 
@@ -79,6 +80,7 @@ def _trainer(
     rows: Callable[[Part], Rows],
 ) -> Trainer:
     cohort = build_graph_cohort(config, data)
+    load_initial_weights(cohort, config)
     validation, test = rows("val"), rows("test")
     graph, _ = next(iter(validation()))
     prepare(cohort, graph, data.classes, config.seed)

@@ -1,0 +1,103 @@
+"""Initial weights from a file, such as a teacher that was trained elsewhere."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from peerlearn.engine.files import load_state
+from peerlearn.errors import InputError, nearest
+
+#: Keys under which training scripts keep the weights beside other things.
+WRAPPERS = ("state_dict", "model", "model_state_dict", "weights")
+SHOWN = 3
+
+
+def load_weights(module: nn.Module, path: Path, field: str) -> None:
+    """Give `module` the weights in a file, all of them.
+
+    Args:
+        module: the network.
+        path: a `.safetensors` file, of a run's `checkpoints/best` too; else what `torch.save` wrote
+            of a `state_dict`, alone or under one of `WRAPPERS`. Names may begin with `module.`, as
+            they do after `DataParallel`. Pickled code is never run.
+        field: the configuration field that holds `path`, for messages.
+
+    Raises:
+        InputError: a file that cannot be read, or weights that do not fit; names them.
+    """
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        match = nearest(path.name, siblings)
+        hint = f" Did you mean {path.parent / match}?" if match else ""
+        raise InputError(f"{field}: {path}: no such file.{hint}")
+    given = _without_prefix(_read(path, field))
+    wanted = module.state_dict()
+    _check(wanted, given, f"{field}: {path}")
+    module.load_state_dict(given)
+
+
+def _read(path: Path, field: str) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            plain = load_file(path)
+            return plain if not _of_a_run(plain) else load_state(path)["weights"]
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{field}: {path}: no weights can be read from it ({why}); "
+            "allowed: a .safetensors file, or a state_dict that torch.save wrote"
+        ) from None
+    for key in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    tensors = isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())
+    if not tensors or not found:
+        raise InputError(
+            f"{field}: {path}: holds {_kind(found)}; allowed: a state_dict, tensors by name, alone "
+            f"or under one of {', '.join(WRAPPERS)}"
+        )
+    return dict(found)
+
+
+def _of_a_run(tensors: Mapping[str, Tensor]) -> bool:
+    return all(name.startswith("/weights/") for name in tensors)
+
+
+def _without_prefix(weights: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
+    if all(name.startswith(prefix) for name in weights):
+        return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return weights
+
+
+def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
+    missing = [name for name in wanted if name not in given]
+    foreign = [name for name in given if name not in wanted]
+    shapes = [
+        f"{name} has shape {tuple(given[name].shape)}, the network's {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    said = [
+        f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
+        for names, what in (
+            (missing, "weights of the network are not in the file"),
+            (foreign, "weights of the file are not in the network"),
+            (shapes, "weights have another shape"),
+        )
+        if names
+    ]
+    if said:
+        raise InputError(f"{where}: does not fit the network. " + "; ".join(said))
+
+
+def _kind(found: Any) -> str:
+    if isinstance(found, Mapping):
+        return f"a mapping with the keys {', '.join(map(str, list(found)[:SHOWN]))}"
+    return f"a {type(found).__name__}"

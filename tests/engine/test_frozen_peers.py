@@ -1,0 +1,136 @@
+"""Peers that only teach, and weights that come from elsewhere."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import tiny_config, tiny_trainer, weights
+
+from peerlearn.errors import InputError
+from peerlearn.systems.recipe import run_recipe
+from peerlearn.systems.registry import find_recipe
+
+MLP = "peers.t={model: mlp, arguments: {hidden: [16]}}"
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A run folder that holds a trained peer `t`, and its weights."""
+    found, _ = find_recipe("dml")
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    run_recipe(found, tiny_config(MLP, "peers.a=null", "peers.b=null", "transfer=none"), out)
+    trainer = tiny_trainer(MLP, f"peers.t.weights={out}/checkpoints/best/t.safetensors")
+    return out, dict(trainer.cohort.peers["t"].state_dict())
+
+
+def of(trainer, peer: str) -> dict:
+    return {k: v for k, v in weights(trainer).items() if k.startswith(f"{peer}.")}
+
+
+def test_a_frozen_peer_teaches_and_stays_as_it_is() -> None:
+    trainer = tiny_trainer("peers.b.frozen=true")
+    before = of(trainer, "b")  # a network with batch normalisation
+    assert any("running_mean" in name for name in before)
+    result = trainer.run()
+    assert of(trainer, "b") == before
+    assert result.block["cost"]["forwards_per_step"] == 1, "a frozen peer does not train"
+    assert set(result.selected) == {"a"}
+    taught, alone = of(trainer, "a"), tiny_trainer("peers.b.frozen=true", "transfer=none")
+    alone.run()
+    assert taught != of(alone, "a"), "it taught nothing"
+
+
+def test_a_frozen_peer_teaches_as_when_evaluated() -> None:
+    """Its dropout is off, and its normalisation does not see the batch."""
+    trainer = tiny_trainer("peers.a.frozen=true", "epochs=1")
+    modes = []
+    trainer.cohort.peers["a"].register_forward_hook(lambda m, i, o: modes.append(m.training))
+    trainer.run()
+    assert modes and not any(modes)
+
+
+def test_one_key_freezes_a_peer_at_weights_from_a_run(teacher) -> None:
+    out, given = teacher
+    trainer = tiny_trainer(MLP, f"peers.t.frozen={out}/checkpoints/best/t.safetensors")
+    trainer.run()
+    for name, tensor in trainer.cohort.peers["t"].state_dict().items():
+        assert torch.equal(tensor, given[name])
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pt", "wrapped", "data_parallel"])
+def test_weights_are_read_from_every_usual_form(form: str, teacher, tmp_path: Path) -> None:
+    _, given = teacher
+    path = tmp_path / ("t.safetensors" if form == "safetensors" else "t.pt")
+    if form == "safetensors":
+        save_file(given, path)
+    elif form == "pt":
+        torch.save(given, path)
+    elif form == "wrapped":
+        torch.save({"epoch": 3, "state_dict": given}, path)
+    else:
+        torch.save({f"module.{name}": tensor for name, tensor in given.items()}, path)
+    trainer = tiny_trainer(MLP, f"peers.t.weights={path}")
+    for name, tensor in trainer.cohort.peers["t"].state_dict().items():
+        assert torch.equal(tensor, given[name])
+
+
+def refused(message: str, *overrides: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_trainer(MLP, *overrides)
+
+
+def test_weights_that_do_not_fit_are_named(teacher, tmp_path: Path) -> None:
+    _, given = teacher
+    first, *_, last = given
+    path = tmp_path / "t.pt"
+    torch.save({n: t for n, t in given.items() if n != last} | {"other": torch.ones(1)}, path)
+    refused(
+        f"peers.t.weights: .*t.pt.*not in the file: {last}.*network: other",
+        f"peers.t.weights={path}",
+    )
+    torch.save(given | {first: torch.ones(2, 3)}, path)
+    refused(rf"{first} has shape \(2, 3\), the network's \(", f"peers.t.frozen={path}")
+
+
+def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
+    missing = tmp_path / "teacher.pt"
+    (tmp_path / "teachr.pt").touch()
+    refused("teacher.pt: no such file. Did you mean .*teachr.pt", f"peers.t.weights={missing}")
+    refused("no weights can be read", f"peers.t.weights={tmp_path}/teachr.pt")
+    torch.save([1, 2], missing)
+    refused("holds a list; allowed: a state_dict", f"peers.t.weights={missing}")
+    torch.save({"net": 3}, missing)
+    refused("holds a mapping with the keys net", f"peers.t.weights={missing}")
+
+
+class _Evil:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_pickled_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "evil.pt"
+    torch.save({"weights": _Evil()}, path)
+    capsys.readouterr()
+    refused("no weights can be read", f"peers.t.weights={path}")
+    assert capsys.readouterr().out == ""
+
+
+def test_somebody_must_train() -> None:
+    trainer = ("peers.a.frozen=true", "peers.b.frozen=true")
+    with pytest.raises(InputError, match="nobody trains in stage 'mutual'"):
+        tiny_trainer(*trainer)
+
+
+def test_weights_are_named_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="named twice"):
+        tiny_trainer(MLP, "peers.t.frozen=a.pt", "peers.t.weights=b.pt")
+
+
+def test_mean_and_ensemble_are_those_of_the_members() -> None:
+    both, one = tiny_trainer().run().block, tiny_trainer("evaluation.members=[a]").run().block
+    assert one["ensemble"] == one["mean_peer"] == one["peers"]["a"] == both["peers"]["a"]
+    assert one["peers"] == both["peers"]
+    with pytest.raises(InputError, match=r"evaluation\.members: unknown peer 'c'"):
+        tiny_trainer("evaluation.members=[c]")
