@@ -112,7 +112,7 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     return {
         "schema": 1,
         "recipe": recipe.name,
-        "data": cells[0].config.data.name,
+        "data": cells[0].config.data.short_name,
         "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
         "arms": arms,
         "differences": differences(arms, reference),

@@ -1,5 +1,6 @@
 """What a configuration may say about data."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -39,6 +40,11 @@ class NamedDataSpec(BaseModel):
         if value >= 1 and value != int(value):
             raise ValueError(f"{value} is neither a fraction below 1 nor a whole number of rows")
         return value
+
+    @property
+    def short_name(self) -> str:
+        """The name as results show it: of a path its last part, without suffix."""
+        return Path(self.name).stem or self.name
 
 
 class DataSpec(NamedDataSpec):
