@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,11 +15,10 @@ from peerlearn.data import (
     Dataset,
     DataSpec,
     RowFacts,
-    evaluation_batches,
     load_dataset,
 )
 from peerlearn.data.datasets import Split
-from peerlearn.data.loaders import train_loader
+from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
@@ -139,13 +138,6 @@ def check_outputs(cohort: Cohort, data: Dataset, seed: int) -> None:
             )
     with seeded_rng(seed, "transfer"):
         cohort.transfer.prepare(outputs)
-
-
-def split_rows(
-    split: Any, data: Dataset, batch_size: int
-) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
-    """Evaluation batches of `split`, normalised by the statistics of train."""
-    return lambda: iter(evaluation_batches(split, batch_size, data.mean, data.std))
 
 
 def probe_rows(data: Dataset, batch_size: int) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
