@@ -1,10 +1,11 @@
-"""The clock of the speed benchmark beside this folder, for the scripts in it."""
+"""The clock and the page of the speed benchmark beside this folder, for the scripts in it."""
 
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "speed"))
 
+from page import fill, markdown_table, options
 from timing import (
     Sample,
     Samples,
@@ -16,4 +17,16 @@ from timing import (
     summary,
 )
 
-__all__ = ["Sample", "Samples", "Work", "environment", "interleave", "pin", "row", "summary"]
+__all__ = [
+    "Sample",
+    "Samples",
+    "Work",
+    "environment",
+    "fill",
+    "interleave",
+    "markdown_table",
+    "options",
+    "pin",
+    "row",
+    "summary",
+]

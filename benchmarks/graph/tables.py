@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from measuring import markdown_table
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,7 @@ def markdown(results: dict[str, Any], picture: str) -> str:
     """The results of the page; `picture` is the path of the plot."""
     parts = [_conditions(results)]
     for title, header, rows in _tables(results):
-        parts += ["", f"### {title}", "", *_markdown_table(header, rows)]
+        parts += ["", f"### {title}", "", *markdown_table(header, rows)]
         if header is RATIOS:
             parts += ["", _forwards(results)]
         if header is GROWTH:
@@ -134,8 +135,3 @@ def _target(line: dict[str, Any]) -> list[str]:
 
 def _span(low: float, high: float) -> str:
     return f"{low:.2f} – {high:.2f}"
-
-
-def _markdown_table(header: list[str], rows: Cells) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines]

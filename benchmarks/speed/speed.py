@@ -1,6 +1,5 @@
 """How fast peerlearn is: one script, one run, ratios only. See README.md beside this file."""
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from formats import precision_gain
 from images import data_path
 from mutual import forwards_per_step, mutual_overhead, with_memory_given_back
 from package import against_package
+from page import fill, markdown_table, options
 from rich.console import Console
 from rich.table import Table
 from timing import environment, pin
@@ -17,27 +17,25 @@ from timing import environment, pin
 from peerlearn.engine.memory import keep_freed_memory
 
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 HEADER = ["what", "ratio", "quartiles", "95 % interval", "CPU time", "target", ""]
 SECTIONS = ("memory", "mutual", "precision", "package", "data")
 
 
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the README where asked."""
-    arguments = _arguments()
-    out = Path(arguments.out)
+    parser = options(__doc__, SECTIONS, README.with_name("results.json"))
+    parser.add_argument("--pytorch-dml", type=Path, help="folder that holds the package")
+    arguments = parser.parse_args()
     if arguments.reuse:
-        results = json.loads(out.read_text())
+        results = json.loads(arguments.out.read_text())
     else:
         results = measure(
             arguments.threads, arguments.rounds, arguments.only, arguments.pytorch_dml
         )
-        out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        arguments.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     show(results)
     if arguments.write_readme:
-        text = README.read_text()
-        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-        README.write_text(f"{before}{BEGIN}\n\n{markdown(results)}\n{END}{after}")
+        fill(README, markdown(results))
 
 
 def measure(threads: int, rounds: int, only: list[str], package: Path | None) -> dict[str, Any]:
@@ -74,14 +72,14 @@ def show(results: dict[str, Any]) -> None:
 
 def markdown(results: dict[str, Any]) -> str:
     """The tables of the README."""
-    parts = [_conditions(results), "", *_markdown_table(HEADER, _rows(results))]
+    parts = [_conditions(results), "", *markdown_table(HEADER, _rows(results))]
     parts += ["", _forwards(results), "", "Medians of one call:", ""]
     medians = [
         [line["name"], work, f"{m['wall_ms']:.1f}", f"{m['cpu_ms']:.1f}", f"{m['page_faults']:.0f}"]
         for line in results["lines"]
         for work, m in line.get("works", {}).items()
     ]
-    parts += _markdown_table(["measured for", "work", "wall ms", "CPU ms", "page faults"], medians)
+    parts += markdown_table(["measured for", "work", "wall ms", "CPU ms", "page faults"], medians)
     if spent := results.get("where_time_goes_ms"):
         kinds = list(next(iter(spent.values())))
         parts += [
@@ -89,7 +87,7 @@ def markdown(results: dict[str, Any]) -> str:
             "Time of one epoch by kind of operator, ms (`torch.profiler`, not interleaved):",
             "",
         ]
-        parts += _markdown_table(
+        parts += markdown_table(
             ["arm", *kinds], [[arm, *(f"{ms[k]:.0f}" for k in kinds)] for arm, ms in spent.items()]
         )
     return "\n".join(parts) + "\n"
@@ -136,23 +134,6 @@ def _forwards(results: dict[str, Any]) -> str:
     return "Training forwards in one mutual step: " + (
         ", ".join(f"{n} for K = {k}" for k, n in counted.items()) or "not counted"
     )
-
-
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines]
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="threads, each pinned")
-    parser.add_argument("--rounds", type=int, default=15, help="pairs behind every ratio")
-    parser.add_argument("--out", default=str(README.with_name("results.json")))
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--pytorch-dml", type=Path, help="folder that holds the package")
-    parser.add_argument("--reuse", action="store_true", help="take --out, measure nothing")
-    parser.add_argument("--write-readme", action="store_true", help="fill in the README's tables")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -87,10 +87,6 @@ class Cohort(nn.Module):
         """What the peers read: the batch, or the trunk's output for it."""
         return x if self.trunk is None else self.trunk(x)
 
-    def peer_output(self, name: str, x: Any) -> PeerOutput:
-        """One forward of one peer on its input."""
-        return as_peer_output(self.peers[name](x), name)
-
     def forward(self, x: Any) -> dict[str, PeerOutput]:
         """Outputs of every peer, one forward each.
 
@@ -99,7 +95,10 @@ class Cohort(nn.Module):
                 rows.
         """
         if _is_views(x, self.names):
-            return {name: self.peer_output(name, self.shared_input(x[name])) for name in self.names}
+            return {
+                name: as_peer_output(peer(self.shared_input(x[name])), name)
+                for name, peer in self.peers.items()
+            }
         return forward_peers(dict(self.peers.items()), self.shared_input(x))
 
     def losses(

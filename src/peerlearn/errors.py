@@ -61,6 +61,10 @@ class Faults:
             self.said += str(error).splitlines()
 
     def check(self) -> None:
-        """Raise one `InputError` with all that was gathered, each once; nothing for none."""
+        """Raise the `error` of what was gathered; nothing for none."""
         if self.said:
-            raise InputError("\n".join(dict.fromkeys(self.said)))
+            raise self.error()
+
+    def error(self) -> InputError:
+        """One error with all that was gathered, each once."""
+        return InputError("\n".join(dict.fromkeys(self.said)))

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from tiny_commands import TINY, small_arrays
 
 MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
@@ -129,3 +130,18 @@ def test_a_run_whose_data_are_gone_says_which(cli, tmp_path, named):
     said = cli("eval", "run")
     assert said.status == 2
     assert "data.name: my.npz: no such file" in said.err
+
+
+def test_results_call_a_file_by_its_name_and_the_configuration_by_its_path(cli, tmp_path):
+    path = tmp_path / "deep" / "my.npz"
+    path.parent.mkdir()
+    np.savez(path, **small_arrays())
+    few = [*TINY, "data.train_size=50", "--data", path]
+    cli("run", "dml", *few, "--out", "run")
+    cli("compare", "dml", *few, "--arms", "mutual", "--seeds", "0", "--out", "compared")
+    cli("eval", "run", "--data", path, "--out", "eval.json")
+    for results in ("run/results.json", "compared/results.json", "eval.json"):
+        assert json.loads((tmp_path / results).read_text())["data"] == "my"
+    for folder in ("run", "compared"):
+        config = yaml.safe_load((tmp_path / folder / "config.yaml").read_text())
+        assert config["data"]["name"] == str(path)

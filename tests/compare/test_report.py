@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import report_samples as samples
+import yaml
 
 from peerlearn.compare.report import write_report
 from peerlearn.compare.report_words import outcome, outcomes
@@ -335,6 +336,16 @@ def test_runs_on_other_data_get_their_own_sections(tmp_path):
     folders = [samples.leave(samples.run_folder(tmp_path / name, arm=name)) for name in ("x", "y")]
     samples.edit_results(folders[0], lambda results: results.update(data="letters"))
     assert page(folders, tmp_path / "report.html").count("<article") == 2
+
+
+def test_runs_on_files_of_one_name_in_different_folders_are_not_pooled(tmp_path):
+    folders = [samples.leave(samples.run_folder(tmp_path / name, arm=name)) for name in ("x", "y")]
+    for folder, data in zip(folders, ("here/digits.npz", "there/digits.npz"), strict=True):
+        config = yaml.safe_load((folder / "config.yaml").read_text()) | {"data": {"name": data}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert page(folders, tmp_path / "report.html").count("<article") == 2
+    (folders[1] / "config.yaml").write_text((folders[0] / "config.yaml").read_text())
+    assert page(folders, tmp_path / "report.html").count("<article") == 1
 
 
 # --- errors ---

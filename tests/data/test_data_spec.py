@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from peerlearn.data import AugmentSpec, DataSpec
+from peerlearn.data import AugmentSpec, DataSpec, NamedDataSpec
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,17 @@ def test_wrong_values_and_unknown_fields_are_refused_by_name(spec, field, value)
 def test_defaults_are_digits_without_augmentation():
     assert DataSpec().name == "digits"
     assert not any(value for _, value in AugmentSpec())
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("digits", "digits"),
+        ("/a/b/cora.npz", "cora"),
+        ("cora.npz", "cora"),
+        ("/a/b/pets/", "pets"),
+        (".", "."),
+    ],
+)
+def test_a_path_is_shown_without_folder_and_suffix(typed, shown):
+    assert NamedDataSpec(name=typed).short_name == shown

@@ -131,7 +131,16 @@ def test_an_unknown_operator_is_refused_with_the_nearest_one():
         graph().operator("gnc")
 
 
-def test_no_warning_reaches_the_user():
+@pytest.fixture
+def every_warning():
+    """Torch warns of sparse matrices once a process, which an earlier test may have used up."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+def test_no_warning_reaches_the_user(every_warning):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         it = graph(seed=3)

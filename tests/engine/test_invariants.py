@@ -148,33 +148,8 @@ def test_invariant_5_one_process_equals_two(tmp_path: Path, update: str) -> None
     ]
     alone = tiny_trainer(*options, folder=tmp_path / "one")
     expected = alone.run()
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "import torch.distributed as dist\n"
-        "from pathlib import Path; from tiny import tiny_trainer\n"
-        "t = tiny_trainer(*sys.argv[3:], folder=Path(sys.argv[1]))\n"
-        "r = t.run()\n"
-        "assert len(t.transport.owned) < 3, 'nothing was spread'\n"
-        "dist.destroy_process_group()\n"
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, tmp_path / "two", Path(__file__).parent, *options],
-            env=os.environ
-            | {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            },
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    script = "t.run()\nassert len(t.transport.owned) < 3, 'nothing was spread'\n"
+    assert _in_two_processes(script, tmp_path / "two", *options) == [0, 0]
 
     states = [
         load_state(tmp_path / which / "checkpoints/last/state.safetensors")
@@ -186,6 +161,33 @@ def test_invariant_5_one_process_equals_two(tmp_path: Path, update: str) -> None
             record.pop("seconds")
     assert _plain(states[0]) == _plain(states[1])
     assert expected.block["cost"]["forwards_per_step"] == (3 if update == "simultaneous" else 5)
+
+
+def test_processes_save_together_whatever_their_clocks_say(tmp_path: Path) -> None:
+    script = (
+        "type(t)._checkpoint_due = lambda t: t.transport.rank == t.steps % 2\n"
+        "type(t)._worth_saving = lambda t: t.transport.rank == 1\n"
+        "t.run()\n"
+    )
+    assert _in_two_processes(script, tmp_path / "two", "threads=1") == [0, 0]
+
+
+def test_processes_stop_together_when_one_is_interrupted(tmp_path: Path) -> None:
+    script = (
+        "def stop(event):\n"
+        "    if event['event'] == 'step' and event['done'] == 3 and t.transport.rank == 1:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "t.observe = stop\n"
+        "try:\n"
+        "    t.run()\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(7)\n"
+    )
+    assert _in_two_processes(script, tmp_path / "two", "threads=1") == [7, 7]
+    again = tiny_trainer("threads=1", folder=tmp_path / "two")
+    whole = tiny_trainer("threads=1", folder=tmp_path / "whole")
+    again.run(resume=True), whole.run()
+    assert weights(again) == weights(whole)
 
 
 def test_invariant_7_equal_seeds_give_equal_weights_and_batches_in_every_arm() -> None:
@@ -211,6 +213,39 @@ def test_a_third_peer_changes_nothing_for_the_others_when_nobody_teaches() -> No
     two.run(), three.run()
     alone, beside = weights(two), weights(three)
     assert alone == {name: value for name, value in beside.items() if name in alone}
+
+
+def _in_two_processes(script: str, folder: Path, *options: str) -> list[int]:
+    """Exit statuses of two processes that run `script` on one spread trainer, `t`."""
+    setting = (
+        "import signal, sys; sys.path.insert(0, sys.argv[2])\n"
+        "import torch.distributed as dist\n"
+        "from pathlib import Path; from tiny import tiny_trainer\n"
+        "t = tiny_trainer(*sys.argv[3:], folder=Path(sys.argv[1]))\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    whole = f"{setting}{script}dist.destroy_process_group()\n"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", whole, folder, Path(__file__).parent, *options],
+            env=os.environ
+            | {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            },
+        )
+        for rank in range(2)
+    ]
+    try:
+        return [process.wait(timeout=60) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def _timeless(history: list[dict]) -> list[dict]:

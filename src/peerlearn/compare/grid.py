@@ -11,7 +11,7 @@ import yaml
 
 from peerlearn.compare.statistics import differences, merge_arm
 from peerlearn.engine.files import read_json, write_json, write_text
-from peerlearn.engine.run_folder import PLANS, flatten, read_config
+from peerlearn.engine.run_folder import check_same, read_config
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
@@ -112,7 +112,7 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     return {
         "schema": 1,
         "recipe": recipe.name,
-        "data": cells[0].config.data.name,
+        "data": cells[0].config.data.short_name,
         "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
         "arms": arms,
         "differences": differences(arms, reference),
@@ -148,16 +148,7 @@ def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
         raise InputError(
             f"{out}: already holds a comparison; continue it with --resume, or choose another --out"
         )
-    before, now = (
-        flatten({key: value for key, value in one.items() if key not in PLANS})
-        for one in (read_config(config), given)
-    )
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    if changed:
-        raise InputError(
-            f"{out}: cannot resume with a changed configuration: "
-            + "; ".join(f"{k}: was {before.get(k)!r}, now {now.get(k)!r}" for k in changed)
-        )
+    check_same(out, read_config(config), given)
     _write_config(config, given)  # arms may have come; a changed one is refused by its cells
 
 

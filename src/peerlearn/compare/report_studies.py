@@ -28,7 +28,8 @@ def _belong_together(studies: Sequence[Study]) -> bool:
     They are, where they share recipe and data, no arm has a seed twice, every arm has the same
     seeds, and the runs of one arm have the same configuration but for the seed.
     """
-    if len(studies) < 2 or len({(study.recipe, study.data) for study in studies}) > 1:
+    tasks = {(study.recipe, study.data, _data_as_typed(study)) for study in studies}
+    if len(studies) < 2 or len(tasks) > 1:
         return False
     cells = [(arm, seed) for study in studies for arm in study.arms for seed in study.seeds]
     seeds_of = [
@@ -44,12 +45,25 @@ def _belong_together(studies: Sequence[Study]) -> bool:
 
 
 def _settings(study: Study) -> Any:
-    config = [parse_config(title, text) for title, text in study.config.items()]
     return [
-        {key: value for key, value in part.items() if key not in ("seed", "seeds", "out")}
-        for part in config
-        if isinstance(part, dict)
+        {key: value for key, value in config.items() if key not in ("seed", "seeds", "out")}
+        for config in _configs(study)
     ]
+
+
+def _data_as_typed(study: Study) -> str:
+    """A name or a path; `study.data` may be the same for files of different folders."""
+    for config in _configs(study):
+        data = config.get("data")
+        name = data.get("name") if isinstance(data, dict) else data
+        if isinstance(name, str):
+            return name
+    return study.data
+
+
+def _configs(study: Study) -> list[Json]:
+    configs = [parse_config(title, text) for title, text in study.config.items()]
+    return [config for config in configs if isinstance(config, dict)]
 
 
 def _side_by_side(studies: Sequence[Study]) -> Study:

@@ -5,7 +5,7 @@ from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Source, Split
 from peerlearn.data.facts import DataFacts, RowFacts
 from peerlearn.data.loaders import ArrayLoader, StreamLoader, evaluation_batches, train_loader
 from peerlearn.data.registry import dataset_names, describe_datasets, get_dataset, load_dataset
-from peerlearn.data.spec import AugmentSpec, DataSpec
+from peerlearn.data.spec import AugmentSpec, DataSpec, NamedDataSpec
 from peerlearn.data.splits import build_dataset
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "DataFacts",
     "DataSpec",
     "Dataset",
+    "NamedDataSpec",
     "Normalisation",
     "RowFacts",
     "Source",

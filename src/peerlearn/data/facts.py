@@ -1,6 +1,7 @@
 """What a trained network must know of its data, so that it works without them."""
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,7 +13,7 @@ from peerlearn.errors import InputError
 from peerlearn.validation import validated
 
 
-class DataFacts(BaseModel):
+class DataFacts(BaseModel, ABC):
     """What holds for every kind of data; `data.json` of a run.
 
     Attributes:
@@ -32,9 +33,9 @@ class DataFacts(BaseModel):
     rows: dict[str, int]
 
     @property
+    @abstractmethod
     def content(self) -> str:
         """What is classified, in a few words."""
-        raise NotImplementedError
 
     @classmethod
     def load(cls, path: Path) -> Self:

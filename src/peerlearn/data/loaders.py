@@ -4,7 +4,7 @@ Both training loaders take their row order from one place and make a batch by on
 they give identical batches; they differ only in where the work is done.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -221,3 +221,10 @@ def evaluation_batches(
         x = split.rows(index)
         x, y = (x, split.y[index]) if device is None else (x.to(device), split.y[index].to(device))
         yield normalisation.apply(x), y
+
+
+def split_rows(
+    split: Split, data: Dataset, batch_size: int
+) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+    """`evaluation_batches` of `split` whenever asked, normalised by the statistics of train."""
+    return lambda: evaluation_batches(split, batch_size, data.mean, data.std)

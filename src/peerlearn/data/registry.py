@@ -166,7 +166,7 @@ def _build(spec: DataSpec, source: Source) -> Dataset:
         if spec.in_memory == "auto"
         else spec.in_memory
     )
-    dataset = build_dataset(Path(spec.name).stem, source, spec, in_memory)
+    dataset = build_dataset(spec.short_name, source, spec, in_memory)
     return dataset if not (lazy and in_memory) else _decoded(dataset)
 
 

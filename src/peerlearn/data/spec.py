@@ -1,16 +1,20 @@
 """What a configuration may say about data."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
-class DataSpec(BaseModel):
-    """The `data` block: which data set, and how much of it. A name alone is a short form."""
+class NamedDataSpec(BaseModel):
+    """What every `data` block says: a data set, and how much of it. A name alone is a short form.
+
+    A row is what a label belongs to, such as an image, a node or a graph.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field("digits", description="a data set of `peerlearn ls data`, or a path")
+    name: str
     train_size: Annotated[int, Field(ge=1)] | None = Field(
         None, description="training rows to keep, as many of each class as possible"
     )
@@ -24,15 +28,6 @@ class DataSpec(BaseModel):
     root: str | None = Field(
         None, description="folder of named data sets; default $PEERLEARN_DATA, ~/.cache/peerlearn"
     )
-    in_memory: Literal["auto"] | bool = Field(
-        "auto", description="hold all rows in memory (auto: below 2 GB) or stream them"
-    )
-    workers: int = Field(
-        0, ge=0, description="processes that read and augment rows which are streamed"
-    )
-    size: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="side in pixels to which the images of a folder are fitted"
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -45,6 +40,26 @@ class DataSpec(BaseModel):
         if value >= 1 and value != int(value):
             raise ValueError(f"{value} is neither a fraction below 1 nor a whole number of rows")
         return value
+
+    @property
+    def short_name(self) -> str:
+        """The name as results show it: of a path its last part, without suffix."""
+        return Path(self.name).stem or self.name
+
+
+class DataSpec(NamedDataSpec):
+    """The `data` block of a recipe for images or vectors."""
+
+    name: str = Field("digits", description="a data set of `peerlearn ls data`, or a path")
+    in_memory: Literal["auto"] | bool = Field(
+        "auto", description="hold all rows in memory (auto: below 2 GB) or stream them"
+    )
+    workers: int = Field(
+        0, ge=0, description="processes that read and augment rows which are streamed"
+    )
+    size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="side in pixels to which the images of a folder are fitted"
+    )
 
 
 class AugmentSpec(BaseModel):

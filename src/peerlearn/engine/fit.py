@@ -1,6 +1,7 @@
 """`peerlearn.fit`: train any cohort on data at hand, without a recipe."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,12 @@ from peerlearn.data import (
     AugmentSpec,
     Dataset,
     DataSpec,
-    evaluation_batches,
     load_dataset,
     train_loader,
 )
 from peerlearn.data.arrays import source_from_arrays
+from peerlearn.data.loaders import split_rows
 from peerlearn.data.splits import build_dataset
-from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.outcome import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
@@ -94,15 +94,16 @@ def fit(
         labelled_per_batch=labelled_per_batch,
         workers=workers,
     )
+    rows = partial(split_rows, data=dataset, batch_size=spec.evaluation.batch_size)
     trainer = Trainer(
         cohort,
         [Stage("fit", spec.epochs, loader)],
         spec,
-        validation=_rows(dataset, "val", spec),
-        report=_rows(dataset, "test", spec),
+        validation=rows(dataset.val),
+        report=rows(dataset.test),
         peers=settings,
         seed=seed,
-        probe=_rows(dataset, "train", spec),
+        probe=rows(dataset.train),
     )
     if folder is not None:
         trainer.folder = RunFolder(Path(folder))
@@ -133,14 +134,6 @@ def read_data(data: Data) -> Dataset:
         f"data: found {type(data).__name__}; allowed: a Dataset, a name or path, or a mapping with "
         "x_train, y_train, x_test, y_test"
     )
-
-
-def _rows(dataset: Dataset, split: str, spec: TrainingSpec) -> Rows:
-    def batches() -> Any:
-        rows = getattr(dataset, split)
-        return evaluation_batches(rows, spec.evaluation.batch_size, dataset.mean, dataset.std)
-
-    return batches
 
 
 def _plain(value: Any) -> Any:

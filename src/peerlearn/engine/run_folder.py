@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class RunFolder:
                     f"{self.path}: already holds a run; continue it with --resume, or choose "
                     "another --out"
                 )
-            self._check_same(complete(read_config(self.config)), config)
+            check_same(self.path, complete(read_config(self.config)), config)
             return self.results.exists()
         # A start that got no further than env.json has left nothing behind that counts.
         found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
@@ -82,22 +82,6 @@ class RunFolder:
         write_json(self.path / "env.json", environment())
         write_text(self.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         return False
-
-    def _check_same(self, written: dict[str, Any], config: dict[str, Any]) -> None:
-        before, now = (
-            flatten({key: value for key, value in one.items() if key not in PLANS})
-            for one in (written, yaml.safe_load(yaml.safe_dump(config)))
-        )
-        changed = [
-            f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key, "not set") != now.get(key, "not set")
-        ]
-        if changed:
-            raise InputError(
-                f"{self.path}: cannot resume with a changed configuration:\n  "
-                + "\n  ".join(changed)
-            )
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`.
@@ -185,6 +169,27 @@ def read_results(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{folder}: no results.json here; is it a finished run?")
     return read_json(path)
+
+
+def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """See that a folder is continued with the configuration it was started with, `PLANS` aside.
+
+    Raises:
+        InputError: names every key that differs.
+    """
+    before, now = (
+        flatten({key: value for key, value in one.items() if key not in PLANS})
+        for one in (written, yaml.safe_load(yaml.safe_dump(dict(config))))
+    )
+    changed = [
+        f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise InputError(
+            f"{folder}: cannot resume with a changed configuration:\n  " + "\n  ".join(changed)
+        )
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,8 +17,7 @@ from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import Transport
 from peerlearn.engine.updates import PeerUpdate
-from peerlearn.models.graphs.streams import RandomStreams
-from peerlearn.randomness import derive_seed
+from peerlearn.randomness import RandomStreams, derive_seed
 from peerlearn.transfer.outputs import PeerOutput
 
 

@@ -195,12 +195,12 @@ class Trainer:
             self.steps += 1
             position.step += len(micro_batches)
             self.observe({"event": "step", "stage": stage.name, "done": number + len(placed)})
-            if interruption.requested or self._checkpoint_due():
+            if self.transport.anywhere(interruption.requested or self._checkpoint_due()):
                 self.seconds += time.perf_counter() - began
                 self._check_losses(stage, position)
                 self._save(position)
                 began = time.perf_counter()
-                if interruption.requested:
+                if self.transport.anywhere(interruption.requested):
                     raise KeyboardInterrupt
         self._check_losses(stage, position)
         self._check_weights(stage, position)
@@ -236,7 +236,7 @@ class Trainer:
             self._finish_learning(position.stage)
         if final and not last_stage:
             self._save(_Position(position.stage + 1), fresh=True)
-        elif final or self._worth_saving():
+        elif final or self.transport.anywhere(self._worth_saving()):
             self._save(position)
         self.observe(record)
 

@@ -28,6 +28,9 @@ class Transport(Protocol):
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """One entry per peer, from the entries that each process holds for the peers it owns."""
 
+    def anywhere(self, holds: bool) -> bool:
+        """Whether something holds in any process; they go on alike, whatever their clocks say."""
+
 
 class LocalTransport:
     """All peers in this process."""
@@ -45,6 +48,10 @@ class LocalTransport:
         """`own`, which is already complete."""
         return dict(own)
 
+    def anywhere(self, holds: bool) -> bool:
+        """Whether it holds here."""
+        return holds
+
 
 class MeshTransport:
     """Peers spread over the `peer` dimension of a device mesh, one or more per process.
@@ -57,7 +64,7 @@ class MeshTransport:
     """
 
     def __init__(self, peers: Sequence[str], mesh: dist.device_mesh.DeviceMesh) -> None:
-        self.group = mesh.get_group("peer")
+        self.group, self.device = mesh.get_group("peer"), mesh.device_type
         world, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
         if world > len(peers):
             raise InputError(
@@ -82,6 +89,12 @@ class MeshTransport:
         dist.all_gather_object(parts, dict(own), group=self.group)
         merged = {name: entry for part in parts for name, entry in part.items()}
         return {name: merged[name] for name in self.peers if name in merged}
+
+    def anywhere(self, holds: bool) -> bool:
+        """The largest of everyone's 0 or 1."""
+        largest = torch.tensor(int(holds), device=self.device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
+        return bool(largest)
 
 
 def launched_transport(peers: Sequence[str], device: torch.device) -> Transport:

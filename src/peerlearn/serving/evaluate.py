@@ -34,13 +34,14 @@ def evaluate_run(
         InputError: data that cannot be read or do not fit the networks.
     """
     how = run.precision(precision, device)
+    spec = run.config.data if data is None else run.config.data.model_copy(update={"name": data})
     with preserved_rng(), threads(run.config.threads):
         block = _on_own_data(run, how) if data is None else _on_other_data(run, data, how)
     return {
         "schema": 1,
         "recipe": run.recipe.name,
         "run": str(run.folder),
-        "data": data or run.config.data.name,
+        "data": spec.short_name,
         "seeds": [run.config.seed],
         "arms": {run.arm: one_seed(block)},
         "differences": [],

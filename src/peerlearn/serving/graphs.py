@@ -4,9 +4,9 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from peerlearn.data.graphs import (
     GraphDataSpec,
@@ -24,6 +24,8 @@ from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.serving.reader import Inputs, Reader
 from peerlearn.systems.graph.data import evaluated_graphs, evaluated_nodes
+
+Data = TypeVar("Data", NodeDataset, GraphsDataset)
 
 
 class _GraphReader(Reader[GraphFacts]):
@@ -52,12 +54,11 @@ class _GraphReader(Reader[GraphFacts]):
         spec: GraphDataSpec = self.config.data
         return spec.model_copy(update={"name": name, "train_size": None, "labels": None})
 
-    def _renamed(self, y: Tensor, data: NodeDataset | GraphsDataset, name: str) -> Tensor:
-        """Labels of other data as classes of the run; those that are unknown stay so."""
-        known = labelled_rows(y)
-        renamed = y.clone()
-        renamed[known] = self.places(GraphFacts.from_dataset(data), name)[y[known]]
-        return renamed
+    def _renamed(self, data: Data, name: str) -> Data:
+        """Other data with their labels as classes of the run; those that are unknown stay so."""
+        known, y = labelled_rows(data.y), data.y.clone()
+        y[known] = self.places(GraphFacts.from_dataset(data), name)[y[known]]
+        return replace(data, y=y)
 
     def _check_edgeless(
         self, where: str, arrays: Mapping[str, Any], peers: Mapping[str, nn.Module]
@@ -76,8 +77,7 @@ class NodeReader(_GraphReader):
 
     def test_rows(self, name: str) -> Rows:
         data = load_node_dataset(self._other(name), self.facts.encoding)
-        renamed = replace(data, y=self._renamed(data.y, data, name))
-        return evaluated_nodes(self.config, renamed, "test")
+        return evaluated_nodes(self.config, self._renamed(data, name), "test")
 
     def _to_label(self, arrays: Mapping[str, Any], where: str) -> tuple[int, Rows]:
         data = unlabelled_nodes(arrays, self.facts.encoding, self.config.data, where)
@@ -89,8 +89,7 @@ class GraphReader(_GraphReader):
 
     def test_rows(self, name: str) -> Rows:
         data = load_graphs_dataset(self._other(name), self.facts.encoding)
-        renamed = replace(data, y=self._renamed(data.y, data, name))
-        return evaluated_graphs(self.config, renamed, "test")
+        return evaluated_graphs(self.config, self._renamed(data, name), "test")
 
     def _to_label(self, arrays: Mapping[str, Any], where: str) -> tuple[int, Rows]:
         data = unlabelled_graphs(arrays, self.facts.encoding, self.config.data, where)

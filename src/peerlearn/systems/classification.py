@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from itertools import chain
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,23 +15,25 @@ from peerlearn.data import (
     Dataset,
     DataSpec,
     RowFacts,
-    evaluation_batches,
     load_dataset,
 )
 from peerlearn.data.datasets import Split
-from peerlearn.data.loaders import train_loader
-from peerlearn.engine.modes import evaluating
+from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
-from peerlearn.errors import Faults, InputError
+from peerlearn.errors import InputError
 from peerlearn.models import build_model, check_model_name
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
-from peerlearn.randomness import preserved_rng, seeded_rng
-from peerlearn.systems.peers import load_initial_weights
+from peerlearn.randomness import seeded_rng
+from peerlearn.systems.assembly import (
+    assemble,
+    first_outputs,
+    load_data,
+    load_initial_weights,
+)
 from peerlearn.systems.recipe import RecipeConfig
-from peerlearn.transfer.graph import TransferGraph
-from peerlearn.transfer.outputs import as_peer_output
+from peerlearn.transfer.predictions import OutputForm
 
 #: Data sets whose images mean the same in a mirror.
 MIRRORED = ("cifar10", "cifar100")
@@ -75,7 +78,7 @@ def build_classification(config: ClassificationConfig) -> Trainer:
         InputError: data, models or edges that cannot be used, or do not fit each other; lists
             what is wrong with each of them.
     """
-    data = load_data(config)
+    data = load_data(config, partial(load_dataset, config.data), check_model_name)
     cohort = build_cohort(config, data)
     load_initial_weights(cohort, config)
     check_outputs(cohort, data, config.seed)
@@ -89,41 +92,19 @@ def build_classification(config: ClassificationConfig) -> Trainer:
         workers=config.data.workers,
     )
     rows = partial(split_rows, data=data, batch_size=config.evaluation.batch_size)
-    report = (
-        rows(data.test)
-        if config.evaluation.report == "test"
-        else lambda: (batch for split in (data.val, data.test) for batch in rows(split)())
-    )
+    validation, test = rows(data.val), rows(data.test)
+    both = config.evaluation.report == "val+test"
     return Trainer(
         cohort,
         [Stage("mutual", config.epochs, loader)],
         config,
-        validation=rows(data.val),
-        report=report,
+        validation=validation,
+        report=(lambda: chain(validation(), test())) if both else test,
         peers=config.peers,
         seed=config.seed,
         probe=probe_rows(data, config.evaluation.batch_size),
         facts=RowFacts.from_dataset(data),
     )
-
-
-def load_data(config: ClassificationConfig) -> Dataset:
-    """The data of `config`; where they cannot be used, what else is wrong is told as well.
-
-    Raises:
-        InputError: data that cannot be used, and then also unknown models and peers.
-    """
-    faults = Faults()
-    with faults.gathered():
-        data = load_dataset(config.data)
-    if faults.said:
-        for name, peer in config.peers.items():
-            with faults.gathered():
-                check_model_name(peer.model, f"peers.{name}.model")
-        with faults.gathered():
-            TransferGraph(config.transfer, list(config.peers))
-    faults.check()
-    return data
 
 
 def build_cohort(config: ClassificationConfig, data: Dataset | RowFacts) -> Cohort:
@@ -132,19 +113,14 @@ def build_cohort(config: ClassificationConfig, data: Dataset | RowFacts) -> Coho
     Raises:
         InputError: lists every peer that cannot be built and what is wrong with the edges.
     """
-    faults = Faults()
-    peers: dict[str, nn.Module] = {}
-    for name, peer in config.peers.items():
-        with faults.gathered(), seeded_rng(config.seed, "weights", name):
-            peers[name] = build_model(
-                peer.model, data.sample_shape, data.classes, peer.arguments, f"peers.{name}.model"
-            )
-    with faults.gathered():
-        transfer = TransferGraph(
-            config.transfer, list(config.peers), "sigmoid" if data.multilabel else "softmax"
-        )
-    faults.check()
-    return Cohort(peers, transfer, config.objective)
+
+    def build_peer(name: str) -> nn.Module:
+        peer, field = config.peers[name], f"peers.{name}.model"
+        with seeded_rng(config.seed, "weights", name):
+            return build_model(peer.model, data.sample_shape, data.classes, peer.arguments, field)
+
+    form: OutputForm = "sigmoid" if data.multilabel else "softmax"
+    return assemble(config, build_peer, config.objective, form)
 
 
 def check_outputs(cohort: Cohort, data: Dataset, seed: int) -> None:
@@ -158,33 +134,16 @@ def check_outputs(cohort: Cohort, data: Dataset, seed: int) -> None:
     x, _ = next(
         iter(split_rows(Split(data.train.rows(torch.arange(2)), data.train.y[:2]), data, 2)())
     )
-    outputs = {}
-    with evaluating(cohort), torch.no_grad(), preserved_rng():
-        for name, peer in cohort.peers.items():
-            try:
-                outputs[name] = as_peer_output(peer(x), name)
-                shape = tuple(outputs[name].logits.shape)
-            except (RuntimeError, TypeError, ValueError) as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(
-                    f"peers.{name}: fails on rows of shape {data.sample_shape} of data "
-                    f"{data.name!r}: {str(error).splitlines()[0]}"
-                ) from error
-            if shape != (2, data.classes):
-                raise InputError(
-                    f"peers.{name}: gives outputs of shape {shape} for 2 rows; data {data.name!r} "
-                    f"has {data.classes} classes, so (2, {data.classes}) is needed"
-                )
+    outputs = first_outputs(cohort, x, f"rows of shape {data.sample_shape} of data {data.name!r}")
+    for name, output in outputs.items():
+        shape = tuple(output.logits.shape)
+        if shape != (2, data.classes):
+            raise InputError(
+                f"peers.{name}: gives outputs of shape {shape} for 2 rows; data {data.name!r} "
+                f"has {data.classes} classes, so (2, {data.classes}) is needed"
+            )
     with seeded_rng(seed, "transfer"):
         cohort.transfer.prepare(outputs)
-
-
-def split_rows(
-    split: Any, data: Dataset, batch_size: int
-) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
-    """Evaluation batches of `split`, normalised by the statistics of train."""
-    return lambda: iter(evaluation_batches(split, batch_size, data.mean, data.std))
 
 
 def probe_rows(data: Dataset, batch_size: int) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:

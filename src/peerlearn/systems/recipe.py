@@ -168,7 +168,7 @@ def run_recipe(
     results = {
         "schema": 1,
         "recipe": config.recipe,
-        "data": config.data.name,
+        "data": config.data.short_name,
         "seeds": [config.seed],
         "arms": {config.arm or config.recipe: one_seed(result.block)},
         "differences": [],

@@ -99,7 +99,8 @@ class TransferGraph(nn.Module):
             InputError: peers of one lesson disagree in the shape of their logits or features.
         """
         exchange = Exchange(outputs, targets, labelled, progress)
-        predictions: dict[int, Predictions] = {-1: Predictions(outputs)}  # read by most entries
+        plain = Predictions(outputs)
+        by_entry: dict[int, Predictions] = {}  # those that weight no logits share `plain`
         chosen = outputs if learners is None else learners
         losses = {name: outputs[name].logits.new_zeros((), dtype=torch.float32) for name in chosen}
         for lesson in self.lessons:
@@ -113,10 +114,10 @@ class TransferGraph(nn.Module):
             if spec.knowledge == "features":
                 term = feature_loss(lesson, exchange, self.adaptive.adapters_of(lesson))
             else:
-                if parts := self.adaptive.weightings_of(entry):
-                    predictions.setdefault(entry, Predictions(outputs, parts))
-                read = predictions.get(entry, predictions[-1])
-                term = prediction_loss(lesson, read, exchange, self.adaptive, self.form)
+                if entry not in by_entry:
+                    parts = self.adaptive.weightings_of(entry)
+                    by_entry[entry] = Predictions(outputs, parts) if parts else plain
+                term = prediction_loss(lesson, by_entry[entry], exchange, self.adaptive, self.form)
             losses[lesson.learner] = losses[lesson.learner] + weight * term
         for peer, term in self.adaptive.supervision(exchange, losses):
             losses[peer] = losses[peer] + term

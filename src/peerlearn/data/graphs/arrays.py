@@ -9,7 +9,6 @@ Labels are 0..C-1; -1 marks a node or graph without one.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 
@@ -74,7 +73,7 @@ def node_dataset(
         split = _labelled(found, y)
     split, y = keep(split, y, spec)
     split, graph = _labelled(split, y), Graph(x, edges)
-    return NodeDataset(Path(spec.name).stem, graph, y, *split, classes, names, encoding)
+    return NodeDataset(spec.short_name, graph, y, *split, classes, names, encoding)
 
 
 def graphs_dataset(
@@ -101,8 +100,7 @@ def graphs_dataset(
         fold = arrays.get("fold") if spec.split == "public" else None
         split = folds(y, fold, spec, where)
     split, y = keep(split, y, spec)
-    name = Path(spec.name).stem
-    return GraphsDataset(name, x, edges, ptr, y, *split, classes, names, encoding)
+    return GraphsDataset(spec.short_name, x, edges, ptr, y, *split, classes, names, encoding)
 
 
 def check_names(

@@ -132,9 +132,8 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
     places = ranges(offsets[:-1][index], counts)
     taken = torch.zeros(len(index) + 1, dtype=offsets.dtype, device=offsets.device)
     taken[1:] = counts.cumsum(0)
-    return make_csr(
-        taken, x.col_indices()[places], x.values()[places], (len(index), x.shape[1])
-    )  # fmt: skip
+    shape = (len(index), x.shape[1])
+    return make_csr(taken, x.col_indices()[places], x.values()[places], shape)
 
 
 def ranges(starts: Tensor, counts: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Batches are a pure function of (seed, epoch, step). A batch's only view is a `Gr
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 
 import torch
@@ -196,14 +197,17 @@ def sampled_node_rows(
 def graph_rows(data: GraphsDataset, part: Part, batch_size: int, device: Device = None) -> Rows:
     """The graphs of a split in order, as (graph, y) with y (B,); the last batch can be smaller.
 
-    Batches are made once and kept: their operators serve every later evaluation.
+    Batches are made at first use and kept: their operators serve every later evaluation.
     """
     _check_size(batch_size)
-    pairs = []
-    for index in data.graphs(part).split(batch_size):
-        graph = data.select(index).to(device)
-        pairs.append((graph, data.y[index].to(graph.device)))
-    return lambda: pairs
+
+    @cache
+    def rows() -> list[tuple[Graph, Tensor]]:
+        parts = data.graphs(part).split(batch_size)
+        graphs = [data.select(index).to(device) for index in parts]
+        return [(g, data.y[index].to(g.device)) for g, index in zip(graphs, parts, strict=True)]
+
+    return rows
 
 
 def _check_size(batch_size: int) -> None:

@@ -43,7 +43,7 @@ class NeighbourSampler:
                 "or -1 for all of them."
             )
         self.graph, self.fanout = graph, tuple(fanout)
-        received = adjacency(graph.edge_index, graph.num_nodes)
+        received = graph.kept("adjacency", lambda: adjacency(graph.edge_index, graph.num_nodes))
         self._offsets, self._senders = received.indptr.astype(np.int64), received.indices
         self._degree = torch.from_numpy(np.diff(self._offsets))
         self._looped = np.zeros(graph.num_nodes, bool)

@@ -14,13 +14,11 @@ from peerlearn.models.graphs.registry import (
     describe_graph_models,
     graph_model_names,
 )
-from peerlearn.models.graphs.streams import RandomStreams
 
 __all__ = [
     "Ask",
     "AuxiliaryNetwork",
     "GraphNetwork",
-    "RandomStreams",
     "build_graph_model",
     "check_graph_model_name",
     "describe_graph_models",

@@ -1,5 +1,6 @@
 """What all graph networks have in common: hidden layers, a readout and a head."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Literal
 
@@ -29,12 +30,12 @@ States = Tensor | SparseFeatures
 OperatorSteps = Generator[Ask, Tensor, Tensor]
 
 
-class Operator(nn.Module):
+class Operator(nn.Module, ABC):
     """What one layer does before its norm and activation."""
 
+    @abstractmethod
     def steps(self, graph: "Graph", h: States) -> OperatorSteps:
         """Node states (N, columns in) to (N, columns), asking for propagation where needed."""
-        raise NotImplementedError
 
 
 class OperatorNetwork(GraphNetwork):

@@ -5,6 +5,7 @@ lock-step from one question to the next, and questions about the same operator a
 sparse product over the columns of all of them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
@@ -42,7 +43,7 @@ Scope = Callable[[str], AbstractContextManager[object]]
 """A context per peer, entered whenever that peer computes; see `RandomStreams`."""
 
 
-class GraphNetwork(nn.Module):
+class GraphNetwork(nn.Module, ABC):
     """A network that reads a `Graph`; alone it is called as any module.
 
     Shapes:
@@ -56,9 +57,9 @@ class GraphNetwork(nn.Module):
 
     reads_edges: bool = True
 
+    @abstractmethod
     def steps(self, graph: "Graph") -> Steps:
         """The forward pass, as a generator that yields an `Ask` and is sent the product."""
-        raise NotImplementedError
 
     def forward(self, graph: "Graph") -> PeerOutput:
         return together({"": self.steps(graph)}, graph)[""]

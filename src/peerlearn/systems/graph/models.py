@@ -1,20 +1,19 @@
 """The peers of the recipes on graphs."""
 
-import torch
+from functools import partial
+
 from torch import Tensor, nn
 
-from peerlearn.cohort import Cohort, Objective, forward_peers
+from peerlearn.cohort import Cohort, Objective
 from peerlearn.data.graphs import Graph, GraphFacts, GraphsDataset, NodeDataset
-from peerlearn.engine.modes import evaluating
-from peerlearn.errors import Faults, InputError
+from peerlearn.errors import InputError
 from peerlearn.models.graphs import AuxiliaryNetwork, build_graph_model
 from peerlearn.models.graphs.auxiliary import sizes
 from peerlearn.models.graphs.network import OperatorNetwork
-from peerlearn.randomness import preserved_rng, seeded_rng
-from peerlearn.systems.graph.config import GraphConfig, NodeConfig
+from peerlearn.randomness import seeded_rng
+from peerlearn.systems.assembly import assemble, first_outputs
+from peerlearn.systems.graph.config import GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.systems.graph.objective import MultiTask
-from peerlearn.transfer.graph import TransferGraph
-from peerlearn.transfer.outputs import PeerOutput
 
 GraphData = NodeDataset | GraphsDataset | GraphFacts
 
@@ -29,18 +28,10 @@ def build_graph_cohort(config: GraphConfig, data: GraphData) -> Cohort:
     Raises:
         InputError: lists every peer that cannot be built and what is wrong with the edges.
     """
-    faults = Faults()
-    peers: dict[str, nn.Module] = {}
-    for name in config.peers:
-        with faults.gathered():
-            peers[name] = _build_peer(config, data, name)
-    with faults.gathered():
-        transfer = TransferGraph(config.transfer, list(config.peers))
-    faults.check()
     objective: Objective = config.objective
     if config.auxiliary.task != "none":
         objective = MultiTask(objective, config.auxiliary.weight)
-    return Cohort(peers, transfer, objective)
+    return assemble(config, partial(_build_peer, config, data), objective)
 
 
 def _build_peer(config: GraphConfig, data: GraphData, name: str) -> nn.Module:
@@ -53,12 +44,11 @@ def _build_peer(config: GraphConfig, data: GraphData, name: str) -> nn.Module:
         _check_hops(network, len(config.fanout), name)
     if config.auxiliary.task == "none":
         return network
-    of_graphs = (
-        data.task == "graph" if isinstance(data, GraphFacts) else isinstance(data, GraphsDataset)
-    )
     try:
         with seeded_rng(config.seed, "auxiliary", name):
-            both = AuxiliaryNetwork(network, of_graphs, config.auxiliary.buckets)
+            both = AuxiliaryNetwork(
+                network, isinstance(config, GraphsConfig), config.auxiliary.buckets
+            )
     except InputError as error:
         raise InputError(f"{field}: {error}") from None
     if not isinstance(data, GraphFacts):
@@ -86,22 +76,13 @@ def prepare(cohort: Cohort, graph: Graph, classes: int, seed: int) -> None:
     Raises:
         InputError: a peer fails on the graph, or gives another number of outputs.
     """
-    outputs: dict[str, PeerOutput] = {}
-    with evaluating(cohort), torch.no_grad(), preserved_rng():
-        for name, peer in cohort.peers.items():
-            try:
-                outputs |= forward_peers({name: peer}, graph)
-            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(
-                    f"peers.{name}: fails on a graph of {graph.num_nodes} nodes with "
-                    f"{graph.num_features} features: {str(error).splitlines()[0]}"
-                ) from error
-            found = outputs[name].logits.shape[-1]
-            if found != classes:
-                raise InputError(
-                    f"peers.{name}: gives {found} outputs; the data have {classes} classes"
-                )
+    what = f"a graph of {graph.num_nodes} nodes with {graph.num_features} features"
+    outputs = first_outputs(cohort, graph, what)
+    for name, output in outputs.items():
+        found = output.logits.shape[-1]
+        if found != classes:
+            raise InputError(
+                f"peers.{name}: gives {found} outputs; the data have {classes} classes"
+            )
     with seeded_rng(seed, "transfer"):
         cohort.transfer.prepare(outputs)

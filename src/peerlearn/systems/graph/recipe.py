@@ -1,12 +1,12 @@
 """Graph mutual learning (Agbaje et al. 2025), on the nodes of one graph and on whole graphs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from itertools import chain
 
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.graphs import (
-    GraphDataSpec,
     GraphFacts,
     GraphsDataset,
     NodeDataset,
@@ -15,8 +15,8 @@ from peerlearn.data.graphs import (
 )
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
-from peerlearn.errors import Faults, InputError
 from peerlearn.models.graphs import check_graph_model_name
+from peerlearn.systems.assembly import load_data, load_initial_weights
 from peerlearn.systems.graph.config import GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.systems.graph.data import (
     Part,
@@ -27,11 +27,7 @@ from peerlearn.systems.graph.data import (
     node_loader,
 )
 from peerlearn.systems.graph.models import build_graph_cohort, prepare
-from peerlearn.systems.peers import load_initial_weights
 from peerlearn.systems.recipe import Recipe
-from peerlearn.transfer.graph import TransferGraph
-
-Data = TypeVar("Data", NodeDataset, GraphsDataset)
 
 
 def build_nodes(config: NodeConfig) -> Trainer:
@@ -40,7 +36,7 @@ def build_nodes(config: NodeConfig) -> Trainer:
     Raises:
         InputError: data, models or edges that cannot be used, or do not fit each other.
     """
-    data = load(config, load_node_dataset)
+    data = load_data(config, partial(load_node_dataset, config.data), check_graph_model_name)
     loader = node_loader(config, data)
     return _trainer(config, data, loader, partial(evaluated_nodes, config, data))
 
@@ -51,26 +47,9 @@ def build_graphs(config: GraphsConfig) -> Trainer:
     Raises:
         InputError: data, models or edges that cannot be used, or do not fit each other.
     """
-    data = load(config, load_graphs_dataset)
+    data = load_data(config, partial(load_graphs_dataset, config.data), check_graph_model_name)
     loader = graph_loader(config, data)
     return _trainer(config, data, loader, partial(evaluated_graphs, config, data))
-
-
-def load(config: GraphConfig, read: Callable[[GraphDataSpec], Data]) -> Data:
-    """The data of `config`; where they cannot be used, what else is wrong is told as well.
-
-    Raises:
-        InputError: data that cannot be used, and then also unknown models and peers.
-    """
-    faults = Faults()
-    with faults.gathered():
-        return read(config.data)
-    for name, peer in config.peers.items():
-        with faults.gathered():
-            check_graph_model_name(peer.model, f"peers.{name}.model")
-    with faults.gathered():
-        TransferGraph(config.transfer, list(config.peers))
-    raise InputError("\n".join(faults.said))
 
 
 def _trainer(
@@ -90,7 +69,7 @@ def _trainer(
         [Stage("mutual", config.epochs, loader)],
         config,
         validation=validation,
-        report=(lambda: [*validation(), *test()]) if both else test,
+        report=(lambda: chain(validation(), test())) if both else test,
         peers=config.peers,
         seed=config.seed,
         probe=rows("train"),
@@ -116,12 +95,8 @@ GML_GRAPH = Recipe(
     reads="graphs",
     system="graph",
 )
-GML_MLP = Recipe(
+GML_MLP = replace(
+    GML_NODE,
     name="gml-mlp",
     summary="A cohort of graph networks teaches networks that need no edges when they serve",
-    config=NodeConfig,
-    build=build_nodes,
-    restore=build_graph_cohort,
-    reads="nodes",
-    system="graph",
 )
