@@ -98,8 +98,8 @@ def monai_unet(
     try:
         from monai.networks.nets import UNet
     except ModuleNotFoundError as error:
-        if error.name != "monai":
-            raise
+        if (error.name or "").partition(".")[0] != "monai":
+            raise  # something that MONAI itself needs
         raise InputError('needs MONAI: pip install "peerlearn[segmentation]"') from None
     net = UNet(
         spatial_dims=2,
