@@ -39,8 +39,8 @@ class Classification(BaseModel):
 
         Shapes:
             output.logits: (R, C), or (batch, C, ...) with further dimensions.
-            targets: int64 (R,), −1 where unlabelled; or float (R, C) of 0 and 1 for
-                multi-label, a row of NaN where unlabelled.
+            targets: int64 (R,) or (batch, ...), −1 where unlabelled; or float of the shape of
+                logits, 0 and 1, for multi-label, a row of NaN where unlabelled.
             result: scalar, fp32.
         """
         logits = output.logits.float()
