@@ -5,6 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from model_promises import (
+    evaluates_each_row_alone,
+    is_decided_by_its_seed,
+    runs_channels_last,
+    state_dict_round_trips,
+    trains_in_bfloat16,
+)
 from torch import nn
 
 from peerlearn.models import build_model, describe_models, model_names
@@ -126,54 +133,27 @@ def test_every_feature_map_carries_gradients_back(name):
 @every_model
 def test_channels_last_gives_the_same_logits_and_maps(name):
     in_shape = (3, 16, 16)
-    model, x = build(name, in_shape).eval(), sample(in_shape, 2)
-    expected = model(x)
-    model = model.to(memory_format=torch.channels_last)
-    output = model(x.contiguous(memory_format=torch.channels_last))
-    torch.testing.assert_close(output.logits, expected.logits, atol=1e-4, rtol=1e-4)
-    for key, map_ in output.features.items():
-        torch.testing.assert_close(map_, expected.features[key], atol=1e-4, rtol=1e-4)
-        assert map_.ndim == 2 or map_.is_contiguous(memory_format=torch.channels_last), key
+    runs_channels_last(build(name, in_shape), sample(in_shape, 2))
 
 
 @every_model
 def test_bfloat16_autocast_trains(name):
-    model = build(name)
-    with torch.autocast("cpu", torch.bfloat16):
-        output = model(sample())
-    assert output.logits.dtype == torch.bfloat16
-    assert_output(output, BATCH)
-    output.logits.float().square().mean().backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
-    assert all(p.grad.dtype == torch.float32 for p in model.parameters())
+    trains_in_bfloat16(build(name), sample())
 
 
 @every_model
 def test_evaluation_is_deterministic_and_each_row_stands_alone(name):
-    model, x = build(name), sample()
-    model(x)  # moves the normalisation statistics off their initial values
-    model.eval()
-    with torch.no_grad():
-        together = model(x).logits
-        assert torch.equal(together, model(x).logits)
-        alone = torch.cat([model(row[None]).logits for row in x[:2]])
-    torch.testing.assert_close(together[:2], alone, atol=1e-4, rtol=1e-4)
+    evaluates_each_row_alone(build(name), sample())
 
 
 @every_model
 def test_equal_seeds_give_equal_weights_and_others_do_not(name):
-    first, again, other = build(name, seed=0), build(name, seed=0), build(name, seed=1)
-    for key, value in first.state_dict().items():
-        assert torch.equal(value, again.state_dict()[key]), key
-    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+    is_decided_by_its_seed(partial(build, name), sample())
 
 
 @every_model
 def test_state_dict_round_trips(name):
-    model, other, x = build(name, seed=0), build(name, seed=1), sample()
-    model(x)
-    other.load_state_dict(model.state_dict(), strict=True)
-    assert torch.equal(model.eval()(x).logits, other.eval()(x).logits)
+    state_dict_round_trips(partial(build, name), sample())
 
 
 @every_model

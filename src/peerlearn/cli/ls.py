@@ -105,11 +105,14 @@ def list_models() -> None:
     """Print every model with its arguments."""
     from peerlearn.models import describe_models
     from peerlearn.models.graphs import describe_graph_models
+    from peerlearn.models.segmentation import describe_segmentation_models
 
     print(f"for {_recipes('rows')}")
     print_models(describe_models())
     print(f"\nfor {_recipes('nodes', 'graphs')}")
     print_models(describe_graph_models())
+    print("\nfor segmentation")
+    print_models(describe_segmentation_models())
     print(
         "\nuse one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"
         "your own: peers.b.model=python:package.module:function"

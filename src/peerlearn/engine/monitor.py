@@ -81,5 +81,5 @@ class EpochMonitor:
 
 def _correct(logits: Tensor, targets: Tensor) -> Tensor:
     if targets.is_floating_point():
-        return ((logits > 0) == (targets > 0.5)).all(-1)
+        return ((logits > 0) == (targets > 0.5)).all(1)
     return logits.argmax(1) == targets

@@ -59,12 +59,29 @@ def bin_means(confidence: Tensor, correct: Tensor, index: Tensor, bins: int = BI
     Shapes:
         confidence, correct, index: (N,), `correct` boolean or 0/1, `index` in [0, bins).
     """
-    count = torch.bincount(index, minlength=bins).double()
-    return Bins(
-        torch.bincount(index, confidence.double(), bins) / count,
-        torch.bincount(index, correct.double(), bins) / count,
-        count / len(confidence),
+    return means_of(bin_sums(confidence, correct, index, bins))
+
+
+def bin_sums(confidence: Tensor, correct: Tensor, index: Tensor, bins: int = BINS) -> Tensor:
+    """What `bin_means` divides, so that rows can be counted in portions and added up.
+
+    Shapes:
+        confidence, correct, index: as for `bin_means`.
+        result: (3, bins), float64: confidence, correctness, rows.
+    """
+    return torch.stack(
+        [
+            torch.bincount(index, confidence.double(), bins),
+            torch.bincount(index, correct.double(), bins),
+            torch.bincount(index, minlength=bins).double(),
+        ]
     )
+
+
+def means_of(sums: Tensor) -> Bins:
+    """The averages of `bin_sums`."""
+    confidence, correct, count = sums
+    return Bins(confidence / count, correct / count, count / count.sum())
 
 
 def calibration_error(bins: Bins) -> float:

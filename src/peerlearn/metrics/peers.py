@@ -4,10 +4,10 @@ Peers that agree less, and whose errors go together less, gain more as an ensemb
 Pairs are named "a~b", in the order of the peers. Shapes: N rows, C classes, L labels.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import combinations
 
-import torch
 from torch import Tensor
 
 from peerlearn.errors import InputError
@@ -78,6 +78,10 @@ def _same(a: Tensor, b: Tensor) -> float:
 
 
 def _phi(a: Tensor, b: Tensor) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    scale = torch.sqrt(a.square().sum() * b.square().sum())
-    return (a @ b / scale).clamp(-1, 1).item() if scale > 0 else 0.0
+    return phi(int(a @ b), int(a.sum()), int(b.sum()), len(a))
+
+
+def phi(both: int, a: int, b: int, rows: int) -> float:
+    """Phi coefficient of two 0/1 variables from counts: where both, a, and b are 1, and of all."""
+    scale = math.sqrt(a * (rows - a)) * math.sqrt(b * (rows - b))
+    return (rows * both - a * b) / scale if scale else 0.0

@@ -44,7 +44,7 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleDict({f"stage{n}": stage for n, stage in enumerate(stages, 1)})
         self.pool = pool or global_average_pool()
         self.classifier = nn.Linear(pooled, classes)
-        initialise(self)
+        initialise(self, self.classifier)
 
     def forward(self, x: Tensor) -> PeerOutput:
         features = {}
@@ -60,20 +60,22 @@ def global_average_pool() -> nn.Module:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def initialise(network: Backbone) -> None:
+def initialise(network: nn.Module, classifier: nn.Module) -> None:
     """Draw every weight from torch's global generator, so that a seeded caller decides them.
 
-    Layers that feed a ReLU: N(0, 2 / fan_in) (He et al. 2015); the classifier, which feeds none:
-    N(0, 1 / fan_in). Biases 0; batch normalisation starts as the identity.
+    Layers that feed a ReLU: N(0, 2 / fan_in) (He et al. 2015); `classifier` and up-convolutions,
+    which feed none: N(0, 1 / fan_in). Biases 0; batch normalisation starts as the identity.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             # Fan-in, because torch overcounts the fan-out of a depthwise layer by its channels.
-            if layer is network.classifier:
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-            else:
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            linear = layer is classifier
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if linear else "relu")
+        elif isinstance(layer, nn.ConvTranspose2d):
+            # Where the stride is the kernel, every output reads one pixel of each channel.
+            nn.init.normal_(layer.weight, std=layer.in_channels**-0.5)
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
+            continue
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.ConvTranspose2d) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)

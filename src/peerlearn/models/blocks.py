@@ -6,29 +6,51 @@ from peerlearn.errors import InputError
 
 
 def conv(
-    channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1
+    channels_in: int,
+    channels: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
 ) -> nn.Conv2d:
     """A convolution that keeps height and width at stride 1; no bias, as normalisation follows."""
     return nn.Conv2d(
-        channels_in, channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+        channels_in,
+        channels,
+        kernel,
+        stride,
+        padding=dilation * (kernel // 2),
+        dilation=dilation,
+        groups=groups,
+        bias=False,
     )
 
 
 def conv_bn(
-    channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1
+    channels_in: int,
+    channels: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
 ) -> nn.Sequential:
     """Convolution and batch normalisation."""
     return nn.Sequential(
-        conv(channels_in, channels, kernel, stride, groups), nn.BatchNorm2d(channels)
+        conv(channels_in, channels, kernel, stride, groups, dilation), nn.BatchNorm2d(channels)
     )
 
 
 def conv_bn_relu(
-    channels_in: int, channels: int, kernel: int, stride: int = 1, groups: int = 1
+    channels_in: int,
+    channels: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
 ) -> nn.Sequential:
     """Convolution, batch normalisation, ReLU."""
     return nn.Sequential(
-        *conv_bn(channels_in, channels, kernel, stride, groups), nn.ReLU(inplace=True)
+        *conv_bn(channels_in, channels, kernel, stride, groups, dilation), nn.ReLU(inplace=True)
     )
 
 

@@ -18,12 +18,13 @@ class BasicBlock(nn.Module):
     with zeros (the paper's option A): no parameters, as in the paper's results on CIFAR.
     """
 
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
         self.stride = stride
         self.new_channels = channels - channels_in
         self.residual = nn.Sequential(
-            conv_bn_relu(channels_in, channels, 3, stride), conv_bn(channels, channels, 3)
+            conv_bn_relu(channels_in, channels, 3, stride, dilation=dilation),
+            conv_bn(channels, channels, 3, dilation=dilation),
         )
 
     def forward(self, x: Tensor) -> Tensor:

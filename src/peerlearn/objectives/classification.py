@@ -39,32 +39,56 @@ class Classification(BaseModel):
 
         Shapes:
             output.logits: (R, C), or (batch, C, ...) with further dimensions.
-            targets: int64 (R,), −1 where unlabelled; or float (R, C) of 0 and 1 for
-                multi-label, a row of NaN where unlabelled.
+            targets: int64 (R,) or (batch, ...), −1 where unlabelled; or float of the shape of
+                logits, 0 and 1, for multi-label, a row of NaN where unlabelled.
             result: scalar, fp32.
         """
         logits = output.logits.float()
         labelled = labelled_rows(targets)
-        loss = self._cross_entropy(logits, targets, labelled)
+        loss = cross_entropy(logits, targets, labelled, self.label_smoothing)
         if self.entropy == 0:
             return loss
         rows = labelled if self.entropy_rows == "labelled" else torch.ones_like(labelled)
         return loss - self.entropy * mean_entropy(logits, rows, targets.is_floating_point())
 
-    def _cross_entropy(self, logits: Tensor, targets: Tensor, labelled: Tensor) -> Tensor:
-        count = labelled.sum().clamp_min(1)
-        if targets.is_floating_point():
-            smooth = targets.nan_to_num() * (1 - self.label_smoothing) + self.label_smoothing / 2
-            rows = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").sum(-1)
-            return (rows * labelled).sum() / count
-        total = F.cross_entropy(
-            logits,
-            targets,
-            ignore_index=UNLABELLED,
-            label_smoothing=self.label_smoothing,
-            reduction="sum",
-        )
-        return total / count
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    labelled: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Mean cross-entropy of the labelled rows; of several labels a row, the sum of theirs.
+
+    With weights, Σ w_y · CE / Σ w_y over rows as in torch for one class a row; for several labels,
+    the weight of each label's own cross-entropy in the sum. Without any labelled row, 0.
+
+    Shapes:
+        logits: (R, C), or (batch, C, ...) with further dimensions, in fp32.
+        targets: int64 (R,) or (batch, ...); or float of the shape of logits.
+        labelled: bool, `labelled_rows(targets)`.
+        class_weights: (C,), or None for 1 each.
+        result: scalar.
+    """
+    if targets.is_floating_point():
+        smooth = targets.nan_to_num() * (1 - label_smoothing) + label_smoothing / 2
+        cells = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+        if class_weights is not None:
+            cells = cells * class_weights.view(-1, *[1] * (logits.ndim - 2))
+        return (cells.sum(1) * labelled).sum() / labelled.sum().clamp_min(1)
+    total = F.cross_entropy(
+        logits,
+        targets,
+        weight=class_weights,
+        ignore_index=UNLABELLED,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    if class_weights is None:
+        return total / labelled.sum().clamp_min(1)
+    weight = (class_weights[targets.clamp_min(0)] * labelled).sum()
+    return total / torch.where(weight > 0, weight, 1)
 
 
 def mean_entropy(logits: Tensor, rows: Tensor, multilabel: bool = False) -> Tensor:

@@ -14,8 +14,10 @@ def labelled_rows(y: Tensor) -> Tensor:
         y: integer classes with `UNLABELLED` for "none", or float 0/1 indicators with NaN for it.
 
     Shapes:
-        y: int64 of any shape, such as (N,) or (N, height, width); or float (N, L).
-        result: bool, the shape of integer y; (N,) for float y, where a row counts as labelled
-            when none of its indicators is blank, so that a loss over it is finite.
+        y: int64 of any shape, such as (N,) or (N, height, width); or float (N, L), or
+            (N, L, height, width) where the masks of labels overlap.
+        result: bool, the shape of integer y; that of float y without its label dimension, the
+            second. A row counts as labelled when none of its indicators is blank, so that a loss
+            over it is finite.
     """
-    return ~torch.isnan(y).flatten(1).any(1) if y.is_floating_point() else y != UNLABELLED
+    return ~torch.isnan(y).any(1) if y.is_floating_point() else y != UNLABELLED

@@ -1,0 +1,46 @@
+"""The residual encoder that the pyramid networks read at several sizes."""
+
+from torch import Tensor, nn
+
+from peerlearn.models.blocks import conv_bn_relu
+from peerlearn.models.resnet import BasicBlock
+
+
+class Encoder(nn.Module):
+    """A ResNet (He et al. 2016) of four stages for images of a few hundred pixels.
+
+    The stem halves the image once instead of twice, for small images hold small things.
+
+    Args:
+        channels: of the image.
+        width: channels of the first stage; every further stage doubles them.
+        blocks: residual blocks a stage; 2 as in ResNet-18.
+        last_stride: 2 halves the maps before the last stage too; 1 keeps them and spreads its
+            convolutions over twice the distance instead (dilation).
+
+    Shapes:
+        input: (batch, channels, height, width)
+        result: `stage1` ... `stage4`, with 1, 2, 4, 8 times `width` channels, at 1/2, 1/4, 1/8,
+            1/16 of height and width (1/8 where `last_stride` is 1), rounded up
+    """
+
+    def __init__(self, channels: int, width: int, blocks: int, last_stride: int = 2) -> None:
+        super().__init__()
+        self.channels = [width, 2 * width, 4 * width, 8 * width]
+        self.stem = conv_bn_relu(channels, width, 3, stride=2)
+        self.stages = nn.ModuleDict()
+        before = width
+        strides = (1, 2, 2, last_stride)
+        for n, (wide, stride) in enumerate(zip(self.channels, strides, strict=True), 1):
+            dilation = 2 if n == 4 and stride == 1 else 1
+            first = BasicBlock(before, wide, stride, dilation)
+            rest = (BasicBlock(wide, wide, 1, dilation) for _ in range(blocks - 1))
+            self.stages[f"stage{n}"] = nn.Sequential(first, *rest)
+            before = wide
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.stem(x)
+        features = {}
+        for name, stage in self.stages.items():
+            x = features[name] = stage(x)
+        return features
