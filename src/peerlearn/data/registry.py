@@ -12,10 +12,17 @@ from peerlearn.data.downloads import Patience, download, mirrored
 from peerlearn.data.image_folder import LazySplit, read_image_folder
 from peerlearn.data.npz import read_npz, write_npz
 from peerlearn.data.originals import originals
-from peerlearn.data.roots import alone, find_named, named_files, writable_root
+from peerlearn.data.roots import (
+    alone,
+    find_named,
+    looks_like_path,
+    named_files,
+    npz_at,
+    writable_root,
+)
 from peerlearn.data.spec import DataSpec, ImageDataSpec
 from peerlearn.data.splits import build_dataset
-from peerlearn.errors import InputError, nearest, unknown_name
+from peerlearn.errors import InputError, unknown_name
 
 EMBEDDED = "digits"
 MEMORY_LIMIT = 2 * 1024**3
@@ -61,8 +68,8 @@ def load_dataset(spec: DataSpec) -> Dataset:
     path = Path(name).expanduser()
     if path.is_dir():
         return _build(spec, _read_folder(path, spec.size))
-    if path.is_file() or _looks_like_path(name):
-        return _build(spec, _read_file(path))
+    if path.is_file() or looks_like_path(name):
+        return _build(spec, read_npz(npz_at(path, "a folder with train/CLASS/*.png")))
     raise unknown_name("data set or path", name, dataset_names(spec.root), field="data.name")
 
 
@@ -130,10 +137,6 @@ def describe_datasets(root: str | None = None) -> tuple[Description, ...]:
     return tuple(lines)
 
 
-def _looks_like_path(name: str) -> bool:
-    return Path(name).name != name or Path(name).suffix != ""
-
-
 def _read_folder(path: Path, size: int | None) -> Source:
     if not (path / "train").is_dir():
         raise InputError(
@@ -141,19 +144,6 @@ def _read_folder(path: Path, size: int | None) -> Source:
             "val/ and test/ of the same classes."
         )
     return read_image_folder(path, size)
-
-
-def _read_file(path: Path) -> Source:
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        match = nearest(path.name, siblings)
-        hint = f" Did you mean {path.parent / match}?" if match else ""
-        raise InputError(f"data.name: {path}: no such file or folder.{hint}")
-    if path.suffix.lower() != ".npz":
-        raise InputError(
-            f"data.name: {path}: allowed: an .npz file, or a folder with train/CLASS/*.png."
-        )
-    return read_npz(path)
 
 
 def _build(spec: DataSpec, source: Source) -> Dataset:
