@@ -11,17 +11,18 @@ from peerlearn.randomness import keyed_generator
 
 SCENES = {"train": 300, "val": 60, "test": 100}
 SIDE = 48
-DIGITS = 4
+DIGITS = 3
 SMALLEST, LARGEST = 12, 20
 INK = 0.35
 """Part of the full ink from which a pixel belongs to its digit."""
-DIMMEST = 0.5
-NOISE = 0.15
+DIMMEST = 0.7
+"""Least part of its ink that a digit is drawn with."""
+NOISE = 0.1
 CLASSES = ("background", "even", "odd")
 
 
 def digits_scenes() -> Source[MaskSplit]:
-    """460 grey scenes of 48x48 pixels with four digits each, some of them over others.
+    """460 grey scenes of 48x48 pixels with three digits each, some of them over others.
 
     A digit of 8x8 pixels is magnified to a side of 12 to 20, dimmed at random and laid at a
     random place; noise is added to all pixels. Every pixel is background, or part of an even or
