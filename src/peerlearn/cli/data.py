@@ -27,10 +27,17 @@ def get(
     """Download a data set, unless it is there, and print where it is."""
     from peerlearn.data import dataset_names, get_dataset
     from peerlearn.data.graphs import get_graph_dataset, graph_dataset_names
+    from peerlearn.data.segmentation import get_segmentation_dataset, segmentation_dataset_names
     from peerlearn.errors import unknown_name
 
-    images = dataset_names(root)
     graphs = [*graph_dataset_names("node", root), *graph_dataset_names("graph", root)]
-    if name not in (*images, *graphs):
-        raise unknown_name("data set", name, {*images, *graphs})
-    print(get_dataset(name, root) if name in images else get_graph_dataset(name, root))
+    kinds = (
+        (dataset_names(root), get_dataset),
+        (graphs, get_graph_dataset),
+        (segmentation_dataset_names(root), get_segmentation_dataset),
+    )
+    for names, get_one in kinds:
+        if name in names:
+            print(get_one(name, root))
+            return
+    raise unknown_name("data set", name, {name for names, _ in kinds for name in names})

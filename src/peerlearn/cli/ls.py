@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from peerlearn.data.graphs.registry import Task
+    from peerlearn.data.registry import Description
     from peerlearn.models.registry import ModelInfo
     from peerlearn.systems.recipe import Reads
 
@@ -56,20 +57,39 @@ def list_data(root: str | None = None) -> None:
     list_rows(root)
     list_graphs("node", "nodes", root)
     list_graphs("graph", "graphs", root)
+    list_masks(root)
     print(
-        "\nyour own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), nodes (x, y, "
-        "edge_index, split)\nor graphs (edge_index, ptr, y, x or node_label); or a folder "
-        "train/CLASS/, or one of raw graph files"
+        "\nyour own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), masks in place "
+        "of labels, nodes (x, y,\nedge_index, split) or graphs (edge_index, ptr, y, x or "
+        "node_label); or a folder train/CLASS/, train/images/ beside\ntrain/masks/, or one of raw "
+        "graph files"
     )
 
 
 def list_rows(root: str | None) -> None:
     """Print the data sets of images and vectors."""
-    from peerlearn.cli.tables import console, table
     from peerlearn.data import describe_datasets
     from peerlearn.data.graphs import describe_graph_datasets
+    from peerlearn.data.segmentation import describe_segmentation_datasets
 
-    graphs = {it.place for it in describe_graph_datasets(root)} - {"embedded"}
+    kinds = (describe_graph_datasets(root), describe_segmentation_datasets(root))
+    others = {it.place for kind in kinds for it in kind} - {"embedded"}
+    print(f"for {_recipes('rows')}")
+    print_datasets(it for it in describe_datasets(root) if it.place not in others)
+
+
+def list_masks(root: str | None) -> None:
+    """Print the data sets of images with masks."""
+    from peerlearn.data.segmentation import describe_segmentation_datasets
+
+    print("\nfor segmentation")
+    print_datasets(describe_segmentation_datasets(root))
+
+
+def print_datasets(datasets: Iterable["Description"]) -> None:
+    """Print some data sets of images or vectors."""
+    from peerlearn.cli.tables import console, table
+
     rows = (
         [
             it.name,
@@ -79,11 +99,9 @@ def list_rows(root: str | None) -> None:
             "" if it.rows is None else " + ".join(map(_number, it.rows)),
             it.place,
         ]
-        for it in describe_datasets(root)
-        if it.place not in graphs
+        for it in datasets
     )
     columns = ["data", "what it is", "classes", "shape", "train + test", "where"]
-    print(f"for {_recipes('rows')}")
     console().print(table(columns, rows, whole=("shape", "train + test")))
 
 

@@ -8,7 +8,7 @@ train marks an unlabelled row; or (N, L), L > 1, of 0 and 1 for several labels a
 row of NaN in train is unlabelled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -41,13 +41,13 @@ def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
     for part in ("train", "val", "test"):
         if f"x_{part}" in arrays:
             x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-            _check_lengths(x, y, part, where)
+            check_lengths(x, y, part, where)
             splits[part] = Split(
                 read_rows(x, f"{where}: x_{part}"),
                 read_targets(y, f"{where}: y_{part}", blanks=part == "train"),
             )
     train = splits["train"]
-    _check_shapes(splits, arrays, where)
+    check_shapes(splits, arrays, where)
     classes = _count_classes(train.y, f"{where}: y_train")
     for part in splits.keys() - {"train"}:
         _check_labels(splits[part].y, train.y, classes, f"{where}: y_{part}")
@@ -56,14 +56,14 @@ def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
     return Source(train, splits.get("val"), splits["test"], classes, names, multilabel)
 
 
-def check_names(found: Mapping[str, object], where: str) -> None:
+def check_names(found: Mapping[str, object], where: str, known: Collection[str] = KEYS) -> None:
     """Every required array is there, and none that was meant to be the validation split."""
     required = list(REQUIRED)
     if "x_val" in found or "y_val" in found:
         required[2:2] = ["x_val", "y_val"]
     for key in required:
         if key not in found:
-            match = nearest(key, [name for name in found if name not in KEYS])
+            match = nearest(key, [name for name in found if name not in known])
             hint = f" Did you mean {match!r}?" if match else ""
             raise InputError(
                 f"{where}: array {key!r} is missing.{hint} Found: {', '.join(found) or 'nothing'}. "
@@ -71,7 +71,7 @@ def check_names(found: Mapping[str, object], where: str) -> None:
                 "both together."
             )
     for name in found:
-        if name not in KEYS and name.lower().startswith(("x_val", "y_val")):
+        if name not in known and name.lower().startswith(("x_val", "y_val")):
             raise InputError(f"{where}: unknown array {name!r}. Did you mean {name[:5].lower()!r}?")
 
 
@@ -145,7 +145,8 @@ def _indicators(y: Array, where: str, blanks: bool) -> Tensor:
     return torch.from_numpy(values)
 
 
-def _check_lengths(x: Array, y: Array, part: str, where: str) -> None:
+def check_lengths(x: Array, y: Array, part: str, where: str) -> None:
+    """A split has rows, and a target for each of them."""
     rows, labels = (len(array) if array.ndim else 0 for array in (x, y))
     if rows != labels:
         raise InputError(f"{where}: x_{part} has {rows} rows but y_{part} has {labels}.")
@@ -153,7 +154,8 @@ def _check_lengths(x: Array, y: Array, part: str, where: str) -> None:
         raise InputError(f"{where}: x_{part} is empty; a split needs at least one row.")
 
 
-def _check_shapes(splits: Mapping[str, Split], arrays: Mapping[str, Array], where: str) -> None:
+def check_shapes(splits: Mapping[str, Split], arrays: Mapping[str, Array], where: str) -> None:
+    """Rows and targets of all splits have one shape, and rows one dtype."""
     train = splits["train"]
     for part, split in splits.items():
         for key, mine, other in (

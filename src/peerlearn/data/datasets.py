@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from peerlearn.data.statistics import channel_statistics
+from peerlearn.objectives.labels import UNLABELLED, labelled_rows
+
+S = TypeVar("S", bound="Split")
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,18 @@ class Split:
         """Bytes that the rows take in memory."""
         return self.x.nbytes
 
+    @property
+    def strata(self) -> Tensor:
+        """What a choice of rows is balanced over, int64 (N,); see `strata`."""
+        return strata(self.y)
+
     def rows(self, index: Tensor) -> Tensor:
         """The rows at `index`, in its order."""
         return self.x.index_select(0, index)
+
+    def targets(self, index: Tensor) -> Tensor:
+        """What is learnt from the rows at `index`."""
+        return self.y[index]
 
     def measured_rows(self) -> Tensor:
         """Positions of the rows that mean and std are measured on: all of them."""
@@ -52,6 +64,28 @@ class Split:
     def with_labels(self, y: Tensor) -> Self:
         """The same rows under other targets."""
         return replace(self, y=y)
+
+    def labelled_only(self, index: Tensor) -> Self:
+        """The same rows, with a label at `index` alone."""
+        hidden = torch.full_like(self.y, self._blank)
+        hidden[index] = self.y[index]
+        return self.with_labels(hidden)
+
+    def decoded(self) -> "Split":
+        """The same split with its rows in memory, where they are here."""
+        return self
+
+    @property
+    def _blank(self) -> float:
+        return torch.nan if self.y.is_floating_point() else UNLABELLED
+
+
+def strata(y: Tensor) -> Tensor:
+    """int64 (N,): the class of each row, `UNLABELLED` where it has none.
+
+    Rows with several labels each form one stratum, 0.
+    """
+    return y if y.ndim == 1 else labelled_rows(y).long() - 1
 
 
 @dataclass(frozen=True)
@@ -90,13 +124,19 @@ class Dataset:
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return channel_statistics(self.train.rows, self.train.measured_rows())
 
+    def decoded(self) -> Self:
+        """The same data with all rows in memory."""
+        parts = (self.train, self.val, self.test)
+        train, val, test = (part.decoded() for part in parts)
+        return replace(self, train=train, val=val, test=test)
 
-class Source(NamedTuple):
+
+class Source(NamedTuple, Generic[S]):
     """What a file, a folder or a package held, before rows are held out or left out."""
 
-    train: Split
-    val: Split | None
-    test: Split | None
+    train: S
+    val: S | None
+    test: S | None
     classes: int
     class_names: tuple[str, ...] = ()
     multilabel: bool = False
@@ -108,7 +148,7 @@ class Batch(NamedTuple):
     Shapes:
         views: K tensors of the same rows under different augmentation, each float32
             (B, C, H, W) or (B, F); for graph data, a `peerlearn.data.graphs.Graph`.
-        y: (B,) or (B, L).
+        y: (B,) or (B, L); for masks, (B, H, W) or (B, L, H, W).
         index: int64 (B,), positions in the training split.
     """
 

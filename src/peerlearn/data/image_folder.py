@@ -55,20 +55,23 @@ class ImageFiles:
             images[row] = self._decode(self.paths[position])
         return images
 
-    def select(self, index: Sequence[int]) -> "ImageFiles":
+    def select(self, index: Sequence[int]) -> Self:
         """The files at `index`."""
         return replace(self, paths=tuple(self.paths[position] for position in index))
 
     def _decode(self, path: Path) -> Tensor:
+        with opened_image(path) as image:
+            pixels = image.convert("L" if self.grey else "RGB")
+            if self.fit:
+                pixels = self._fitted(pixels)
+        array = np.array(pixels).reshape(self.height, self.width, -1)
+        return torch.from_numpy(array).permute(2, 0, 1)
+
+    def _fitted(self, pixels: "PillowImage") -> "PillowImage":
         from PIL import ImageOps
         from PIL.Image import Resampling
 
-        with _opened(path) as image:
-            pixels = image.convert("L" if self.grey else "RGB")
-            if self.fit:
-                pixels = ImageOps.fit(pixels, (self.width, self.height), Resampling.BICUBIC)
-        array = np.array(pixels).reshape(self.height, self.width, -1)
-        return torch.from_numpy(array).permute(2, 0, 1)
+        return ImageOps.fit(pixels, (self.width, self.height), Resampling.BICUBIC)
 
 
 class LazySplit(Split):
@@ -141,7 +144,7 @@ def read_image_folder(folder: Path, size: int | None = None) -> Source:
         )
     listed = {part: _labelled_files(folder / part, names) for part in PARTS}
     headers = [image_header(path) for part in PARTS for path, _ in listed[part]]
-    height, width = (size, size) if size else _common_size(headers)
+    height, width = (size, size) if size else common_size(headers)
     grey = all(header.mode in GREY_MODES for header in headers)
 
     def split(part: str) -> Split | None:
@@ -177,16 +180,21 @@ def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]
             match = nearest(class_folder.name, names)
             hint = f" Did you mean {match!r}?" if match else ""
             raise InputError(f"{class_folder}: not a class of train.{hint}")
-        images = sorted(
-            path for path in class_folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )  # fmt: skip
+        images = listed_files(class_folder, SUFFIXES)
         if not images:
             raise InputError(f"{class_folder}: no images; allowed: {', '.join(SUFFIXES)}.")
         files += [(path, names.index(class_folder.name)) for path in images]
     if not files:
         raise InputError(f"{folder}: no class folders with images.")
     return files
+
+
+def listed_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files of a folder with one of these endings, sorted by name; hidden ones are left out."""
+    return sorted(
+        path for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )  # fmt: skip
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -201,7 +209,7 @@ def image_header(path: Path) -> ImageHeader:
     Raises:
         InputError: not an image, or more than 8 bits a channel.
     """
-    with _opened(path) as image:
+    with opened_image(path) as image:
         if image.mode in DEEP_MODES:
             raise InputError(
                 f"{path}: colour mode {image.mode}, more than 8 bits a channel; "
@@ -210,7 +218,12 @@ def image_header(path: Path) -> ImageHeader:
         return ImageHeader(path, image.height, image.width, image.mode)
 
 
-def _common_size(headers: Sequence[ImageHeader]) -> tuple[int, int]:
+def common_size(headers: Sequence[ImageHeader]) -> tuple[int, int]:
+    """(height, width) of all images.
+
+    Raises:
+        InputError: they differ.
+    """
     first = headers[0]
     for header in headers:
         if (header.height, header.width) != (first.height, first.width):
@@ -223,7 +236,12 @@ def _common_size(headers: Sequence[ImageHeader]) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> "Iterator[PillowImage]":
+def opened_image(path: Path) -> "Iterator[PillowImage]":
+    """An image whose pixels are decoded on first use.
+
+    Raises:
+        InputError: it cannot be read, here or while the block decodes it.
+    """
     from PIL import Image
 
     try:

@@ -6,22 +6,17 @@ they give identical batches; they differ only in where the work is done.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from peerlearn.data.augment import Normalisation, augment, check_augment
+from peerlearn.data.batches import Batches, Device, StreamedBatches
 from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Split
 from peerlearn.data.order import batch_order
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
-
-Device = torch.device | str | None
 
 
 @dataclass(frozen=True)
@@ -46,12 +41,12 @@ class BatchMaker:
                 )
                 for view in range(self.views)
             ),
-            self.split.y[index],
+            self.split.targets(index),
             index,
         )
 
 
-class ArrayLoader:
+class ArrayLoader(Batches):
     """Training batches from a split held in memory.
 
     Args:
@@ -82,23 +77,14 @@ class ArrayLoader:
         labelled_per_batch: int = 0,
         device: Device = None,
     ) -> None:
-        self._order = batch_order(split.y, batch_size, seed, drop_last, labelled_per_batch)
+        order = batch_order(split.strata, batch_size, seed, drop_last, labelled_per_batch)
         if device is not None:
             split = Split(split.x.to(device), split.y.to(device))
-        self._make = batch_maker(split, seed, augment, mean, std, views)
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on."""
-        device = self._make.split.y.device
-        steps = enumerate(self._order.epoch(epoch))
-        for step, index in islice(steps, start, None):
-            yield self._make(epoch, step, index.to(device))
+        make = batch_maker(split, seed, augment, mean, std, views)
+        super().__init__(order, make, split.y.device)
 
 
-class StreamLoader:
+class StreamLoader(StreamedBatches):
     """The batches of `ArrayLoader`, made by worker processes while the model trains.
 
     For rows that do not fit in memory: workers decode, augment and normalise. Arguments as for
@@ -123,44 +109,9 @@ class StreamLoader:
         device: Device = None,
         workers: int = 0,
     ) -> None:
-        if workers < 0:
-            raise InputError(f"workers: {workers}; allowed: 0 or more.")
-        self._order = batch_order(split.y, batch_size, seed, drop_last, labelled_per_batch)
-        self._make = batch_maker(split, seed, augment, mean, std, views)
-        self._device = device
-        self._workers = workers
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on."""
-        loader: DataLoader[Batch] = DataLoader(
-            _EpochSteps(self._make, epoch, self._order.epoch(epoch)),
-            sampler=range(start, len(self)),
-            batch_size=None,
-            num_workers=self._workers,
-            collate_fn=_as_it_is,
-            # Without one of its own a DataLoader draws from the global generator.
-            generator=torch.Generator(),
-        )
-        for batch in loader:
-            yield batch.to(self._device)
-
-
-class _EpochSteps(TorchDataset[Batch]):
-    """An epoch as a map from step to finished batch, the unit of work of a worker."""
-
-    def __init__(self, make: BatchMaker, epoch: int, order: Sequence[Tensor]) -> None:
-        self._make, self._epoch, self._order = make, epoch, order
-
-    def __getitem__(self, step: int) -> Batch:
-        return self._make(self._epoch, step, self._order[step])
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Keeps a `Batch` a `Batch`, where the default conversion turns its tuples into lists."""
-    return batch
+        order = batch_order(split.strata, batch_size, seed, drop_last, labelled_per_batch)
+        make = batch_maker(split, seed, augment, mean, std, views)
+        super().__init__(order, make, device, workers)
 
 
 def batch_maker(
@@ -212,14 +163,15 @@ def evaluation_batches(
     """Every row once, in order, as (x, y): normalised, never augmented.
 
     Shapes:
-        x: float32 (B, C, H, W) or (B, F); y: (B,) or (B, L). The last batch can be smaller.
+        x: float32 (B, C, H, W) or (B, F); y: as in `Batch`. The last batch can be smaller.
     """
     if batch_size < 1:
         raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
     normalisation = Normalisation.of(mean, std)
     for index in torch.arange(len(split)).split(batch_size):
-        x = split.rows(index)
-        x, y = (x, split.y[index]) if device is None else (x.to(device), split.y[index].to(device))
+        x, y = split.rows(index), split.targets(index)
+        if device is not None:
+            x, y = x.to(device), y.to(device)
         yield normalisation.apply(x), y
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format
 
 from peerlearn.data.arrays import KEYS, Array, check_names, source_from_arrays
 from peerlearn.data.datasets import Source
@@ -81,6 +82,34 @@ def read_array(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: {key!r} is not an array.")
     return array
+
+
+def array_shape(path: Path, key: str) -> tuple[int, ...] | None:
+    """Shape of an array of an `.npz` file, None where there is none; nothing else is read.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    if key not in array_names(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as file, file.open(f"{key}.npy") as content:
+            first = format.read_magic(content) == (1, 0)
+            read = format.read_array_header_1_0 if first else format.read_array_header_2_0
+            shape: tuple[int, ...] = read(content)[0]
+    except (KeyError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: array {key!r} is damaged ({_first_line(error)}).") from error
+    return shape
+
+
+def array_names(path: Path) -> tuple[str, ...]:
+    """Names of the arrays of an `.npz` file; only its directory is read.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    with open_npz(path) as file:
+        return tuple(file.files)
 
 
 def _first_line(error: BaseException) -> str:

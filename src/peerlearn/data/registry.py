@@ -2,19 +2,27 @@
 
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from peerlearn.data.datasets import Dataset, Source, Split
+from peerlearn.data.datasets import Dataset, Source
 from peerlearn.data.digits import read_digits
 from peerlearn.data.downloads import Patience, download, mirrored
 from peerlearn.data.image_folder import LazySplit, read_image_folder
 from peerlearn.data.npz import read_npz, write_npz
 from peerlearn.data.originals import originals
-from peerlearn.data.roots import alone, find_named, named_files, writable_root
-from peerlearn.data.spec import DataSpec
+from peerlearn.data.roots import (
+    alone,
+    find_named,
+    looks_like_path,
+    named_files,
+    npz_at,
+    writable_root,
+)
+from peerlearn.data.spec import DataSpec, ImageDataSpec
 from peerlearn.data.splits import build_dataset
-from peerlearn.errors import InputError, nearest, unknown_name
+from peerlearn.errors import InputError, unknown_name
 
 EMBEDDED = "digits"
 MEMORY_LIMIT = 2 * 1024**3
@@ -60,8 +68,8 @@ def load_dataset(spec: DataSpec) -> Dataset:
     path = Path(name).expanduser()
     if path.is_dir():
         return _build(spec, _read_folder(path, spec.size))
-    if path.is_file() or _looks_like_path(name):
-        return _build(spec, _read_file(path))
+    if path.is_file() or looks_like_path(name):
+        return _build(spec, read_npz(npz_at(path, "a folder with train/CLASS/*.png")))
     raise unknown_name("data set or path", name, dataset_names(spec.root), field="data.name")
 
 
@@ -129,10 +137,6 @@ def describe_datasets(root: str | None = None) -> tuple[Description, ...]:
     return tuple(lines)
 
 
-def _looks_like_path(name: str) -> bool:
-    return Path(name).name != name or Path(name).suffix != ""
-
-
 def _read_folder(path: Path, size: int | None) -> Source:
     if not (path / "train").is_dir():
         raise InputError(
@@ -142,37 +146,22 @@ def _read_folder(path: Path, size: int | None) -> Source:
     return read_image_folder(path, size)
 
 
-def _read_file(path: Path) -> Source:
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        match = nearest(path.name, siblings)
-        hint = f" Did you mean {path.parent / match}?" if match else ""
-        raise InputError(f"data.name: {path}: no such file or folder.{hint}")
-    if path.suffix.lower() != ".npz":
-        raise InputError(
-            f"data.name: {path}: allowed: an .npz file, or a folder with train/CLASS/*.png."
-        )
-    return read_npz(path)
-
-
 def _build(spec: DataSpec, source: Source) -> Dataset:
     """Decide where the rows live, then divide them."""
-    splits = [split for split in source[:3] if isinstance(split, Split)]
-    lazy = any(isinstance(split, LazySplit) for split in splits)
-    if spec.size is not None and not lazy:
-        raise InputError(f"data.size: fits the images of a folder; {spec.name} is not a folder.")
-    in_memory = (
-        sum(split.nbytes for split in splits) < MEMORY_LIMIT
-        if spec.in_memory == "auto"
-        else spec.in_memory
-    )
+    in_memory = in_memory_of(spec, source)
     dataset = build_dataset(spec.short_name, source, spec, in_memory)
-    return dataset if not (lazy and in_memory) else _decoded(dataset)
+    return dataset.decoded() if in_memory else dataset
 
 
-def _decoded(dataset: Dataset) -> Dataset:
-    train, val, test = (
-        split.decoded() if isinstance(split, LazySplit) else split
-        for split in (dataset.train, dataset.val, dataset.test)
-    )
-    return replace(dataset, train=train, val=val, test=test)
+def in_memory_of(spec: ImageDataSpec, source: Source[Any]) -> bool:
+    """Whether the rows of a source are to be held in memory.
+
+    Raises:
+        InputError: `data.size` for something that is no folder of images.
+    """
+    splits = [split for split in (source.train, source.val, source.test) if split is not None]
+    if spec.size is not None and not any(isinstance(split, LazySplit) for split in splits):
+        raise InputError(f"data.size: fits the images of a folder; {spec.name} is not a folder.")
+    if spec.in_memory == "auto":
+        return sum(split.nbytes for split in splits) < MEMORY_LIMIT
+    return spec.in_memory

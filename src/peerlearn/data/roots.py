@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, nearest
 
 
 def find_named(name: str, root: str | None = None, kind: str = "images") -> Path | None:
@@ -28,6 +28,33 @@ def default_roots() -> tuple[Path, ...]:
 def roots(root: str | None) -> tuple[Path, ...]:
     """The given root alone, else the default ones."""
     return (Path(root).expanduser(),) if root else default_roots()
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name that is nowhere can only have been meant as a path."""
+    return Path(name).name != name or Path(name).suffix != ""
+
+
+def npz_at(path: Path, otherwise: str, said: str | None = None) -> Path:
+    """The path of an `.npz` file as somebody typed it.
+
+    Args:
+        path: of the file.
+        otherwise: what else could stand here, for messages.
+        said: how messages name the path; default with the field `data.name`.
+
+    Raises:
+        InputError: no such file, or one of another kind.
+    """
+    said = said or f"data.name: {path}"
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        match = nearest(path.name, siblings)
+        hint = f" Did you mean {path.parent / match}?" if match else ""
+        raise InputError(f"{said}: no such file or folder.{hint}")
+    if path.suffix.lower() != ".npz":
+        raise InputError(f"{said}: allowed: an .npz file, or {otherwise}.")
+    return path
 
 
 def _folders(root: str | None, kind: str) -> list[Path]:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+Side = Annotated[int, Field(ge=1)]
+
 
 class NamedDataSpec(BaseModel):
     """What every `data` block says: a data set, and how much of it. A name alone is a short form.
@@ -47,17 +49,23 @@ class NamedDataSpec(BaseModel):
         return Path(self.name).stem or self.name
 
 
-class DataSpec(NamedDataSpec):
-    """The `data` block of a recipe for images or vectors."""
+class ImageDataSpec(NamedDataSpec):
+    """What a `data` block says of rows that are arrays or image files."""
 
-    name: str = Field("digits", description="a data set of `peerlearn ls data`, or a path")
     in_memory: Literal["auto"] | bool = Field(
         "auto", description="hold all rows in memory (auto: below 2 GB) or stream them"
     )
     workers: int = Field(
         0, ge=0, description="processes that read and augment rows which are streamed"
     )
-    size: Annotated[int, Field(ge=1)] | None = Field(
+    size: Side | tuple[Side, Side] | None = None
+
+
+class DataSpec(ImageDataSpec):
+    """The `data` block of a recipe for images or vectors."""
+
+    name: str = Field("digits", description="a data set of `peerlearn ls data`, or a path")
+    size: Side | None = Field(
         None, description="side in pixels to which the images of a folder are fitted"
     )
 

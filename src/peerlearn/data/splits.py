@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from peerlearn.data.datasets import Dataset, Source, Split
-from peerlearn.data.spec import DataSpec
+from peerlearn.data.datasets import Dataset, S, Source, Split, strata
+from peerlearn.data.spec import DataSpec, NamedDataSpec
 from peerlearn.errors import InputError
-from peerlearn.objectives.labels import UNLABELLED, labelled_rows
+from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import keyed_generator
 
 Allocation = Callable[[Tensor, int], Tensor]
@@ -20,7 +20,15 @@ Allocation = Callable[[Tensor, int], Tensor]
 
 
 def build_dataset(name: str, source: Source, spec: DataSpec, in_memory: bool = True) -> Dataset:
-    """Hold out what the source lacks, then keep the rows and labels that `spec` asks for.
+    """The data set of a source, divided as `divide` does."""
+    train, val, test = divide(source, spec)
+    return Dataset(
+        name, train, val, test, source.classes, source.class_names, source.multilabel, in_memory
+    )
+
+
+def divide(source: Source[S], spec: NamedDataSpec) -> tuple[S, S, S]:
+    """(train, val, test): hold out what the source lacks, then keep what `spec` asks for.
 
     The validation rows do not depend on `train_size` or `labels`.
 
@@ -33,15 +41,13 @@ def build_dataset(name: str, source: Source, spec: DataSpec, in_memory: bool = T
     if val is None:
         train, val = hold_out(train, spec.val_size, spec.split_seed, "val")
     if spec.train_size is not None:
-        train = train.select(kept_rows(train.y, spec.train_size, spec.split_seed))
+        train = train.select(kept_rows(train.strata, spec.train_size, spec.split_seed))
     if spec.labels is not None:
-        train = train.with_labels(kept_labels(train.y, spec.labels, spec.split_seed))
-    return Dataset(
-        name, train, val, test, source.classes, source.class_names, source.multilabel, in_memory
-    )
+        train = train.labelled_only(_labelled(train.strata, spec.labels, spec.split_seed))
+    return train, val, test
 
 
-def hold_out(train: Split, size: float, seed: int, purpose: str) -> tuple[Split, Split]:
+def hold_out(train: S, size: float, seed: int, purpose: str) -> tuple[S, S]:
     """(rest, held out): classes in the proportions of train, at least one row of each left.
 
     Args:
@@ -50,16 +56,17 @@ def hold_out(train: Split, size: float, seed: int, purpose: str) -> tuple[Split,
         seed: split seed.
         purpose: "val" or "test", the key of the choice.
     """
-    known = int(labelled_rows(train.y).sum())
+    y = train.strata
+    known = int(labelled_rows(y).sum())
     count = int(size) if size >= 1 else max(1, round(size * known))
-    spare = int((_class_counts(train.y) - 1).sum())
+    spare = int((_class_counts(y) - 1).sum())
     if count > spare:
         raise InputError(
             f"data.val_size: {size:g} would hold out {count} rows for {purpose}, but train has "
             f"{known} labelled rows and must keep one of each class; allowed: up to {spare}."
         )
     chosen = stratified_rows(
-        train.y, count, seed, purpose, lambda counts, size: proportional_shares(counts - 1, size)
+        y, count, seed, purpose, lambda counts, size: proportional_shares(counts - 1, size)
     )
     left = torch.ones(len(train), dtype=torch.bool)
     left[chosen] = False
@@ -89,13 +96,7 @@ def kept_rows(y: Tensor, size: int, seed: int, field: str = "data.train_size") -
 
 def kept_labels(y: Tensor, size: int, seed: int) -> Tensor:
     """`y` with `size` of its labels left, those of the rows that `kept_rows` would keep."""
-    known = labelled_rows(y).nonzero()[:, 0]
-    if size > len(known):
-        raise InputError(f"data.labels: {size} asked for; allowed: up to {len(known)}, all labels.")
-    chosen = known[kept_rows(y[known], size, seed, "data.labels")]
-    hidden = torch.full_like(y, torch.nan if y.is_floating_point() else UNLABELLED)
-    hidden[chosen] = y[chosen]
-    return hidden
+    return Split(y, y).labelled_only(_labelled(y, size, seed)).y
 
 
 def stratified_rows(y: Tensor, size: int, seed: int, purpose: str, allocate: Allocation) -> Tensor:
@@ -104,11 +105,11 @@ def stratified_rows(y: Tensor, size: int, seed: int, purpose: str, allocate: All
     Rows with several labels each form one stratum.
     """
     known = labelled_rows(y).nonzero()[:, 0]
-    strata = _strata(y[known])
-    classes, counts = strata.unique(return_counts=True)
+    strata_K = strata(y[known])
+    classes, counts = strata_K.unique(return_counts=True)
     chosen = []
     for label, share in zip(classes.tolist(), allocate(counts, size).tolist(), strict=True):
-        rows = known[strata == label]
+        rows = known[strata_K == label]
         order = torch.randperm(len(rows), generator=keyed_generator(seed, purpose, label))
         chosen.append(rows[order[:share]])
     return torch.cat(chosen).sort().values
@@ -135,11 +136,15 @@ def proportional_shares(counts: Tensor, size: int) -> Tensor:
     return shares
 
 
-def _strata(y: Tensor) -> Tensor:
-    return y if y.ndim == 1 else torch.zeros(len(y), dtype=torch.int64)
+def _labelled(y: Tensor, size: int, seed: int) -> Tensor:
+    """Positions of the rows whose labels `kept_labels` leaves."""
+    known = labelled_rows(y).nonzero()[:, 0]
+    if size > len(known):
+        raise InputError(f"data.labels: {size} asked for; allowed: up to {len(known)}, all labels.")
+    return known[kept_rows(y[known], size, seed, "data.labels")]
 
 
 def _class_counts(y: Tensor) -> Tensor:
     """Labelled rows of each class that occurs."""
-    counts: Tensor = _strata(y[labelled_rows(y)]).unique(return_counts=True)[1]
+    counts: Tensor = strata(y[labelled_rows(y)]).unique(return_counts=True)[1]
     return counts

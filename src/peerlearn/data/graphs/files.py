@@ -8,7 +8,8 @@ from peerlearn.data.graphs.npz import read_graph_npz
 from peerlearn.data.graphs.ogb_csv import is_ogb, read_ogb
 from peerlearn.data.graphs.planetoid import is_planetoid, read_planetoid
 from peerlearn.data.graphs.tu import is_tu, read_tu
-from peerlearn.errors import InputError, nearest
+from peerlearn.data.roots import npz_at
+from peerlearn.errors import InputError
 
 Arrays = dict[str, Array]
 
@@ -32,14 +33,7 @@ def read_graph_arrays(path: Path, field: str | None = None) -> Arrays:
     said = f"{field}: {path}" if field else str(path)
     if path.is_dir():
         return _read_folder(path, said)
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        match = nearest(path.name, siblings)
-        hint = f" Did you mean {path.parent / match}?" if match else ""
-        raise InputError(f"{said}: no such file or folder.{hint}")
-    if path.suffix.lower() != ".npz":
-        raise InputError(f"{said}: allowed: an .npz file, or a folder of raw graph files.")
-    return read_graph_npz(path)
+    return read_graph_npz(npz_at(path, "a folder of raw graph files", said))
 
 
 def holds_graphs(folder: Path) -> bool:

@@ -14,13 +14,3 @@ def read_graph_npz(path: Path) -> dict[str, Array]:
     """
     with open_npz(path) as file:
         return {key: read_array(file, key, path) for key in file.files}
-
-
-def array_names(path: Path) -> tuple[str, ...]:
-    """Names of the arrays in the file; only its directory is read.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    with open_npz(path) as file:
-        return tuple(file.files)

@@ -10,8 +10,8 @@ from peerlearn.data.graphs.arrays import graphs_dataset, node_dataset
 from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset
 from peerlearn.data.graphs.encoding import Encoding
 from peerlearn.data.graphs.files import Arrays, holds_graphs, read_graph_arrays
-from peerlearn.data.graphs.npz import array_names
 from peerlearn.data.graphs.spec import GraphDataSpec
+from peerlearn.data.npz import array_names
 from peerlearn.data.roots import find_named, named_files, roots, writable_root
 from peerlearn.errors import InputError, unknown_name
 

@@ -1,0 +1,71 @@
+"""What a configuration may say about images with masks, and about changing them at random."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from peerlearn.data.spec import ImageDataSpec, Side
+
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SegmentationDataSpec(ImageDataSpec):
+    """The `data` block of a segmentation recipe, whose rows are images with a mask each.
+
+    `labels` counts images whose masks are kept; `val_size` likewise counts images.
+    """
+
+    name: str = Field(
+        "digits-scenes", description="a data set with masks of `peerlearn ls data`, or a path"
+    )
+    size: Side | tuple[Side, Side] | None = Field(
+        None,
+        description="side, or height and width, in pixels to which a folder's images are resized",
+    )
+    ignore: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        None, description="label value of pixels that do not count, besides 255 (and -1 in arrays)"
+    )
+
+
+class SegmentAugmentSpec(BaseModel):
+    """The `augment` block: random changes of training images and, alike, of their masks.
+
+    What comes in from outside the image is its reflection, and does not count in the mask.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flip: bool = Field(False, description="mirror left and right, half of the time")
+    flip_vertical: bool = Field(False, description="mirror top and bottom, half of the time")
+    rotate90: bool = Field(False, description="turn by 0, 90, 180 or 270 degrees")
+    rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees, either way")
+    scale: tuple[Factor, Factor] = Field(
+        (1.0, 1.0), description="smallest and largest magnification, drawn evenly in its logarithm"
+    )
+    crop: Side | tuple[Side, Side] | None = Field(
+        None, description="side, or height and width, in pixels of a window at a random place"
+    )
+    brightness: float = Field(
+        0, ge=0, allow_inf_nan=False, description="largest shift, in standard deviations of train"
+    )
+    contrast: float = Field(
+        0, ge=0, lt=1, description="largest relative change of the distance to the image's mean"
+    )
+
+    @model_validator(mode="after")
+    def _smallest_first(self) -> Self:
+        smallest, largest = self.scale
+        if smallest > largest:
+            raise ValueError(f"scale: {smallest:g} to {largest:g}; the smaller one comes first")
+        return self
+
+    def window(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of what is cut out of images of the given height and width."""
+        if self.crop is None:
+            return height, width
+        return sides(self.crop)
+
+
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a size, where one number stands for both."""
+    return (size, size) if isinstance(size, int) else size
