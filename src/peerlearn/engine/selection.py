@@ -1,12 +1,13 @@
 """Which weights of each peer count: the best by validation, or the last."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.run_folder import RunFolder
+from peerlearn.engine.settings import MetricName
 from peerlearn.errors import InputError
 
 Selected = dict[str, Any]
@@ -16,10 +17,10 @@ class Selection:
     """The best epoch of every peer so far and a copy of its weights.
 
     Args:
-        metric: what is compared; accuracy is better when higher, nll when lower.
+        metric: what is compared; see `better`.
     """
 
-    def __init__(self, metric: Literal["accuracy", "nll"]) -> None:
+    def __init__(self, metric: MetricName) -> None:
         self.metric = metric
         self.best: dict[str, Selected] = {}
         self.weights: dict[str, dict[str, Tensor]] = {}
@@ -27,11 +28,8 @@ class Selection:
     def offer(self, peer: str, value: float, epoch: int, module: nn.Module) -> bool:
         """Keep `module` if it beats what is kept; equal values keep the earlier epoch."""
         known = self.best.get(peer)
-        if known is not None:
-            if self.metric == "accuracy" and value <= known["value"]:
-                return False
-            if self.metric == "nll" and value >= known["value"]:
-                return False
+        if known is not None and not better(self.metric, value, known["value"]):
+            return False
         self.best[peer] = {"epoch": epoch, self.metric: value, "value": value}
         self.keep(peer, module)
         return True
@@ -41,6 +39,11 @@ class Selection:
         self.weights[peer] = {
             name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
         }
+
+
+def better(metric: MetricName, one: float, other: float) -> bool:
+    """Whether a value beats another: higher, but for nll lower."""
+    return one < other if metric == "nll" else one > other
 
 
 def load_selected(folder: Path, cohort: Cohort) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
 
+MetricName = Literal["accuracy", "nll", "dice", "iou"]
 NoiseLevel = Annotated[float, Field(ge=0)]
 
 
@@ -20,7 +21,9 @@ class EvaluationSpec(BaseModel):
         description="weights to report: each peer's best epoch on validation, the last epoch, or "
         "the mean over the last epochs",
     )
-    metric: Literal["accuracy", "nll"] = Field("accuracy", description="what 'best' means")
+    metric: MetricName = Field(
+        "accuracy", description="what 'best' means; dice and iou where images are segmented"
+    )
     last_epochs: int = Field(5, ge=1, description="epochs that mean_last averages over")
     report: Literal["test", "val+test"] = Field(
         "test", description="rows to report on; val+test only where nothing is selected on val"

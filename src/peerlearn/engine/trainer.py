@@ -62,6 +62,7 @@ class Trainer:
         validation: rows that select weights; None where nothing is selected.
         report: rows that are reported on; None reports nothing.
         assess: begins to measure a cohort from logits and targets.
+        assess_quickly: the same for validation, where it may measure less; None for `assess`.
         peers: what single peers do their own way.
         seed: of dropout; batches and initial weights are keyed by their makers.
         folder: where to log and keep checkpoints; None keeps everything in memory.
@@ -76,6 +77,7 @@ class Trainer:
     validation: Rows | None = None
     report: Rows | None = None
     assess: Assess = ClassificationAssessment
+    assess_quickly: Assess | None = None
     peers: Mapping[str, PeerSettings] = field(default_factory=dict)
     seed: int = 0
     folder: RunFolder | None = None
@@ -222,7 +224,7 @@ class Trainer:
         spec = self.training.evaluation
         final = position.epoch == stage.epochs
         if self.validation is not None and (final or position.epoch % spec.every == 0):
-            measured = self._measure(self.validation)
+            measured = self._measure(self.validation, self.assess_quickly)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
             if spec.select == "best":
                 self._offer(measured["peers"], position)
@@ -267,15 +269,16 @@ class Trainer:
 
     def assessment(self) -> Assessment:
         """Begin to measure the cohort, as the configuration says."""
-        return self.assess(self.training.evaluation.members)
+        return self.assess(members=self.training.evaluation.members)
 
-    def _measure(self, rows: Rows) -> dict[str, Any]:
+    def _measure(self, rows: Rows, assess: Assess | None = None) -> dict[str, Any]:
         """Metrics of the peers as they would be reported now."""
         peers = {name: self._evaluated(name) for name in self.transport.owned}
         trunk = self.updates[TRUNK].evaluated if TRUNK in self.updates else None
         outputs = predict(peers, rows, self.precision, trunk)
         everyone = ((self.transport.collect(logits), y) for logits, y in outputs)
-        return assessed(everyone, self.assessment())
+        begun = (assess or self.assess)(members=self.training.evaluation.members)
+        return assessed(everyone, begun)
 
     def _evaluated(self, name: str) -> nn.Module:
         return self.updates[name].evaluated if name in self.updates else self.cohort.peers[name]

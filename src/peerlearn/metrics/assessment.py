@@ -27,14 +27,17 @@ class Assessment(Protocol):
         """Nested plain numbers, once every batch was added; see `assess_classification`."""
 
 
-#: Begins an assessment; takes the peers whose mean and ensemble count, None for all.
-Assess = Callable[[Collection[str] | None], Assessment]
+class Assess(Protocol):
+    """Begins an assessment."""
+
+    def __call__(self, *, members: Collection[str] | None) -> Assessment:
+        """`members` are the peers whose mean and ensemble count; None for all."""
 
 
 class ClassificationAssessment:
     """`assess_classification` of all rows that were added."""
 
-    def __init__(self, members: Collection[str] | None = None) -> None:
+    def __init__(self, *, members: Collection[str] | None = None) -> None:
         self.members = members
         self.logits: dict[str, list[Tensor]] = {}
         self.y: list[Tensor] = []

@@ -1,6 +1,6 @@
 """Everything that is measured on segmentations, batch by batch: pixels are counted, never kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -42,14 +42,21 @@ class SegmentationAssessment:
         class_names: in the order of the logits.
         multilabel: masks may overlap: every label is a decision of its own (sigmoid).
         boundaries: measure `hd95`, which takes most of the time.
+        members: peers whose mean and ensemble are measured; None for all.
     """
 
     def __init__(
-        self, class_names: Sequence[str], *, multilabel: bool = False, boundaries: bool = True
+        self,
+        class_names: Sequence[str],
+        *,
+        multilabel: bool = False,
+        boundaries: bool = True,
+        members: Collection[str] | None = None,
     ) -> None:
         self.class_names = tuple(class_names)
         self.multilabel = multilabel
         self.boundaries = boundaries
+        self.members = members
         self._peers: dict[str, Counts] = {}
         self._ensemble: Counts | None = None
         self._pairs: dict[str, tuple[str, str, int, int]] = {}
@@ -79,7 +86,7 @@ class SegmentationAssessment:
         judged = {peer: judge(output, truth) for peer, output in outputs.items()}
         for peer, (_, _, counts) in judged.items():
             self._peers[peer] = _sum(self._peers.get(peer), counts)
-        ensemble = judge(together(list(outputs.values())), truth).counts
+        ensemble = judge(together([outputs[peer] for peer in self._chosen(outputs)]), truth).counts
         self._ensemble = _sum(self._ensemble, ensemble)
         self._count_pairs(judged)
 
@@ -94,7 +101,7 @@ class SegmentationAssessment:
         peers = {peer: self._metrics(counts) for peer, counts in self._peers.items()}
         return {
             "peers": peers,
-            "mean_peer": mean_metrics(list(peers.values())),
+            "mean_peer": mean_metrics([peers[peer] for peer in self._chosen(peers)]),
             "ensemble": self._metrics(self._ensemble),
             "between_peers": self._between_peers(),
             "reliability": {
@@ -102,6 +109,9 @@ class SegmentationAssessment:
                 for who, counts in (self._peers | {"ensemble": self._ensemble}).items()
             },
         }
+
+    def _chosen(self, peers: Iterable[str]) -> list[str]:
+        return [peer for peer in peers if self.members is None or peer in self.members]
 
     def _truth(self, y: Tensor, logits: Mapping[str, Tensor]) -> Truth:
         classes = len(self.class_names)

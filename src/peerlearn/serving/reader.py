@@ -72,7 +72,7 @@ class Reader(ABC, Generic[Facts]):
 
     def assessment(self) -> Assessment:
         """Begin to measure networks on such data, as the run does."""
-        return ClassificationAssessment(self.config.evaluation.members)
+        return ClassificationAssessment(members=self.config.evaluation.members)
 
     def places(self, own: DataFacts, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data is.

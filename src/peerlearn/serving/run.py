@@ -50,7 +50,7 @@ class TrainedRun:
     @property
     def peers(self) -> list[str]:
         """Names of the peers, in order."""
-        return list(self.config.peers)
+        return list(self.results["arms"][self.arm]["peers"])
 
     @property
     def members(self) -> list[str]:
@@ -98,8 +98,8 @@ class TrainedRun:
                 f"validation (evaluation.select: {self.config.evaluation.select}); allowed: "
                 f"{', '.join([*self.peers, 'ensemble'])}"
             )
-        better = max if self.config.evaluation.metric == "accuracy" else min
-        return better(values, key=lambda name: values[name])
+        pick = min if self.config.evaluation.metric == "nll" else max
+        return pick(values, key=lambda name: values[name])
 
     def precision(self, name: PrecisionName | None = None, device: str | None = None) -> Precision:
         """Where and in which format to run: as in training, unless said otherwise.

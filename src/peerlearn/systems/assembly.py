@@ -1,6 +1,6 @@
 """From a configuration to peers that fit their data, with all that is wrong told at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from peerlearn.cohort import Cohort, Objective, forward_peers
+from peerlearn.data.datasets import BatchLoader
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.pretrained import load_weights
+from peerlearn.engine.stage import Stage
 from peerlearn.errors import Faults, InputError
 from peerlearn.randomness import preserved_rng
 from peerlearn.systems.recipe import RecipeConfig
@@ -18,6 +20,14 @@ from peerlearn.transfer.outputs import PeerOutput
 from peerlearn.transfer.predictions import OutputForm
 
 Data = TypeVar("Data")
+Config = TypeVar("Config", bound=RecipeConfig)
+#: Divides the training of a configuration into stages over one loader.
+Plan = Callable[[Config, BatchLoader], Sequence[Stage]]
+
+
+def one_stage(config: RecipeConfig, loader: BatchLoader) -> list[Stage]:
+    """Everybody trains from the first epoch to the last."""
+    return [Stage("mutual", config.epochs, loader)]
 
 
 def load_data(

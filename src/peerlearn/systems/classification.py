@@ -19,7 +19,6 @@ from peerlearn.data import (
 )
 from peerlearn.data.datasets import Split
 from peerlearn.data.loaders import split_rows, train_loader
-from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
 from peerlearn.models import build_model, check_model_name
@@ -27,10 +26,12 @@ from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import (
+    Plan,
     assemble,
     first_outputs,
     load_data,
     load_initial_weights,
+    one_stage,
 )
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.predictions import OutputForm
@@ -71,14 +72,30 @@ class ClassificationConfig(RecipeConfig):
     objective: Classification = Field(Classification(), description="see Classification")
 
 
-def build_classification(config: ClassificationConfig) -> Trainer:
-    """A trainer for `config`: data, peers with keyed initial weights, one stage.
+def load_classification_data(config: ClassificationConfig) -> Dataset:
+    """The data of `config`; where they cannot be used, what else is wrong is told as well.
+
+    Raises:
+        InputError: data that cannot be used, and then also unknown models and peers.
+    """
+    return load_data(config, partial(load_dataset, config.data), check_model_name)
+
+
+def build_classification(
+    config: ClassificationConfig, data: Dataset | None = None, plan: Plan = one_stage
+) -> Trainer:
+    """A trainer for `config`: peers with keyed initial weights, and what they train on.
+
+    Args:
+        config: of the recipe.
+        data: from `load_classification_data`; None to load them.
+        plan: divides the training into stages.
 
     Raises:
         InputError: data, models or edges that cannot be used, or do not fit each other; lists
             what is wrong with each of them.
     """
-    data = load_data(config, partial(load_dataset, config.data), check_model_name)
+    data = data or load_classification_data(config)
     cohort = build_cohort(config, data)
     load_initial_weights(cohort, config)
     check_outputs(cohort, data, config.seed)
@@ -96,7 +113,7 @@ def build_classification(config: ClassificationConfig) -> Trainer:
     both = config.evaluation.report == "val+test"
     return Trainer(
         cohort,
-        [Stage("mutual", config.epochs, loader)],
+        plan(config, loader),
         config,
         validation=validation,
         report=(lambda: chain(validation(), test())) if both else test,

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from peerlearn.cohort import Cohort
 from peerlearn.engine.files import write_json
 from peerlearn.engine.run_folder import RunFolder, read_config
-from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.settings import MetricName, PeerSettings, TrainingSpec
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.engine.transports import leads_launch
 from peerlearn.errors import InputError, unknown_name
@@ -21,7 +21,7 @@ from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
 
-Reads = Literal["rows", "nodes", "graphs"]
+Reads = Literal["rows", "nodes", "graphs", "masks"]
 #: Keys of `data` that may say `seed`: every seed of a comparison then has a split of its own.
 SPLIT_CHOICES = ("split_seed", "split_index", "fold_index")
 
@@ -51,6 +51,17 @@ class RecipeConfig(TrainingSpec):
     arms: dict[str, dict[str, Any] | None] = Field(
         {}, description="named overrides that `compare` sets against each other"
     )
+
+    metrics: ClassVar[tuple[MetricName, ...]] = ("accuracy", "nll")
+
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> Self:
+        if self.evaluation.metric not in self.metrics:
+            raise ValueError(
+                f"evaluation.metric: {self.evaluation.metric!r} is not measured by recipe "
+                f"{self.recipe!r}; allowed: {', '.join(self.metrics)}"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -9,9 +9,11 @@ from peerlearn.systems.dml.recipe import DML
 from peerlearn.systems.graph.recipe import GML_GRAPH, GML_MLP, GML_NODE
 from peerlearn.systems.recipe import Recipe, load_recipe_file
 from peerlearn.systems.renyi.recipe import RENYI
+from peerlearn.systems.styles.recipe import STYLES_CLASSIFY, STYLES_SEGMENT
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (DML, RENYI, GML_NODE, GML_GRAPH, GML_MLP)
+    recipe.name: recipe
+    for recipe in (DML, RENYI, GML_NODE, GML_GRAPH, GML_MLP, STYLES_CLASSIFY, STYLES_SEGMENT)
 }
 
 

@@ -13,10 +13,9 @@ from peerlearn.data.graphs import (
     load_graphs_dataset,
     load_node_dataset,
 )
-from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
 from peerlearn.models.graphs import check_graph_model_name
-from peerlearn.systems.assembly import load_data, load_initial_weights
+from peerlearn.systems.assembly import load_data, load_initial_weights, one_stage
 from peerlearn.systems.graph.config import GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.systems.graph.data import (
     Part,
@@ -66,7 +65,7 @@ def _trainer(
     both = config.evaluation.report == "val+test"
     return Trainer(
         cohort,
-        [Stage("mutual", config.epochs, loader)],
+        one_stage(config, loader),
         config,
         validation=validation,
         report=(lambda: chain(validation(), test())) if both else test,

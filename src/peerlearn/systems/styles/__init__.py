@@ -1,0 +1,1 @@
+"""Learning styles: one teacher, two students, and mixed forms of knowledge between them."""

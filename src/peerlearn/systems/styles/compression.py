@@ -1,0 +1,97 @@
+"""Students as wide as a share of their teacher's parameters allows."""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from peerlearn.errors import InputError
+from peerlearn.models.size import parameter_count
+from peerlearn.randomness import preserved_rng
+from peerlearn.systems.styles.config import StylesConfig
+
+Config = TypeVar("Config", bound=StylesConfig)
+#: Builds a model from (name, arguments, the configuration field that holds the name).
+Build = Callable[[str, dict[str, Any], str], nn.Module]
+LARGEST = 4096
+
+
+def width_for_compression(ratio: float, students: int) -> float:
+    """The width of each student, as a fraction of a teacher of the same architecture.
+
+    Parameters of convolutions grow with the square of the width, so √((1 − ratio) / students).
+    """
+    return math.sqrt((1 - ratio) / students)
+
+
+def taking_part(config: Config, build: Build) -> Config:
+    """`config` with the widths that compression gives, and without the peers that take no part.
+
+    Args:
+        config: of the recipe.
+        build: gives the models of a configuration for its data.
+
+    Raises:
+        InputError: a student whose model has no `width`, or none that is small enough.
+    """
+    peers = dict(config.peers)
+    if config.compression is not None:
+        target = _parameters_for_each(config, build)
+        for name in students_of(config):
+            peer = peers[name]
+            if "width" not in peer.arguments:
+                width = _fitting_width(config, name, target, build)
+                arguments = peer.arguments | {"width": width}
+                peers[name] = peer.model_copy(update={"arguments": arguments})
+    present = {name: peer for name, peer in peers.items() if name not in config.without}
+    return config.model_copy(update={"peers": present})
+
+
+def students_of(config: StylesConfig) -> list[str]:
+    """Every peer but the teacher, whether it takes part or not."""
+    return [name for name in config.peers if name != config.teacher]
+
+
+def _parameters_for_each(config: StylesConfig, build: Build) -> float:
+    assert config.compression is not None
+    teacher = config.peers[config.teacher]
+    kept = 1 - config.compression.ratio
+    total = kept * _size(build, teacher.model, teacher.arguments, f"peers.{config.teacher}.model")
+    return total if config.compression.of == "each" else total / len(students_of(config))
+
+
+def _fitting_width(config: StylesConfig, name: str, target: float, build: Build) -> int:
+    """The width that comes nearest to `target` parameters, by bisection."""
+    peer, field = config.peers[name], f"peers.{name}.model"
+
+    def size(width: int) -> int:
+        try:
+            return _size(build, peer.model, peer.arguments | {"width": width}, field)
+        except InputError as error:
+            if "width" in str(error):
+                raise InputError(
+                    f"compression: {field}: {peer.model!r} takes no whole number as width; name "
+                    "another model, or give the student's size by its own arguments and leave "
+                    "compression out"
+                ) from error
+            raise
+
+    if size(1) > target:
+        raise InputError(
+            f"compression: {peer.model!r} of peer {name!r} has {size(1):,} parameters at width 1; "
+            f"{target:,.0f} are its share"
+        )
+    low, high = 1, 2
+    while high < LARGEST and size(high) <= target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) <= target else (low, middle)
+    return min((low, high), key=lambda width: abs(size(width) - target))
+
+
+def _size(build: Build, model: str, arguments: dict[str, Any], field: str) -> int:
+    with preserved_rng(), torch.device("meta"):
+        return parameter_count(build(model, arguments, field))
