@@ -70,12 +70,12 @@ def first_words(text: str) -> list[str]:
 
 
 def test_ls_models_says_which_recipes_the_graph_networks_are_for(cli):
-    of = {
-        reads: [name for name, recipe in RECIPES.items() if (recipe.reads == "rows") == reads]
-        for reads in (True, False)
-    }
-    images, graphs = cli("ls", "models").out.split(f"for {', '.join(of[False])}\n")
-    assert images.startswith(f"for {', '.join(of[True])}\n")
+    rows, graph_recipes = (
+        ", ".join(name for name, recipe in RECIPES.items() if recipe.reads in reads)
+        for reads in (("rows",), ("nodes", "graphs"))
+    )
+    images, graphs = cli("ls", "models").out.split(f"for {graph_recipes}\n")
+    assert images.startswith(f"for {rows}\n")
     assert set(graph_model_names()) <= set(first_words(graphs))
     assert not set(graph_model_names()) & set(first_words(images))
     assert "hidden=64" in graphs
