@@ -1,0 +1,123 @@
+"""Every documented option of segmentation and of learning styles changes what comes out."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import BaseModel
+
+from peerlearn.data.segmentation import SegmentationDataSpec, SegmentAugmentSpec
+from peerlearn.objectives.segmentation import Segmentation
+from peerlearn.systems.overrides import parse_assignments
+from peerlearn.systems.recipe import RecipeConfig
+from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.styles.config import CompressionSpec, StagesSpec, StylesSegmentConfig
+
+#: Ten scenes, networks that train in milliseconds.
+TINY = [
+    "data.train_size=10", "epochs=2", "batch_size=4", "precision=fp32", "threads=1", "lr=0.01",
+    "peers.teacher.arguments={width: 4, levels: 1}", "peers.s1.arguments={levels: 1}",
+    "peers.s2.arguments={levels: 1}", "evaluation.batch_size=64",
+]  # fmt: skip
+#: Overrides before, and the change itself, which must change the trained weights.
+TRAINING = {
+    "data.name": ([], "data.name=scenes.npz"),
+    "data.train_size": ([], "data.train_size=9"),
+    "data.labels": ([], "data.labels=5"),
+    "data.split_seed": ([], "data.split_seed=1"),
+    "data.val_size": (["data.name=no-val.npz", "data.train_size=null"], "data.val_size=0.5"),
+    "data.size": (["data.name=photos", "data.size=16"], "data.size=[16, 24]"),
+    "data.ignore": (["data.name=scenes.npz"], "data.ignore=2"),
+    "augment.flip": ([], "augment.flip=true"),
+    "augment.flip_vertical": ([], "augment.flip_vertical=true"),
+    "augment.rotate90": ([], "augment.rotate90=true"),
+    "augment.rotation": ([], "augment.rotation=30"),
+    "augment.scale": ([], "augment.scale=[0.7, 1.4]"),
+    "augment.crop": ([], "augment.crop=32"),
+    "augment.brightness": ([], "augment.brightness=0.5"),
+    "augment.contrast": ([], "augment.contrast=0.5"),
+    "labelled_per_batch": (["data.labels=5"], "labelled_per_batch=2"),
+    "objective.loss": ([], "objective.loss=ce"),
+    "objective.dice_weight": ([], "objective.dice_weight=0.1"),
+    "objective.class_weights": ([], "objective.class_weights=[0.2, 1, 1]"),
+    "objective.label_smoothing": ([], "objective.label_smoothing=0.2"),
+    "teacher": (["stages.teacher.epochs=1", "compression=null"], "teacher=s1"),
+    "compression.ratio": ([], "compression.ratio=0.5"),
+    "compression.of": ([], "compression.of=each"),
+    "stages.teacher": ([], "stages.teacher.epochs=1"),
+    "without": ([], "without=[teacher] transfer.edges=[{from: s1, to: s2}]"),
+}  # fmt: skip
+ELSEWHERE = {
+    "data.root": "where files are; tests/data/test_segmentation_registry.py",
+    "data.in_memory": "how images are held; tests/data/test_segmentation_loaders.py",
+    "data.workers": "where images are read; tests/data/test_segmentation_loaders.py",
+    **dict.fromkeys(RecipeConfig.model_fields, "tests/engine/test_options.py"),
+}
+
+
+def documented_options() -> Iterator[str]:
+    """Every dotted key of the typed configuration."""
+    blocks: dict[str, type[BaseModel]] = {
+        "data": SegmentationDataSpec,
+        "augment": SegmentAugmentSpec,
+        "objective": Segmentation,
+        "compression": CompressionSpec,
+        "stages": StagesSpec,
+    }
+    for name in StylesSegmentConfig.model_fields:
+        if name in blocks:
+            yield from (f"{name}.{inner}" for inner in blocks[name].model_fields)
+        else:
+            yield name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scenes' like in a file with and one without validation images, and in a folder."""
+    made = tmp_path_factory.mktemp("masks")
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 3, (30, 4, 4)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
+    x = (80 * y + draw.integers(0, 80, y.shape)).astype(np.uint8)
+    parts = {"train": slice(12), "val": slice(12, 20), "test": slice(20, 30)}
+    arrays = {
+        f"{key}_{part}": a[rows] for part, rows in parts.items() for key, a in (("x", x), ("y", y))
+    }
+    np.savez(made / "scenes.npz", **arrays)
+    np.savez(made / "no-val.npz", **{k: a for k, a in arrays.items() if "val" not in k})
+    for part, rows in parts.items():
+        for kind, images in (("images", x[rows]), ("masks", y[rows])):
+            (made / "photos" / part / kind).mkdir(parents=True)
+            for number, image in enumerate(images):
+                Image.fromarray(image).save(made / "photos" / part / kind / f"{number}.png")
+    return made
+
+
+@cache
+def trained(*words: str) -> Any:
+    """The weights of every peer, exact."""
+    recipe, given = find_recipe("styles-segment")
+    trainer = recipe.build(recipe.resolve(given, parse_assignments([*TINY, *words])))
+    trainer.run()
+    return {
+        f"{peer}.{name}": tensor.double().flatten().tolist()
+        for peer, module in trainer.cohort.peers.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def test_invariant_6_covers_every_documented_option() -> None:
+    assert set(documented_options()) == TRAINING.keys() | ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("option", TRAINING)
+def test_invariant_6_option_changes_the_training(
+    option: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    before, change = TRAINING[option]
+    words = change.split(" ", 1) if option == "without" else [change]
+    assert trained(*before, *words) != trained(*before), f"{change} changed nothing"
