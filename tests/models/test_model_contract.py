@@ -174,7 +174,7 @@ def another(name: str, argument: str) -> Any:
         return 2 * SMALL[name]["width"]
     if argument == "hidden":
         return [7] if name == "mlp" else 8
-    return {"widen": 2, "depth": 16, "dropout": 0.5}[argument]
+    return {"widen": 2, "width": 8, "depth": 16, "dropout": 0.5}[argument]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,7 @@ def test_width_for_compression() -> None:
     ("system", "model"),
     [
         ("styles-classify", "resnet20"),
+        ("styles-classify", "wrn16_2"),
         ("styles-segment", "unet"),
         ("styles-segment", "fpn"),
         ("styles-segment", "deeplab"),
@@ -179,6 +180,14 @@ def test_students_keep_to_their_budget(system: str, model: str, of: str, width: 
     teacher, s1, s2 = (parameter_count(made.cohort.peers[n]) for n in ("teacher", "s1", "s2"))
     kept = (s1 + s2) / 2 if of == "each" else s1 + s2
     assert kept / teacher == pytest.approx(0.85, abs=0.02)
+
+
+def test_a_width_that_is_a_factor_is_set_in_thousandths() -> None:
+    peers = [f"peers.{name}={{model: cnn}}" for name in ("teacher", "s1", "s2")]
+    made = trainer("styles-classify", *peers)
+    teacher, *students = (parameter_count(peer) for peer in made.cohort.peers.values())
+    assert sum(students) / teacher == pytest.approx(0.85, abs=0.02)
+    assert made.peers["s1"].arguments["width"] == pytest.approx(0.652, abs=0.02)
 
 
 def test_a_width_of_ones_own_is_kept() -> None:
@@ -200,7 +209,7 @@ def test_two_families_can_teach_each_other() -> None:
 
 REFUSED = {
     "a student without a width": (
-        "peers.s1=mlp", r"compression: peers.s1.model: 'mlp' takes no whole number as width",
+        "peers.s1=mlp", r"compression: peers.s1.model: 'mlp' has no width to set",
     ),
     "a share below one channel": ("compression=0.999", "at width 1"),
     "no such teacher": ("teacher=tutor", "teacher: 'tutor' is no peer; allowed: teacher, s1, s2"),

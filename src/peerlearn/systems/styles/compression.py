@@ -16,6 +16,7 @@ Config = TypeVar("Config", bound=StylesConfig)
 #: Builds a model from (name, arguments, the configuration field that holds the name).
 Build = Callable[[str, dict[str, Any], str], nn.Module]
 LARGEST = 4096
+"""Steps of width that are tried at most: channels, or thousandths where width is a factor."""
 
 
 def width_for_compression(ratio: float, students: int) -> float:
@@ -62,34 +63,44 @@ def _parameters_for_each(config: StylesConfig, build: Build) -> float:
     return total if config.compression.of == "each" else total / len(students_of(config))
 
 
-def _fitting_width(config: StylesConfig, name: str, target: float, build: Build) -> int:
+def _fitting_width(config: StylesConfig, name: str, target: float, build: Build) -> float:
     """The width that comes nearest to `target` parameters, by bisection."""
     peer, field = config.peers[name], f"peers.{name}.model"
 
-    def size(width: int) -> int:
-        try:
-            return _size(build, peer.model, peer.arguments | {"width": width}, field)
-        except InputError as error:
-            if "width" in str(error):
-                raise InputError(
-                    f"compression: {field}: {peer.model!r} takes no whole number as width; name "
-                    "another model, or give the student's size by its own arguments and leave "
-                    "compression out"
-                ) from error
-            raise
+    def size(width: float) -> int:
+        return _size(build, peer.model, peer.arguments | {"width": width}, field)
 
-    if size(1) > target:
+    step = _step(size, f"compression: {field}: {peer.model!r}")
+    if size(step) > target:
         raise InputError(
-            f"compression: {peer.model!r} of peer {name!r} has {size(1):,} parameters at width 1; "
-            f"{target:,.0f} are its share"
+            f"compression: {peer.model!r} of peer {name!r} has {size(step):,} parameters at width "
+            f"{step:g}; {target:,.0f} are its share"
         )
     low, high = 1, 2
-    while high < LARGEST and size(high) <= target:
+    while high < LARGEST and size(high * step) <= target:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) <= target else (low, middle)
-    return min((low, high), key=lambda width: abs(size(width) - target))
+        low, high = (middle, high) if size(middle * step) <= target else (low, middle)
+    return min((low * step, high * step), key=lambda width: abs(size(width) - target))
+
+
+def _step(size: Callable[[float], int], what: str) -> float:
+    """What a width is counted in: a thousandth where it is a factor, else one channel.
+
+    Raises:
+        InputError: the model has no width.
+    """
+    for step in (0.001, 1):
+        try:
+            size(step)
+        except InputError:
+            continue
+        return step
+    raise InputError(
+        f"{what} has no width to set; name another model, or give the student's size by its own "
+        "arguments and leave compression out"
+    )
 
 
 def _size(build: Build, model: str, arguments: dict[str, Any], field: str) -> int:
