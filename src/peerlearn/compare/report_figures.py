@@ -29,7 +29,7 @@ from peerlearn.compare.report_words import (
     verdict,
     who_label,
 )
-from peerlearn.compare.statistics import direction
+from peerlearn.compare.statistics import direction, is_of_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,11 +141,12 @@ class Draughtsman:
         return Group("transfer", "Who teaches whom", lead, tuple(charts), legend=False)
 
     def forest(self) -> Group:
-        """A forest plot for every metric that was compared."""
+        """A forest plot for every metric that was compared, those of single classes aside."""
         order = {who: place for place, who in enumerate(members(self.study))}
         by_metric: dict[str, list[Json]] = {}
         for entry in sorted(self.study.differences, key=lambda e: order.get(e["who"], len(order))):
-            by_metric.setdefault(entry["metric"], []).append(entry)
+            if not is_of_class(entry["metric"]):
+                by_metric.setdefault(entry["metric"], []).append(entry)
         crowded = any(len(entries) > _MOST_ROWS for entries in by_metric.values())
         charts = []
         for metric in sorted_metrics(list(by_metric)):
