@@ -122,6 +122,19 @@ def measure_classes(folder: Path, classes: Sequence[str]) -> Path:
     return edit_results(folder, edit)
 
 
+def measure_sizes(folder: Path, sizes: dict[str, dict[str, float]]) -> Path:
+    """Add sizes by peer to the arms that have the peer."""
+
+    def edit(results: Json) -> None:
+        for block in results["arms"].values():
+            block["sizes"] = {
+                peer: {name: summary([value]) for name, value in sizes[peer].items()}
+                for peer in block["peers"]
+            }
+
+    return edit_results(folder, edit)
+
+
 def _everyone(block: Json) -> dict[str, Json]:
     return {**block["peers"], "mean_peer": block["mean_peer"], "ensemble": block["ensemble"]}
 

@@ -11,6 +11,7 @@ import report_samples as samples
 import yaml
 
 from peerlearn.compare.report import write_report
+from peerlearn.compare.report_sizes import short_count
 from peerlearn.compare.report_words import outcome, outcomes
 from peerlearn.errors import InputError
 
@@ -316,6 +317,79 @@ def test_missing_values_are_no_numbers(tmp_path):
 
     html = page(samples.edit_results(run, lose), tmp_path / "report.html")
     assert not re.search(r"\b(nan|None|inf)\b", plain(html))
+
+
+# --- sizes and class weights ---
+
+
+def rows(html: str) -> dict[str, list[str]]:
+    """The cells of every row of a table, by its label."""
+    found = re.findall(r"<tr><th scope=\"row\">(.*?)</tr>", html, re.DOTALL)
+    return {
+        plain(row.partition("</th>")[0]): [plain(c) for c in row.split("<td")[1:]] for row in found
+    }
+
+
+def cells(html: str) -> dict[str, list[str]]:
+    return {
+        name: [cell.partition(">")[2].replace("\xa0", " ") for cell in found]
+        for name, found in rows(html).items()
+    }
+
+
+SIZES = {
+    "a": {"parameters": 7850, "multiply_adds": 1_230_000, "latency_ms": 0.8125},
+    "b": {"parameters": 785_000, "multiply_adds": 45_600_000_000},
+}
+
+
+def test_the_cost_of_using_a_peer_is_told_and_compared_with_the_largest(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"))
+    html = page(samples.measure_sizes(run, SIZES), tmp_path / "report.html")
+    assert cells(part(html, "cost")) == {
+        "a": ["7.85 k 1 %", "1.23 M 0.0027 %", "0.81 ms"],
+        "b": ["785 k", "45.6 G", "–"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (9546, "9.55 k"),
+        (9996, "10.0 k"),
+        (999_600, "1.00 M"),
+        (45_600_000_000, "45.6 G"),
+    ],
+)
+def test_counts_have_three_digits(count, text):
+    assert short_count(count).replace("\xa0", " ") == text
+
+
+def test_a_peer_that_arms_make_differently_large_has_a_row_for_each(tmp_path):
+    arms = {"mutual": 1.0, "slim": 1.0, "independent": 0.0}
+    folder = samples.compare_folder(tmp_path / "run", arms=arms, seeds=(0,), epochs=2)
+    samples.measure_sizes(samples.leave(folder), SIZES)
+
+    def slim(results):
+        results["arms"]["slim"]["sizes"]["a"]["parameters"]["mean"] = 3000
+
+    html = page(samples.edit_results(folder, slim), tmp_path / "report.html")
+    assert list(cells(part(html, "cost"))) == ["a (mutual and independent)", "b", "a (slim)"]
+
+
+def test_learned_class_weights_are_shown(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"))
+
+    def learn(results):
+        weights = {"<b>": {"mean": 1.25, "std": 0.0, "values": [1.25]}}
+        results["arms"]["mutual"]["class_weights"] = {"a": weights}
+
+    html = page(samples.edit_results(run, learn), tmp_path / "report.html")
+    assert columns(part(html, "weights")) == ["&lt;b&gt;"]
+    assert cells(part(html, "weights")) == {"peer a": ["1.25"]}
 
 
 # --- segmentation ---

@@ -191,6 +191,21 @@ def test_a_class_that_one_seed_has_no_pixel_of_is_left_out():
         assert "iou:boat" not in merged
 
 
+def test_sizes_and_class_weights_are_joined_over_seeds():
+    sizes = {"a": {"parameters": summary([7850]), "latency_ms": summary([0.5])}}
+    weights = {"a": {"road": summary([1.5])}}
+    merged = merge_arm([arm([v], [v], sizes=sizes, class_weights=weights) for v in (0.1, 0.2)])
+    assert merged["sizes"]["a"]["parameters"] == summary([7850, 7850])
+    assert merged["class_weights"]["a"]["road"]["values"] == [1.5, 1.5]
+
+
+def test_a_seed_of_an_earlier_version_has_no_sizes():
+    sizes = {"a": {"parameters": summary([7850])}}
+    runs = [arm([0.9], [0.1]), arm([0.8], [0.2], sizes=sizes)]
+    for order in (runs, runs[::-1]):
+        assert "sizes" not in merge_arm(order)
+
+
 def test_merging_seeds_that_do_not_match_says_which_lacks_what():
     whole, part = seed_block(0.9, 0.2, 3.0), seed_block(0.7, 0.6, 4.0)
     del part["peers"]["b"]

@@ -124,6 +124,9 @@ def _read_arm(arm: Any, path: Path, name: str) -> Json:
     arm = dict(_object(arm, path, f"arms.{name}"))
     for part in ("peers", "mean_peer", "ensemble", "cost", "reliability", "between_peers"):
         arm[part] = _object(arm.get(part) or {}, path, f"arms.{name}.{part}")
+    for part in ("sizes", "class_weights"):
+        for peer, values in _object(arm.get(part) or {}, path, f"arms.{name}.{part}").items():
+            _object(values, path, f"arms.{name}.{part}.{peer}")
     for part in arm["between_peers"]:
         _object(arm["between_peers"][part], path, f"arms.{name}.between_peers.{part}")
     for part in ("flatness", "noise"):

@@ -120,6 +120,8 @@ def merge_arm(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise InputError("merge: no run to merge")
     merged = {}
     for key in _keys(runs):
+        if key in _NEWER and any(key not in run for run in runs):
+            continue
         if key in _MERGED:
             merged[key] = _MERGED[key](_each(runs, key, "the arm"), key)
         else:
@@ -255,6 +257,9 @@ def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, A
 
 _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys(["peers", "mean_peer", "ensemble", "cost", "between_peers"], _join),
+    **dict.fromkeys(["sizes", "class_weights"], _join),
     "reliability": _pool_reliability,
     **dict.fromkeys(["flatness", "noise"], _pool_curves),
 }
+# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
+_NEWER = ("sizes", "class_weights")

@@ -14,6 +14,7 @@ from torch import nn
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
 from peerlearn.data.facts import DataFacts
+from peerlearn.engine.class_weights import learned_class_weights
 from peerlearn.engine.evaluate import Rows, assessed, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.memory import keep_freed_memory
@@ -24,6 +25,7 @@ from peerlearn.engine.precision import Precision, resolve_device
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.sizes import peer_sizes
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.steps import Clock, Stepper
 from peerlearn.engine.threads import threads
@@ -478,6 +480,11 @@ class Trainer:
             "forwards_per_step": sum(forwards.values()) / max(self.steps, 1),
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+        x = _first_batch(self.report or self.validation)
+        names = self.facts.class_names if self.facts is not None else None
+        if weights := learned_class_weights(self.cohort, x, self.precision, names):
+            block["class_weights"] = weights
+        block["sizes"] = peer_sizes(self.cohort, x, self.precision)
         return TrainingResult(block, self.history, self.selection.best)
 
     @contextmanager
@@ -493,6 +500,11 @@ class Trainer:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _first_batch(rows: Rows | None) -> Any:
+    x, _ = next(iter(rows()), (None, None)) if rows is not None else (None, None)
+    return x
 
 
 def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
