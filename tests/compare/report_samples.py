@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from peerlearn.compare.statistics import differences, summary
 
 Json = dict[str, Any]
@@ -120,6 +122,35 @@ def measure_classes(folder: Path, classes: Sequence[str]) -> Path:
             results["differences"] = differences(results["arms"], "independent")
 
     return edit_results(folder, edit)
+
+
+def hang_gallery(folder: Path, classes: Sequence[str], side: int = 24, rgb: bool = False) -> Path:
+    """Write `gallery.npz` into every run of a folder: two images of discs, that peers widen."""
+    runs = [path.parent for path in folder.rglob("metrics.jsonl")]
+    for run in runs:
+        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        who = [*next(iter(results["arms"].values()))["peers"], "ensemble"]
+        rows, columns = np.indices((side, side)) - side // 2
+        distance = np.hypot(rows, columns)
+        truth = np.stack([(distance < side / 4) * n for n in (1, 2)]).astype(np.uint8)
+        truth[:, : side // 8] = 255
+        predicted = np.stack(
+            [
+                [(distance < side / 4 + place) * n for n in (1, 2)]
+                for place in range(1, len(who) + 1)
+            ]
+        ).astype(np.uint8)
+        photo = np.stack([(10 * distance) % 256] * 2).astype(np.uint8)
+        np.savez_compressed(
+            run / "gallery.npz",
+            index=np.array([3, 9]),
+            images=np.stack([photo, photo // 2, 255 - photo], axis=-1) if rgb else photo,
+            truth=truth,
+            predicted=predicted,
+            who=np.array(who),
+            class_names=np.array(classes),
+        )
+    return folder
 
 
 def measure_sizes(folder: Path, sizes: dict[str, dict[str, float]]) -> Path:

@@ -1,5 +1,6 @@
 """Numbers and sentences of the report: one way to write a metric, an interval, an outcome."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,6 +52,8 @@ _UNITS = {"hd95": "px"}  # of what is neither a fraction nor a bare number
 _DECIMALS = {"hd95": 2}
 _MINUS = "−"
 NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
+# Not allowed in XML or not encodable: a name from a results file may hold anything JSON may.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def metric_label(metric: str) -> str:
@@ -151,6 +154,11 @@ def difference_text(entry: Json) -> str:
 def seeds_count(count: int) -> str:
     """`5 seeds`, `1 seed`."""
     return f"{count} seed" + ("" if count == 1 else "s")
+
+
+def printable(text: str) -> str:
+    """The text with a mark in place of every character that no page can hold."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def joined(words: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from peerlearn.cohort import Cohort
@@ -38,6 +39,7 @@ from peerlearn.randomness import preserved_rng
 TRUNK = "trunk"
 SAVING_SHARE = 20  # epochs may be as short as milliseconds: save for a twentieth of the time
 Observer = Callable[[dict[str, Any]], None]
+Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Trainer:
         observe: is told of every step and epoch, for progress bars.
         probe: training rows for the flatness probe.
         facts: what the trained networks must know of their data; None where nobody will ask.
+        gallery: makes arrays from the trained peers for people to look at, kept in the folder.
     """
 
     cohort: Cohort
@@ -86,6 +89,7 @@ class Trainer:
     observe: Observer = lambda event: None
     probe: Rows | None = None
     facts: DataFacts | None = None
+    gallery: Gallery | None = None
 
     def __post_init__(self) -> None:
         if self.validation is None and self.training.evaluation.select == "best":
@@ -485,6 +489,8 @@ class Trainer:
         if weights := learned_class_weights(self.cohort, x, self.precision, names):
             block["class_weights"] = weights
         block["sizes"] = peer_sizes(self.cohort, x, self.precision)
+        if self.gallery is not None and self.folder is not None and self.transport.leads:
+            self.folder.save_gallery(self.gallery(self.cohort, self.precision))
         return TrainingResult(block, self.history, self.selection.best)
 
     @contextmanager
