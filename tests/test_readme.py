@@ -54,6 +54,7 @@ def test_invariant_8_readme_transfer_graph_holds() -> None:
         (("big",), "small"),
         (("big",), "tiny"),
         (("small",), "tiny"),
+        (("big",), "small"),
     ]
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from tiny_graph_files import (
 from peerlearn.models.graphs import graph_model_names
 from peerlearn.systems.registry import RECIPES
 
-PAGE = Path(__file__).parents[2] / "src/peerlearn/systems/graph/README.md"
 MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
 TASKS = {
     "nodes": ("gml-node", TINY_NODES, node_arrays),
@@ -72,12 +70,12 @@ def first_words(text: str) -> list[str]:
 
 
 def test_ls_models_says_which_recipes_the_graph_networks_are_for(cli):
-    of = {
-        reads: [name for name, recipe in RECIPES.items() if (recipe.reads == "rows") == reads]
-        for reads in (True, False)
-    }
-    images, graphs = cli("ls", "models").out.split(f"for {', '.join(of[False])}\n")
-    assert images.startswith(f"for {', '.join(of[True])}\n")
+    rows, graph_recipes = (
+        ", ".join(name for name, recipe in RECIPES.items() if recipe.reads in reads)
+        for reads in (("rows",), ("nodes", "graphs"))
+    )
+    images, graphs = cli("ls", "models").out.split(f"for {graph_recipes}\n")
+    assert images.startswith(f"for {rows}\n")
     assert set(graph_model_names()) <= set(first_words(graphs))
     assert not set(graph_model_names()) & set(first_words(images))
     assert "hidden=64" in graphs
@@ -335,30 +333,3 @@ def test_class_weights_and_samples_exclude_each_other(cli, tmp_path):
     said = cli("run", "gml-node", *TINY_NODES, "transfer.weighting=class", *words)
     refused(said, "transfer.weighting: 'class' holds a row for every node", "weighting: sample")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.npz"]
-
-
-# The page of the system ------------------------------------------------------------------------
-
-
-def blocks(language: str) -> list[str]:
-    """The page's code blocks of one language."""
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
-
-
-def test_invariant_8_the_page_runs_as_it_is(cli):
-    for code in blocks("python"):
-        exec(compile(code, "page", "exec"), {})
-    commands = [line for block in blocks("bash") for line in block.strip().splitlines()]
-    assert len(commands) >= 6
-    for command in commands:
-        program, *words = shlex.split(command)
-        assert program == "peerlearn"
-        assert cli(*words).status == 0, command
-
-
-def test_the_page_names_its_recipes_and_their_arms():
-    page = PAGE.read_text("utf-8")
-    for recipe in RECIPES.values():
-        if recipe.system == "graph":
-            arms = recipe.defaults()["arms"] if recipe.name != "gml-mlp" else ()
-            assert all(f"`{name}`" in page for name in (recipe.name, *arms))

@@ -14,7 +14,7 @@ def test_ls_data_lists_masks_apart_from_rows_wherever_they_are(cli, tmp_path, mo
     masks(tmp_path / "mine.npz")
     masks(tmp_path / "segmentation" / "cells.npz")
     monkeypatch.setenv("PEERLEARN_DATA", str(tmp_path))
-    others, listed = cli("ls", "data").out.split("for segmentation\n")
+    others, listed = cli("ls", "data").out.split("for styles-segment\n")
     for name in ("digits-scenes", "mine", "cells"):
         assert f"\n{name} " in listed
         assert f"\n{name} " not in others

@@ -82,7 +82,7 @@ def list_masks(root: str | None) -> None:
     """Print the data sets of images with masks."""
     from peerlearn.data.segmentation import describe_segmentation_datasets
 
-    print("\nfor segmentation")
+    print(f"\nfor {_recipes('masks')}")
     print_datasets(describe_segmentation_datasets(root))
 
 
@@ -129,7 +129,7 @@ def list_models() -> None:
     print_models(describe_models())
     print(f"\nfor {_recipes('nodes', 'graphs')}")
     print_models(describe_graph_models())
-    print("\nfor segmentation")
+    print(f"\nfor {_recipes('masks')}")
     print_models(describe_segmentation_models())
     print(
         "\nuse one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"

@@ -81,6 +81,26 @@ class EpochProgress(_Live):
                 console.print(f"  {who:<10} {said}", highlight=False)
 
 
+class RowProgress(_Live):
+    """Progress of predictions; logs get a line now and then, and none of what is done soon."""
+
+    EVERY = 15.0
+    """Seconds between two lines."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+        self.task = self.progress.add_task(what, total=None, said="")
+        self.last = time.monotonic()
+
+    def observe(self, done: int, total: int | None) -> None:
+        """Show how many rows are done, of how many, where that is known."""
+        self.progress.update(self.task, completed=done, total=total)
+        if time.monotonic() - self.last >= self.EVERY:
+            self.last = time.monotonic()
+            self.line(f"{done:,}/{total:,} {self.what}" if total else f"{done:,} {self.what}")
+
+
 class GridProgress(_Live):
     """Progress of a grid, in cells, with the epoch of the present one."""
 

@@ -426,11 +426,13 @@ class Trainer:
             self.cohort.peers[name].load_state_dict(state["peers"][name])
         if self.cohort.trunk is not None:
             self.cohort.trunk.load_state_dict(state[TRUNK])
-        self.cohort.transfer.load_state_dict(state["transfer"])
-        if state["updates"] is not None:
+        begins = state["updates"] is None  # a stage, with optimisers and sums of its own
+        if not begins or self.stages[state["position"]["stage"]].transfer is None:
+            self.cohort.transfer.load_state_dict(state["transfer"])
+        if not begins:
             for name, update in self.updates.items():
                 update.load_state_dict(state["updates"][name])
-        self.monitor.load_state_dict(state["monitor"])
+            self.monitor.load_state_dict(state["monitor"])
         self.history, self.tail = state["history"], state["tail"]
         self.seconds, self.forwards, self.steps = (
             state["seconds"],

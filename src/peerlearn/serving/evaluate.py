@@ -9,6 +9,7 @@ from peerlearn.engine.threads import threads
 from peerlearn.errors import InputError
 from peerlearn.randomness import preserved_rng
 from peerlearn.serving.run import TrainedRun
+from peerlearn.serving.sizes import OtherSizeError
 from peerlearn.systems.recipe import one_seed
 
 
@@ -63,6 +64,9 @@ def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str
     cohort = run.cohort
     rows = run.reader.test_rows(name)
     precision.place(cohort)
-    peers = dict(cohort.peers)
+    peers = run.reader.ready(dict(cohort.peers))
     outputs = predict(peers, rows, precision, cohort.trunk)
-    return assessed(outputs, run.reader.assessment())
+    try:
+        return assessed(outputs, run.reader.assessment())
+    except OtherSizeError as error:
+        raise InputError(f"--data {name}: {error}") from error

@@ -16,6 +16,7 @@ from peerlearn.data.image_folder import (
     GREY_MODES,
     SUFFIXES,
     ImageFiles,
+    ImageHeader,
     image_header,
     require_pillow,
 )
@@ -53,7 +54,7 @@ def read_inputs(
     Raises:
         InputError: names the file, what was found in it and what is expected.
     """
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in input_files(path)]
     images: list[Path] = []
     for file in files:
         if file.suffix.lower() in SUFFIXES:
@@ -69,7 +70,12 @@ def read_inputs(
         yield _image_rows(images, facts, fit)
 
 
-def _files(path: Path) -> list[Path]:
+def input_files(path: Path) -> list[Path]:
+    """The files of an input as typed: of a folder, all images, also in subfolders, by name.
+
+    Raises:
+        InputError: no such file, a folder without images, or another kind of file.
+    """
     if path.is_dir():
         found = sorted(
             file
@@ -92,45 +98,55 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _image_rows(paths: Sequence[Path], facts: RowFacts, fit: bool) -> InputRows:
+def checked_image(path: Path, facts: RowFacts) -> ImageHeader:
+    """The header of an image whose pixels the networks can read, whatever its size.
+
+    Raises:
+        InputError: it is damaged, or the networks read no images or others; names the file.
+    """
     require_pillow()
     if len(facts.sample_shape) != 3 or facts.dtype != "uint8":
         raise InputError(
-            f"{paths[0]}: an image, but the run was trained on {_rows(facts)}; give an .npz or "
+            f"{path}: an image, but the run was trained on {_rows(facts)}; give an .npz or "
             ".npy file of such rows"
         )
-    channels, height, width = facts.sample_shape
+    channels = facts.sample_shape[0]
     if channels not in (1, 3):
         raise InputError(
-            f"{paths[0]}: an image file has 1 or 3 channels, but the run was trained on "
+            f"{path}: an image file has 1 or 3 channels, but the run was trained on "
             f"{channels}; give an .npz or .npy file"
         )
-    for path in paths:
-        header = image_header(path)
-        if not fit and (header.height, header.width) != (height, width):
-            raise InputError(
-                f"{path}: {header.width}x{header.height} pixels, but the run was trained on "
-                f"{width}x{height}"
-            )
-        if channels == 1 and header.mode not in (*GREY_MODES, "LA"):
-            raise InputError(
-                f"{path}: a colour image (mode {header.mode}), but the run was trained on grey "
-                "ones; convert it first"
-            )
-    files = ImageFiles(tuple(paths), height, width, channels == 1, fit)
-    return InputRows(tuple(map(str, paths)), (0,) * len(paths), files.decode(range(len(paths))))
+    header = image_header(path)
+    if channels == 1 and header.mode not in (*GREY_MODES, "LA"):
+        raise InputError(
+            f"{path}: a colour image (mode {header.mode}), but the run was trained on grey "
+            "ones; convert it first"
+        )
+    return header
 
 
-def _array_rows(path: Path, facts: RowFacts) -> InputRows:
+def checked_array(path: Path, facts: RowFacts, any_size: bool = False) -> Tensor:
+    """The rows of an `.npz` or `.npy` file that the networks can read; see `InputRows`.
+
+    Args:
+        path: of the file.
+        facts: of the data that the networks were trained on.
+        any_size: images may have another height and width than those.
+
+    Raises:
+        InputError: it is damaged, holds no rows or others; names the file and the array.
+    """
     where, array = _array(path)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         raise InputError(f"{where}: dtype {array.dtype}, but the run was trained on {_rows(facts)}")
     x = rows_of_array(array, where)
     dtype = "uint8" if x.dtype == torch.uint8 else "float32"
-    if tuple(x.shape[1:]) != facts.sample_shape:
+    found, expected = tuple(x.shape[1:]), facts.sample_shape
+    fits = (len(found), found[0]) == (3, expected[0]) if any_size else found == expected
+    if not fits:
         raise InputError(
             f"{where}: shape {array.shape}, but the run was trained on {_rows(facts)}; expected "
-            f"{_layouts(facts.sample_shape)}"
+            f"{_layouts(expected, any_size)}"
         )
     if dtype != facts.dtype:
         raise InputError(
@@ -139,6 +155,24 @@ def _array_rows(path: Path, facts: RowFacts) -> InputRows:
         )
     if not len(x):
         raise InputError(f"{where}: shape {array.shape}; there is no row to predict")
+    return x
+
+
+def _image_rows(paths: Sequence[Path], facts: RowFacts, fit: bool) -> InputRows:
+    headers = [checked_image(path, facts) for path in paths]
+    channels, height, width = facts.sample_shape
+    for header in headers:
+        if not fit and (header.height, header.width) != (height, width):
+            raise InputError(
+                f"{header.path}: {header.width}x{header.height} pixels, but the run was trained "
+                f"on {width}x{height}"
+            )
+    files = ImageFiles(tuple(paths), height, width, channels == 1, fit)
+    return InputRows(tuple(map(str, paths)), (0,) * len(paths), files.decode(range(len(paths))))
+
+
+def _array_rows(path: Path, facts: RowFacts) -> InputRows:
+    x = checked_array(path, facts)
     return InputRows((str(path),) * len(x), tuple(range(len(x))), x)
 
 
@@ -171,10 +205,11 @@ def _rows(facts: RowFacts) -> str:
     return f"{facts.dtype} rows of shape {facts.sample_shape}"
 
 
-def _layouts(shape: tuple[int, ...]) -> str:
+def _layouts(shape: tuple[int, ...], any_size: bool) -> str:
     """The array shapes that `rows_of_array` turns into rows of `shape`."""
     if len(shape) == 1:
         return f"(N, {shape[0]})"
     channels, height, width = shape
-    other = f"(N, {height}, {width})" if channels == 1 else f"(N, {height}, {width}, {channels})"
-    return f"(N, {channels}, {height}, {width}) or {other}"
+    size = "H, W" if any_size else f"{height}, {width}"
+    other = f"(N, {size})" if channels == 1 else f"(N, {size}, {channels})"
+    return f"(N, {channels}, {size}) or {other}"

@@ -1,20 +1,27 @@
 """How a finished run reads data that it was not trained on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from peerlearn.data.facts import DataFacts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
+from peerlearn.serving.tiling import Tiling
 
 Facts = TypeVar("Facts", bound=DataFacts)
+Join = Callable[[Iterable[Tensor]], Tensor]
+
+
+def one_after_another(parts: Iterable[Tensor]) -> Tensor:
+    """Predictions of all batches, where rows are what the batches hold."""
+    return torch.cat(list(parts))
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,18 @@ class Inputs:
         sources: the file of every row.
         numbers: its number in that file.
         batches: gives what the networks read, in the same order, each with some targets.
+        join: makes predictions of the rows of those of the batches, which it reads one by one.
     """
 
     sources: tuple[str, ...]
     numbers: tuple[int, ...]
     batches: Rows
+    join: Join = one_after_another
+
+    @property
+    def steps(self) -> int:
+        """How much the networks read, for progress."""
+        return len(self.sources)
 
 
 class Reader(ABC, Generic[Facts]):
@@ -59,8 +73,10 @@ class Reader(ABC, Generic[Facts]):
         """
 
     @abstractmethod
-    def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterator[Inputs]:
+    def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
         """What there is to predict in files and folders, in order.
+
+        A sequence where all of it is known, and looked at, before the first batch is read.
 
         Args:
             paths: as typed.
@@ -73,6 +89,21 @@ class Reader(ABC, Generic[Facts]):
     def assessment(self) -> Assessment:
         """Begin to measure networks on such data, as the run does."""
         return ClassificationAssessment(members=self.config.evaluation.members)
+
+    def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        """Peers that say clearly what is wrong where they cannot read other data."""
+        return peers
+
+    def tiled(self, tiling: Tiling) -> Self:
+        """The same, but images are cut into tiles.
+
+        Raises:
+            InputError: what is read are no images to segment.
+        """
+        raise InputError(
+            f"{tiling.option}: for runs that segment images; this one, of recipe "
+            f"{self.config.recipe!r}, reads {self.facts.content}"
+        )
 
     def places(self, own: DataFacts, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data is.

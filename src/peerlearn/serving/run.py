@@ -13,6 +13,7 @@ from peerlearn.engine.run_folder import RunFolder, read_config, read_results
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
 from peerlearn.serving.graphs import GraphReader, NodeReader
+from peerlearn.serving.masks import MaskReader
 from peerlearn.serving.reader import Reader
 from peerlearn.serving.rows import RowReader
 from peerlearn.systems.recipe import Reads, Recipe
@@ -23,6 +24,7 @@ READERS: Mapping[Reads, type[Reader[Any]]] = {
     "rows": RowReader,
     "nodes": NodeReader,
     "graphs": GraphReader,
+    "masks": MaskReader,
 }
 
 

@@ -150,10 +150,11 @@ def check_masks(cohort: Cohort, data: SegmentationDataset, seed: int) -> None:
     What the edges learn themselves is made here, where the shape of outputs is known.
 
     Raises:
-        InputError: a peer fails on two images of the data, or gives outputs of another shape.
+        InputError: a peer fails on two images of the data, or gives outputs of another shape; or
+            an objective that does not fit the masks.
     """
     few = data.train.select(torch.arange(min(2, len(data.train))))
-    x, _ = next(image_rows(few, data, 2)())
+    x, y = next(image_rows(few, data, 2)())
     outputs = first_outputs(cohort, x, f"images of shape {data.sample_shape} of {data.name!r}")
     expected = (len(x), data.classes, *data.sample_shape[1:])
     for name, output in outputs.items():
@@ -162,6 +163,7 @@ def check_masks(cohort: Cohort, data: SegmentationDataset, seed: int) -> None:
                 f"peers.{name}: gives outputs of shape {shape} for {len(x)} images of "
                 f"{data.name!r}; needed: {expected}, a logit for every class and pixel"
             )
+        cohort.objectives[name](output, y)
     with seeded_rng(seed, "transfer"):
         cohort.transfer.prepare(outputs)
 

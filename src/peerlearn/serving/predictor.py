@@ -1,0 +1,111 @@
+"""What a finished run says about new rows.
+
+Shape suffixes: N rows, C classes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from peerlearn.engine.evaluate import Rows, predict
+from peerlearn.engine.threads import threads
+from peerlearn.errors import unknown_name
+from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
+from peerlearn.randomness import preserved_rng
+from peerlearn.serving.reader import Inputs
+from peerlearn.serving.run import TrainedRun
+from peerlearn.serving.tiling import Tiling
+
+Told = Callable[[int, int | None], None]
+"""Is told how many rows the networks have read, of how many, where that is known."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities of the classes for some rows.
+
+    Attributes:
+        rows: where they are from.
+
+    Shapes:
+        probabilities: (N, C), or (N, C, H, W) for every pixel of an image, float; they sum to 1
+            over the classes unless several labels can hold at once.
+    """
+
+    rows: Inputs
+    probabilities: Tensor
+
+
+class Predictor:
+    """One peer of a run, or all of them together.
+
+    Args:
+        run: from `open_run`.
+        who: a peer's name, `best` (on validation) or `ensemble` (mean probability of all peers).
+        device: where to run; None as in training.
+        tiling: how images are cut that are segmented; None where nothing was said of it.
+
+    Raises:
+        InputError: no such peer, a run that cannot be used without its data, or tiles of rows
+            that are no images to segment.
+    """
+
+    def __init__(
+        self,
+        run: TrainedRun,
+        who: str = "best",
+        device: str | None = None,
+        tiling: Tiling | None = None,
+    ) -> None:
+        if who not in (*run.peers, "best", "ensemble"):
+            raise unknown_name("peer", who, [*run.peers, "best", "ensemble"], "--peer")
+        self.run = run
+        self.reader = run.reader if tiling is None else run.reader.tiled(tiling)
+        self.who = run.best_peer if who == "best" else who
+        names = run.members if self.who == "ensemble" else [self.who]
+        self.peers = self.reader.ready({name: run.cohort.peers[name] for name in names})
+        self.precision = run.precision(device=device)
+        self.precision.place(run.cohort)
+
+    def predict(self, inputs: Sequence[Path], told: Told | None = None) -> Iterator[Prediction]:
+        """Predictions for files and folders, made one after the other; see `Reader.inputs`.
+
+        Args:
+            inputs: as typed.
+            told: is called after every batch.
+
+        Raises:
+            InputError: names the file; at once, where the reader looks at all of them first.
+        """
+        return self._predicted(self.reader.inputs(inputs, self.peers), told)
+
+    def _predicted(self, planned: Iterable[Inputs], told: Told | None) -> Iterator[Prediction]:
+        total = sum(rows.steps for rows in planned) if isinstance(planned, Sequence) else None
+        done = 0
+
+        def counted(parts: Iterable[Tensor]) -> Iterator[Tensor]:
+            nonlocal done
+            for part in parts:
+                yield part
+                done += len(part)
+                if told is not None:
+                    told(done, total)
+
+        for rows in planned:
+            with preserved_rng(), threads(self.run.config.threads):
+                probabilities = rows.join(counted(self._probabilities(rows.batches)))
+            yield Prediction(rows, probabilities)
+
+    def _probabilities(self, batches: Rows) -> Iterator[Tensor]:
+        """Probabilities (N, C, ...) of every batch, in float64."""
+        for logits, _ in predict(self.peers, batches, self.precision, self.run.cohort.trunk):
+            yield self._together(logits)
+
+    def _together(self, logits: Mapping[str, Tensor]) -> Tensor:
+        outputs = [z.double() for z in logits.values()]
+        if self.run.facts.multilabel:
+            return ensemble_multilabel_logits(outputs).sigmoid()
+        return ensemble_log_probs([torch.log_softmax(z, 1) for z in outputs]).exp()
