@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from peerlearn.compare.statistics import differences, summary
 
 Json = dict[str, Any]
@@ -101,6 +103,71 @@ def edit_results(folder: Path, edit: Any) -> Path:
     edit(results)
     _write_json(path, results)
     return folder
+
+
+def measure_classes(folder: Path, classes: Sequence[str]) -> Path:
+    """Add what segmentations are measured by to every member of every arm."""
+
+    def edit(results: Json) -> None:
+        for arm, block in results["arms"].items():
+            for who, metrics in _everyone(block).items():
+                values = metrics["accuracy"]["values"]
+                metrics["iou"] = summary([value - 0.1 for value in values])
+                metrics["hd95"] = summary([20 * (1 - value) for value in values])
+                for name in classes:
+                    own = random.Random(f"{arm}-{who}-{name}")
+                    metrics[f"iou:{name}"] = summary([v - own.uniform(0, 0.6) for v in values])
+                    metrics[f"dice:{name}"] = summary(values)
+        if "independent" in results["arms"]:
+            results["differences"] = differences(results["arms"], "independent")
+
+    return edit_results(folder, edit)
+
+
+def hang_gallery(folder: Path, classes: Sequence[str], side: int = 24, rgb: bool = False) -> Path:
+    """Write `gallery.npz` into every run of a folder: two images of discs, that peers widen."""
+    runs = [path.parent for path in folder.rglob("metrics.jsonl")]
+    for run in runs:
+        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        who = [*next(iter(results["arms"].values()))["peers"], "ensemble"]
+        rows, columns = np.indices((side, side)) - side // 2
+        distance = np.hypot(rows, columns)
+        truth = np.stack([(distance < side / 4) * n for n in (1, 2)]).astype(np.uint8)
+        truth[:, : side // 8] = 255
+        predicted = np.stack(
+            [
+                [(distance < side / 4 + place) * n for n in (1, 2)]
+                for place in range(1, len(who) + 1)
+            ]
+        ).astype(np.uint8)
+        photo = np.stack([(10 * distance) % 256] * 2).astype(np.uint8)
+        np.savez_compressed(
+            run / "gallery.npz",
+            index=np.array([3, 9]),
+            images=np.stack([photo, photo // 2, 255 - photo], axis=-1) if rgb else photo,
+            truth=truth,
+            predicted=predicted,
+            who=np.array(who),
+            class_names=np.array(classes),
+        )
+    return folder
+
+
+def measure_sizes(folder: Path, sizes: dict[str, dict[str, float]]) -> Path:
+    """Add sizes by peer to the arms that have the peer."""
+
+    def edit(results: Json) -> None:
+        for block in results["arms"].values():
+            block["sizes"] = {
+                peer: {name: summary([value]) for name, value in sizes[peer].items()}
+                for peer in block["peers"]
+            }
+
+    return edit_results(folder, edit)
+
+
+def _everyone(block: Json) -> dict[str, Json]:
+    return {**block["peers"], "mean_peer": block["mean_peer"], "ensemble": block["ensemble"]}
 
 
 def leave(folder: Path, *parts: str) -> Path:

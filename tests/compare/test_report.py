@@ -11,6 +11,7 @@ import report_samples as samples
 import yaml
 
 from peerlearn.compare.report import write_report
+from peerlearn.compare.report_sizes import short_count
 from peerlearn.compare.report_words import outcome, outcomes
 from peerlearn.errors import InputError
 
@@ -100,6 +101,19 @@ def test_calibration_follows_an_accuracy_that_did_not_move():
     )
     assert told[0].startswith("No difference in mean-peer accuracy")
     assert told[1] == "Calibration is better: ECE −2.1 points [−3.0, −1.2]."
+
+
+def test_a_distance_is_told_in_pixels_and_shorter_is_better():
+    told = outcome(difference(metric="hd95", mean=-1.25, ci95=[-2.0, -0.5]))
+    assert told == (
+        "mutual beats independent on mean-peer HD95: −1.25 px "
+        "(95 % interval [−2.00, −0.50], 5 seeds)."
+    )
+
+
+def test_the_overlap_of_masks_tells_more_than_the_accuracy_of_pixels():
+    told = outcomes([difference(), difference(metric="iou", mean=0.03, ci95=[0.02, 0.04])])
+    assert told[0].startswith("mutual beats independent on mean-peer IoU: +3.0 points")
 
 
 def test_an_unknown_metric_is_neither_better_nor_worse():
@@ -303,6 +317,147 @@ def test_missing_values_are_no_numbers(tmp_path):
 
     html = page(samples.edit_results(run, lose), tmp_path / "report.html")
     assert not re.search(r"\b(nan|None|inf)\b", plain(html))
+
+
+# --- sizes and class weights ---
+
+
+def rows(html: str) -> dict[str, list[str]]:
+    """The cells of every row of a table, by its label."""
+    found = re.findall(r"<tr><th scope=\"row\">(.*?)</tr>", html, re.DOTALL)
+    return {
+        plain(row.partition("</th>")[0]): [plain(c) for c in row.split("<td")[1:]] for row in found
+    }
+
+
+def cells(html: str) -> dict[str, list[str]]:
+    return {
+        name: [cell.partition(">")[2].replace("\xa0", " ") for cell in found]
+        for name, found in rows(html).items()
+    }
+
+
+SIZES = {
+    "a": {"parameters": 7850, "multiply_adds": 1_230_000, "latency_ms": 0.8125},
+    "b": {"parameters": 785_000, "multiply_adds": 45_600_000_000},
+}
+
+
+def test_the_cost_of_using_a_peer_is_told_and_compared_with_the_largest(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"))
+    html = page(samples.measure_sizes(run, SIZES), tmp_path / "report.html")
+    assert cells(part(html, "cost")) == {
+        "a": ["7.85 k 1 %", "1.23 M 0.0027 %", "0.81 ms"],
+        "b": ["785 k", "45.6 G", "–"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (9546, "9.55 k"),
+        (9996, "10.0 k"),
+        (999_600, "1.00 M"),
+        (45_600_000_000, "45.6 G"),
+    ],
+)
+def test_counts_have_three_digits(count, text):
+    assert short_count(count).replace("\xa0", " ") == text
+
+
+def test_a_peer_that_arms_make_differently_large_has_a_row_for_each(tmp_path):
+    arms = {"mutual": 1.0, "slim": 1.0, "independent": 0.0}
+    folder = samples.compare_folder(tmp_path / "run", arms=arms, seeds=(0,), epochs=2)
+    samples.measure_sizes(samples.leave(folder), SIZES)
+
+    def slim(results):
+        results["arms"]["slim"]["sizes"]["a"]["parameters"]["mean"] = 3000
+
+    html = page(samples.edit_results(folder, slim), tmp_path / "report.html")
+    assert list(cells(part(html, "cost"))) == ["a (mutual and independent)", "b", "a (slim)"]
+
+
+def test_learned_class_weights_are_shown(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"))
+
+    def learn(results):
+        weights = {"<b>": {"mean": 1.25, "std": 0.0, "values": [1.25]}}
+        results["arms"]["mutual"]["class_weights"] = {"a": weights}
+
+    html = page(samples.edit_results(run, learn), tmp_path / "report.html")
+    assert columns(part(html, "weights")) == ["&lt;b&gt;"]
+    assert cells(part(html, "weights")) == {"peer a": ["1.25"]}
+
+
+# --- segmentation ---
+
+CLASSES = tuple(f"class-{number}" for number in range(11))
+
+
+@pytest.fixture(scope="module")
+def segmented_page(tmp_path_factory) -> str:
+    folder = samples.compare_folder(
+        tmp_path_factory.mktemp("masks") / "run", seeds=(0, 1), epochs=2
+    )
+    samples.leave(samples.measure_classes(folder, CLASSES))
+    return page(folder, folder / "report.html")
+
+
+def part(html: str, name: str) -> str:
+    return re.search(rf'<section class="part" id="s1-{name}">.*?</section>', html, re.DOTALL)[0]
+
+
+def columns(html: str) -> list[str]:
+    return re.findall(r'<th scope="col">(.*?)</th>', html)
+
+
+def test_the_main_table_has_no_columns_of_classes(segmented_page):
+    shown = columns(part(segmented_page, "comparison"))
+    assert shown == ["IoU, %", "accuracy, %", "HD95, px", "ECE, %", "NLL", "Brier score"]
+
+
+def test_classes_have_a_table_of_their_own_with_peers_folded(segmented_page):
+    table, _, folded = part(segmented_page, "classes").partition("<details>")
+    assert columns(table) == list(CLASSES)
+    titles = (
+        re.findall(r'scope="rowgroup">(.*?)</th>', table),
+        re.findall(r'scope="rowgroup">(.*?)</th>', folded),
+    )
+    assert titles == (["mean peer", "ensemble"], ["peer a", "peer b"])
+
+
+def test_a_class_is_shown_with_its_mean_spread_and_difference(tmp_path):
+    folder = samples.compare_folder(tmp_path / "run", seeds=(0, 1), epochs=2)
+    samples.leave(samples.measure_classes(folder, ["road"]))
+    results = json.loads((folder / "results.json").read_text())
+    measured = results["arms"]["mutual"]["mean_peer"]["iou:road"]
+    (entry,) = [
+        e for e in results["differences"] if (e["who"], e["metric"]) == ("mean_peer", "iou:road")
+    ]
+    shown = plain(part(page(folder, tmp_path / "report.html"), "classes"))
+    mean, std, gap = (100 * value for value in (measured["mean"], measured["std"], entry["mean"]))
+    wanted = f"{mean:.1f}± {std:.1f}{gap:+.1f}".replace("-", "−")
+    assert wanted in shown.replace("✓ ", "").replace("✗ ", "")
+
+
+def test_classes_crowd_neither_the_forest_nor_the_headline(segmented_page):
+    titles = re.findall(r"<h4>(.*?)</h4>", part(segmented_page, "forest"))
+    assert titles == ["IoU", "Accuracy", "HD95", "ECE", "NLL", "Brier score"]
+    assert "mean-peer IoU" in re.search(r"<h1>.*?</h1>", segmented_page, re.DOTALL)[0]
+
+
+def test_a_single_run_has_its_members_as_rows(tmp_path):
+    run = samples.leave(samples.measure_classes(samples.run_folder(tmp_path / "run"), CLASSES))
+    table = part(page(run, tmp_path / "report.html"), "classes")
+    assert re.findall(r'scope="row">(.*?)</th>', table) == [
+        "mean peer",
+        "ensemble",
+        "peer a",
+        "peer b",
+    ]
 
 
 # --- several folders ---

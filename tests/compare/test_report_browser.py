@@ -43,6 +43,13 @@ def reports(tmp_path_factory):
             stages=("pre-training", "mutual"),
         ),
         "run": samples.run_folder(root / "run", epochs=4),
+        "masks": samples.hang_gallery(
+            samples.measure_classes(
+                samples.compare_folder(root / "masks", seeds=(0, 1), epochs=4),
+                [LONG, *(f"class-{index}" for index in range(10))],
+            ),
+            ["background", LONG, "class-0"],
+        ),
     }
     return {name: write_report([folder], root / f"{name}.html") for name, folder in folders.items()}
 
@@ -59,7 +66,7 @@ def opened(browser, path, width=360, scheme="light"):
     return page, errors, requests
 
 
-@pytest.mark.parametrize("name", ["two", "many", "run"])
+@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
 def test_the_page_is_silent_and_asks_for_nothing_but_itself(browser, reports, name):
     page, errors, requests = opened(browser, reports[name])
     assert errors == []
@@ -68,7 +75,7 @@ def test_the_page_is_silent_and_asks_for_nothing_but_itself(browser, reports, na
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
-@pytest.mark.parametrize("name", ["two", "many", "run"])
+@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
 def test_nothing_is_wider_than_the_screen(browser, reports, name, width):
     page, _, _ = opened(browser, reports[name], width)
     page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
@@ -76,7 +83,7 @@ def test_nothing_is_wider_than_the_screen(browser, reports, name, width):
     page.context.close()
 
 
-@pytest.mark.parametrize("name", ["two", "many", "run"])
+@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
 def test_every_figure_is_there_and_its_text_readable_on_a_phone(browser, reports, name):
     page, _, _ = opened(browser, reports[name])
     figures = page.evaluate(
@@ -115,6 +122,17 @@ def test_text_stands_out_from_the_page(browser, reports, scheme):
     )
     worst = min(_contrast(*pair) for pair in {tuple(pair) for pair in pairs})
     assert worst >= 4.5  # WCAG AA for text
+    page.context.close()
+
+
+def test_pictures_of_the_gallery_load_and_keep_their_shape(browser, reports):
+    page, _, _ = opened(browser, reports["masks"])
+    pictures = page.evaluate(
+        """[...document.querySelectorAll('.gallery img')].map(image => [
+            image.complete, image.naturalWidth, image.clientWidth - image.clientHeight])"""
+    )
+    assert len(pictures) == 2 * 2 * 6  # arms, images; image, truth, a, b, ensemble, disagreement
+    assert all(picture == [True, 24, 0] for picture in pictures)
     page.context.close()
 
 

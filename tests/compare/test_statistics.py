@@ -117,7 +117,8 @@ def test_differences_name_what_does_not_fit():
         *((name, +1) for name in ("accuracy", "top5", "exact_match", "f1", "dice", "iou")),
         *((name, +1) for name in ("cluster_accuracy", "nmi", "ari", "recall@20", "ndcg@20")),
         *((name, +1) for name in ("acc", "ra", "der")),
-        *((name, -1) for name in ("nll", "ece", "adaptive_ece", "brier", "asr")),
+        *((name, -1) for name in ("nll", "ece", "adaptive_ece", "brier", "asr", "hd95")),
+        *((name, +1) for name in ("iou:road", "dice:a@b")),
         *((name, 0) for name in ("entropy", "train_s", "peak_rss_mb", "agreement")),
     ],
 )
@@ -178,6 +179,31 @@ def test_merged_flatness_averages_means_and_variances_over_seeds():
         "sigma": [0.0, 0.1],
         "peers": {"a": {"mean": [3.5, 2.0], "std": [0.0, pytest.approx(math.sqrt(12.5))]}},
     }
+
+
+def test_a_class_that_one_seed_has_no_pixel_of_is_left_out():
+    whole, part = arm([0.9], [0.1]), arm([0.8], [0.2])
+    for block, names in ((whole, ("road", "boat")), (part, ("road",))):
+        block["ensemble"] = dict(block["ensemble"]) | {f"iou:{n}": summary([0.5]) for n in names}
+    for runs in ([whole, part], [part, whole]):
+        merged = merge_arm(runs)["ensemble"]
+        assert merged["iou:road"]["values"] == [0.5, 0.5]
+        assert "iou:boat" not in merged
+
+
+def test_sizes_and_class_weights_are_joined_over_seeds():
+    sizes = {"a": {"parameters": summary([7850]), "latency_ms": summary([0.5])}}
+    weights = {"a": {"road": summary([1.5])}}
+    merged = merge_arm([arm([v], [v], sizes=sizes, class_weights=weights) for v in (0.1, 0.2)])
+    assert merged["sizes"]["a"]["parameters"] == summary([7850, 7850])
+    assert merged["class_weights"]["a"]["road"]["values"] == [1.5, 1.5]
+
+
+def test_a_seed_of_an_earlier_version_has_no_sizes():
+    sizes = {"a": {"parameters": summary([7850])}}
+    runs = [arm([0.9], [0.1]), arm([0.8], [0.2], sizes=sizes)]
+    for order in (runs, runs[::-1]):
+        assert "sizes" not in merge_arm(order)
 
 
 def test_merging_seeds_that_do_not_match_says_which_lacks_what():

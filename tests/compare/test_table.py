@@ -107,6 +107,19 @@ def test_columns_follow_what_was_measured():
     assert header == "| arm | mean peer dice % | ensemble dice % | mean peer nll |"
 
 
+def test_segmentations_are_headed_by_iou_and_their_distances_are_in_pixels():
+    found = results([0.9, 0.8], [0.7, 0.9], [0, 1], metric="iou")
+    for block in found["arms"].values():
+        for name, value in (("accuracy", 0.99), ("hd95", 3.125), ("iou:road", 0.5)):
+            block["mean_peer"][name] = summary([value, value])
+    table = markdown_table(found)
+    assert table.splitlines()[0] == (
+        "| arm | mean peer iou % | ensemble iou % | mean peer accuracy % | mean peer nll "
+        "| mean peer hd95 px |"
+    )
+    assert "| 3.12 ± 0.00 |" in table
+
+
 def test_markdown_rows_have_one_cell_a_column():
     found = results([0.97, 0.98], [0.95, 0.96], [0, 1])
     found["arms"] = {"mut|ual": found["arms"]["mutual"], **found["arms"]}

@@ -253,7 +253,7 @@ def _timeless(history: list[dict]) -> list[dict]:
 
 
 def _comparable(block: dict) -> dict:
-    return {key: value for key, value in block.items() if key != "cost"}
+    return {key: value for key, value in block.items() if key not in ("cost", "sizes")}
 
 
 def _plain(state: object) -> object:

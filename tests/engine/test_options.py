@@ -113,7 +113,7 @@ def trained(*overrides: str) -> tuple[dict, dict]:
     trainer = tiny_trainer(*overrides)
     result = trainer.run()
     return weights(trainer), {
-        "block": {k: v for k, v in result.block.items() if k != "cost"},
+        "block": {k: v for k, v in result.block.items() if k not in ("cost", "sizes")},
         "validated": ["val" in record for record in result.history],
     }
 

@@ -22,6 +22,7 @@ from peerlearn.engine.files import load_state
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
 from peerlearn.models.graphs.auxiliary import sizes
+from peerlearn.systems.recipe import one_seed
 from peerlearn.systems.registry import find_recipe
 
 SAMPLED = ["fanout=[2, 2]", "transfer.weighting=sample", "unlabelled_per_batch=4"]
@@ -194,8 +195,8 @@ def test_invariant_4_resumed_run_equals_uninterrupted(
     result = again.run(resume=True)
     assert weights(again) == weights(whole)
     assert result.selected == expected.selected
-    assert {k: v for k, v in result.block.items() if k != "cost"} == {
-        k: v for k, v in expected.block.items() if k != "cost"
+    assert {k: v for k, v in result.block.items() if k not in ("cost", "sizes")} == {
+        k: v for k, v in expected.block.items() if k not in ("cost", "sizes")
     }
     ends = [
         load_state(tmp_path / folder / "checkpoints/last/state.safetensors")
@@ -205,6 +206,29 @@ def test_invariant_4_resumed_run_equals_uninterrupted(
         end["history"] = [{**record, "seconds": 0} for record in end["history"]]
     for key in ("position", "peers", "transfer", "updates", "history", "best"):
         assert plain(ends[0][key]) == plain(ends[1][key]), key
+
+
+def test_learned_class_weights_are_told_by_peer_and_class(nodes: Path) -> None:
+    trainer = graph_trainer("gml-node", nodes, "transfer.weighting=class", "epochs=5", "lr=0.1")
+    block = trainer.run().block
+    assert set(block["class_weights"]) == {"gcn", "gat", "sage"}
+    graph, _ = next(iter(trainer.report()))
+    for peer, weighting in trainer.cohort.transfer.adaptive.weightings_of(0).items():
+        told = block["class_weights"][peer]
+        assert list(told) == list(trainer.facts.class_names)
+        trainer.cohort.eval()
+        with torch.no_grad():
+            expected = weighting(trainer.cohort(graph)[peer].logits)
+        assert list(told.values()) == pytest.approx(expected.tolist())
+        assert sum(told.values()) == pytest.approx(len(told))  # softmax weights have mean 1
+        assert max(abs(weight - 1) for weight in told.values()) > 1e-4
+    assert one_seed(block)["class_weights"]["gcn"].keys() == block["class_weights"]["gcn"].keys()
+
+
+def test_no_class_weights_are_told_where_none_were_learned(nodes: Path) -> None:
+    for weighting in ("none", "sample"):
+        trainer = graph_trainer("gml-node", nodes, f"transfer.weighting={weighting}")
+        assert "class_weights" not in trainer.run().block
 
 
 def test_the_checkpoint_holds_the_weighting(nodes: Path, tmp_path: Path) -> None:

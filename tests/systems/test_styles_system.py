@@ -146,7 +146,8 @@ def test_an_interrupted_teacher_resumes_to_the_same_students(tmp_path: Path) -> 
             run_recipe(recipe, config, out, observe=stopping)
         resumed = run_recipe(recipe, config, out, resume=True)
         for results in (whole, resumed):
-            results["arms"]["kdml-v4"].pop("cost", None)
+            for measured in ("cost", "sizes"):  # times differ from run to run
+                results["arms"]["kdml-v4"].pop(measured, None)
         assert resumed == whole
 
 

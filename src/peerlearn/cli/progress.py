@@ -9,6 +9,9 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+#: What the summary of a run tells of every peer, where it was measured.
+SUMMARISED = ("iou", "dice", "accuracy", "nll", "ece", "hd95")
+
 
 class _Live:
     """A rich progress display, silent where stderr is no terminal."""
@@ -46,16 +49,22 @@ class _Live:
 
 
 class EpochProgress(_Live):
-    """Progress of one run, in epochs."""
+    """Progress of one run, in epochs.
 
-    def __init__(self, epochs: int) -> None:
+    Args:
+        epochs: to expect.
+        metric: what validation selects on.
+    """
+
+    def __init__(self, epochs: int, metric: str = "accuracy") -> None:
         super().__init__()
+        self.metric = metric
         self.task = self.progress.add_task("epochs", total=epochs, said="")
 
     def observe(self, event: dict[str, Any]) -> None:
         """Show an event of the trainer."""
         if event["event"] == "epoch":
-            said = _epoch_words(event)
+            said = _epoch_words(event, self.metric)
             self.progress.update(self.task, completed=event["epoch"], total=event["of"], said=said)
             self.line(f"epoch {event['epoch']}/{event['of']}  {said}")
 
@@ -67,9 +76,7 @@ class EpochProgress(_Live):
             rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
             for who, metrics in rows.items():
                 said = "  ".join(
-                    f"{name} {metrics[name]['mean']:.4f}"
-                    for name in ("accuracy", "nll", "ece")
-                    if name in metrics
+                    f"{name} {metrics[name]['mean']:.4f}" for name in SUMMARISED if name in metrics
                 )
                 console.print(f"  {who:<10} {said}", highlight=False)
 
@@ -101,6 +108,7 @@ class GridProgress(_Live):
         super().__init__()
         self.total = len(cells)
         self.done = 0
+        self.metrics = {(c.arm, c.seed): c.config.evaluation.metric for c in cells}
         self.began = time.monotonic()
         self.cells = self.progress.add_task("cells", total=self.total, said="")
         self.epochs = self.progress.add_task("epochs", total=None, said="")
@@ -112,7 +120,8 @@ class GridProgress(_Live):
             case "cell":
                 self.progress.reset(self.epochs, total=event["epochs"], said=where)
             case "epoch":
-                said = f"{where}  {_epoch_words(event)}"
+                metric = self.metrics[event["arm"], event["seed"]]
+                said = f"{where}  {_epoch_words(event, metric)}"
                 self.progress.update(
                     self.epochs, completed=event["epoch"], total=event["of"], said=said
                 )
@@ -123,7 +132,8 @@ class GridProgress(_Live):
                 self.line(f"{self.done}/{self.total} cells  {where}  {minutes:.1f} min so far")
 
 
-def _epoch_words(event: dict[str, Any]) -> str:
-    source = event.get("val") or event["train"]
-    peers = [f"{name} {m['accuracy']:.3f}" for name, m in source.items() if "accuracy" in m]
-    return f"{'val' if 'val' in event else 'train'} accuracy " + "  ".join(peers)
+def _epoch_words(event: dict[str, Any], metric: str) -> str:
+    """The metric of every peer on validation; in an epoch without one, the training accuracy."""
+    part, metric = ("val", metric) if "val" in event else ("train", "accuracy")
+    peers = [f"{name} {m[metric]:.3f}" for name, m in event[part].items() if metric in m]
+    return f"{part} {metric} " + "  ".join(peers)

@@ -37,7 +37,7 @@ def run(
     changes = gathered_overrides(overrides, data) | ({} if seed is None else {"seed": seed})
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
-    with resumable(folder), EpochProgress(config.epochs) as progress:
+    with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
         results = run_recipe(found, config, folder, resume, progress.observe)
     progress.summarise(results)
     report_beside(folder)

@@ -44,9 +44,12 @@ def table(
 
 
 def metrics_table(block: Mapping[str, Any]) -> Table:
-    """Every metric of an arm of `results.json`: a row a peer, their mean, their ensemble."""
+    """Every metric of an arm of `results.json`: a row a peer, their mean, their ensemble.
+
+    Those of single classes stay in the file: a line would not hold them.
+    """
     everyone = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
-    names = list(block["mean_peer"])
+    names = [name for name in block["mean_peer"] if ":" not in name]
     return table(
         ["", *names],
         ([who, *(_number(metrics, name) for name in names)] for who, metrics in everyone.items()),

@@ -13,7 +13,7 @@ from peerlearn.compare.figures import (
     shorten,
     tick_text,
 )
-from peerlearn.compare.report_words import is_fraction, metric_label
+from peerlearn.compare.report_words import is_fraction, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,10 +146,9 @@ def _metric_axis(axes: "Axes", metric: str, floor: float | None) -> None:
 
     if is_fraction(metric):
         percent_axis(axes, "y")
-        axes.set_ylabel(f"val. {metric_label(metric)}, %")
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
-        axes.set_ylabel(f"val. {metric_label(metric)}")
+    axes.set_ylabel(f"val. {titled(metric)}")
     if floor is not None:
         top = axes.get_ylim()[1]
         if top > floor:

@@ -12,7 +12,7 @@ from peerlearn.compare.figures import (
     shorten,
     tick_text,
 )
-from peerlearn.compare.report_words import interval, is_fraction, verdict, who_label
+from peerlearn.compare.report_words import interval, is_fraction, unit, verdict, who_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,5 +85,6 @@ def draw_forest(entries: Sequence[Json], looks: Mapping[str, Look]) -> "Figure":
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value, True)))
-        axes.set_xlabel("difference")
+        of = unit(entries[0]["metric"])
+        axes.set_xlabel(f"difference in {of}" if of else "difference")
     return figure

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from peerlearn.compare.figures import drawing_style, require_report_extra
 from peerlearn.compare.report_figures import Draughtsman, Look, looks
 from peerlearn.compare.report_folders import Study, peer_models, seeds_text
+from peerlearn.compare.report_gallery import exhibition
 from peerlearn.compare.report_studies import read_studies
-from peerlearn.compare.report_tables import comparison, tiles
-from peerlearn.compare.report_words import joined, outcomes, seeds_count
+from peerlearn.compare.report_tables import by_class, comparison, tiles
+from peerlearn.compare.report_words import joined, outcomes, seeds_count, titled
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -83,6 +84,7 @@ def _render(studies: Sequence[Study]) -> str:
 
 def _section(study: Study, styles: dict[str, Look], key: str) -> dict[str, Any]:
     told = outcomes(study.differences)
+    classes = by_class(study)
     return {
         "key": key,
         "title": f"{_RECIPES.get(study.recipe, study.recipe)} on {study.data}",
@@ -92,6 +94,8 @@ def _section(study: Study, styles: dict[str, Look], key: str) -> dict[str, Any]:
         "folders": [folder.resolve().name for folder in study.folders],
         "tiles": tiles(study),
         "table": comparison(study),
+        "classes": (titled(classes[0]), classes[1]) if classes else None,
+        "gallery": exhibition(study.galleries, study.differences),
         "against": joined(dict.fromkeys(entry["against"] for entry in study.differences)),
         "seeds": len(study.seeds),
         "groups": Draughtsman(study, styles, key).groups(),

@@ -17,7 +17,9 @@ from peerlearn.compare.figure_reliability import (
 )
 from peerlearn.compare.figures import ARM_COLOURS, ARM_DASHES, ARM_MARKERS, as_svg
 from peerlearn.compare.report_folders import Study, is_value
-from peerlearn.compare.report_tables import duration, members, sorted_metrics
+from peerlearn.compare.report_sizes import size_table
+from peerlearn.compare.report_tables import Table, duration, members, sorted_metrics
+from peerlearn.compare.report_weights import weight_table
 from peerlearn.compare.report_words import (
     NO_BREAK,
     amount,
@@ -29,7 +31,7 @@ from peerlearn.compare.report_words import (
     verdict,
     who_label,
 )
-from peerlearn.compare.statistics import direction
+from peerlearn.compare.statistics import direction, is_of_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,13 +72,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class Group:
-    """Figures that answer one question."""
+    """Figures that answer one question, and numbers that do."""
 
     name: str
     title: str
     lead: str
-    charts: tuple[Chart, ...]
+    charts: tuple[Chart, ...] = ()
     legend: bool = True  # whether arms are told apart by colour in it
+    table: Table | None = None
+    table_lead: str = ""
 
 
 def looks(studies: Sequence[Study]) -> dict[str, Look]:
@@ -99,19 +103,20 @@ class Draughtsman:
         self._count = 0
 
     def groups(self) -> dict[str, Group]:
-        """Every group that has at least one figure, by name."""
+        """Every group that has a figure or a table, by name."""
         makers: tuple[Callable[[], Group], ...] = (
             self.transfer,
             self.forest,
             self.curves,
             self.reliability,
             self.agreement,
+            self.weights,
             self.flatness,
             self.noise,
             self.cost,
         )
         made = [maker() for maker in makers]
-        return {group.name: group for group in made if group.charts}
+        return {group.name: group for group in made if group.charts or group.table}
 
     def transfer(self) -> Group:
         """The transfer graph of every arm that has edges; arms with equal edges share one."""
@@ -141,11 +146,12 @@ class Draughtsman:
         return Group("transfer", "Who teaches whom", lead, tuple(charts), legend=False)
 
     def forest(self) -> Group:
-        """A forest plot for every metric that was compared."""
+        """A forest plot for every metric that was compared, those of single classes aside."""
         order = {who: place for place, who in enumerate(members(self.study))}
         by_metric: dict[str, list[Json]] = {}
         for entry in sorted(self.study.differences, key=lambda e: order.get(e["who"], len(order))):
-            by_metric.setdefault(entry["metric"], []).append(entry)
+            if not is_of_class(entry["metric"]):
+                by_metric.setdefault(entry["metric"], []).append(entry)
         crowded = any(len(entries) > _MOST_ROWS for entries in by_metric.values())
         charts = []
         for metric in sorted_metrics(list(by_metric)):
@@ -277,6 +283,15 @@ class Draughtsman:
         lead += "an ensemble of them can gain."
         return Group("agreement", "Agreement between peers", lead, tuple(charts), legend=False)
 
+    def weights(self) -> Group:
+        """The weights of classes that edges learned."""
+        lead = (
+            "How much each peer's logit of a class counts in what it tells the others and is told, "
+            "at the end of training. With weights that start at 1, classes above 1 count for more."
+        )
+        table = weight_table(self.study)
+        return Group("weights", "Learned class weights", lead, legend=False, table=table)
+
     def flatness(self) -> Group:
         """Loss over weight noise for every peer that was probed."""
         lead = (
@@ -322,7 +337,7 @@ class Draughtsman:
         return tuple(charts)
 
     def cost(self) -> Group:
-        """Training time, forwards per step and memory, and whatever else was counted."""
+        """Training time, forwards per step and memory, and the sizes of single peers."""
         names = dict.fromkeys(name for arm in self.study.arms.values() for name in arm["cost"])
         charts = []
         for name in names:
@@ -339,7 +354,9 @@ class Draughtsman:
             caption = _cost_caption(name, labels)
             svg = self._svg(draw_cost(values, labels, unit, self.drawn), f"{title}. {caption}")
             charts.append(Chart(title, svg, caption))
-        return Group("cost", "Cost", "", tuple(charts), legend=False)
+        sizes = size_table(self.study)
+        lead = "Using one peer; in percent of the largest."
+        return Group("cost", "Cost", "", tuple(charts), False, sizes, lead if sizes else "")
 
     def _svg(self, figure: "Figure", label: str) -> str:
         self._count += 1

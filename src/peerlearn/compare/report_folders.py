@@ -1,7 +1,6 @@
 """What the report reads: a run or compare folder as a study."""
 
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,12 +9,11 @@ from typing import Any
 
 import yaml
 
+from peerlearn.compare.report_gallery import Gallery, read_gallery
+from peerlearn.compare.report_words import printable
 from peerlearn.errors import InputError, unknown_name
 
 Json = dict[str, Any]
-
-# Not allowed in XML or not encodable: a name from a results file may hold anything JSON may.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Study:
         config: the text of config.yaml, by a title; empty where there is none.
         env: env.json of the first run; empty where there is none.
         commands: what to type to get the same results.
+        galleries: of the first seed of every arm that has one.
     """
 
     folders: tuple[Path, ...]
@@ -42,6 +41,7 @@ class Study:
     config: dict[str, str] = field(default_factory=dict)
     env: Json = field(default_factory=dict)
     commands: tuple[str, ...] = ()
+    galleries: dict[str, Gallery] = field(default_factory=dict)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -68,7 +68,10 @@ def read_study(folder: Path) -> Study:
     env_files = [folder / "env.json", *(run / "env.json" for _, _, run in runs)]
     env_file = next((file for file in env_files if file.is_file()), None)
     epochs: dict[str, dict[int, list[Json]]] = {}
+    galleries: dict[str, Gallery] = {}
     for arm, seed, run in runs:
+        if arm not in galleries and (gallery := read_gallery(run / "gallery.npz")):
+            galleries[arm] = gallery
         if events := _read_epochs(run / "metrics.jsonl"):
             epochs.setdefault(arm, {})[seed] = events
     return Study(
@@ -82,6 +85,7 @@ def read_study(folder: Path) -> Study:
         config={"config.yaml": config} if config else {},
         env=_object(_read_json(env_file), env_file, "the file") if env_file else {},
         commands=(_command(folder, tuple(arms), seeds),) if config else (),
+        galleries=galleries,
     )
 
 
@@ -124,6 +128,9 @@ def _read_arm(arm: Any, path: Path, name: str) -> Json:
     arm = dict(_object(arm, path, f"arms.{name}"))
     for part in ("peers", "mean_peer", "ensemble", "cost", "reliability", "between_peers"):
         arm[part] = _object(arm.get(part) or {}, path, f"arms.{name}.{part}")
+    for part in ("sizes", "class_weights"):
+        for peer, values in _object(arm.get(part) or {}, path, f"arms.{name}.{part}").items():
+            _object(values, path, f"arms.{name}.{part}.{peer}")
     for part in arm["between_peers"]:
         _object(arm["between_peers"][part], path, f"arms.{name}.between_peers.{part}")
     for part in ("flatness", "noise"):
@@ -212,7 +219,7 @@ def _read_text(path: Path) -> str:
 
 def _printable(value: Any) -> Any:
     if isinstance(value, str):
-        return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        return printable(value)
     if isinstance(value, list):
         return [_printable(item) for item in value]
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
 """The comparison as rows and tiles, ready for the page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,17 +14,18 @@ from peerlearn.compare.report_words import (
     difference_text,
     interval,
     interval_text,
-    is_fraction,
     main_entry,
     metric_label,
     number,
+    titled,
     verdict,
     who_label,
 )
+from peerlearn.compare.statistics import base_metric, is_of_class
 
 Json = dict[str, Any]
 
-_ORDER = (*PRIMARY, "top5", "exact_match", "ra", "der", "asr", "ece", "nll", "brier")
+_ORDER = (*PRIMARY, "top5", "exact_match", "ra", "der", "asr", "hd95", "ece", "nll", "brier")
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """Blocks of arms by metrics.
+    """Blocks of arms by metrics, or by classes.
 
     Attributes:
-        columns: metric titles with their unit.
+        columns: metric titles with their unit, or classes.
         blocks: to be shown at once: the mean peer, the ensemble, and peers where they are few.
         folded: the peers, where they are many.
     """
@@ -102,13 +103,37 @@ def metrics_of(arm: Json, who: str) -> Json:
 
 def comparison(study: Study) -> Table:
     """The whole study as a table: blocks of members, rows of arms, columns of metrics."""
-    found = [
+    metrics = sorted_metrics([m for m in _measured(study) if not is_of_class(m)])
+    few = len(study.peers) <= 3
+    return _table(study, {metric: titled(metric) for metric in metrics}, few)
+
+
+def by_class(study: Study) -> tuple[str, Table] | None:
+    """The metric that was measured of every class, and a table with the classes as columns.
+
+    None where nothing was measured by class.
+    """
+    found = [metric for metric in _measured(study) if is_of_class(metric)]
+    metric = choose_metric(dict.fromkeys(base_metric(name) for name in found))
+    if metric is None:
+        return None
+    columns = {
+        name: name.partition(":")[2] for name in dict.fromkeys(found) if base_metric(name) == metric
+    }
+    return metric, _table(study, columns, show_peers=False)
+
+
+def _measured(study: Study) -> list[str]:
+    return [
         metric
         for who in members(study)
         for arm in study.arms.values()
         for metric in metrics_of(arm, who)
     ]
-    metrics = sorted_metrics(found)
+
+
+def _table(study: Study, columns: Mapping[str, str], show_peers: bool) -> Table:
+    """Blocks of members, rows of arms, and a column for each metric, with its title."""
     entries = {(e["arm"], e["who"], e["metric"]): e for e in reversed(study.differences)}
     blocks: list[Block] = []
     folded: list[Block] = []
@@ -121,20 +146,19 @@ def comparison(study: Study) -> Table:
                     _cell(
                         metrics_of(arm, who).get(metric), metric, entries.get((name, who, metric))
                     )
-                    for metric in metrics
+                    for metric in columns
                 ),
             )
             for name, arm in study.arms.items()
             if metrics_of(arm, who)
         )
         if rows:
-            many = len(study.peers) > 3 and who in study.peers
-            (folded if many else blocks).append(Block(who_label(who), rows))
+            shown = show_peers or who not in study.peers
+            (blocks if shown else folded).append(Block(who_label(who), rows))
     if len(study.arms) == 1:
         rows = tuple(replace(block.rows[0], label=block.title) for block in (*blocks, *folded))
         blocks, folded = [Block("", rows)] if rows else [], []
-    columns = tuple(metric_label(m) + (", %" if is_fraction(m) else "") for m in metrics)
-    return Table(columns, tuple(blocks or folded), tuple(folded if blocks else ()))
+    return Table(tuple(columns.values()), tuple(blocks or folded), tuple(folded if blocks else ()))
 
 
 def _cell(value: Json | None, metric: str, entry: Json | None) -> Cell:

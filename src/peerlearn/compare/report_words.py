@@ -1,17 +1,18 @@
 """Numbers and sentences of the report: one way to write a metric, an interval, an outcome."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from peerlearn.compare.statistics import better
+from peerlearn.compare.statistics import base_metric, better, is_of_class
 
 Json = dict[str, Any]
 
 # In this order the report looks for the metric that tells how good a peer is.
 PRIMARY = (
-    "accuracy",
+    "iou",  # before the accuracy of pixels, most of which are easy
     "dice",
-    "iou",
+    "accuracy",
     "cluster_accuracy",
     "recall@20",
     "ndcg@20",
@@ -27,6 +28,7 @@ _LABELS = {
     "adaptive_ece": "adaptive ECE",
     "top5": "top-5 accuracy",
     "brier": "Brier score",
+    "hd95": "HD95",
     "dice": "Dice",
     "iou": "IoU",
     "cluster_accuracy": "cluster accuracy",
@@ -46,18 +48,35 @@ _FRACTIONS = {"accuracy", "top5", "exact_match", "agreement", "ece", "adaptive_e
     *("dice", "iou", "cluster_accuracy", "nmi", "ari"),
     *("acc", "asr", "ra", "der"),
 }
+_UNITS = {"hd95": "px"}  # of what is neither a fraction nor a bare number
+_DECIMALS = {"hd95": 2}
 _MINUS = "−"
 NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
+# Not allowed in XML or not encodable: a name from a results file may hold anything JSON may.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def metric_label(metric: str) -> str:
-    """The metric as the field writes it: `ece` → ECE."""
+    """The metric as the field writes it: `ece` → ECE, `iou:road` → IoU of road."""
+    if is_of_class(metric):
+        return f"{metric_label(base_metric(metric))} of {metric.partition(':')[2]}"
     return _LABELS.get(metric, metric.replace("_", " "))
 
 
 def is_fraction(metric: str) -> bool:
     """Whether the metric lies in [0, 1] and is shown in percent."""
+    metric = base_metric(metric)
     return metric in _FRACTIONS or metric.startswith(("recall", "ndcg", "precision", "f1"))
+
+
+def unit(metric: str) -> str:
+    """What a value of the metric is given in; empty for a bare number."""
+    return "%" if is_fraction(metric) else _UNITS.get(metric, "")
+
+
+def titled(metric: str) -> str:
+    """The metric with its unit, for columns and axes: `accuracy, %`."""
+    return ", ".join(part for part in (metric_label(metric), unit(metric)) if part)
 
 
 def who_label(who: str) -> str:
@@ -71,16 +90,20 @@ def number(value: float, metric: str, signed: bool = False, decimals: int | None
         return "–"
     scaled = 100 * value if is_fraction(metric) else value
     if decimals is None:
-        decimals = 1 if is_fraction(metric) else 3
+        decimals = _usual_decimals(metric)
     text = f"{scaled:+.{decimals}f}" if signed else f"{scaled:.{decimals}f}"
     if not text.strip("+-0."):
         text = text.lstrip("+-")
     return text.replace("-", _MINUS)
 
 
+def _usual_decimals(metric: str) -> int:
+    return 1 if is_fraction(metric) else _DECIMALS.get(metric, 3)
+
+
 def amount(value: float, metric: str) -> str:
     """A value with its unit: `97.6 %` or `0.214`."""
-    return number(value, metric) + (f"{NO_BREAK}%" if is_fraction(metric) else "")
+    return NO_BREAK.join(part for part in (number(value, metric), unit(metric)) if part)
 
 
 def interval(entry: Json) -> tuple[float, float] | None:
@@ -100,7 +123,7 @@ def verdict(entry: Json) -> str | None:
 
 def _decimals(entry: Json) -> int:
     """As many decimals as the interval's half width needs to be seen, two more at most."""
-    usual = 1 if is_fraction(entry["metric"]) else 3
+    usual = _usual_decimals(entry["metric"])
     ends = interval(entry)
     width = (ends[1] - ends[0]) / 2 if ends else abs(entry["mean"])
     if is_fraction(entry["metric"]):
@@ -124,12 +147,18 @@ def interval_text(entry: Json) -> str:
 
 def difference_text(entry: Json) -> str:
     """A difference with its sign and unit: `+1.2 points`."""
-    return difference_number(entry) + (" points" if is_fraction(entry["metric"]) else "")
+    size = "points" if is_fraction(entry["metric"]) else unit(entry["metric"])
+    return " ".join(part for part in (difference_number(entry), size) if part)
 
 
 def seeds_count(count: int) -> str:
     """`5 seeds`, `1 seed`."""
     return f"{count} seed" + ("" if count == 1 else "s")
+
+
+def printable(text: str) -> str:
+    """The text with a mark in place of every character that no page can hold."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def joined(words: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ _DIRECTION = {
     **dict.fromkeys(["acc", "ra", "der"], +1),  # backdoors: clean and robust accuracy, defence
     **dict.fromkeys(["nll", "ece", "adaptive_ece", "brier"], -1),
     "asr": -1,  # attack success rate
+    "hd95": -1,  # a distance between boundaries, in pixels
 }
 
 
@@ -103,10 +104,11 @@ def differences(arms: Mapping[str, Mapping[str, Any]], against: str) -> list[dic
 def merge_arm(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One arm block of results.json over seeds, from the block of each seed's run.
 
-    Values of every metric and cost are joined in the order of `runs`. Reliability bins are pooled,
-    each seed's bin weighing as much as the rows in it. Of flatness and noise, means are averaged
-    over seeds and `std` is the spread over noise draws within a seed, √ mean std². Anything else
-    (the edges) is one thing for all seeds and taken from the first run.
+    Values of every metric and cost are joined in the order of `runs`; those of a class that a run
+    has no row of are left out, so that what is there is there for every seed. Reliability bins are
+    pooled, each seed's bin weighing as much as the rows in it. Of flatness and noise, means are
+    averaged over seeds and `std` is the spread over noise draws within a seed, √ mean std².
+    Anything else (the edges) is one thing for all seeds and taken from the first run.
 
     Args:
         runs: arm blocks, each over one or more seeds.
@@ -118,6 +120,8 @@ def merge_arm(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise InputError("merge: no run to merge")
     merged = {}
     for key in _keys(runs):
+        if key in _NEWER and any(key not in run for run in runs):
+            continue
         if key in _MERGED:
             merged[key] = _MERGED[key](_each(runs, key, "the arm"), key)
         else:
@@ -128,9 +132,19 @@ def merge_arm(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def direction(metric: str) -> int:
     """+1 where higher is better, −1 where lower is, 0 where neither is (entropy, cost).
 
-    A cut-off does not matter: `recall@20` is read as `recall`.
+    Neither a cut-off nor a class matters: `recall@20` is read as `recall`, `iou:road` as `iou`.
     """
-    return _DIRECTION.get(metric.partition("@")[0], 0)
+    return _DIRECTION.get(base_metric(metric).partition("@")[0], 0)
+
+
+def base_metric(metric: str) -> str:
+    """What is measured, whichever class it is measured of: `iou:road` → `iou`."""
+    return metric.partition(":")[0]
+
+
+def is_of_class(metric: str) -> bool:
+    """Whether the metric is that of one class, such as `iou:road`."""
+    return ":" in metric
 
 
 def better(entry: Mapping[str, Any]) -> str | None:
@@ -186,7 +200,12 @@ def _join(nodes: Sequence[Any], where: str) -> Any:
     """Nested mappings alike in every run, with their metrics joined over runs."""
     first = nodes[0]
     if isinstance(first, Mapping) and "values" not in first:
-        return {key: _join(_each(nodes, key, where), f"{where}.{key}") for key in _keys(nodes)}
+        keys = [
+            key
+            for key in _keys(nodes)
+            if not is_of_class(key) or all(key in node for node in nodes)
+        ]
+        return {key: _join(_each(nodes, key, where), f"{where}.{key}") for key in keys}
     if isinstance(first, Mapping):
         return summary([value for values in _each(nodes, "values", where) for value in values])
     return summary(nodes) if isinstance(first, (int, float)) else first
@@ -238,6 +257,9 @@ def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, A
 
 _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys(["peers", "mean_peer", "ensemble", "cost", "between_peers"], _join),
+    **dict.fromkeys(["sizes", "class_weights"], _join),
     "reliability": _pool_reliability,
     **dict.fromkeys(["flatness", "noise"], _pool_curves),
 }
+# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
+_NEWER = ("sizes", "class_weights")

@@ -15,9 +15,10 @@ from rich.text import Text
 from peerlearn.compare.statistics import better
 
 _WHO = {"mean_peer": "mean peer", "ensemble": "ensemble"}
-_HEADLINES = ("accuracy", "dice", "cluster_accuracy", "recall@20", "acc")
-_FURTHER = ("nll", "ece", "iou", "nmi", "ndcg@20", "asr")
-_NOT_FRACTIONS = ("nll", "entropy")
+# The first of these that was measured is shown of the ensemble too.
+_HEADLINES = ("iou", "cluster_accuracy", "recall@20", "acc", "accuracy", "dice")
+_FURTHER = ("nll", "ece", "nmi", "ndcg@20", "asr", "hd95")
+_UNITS = {"nll": "", "entropy": "", "hd95": "px"}  # anything else is a fraction
 _VERDICT = {"arm": "better", "against": "worse", None: ""}
 _STYLE = {"arm": "green", "against": "red", None: "dim"}
 
@@ -31,17 +32,22 @@ class Column(NamedTuple):
     @property
     def scale(self) -> float:
         """Fractions are shown in percent."""
-        return 1.0 if self.metric in _NOT_FRACTIONS else 100.0
+        return 100.0 if self.unit == "%" else 1.0
 
     @property
     def digits(self) -> int:
-        """Decimals shown: 0.01 % of a fraction, 0.001 nat."""
-        return 3 if self.metric in _NOT_FRACTIONS else 2
+        """Decimals shown: 0.01 % of a fraction, 0.01 pixel, 0.001 nat."""
+        return 2 if self.unit else 3
+
+    @property
+    def unit(self) -> str:
+        """What the value is shown in; empty for a bare number."""
+        return _UNITS.get(self.metric, "%")
 
     @property
     def title(self) -> str:
         """Who and, on a second line, what, with its unit."""
-        return f"{_WHO[self.who]}\n{self.metric}" + ("" if self.scale == 1 else " %")
+        return f"{_WHO[self.who]}\n{_words(self.metric, self.unit)}"
 
 
 class Cell(NamedTuple):
@@ -88,14 +94,15 @@ def markdown_table(results: Mapping[str, Any]) -> str:
 
 
 def _columns(arms: Mapping[str, Any]) -> list[Column]:
-    """What any arm measured: headline metrics of mean peer and ensemble, then the mean peer's."""
-    wanted = [Column(who, metric) for metric in _HEADLINES for who in _WHO]
-    wanted += [Column("mean_peer", metric) for metric in _FURTHER]
-    return [
-        column
-        for column in wanted
-        if any(column.metric in block.get(column.who, {}) for block in arms.values())
-    ]
+    """What was measured: the headline metric of mean peer and ensemble, the rest of mean peer."""
+
+    def measured(who: str, metric: str) -> bool:
+        return any(metric in block.get(who, {}) for block in arms.values())
+
+    headline = next((m for m in _HEADLINES if any(measured(who, m) for who in _WHO)), None)
+    wanted = [Column(who, headline) for who in _WHO] if headline else []
+    wanted += [Column("mean_peer", m) for m in (*_HEADLINES, *_FURTHER) if m != headline]
+    return [column for column in wanted if measured(*column)]
 
 
 def _rows(results: Mapping[str, Any], columns: list[Column]) -> Iterator[tuple[str, list[Cell]]]:

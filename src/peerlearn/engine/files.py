@@ -9,10 +9,12 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -62,6 +64,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity become null."""
     write_text(path, json.dumps(_json_numbers(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays to one compressed `.npz` file, atomically; none of them holds objects."""
+    content: dict[str, Any] = dict(arrays)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # a name would get a suffix of numpy's choice
+            np.savez_compressed(file, **content)
+
+    write_atomically(path, write)
 
 
 def read_json(path: Path) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.engine.files import (
@@ -18,6 +19,7 @@ from peerlearn.engine.files import (
     load_state,
     read_json,
     save_state,
+    write_arrays,
     write_json,
     write_text,
 )
@@ -31,7 +33,8 @@ PLANS = ("arms",)
 class RunFolder:
     """`config.yaml`, `env.json`, `metrics.jsonl`, `results.json`, `checkpoints/{last,best}/`.
 
-    And `data.json`: what the trained networks must know of their data.
+    And `data.json`: what the trained networks must know of their data; and for images with masks
+    `gallery.npz`: a few of them with what every peer makes of them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,6 +43,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
         self.facts = path / "data.json"
+        self.gallery = path / "gallery.npz"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
 
     def best(self, peer: str) -> Path:
@@ -124,6 +128,10 @@ class RunFolder:
     def save_best(self, peer: str, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
         """Write a peer's selected weights with what is known of them."""
         save_state(self.best(peer), {"weights": weights, "about": about})
+
+    def save_gallery(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write arrays to be looked at."""
+        write_arrays(self.gallery, arrays)
 
     def load_best(self, peer: str) -> dict[str, Tensor]:
         """A peer's selected weights."""

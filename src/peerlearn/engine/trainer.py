@@ -9,11 +9,13 @@ from itertools import islice
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
 from peerlearn.data.facts import DataFacts
+from peerlearn.engine.class_weights import learned_class_weights
 from peerlearn.engine.evaluate import Rows, assessed, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.memory import keep_freed_memory
@@ -24,6 +26,7 @@ from peerlearn.engine.precision import Precision, resolve_device
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.sizes import peer_sizes
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.steps import Clock, Stepper
 from peerlearn.engine.threads import threads
@@ -36,6 +39,7 @@ from peerlearn.randomness import preserved_rng
 TRUNK = "trunk"
 SAVING_SHARE = 20  # epochs may be as short as milliseconds: save for a twentieth of the time
 Observer = Callable[[dict[str, Any]], None]
+Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Trainer:
         observe: is told of every step and epoch, for progress bars.
         probe: training rows for the flatness probe.
         facts: what the trained networks must know of their data; None where nobody will ask.
+        gallery: makes arrays from the trained peers for people to look at, kept in the folder.
     """
 
     cohort: Cohort
@@ -84,6 +89,7 @@ class Trainer:
     observe: Observer = lambda event: None
     probe: Rows | None = None
     facts: DataFacts | None = None
+    gallery: Gallery | None = None
 
     def __post_init__(self) -> None:
         if self.validation is None and self.training.evaluation.select == "best":
@@ -480,6 +486,13 @@ class Trainer:
             "forwards_per_step": sum(forwards.values()) / max(self.steps, 1),
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+        x = _first_batch(self.report or self.validation)
+        names = self.facts.class_names if self.facts is not None else None
+        if weights := learned_class_weights(self.cohort, x, self.precision, names):
+            block["class_weights"] = weights
+        block["sizes"] = peer_sizes(self.cohort, x, self.precision)
+        if self.gallery is not None and self.folder is not None and self.transport.leads:
+            self.folder.save_gallery(self.gallery(self.cohort, self.precision))
         return TrainingResult(block, self.history, self.selection.best)
 
     @contextmanager
@@ -495,6 +508,11 @@ class Trainer:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _first_batch(rows: Rows | None) -> Any:
+    x, _ = next(iter(rows()), (None, None)) if rows is not None else (None, None)
+    return x
 
 
 def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from peerlearn.models.backbone import Shape
@@ -19,12 +19,19 @@ def parameter_count(module: nn.Module) -> int:
 def multiply_adds(module: nn.Module, in_shape: Shape) -> int:
     """Multiply-accumulates of one forward pass of one sample: convolutions and matrix products.
 
-    Runs the network in evaluation mode on zeros, on the device and in the type of its parameters;
-    modes, normalisation statistics and random generators are left as found. On the meta device
-    nothing is computed.
+    Runs the network on zeros, on the device and in the type of its parameters; see
+    `multiply_adds_of`. On the meta device nothing is computed.
     """
     like = next(module.parameters(), torch.empty(0))
-    x = torch.zeros(1, *in_shape, device=like.device, dtype=like.dtype)
+    return multiply_adds_of(module, torch.zeros(1, *in_shape, device=like.device, dtype=like.dtype))
+
+
+def multiply_adds_of(module: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates of one forward pass on `x`, as in `multiply_adds`.
+
+    The network runs in evaluation mode; modes, normalisation statistics and random generators are
+    left as found.
+    """
     counter = FlopCounterMode(display=False)
     with preserved_rng(), _evaluating(module), torch.no_grad(), counter:
         module(x)

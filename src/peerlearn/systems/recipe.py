@@ -198,7 +198,7 @@ def one_seed(block: Mapping[str, Any]) -> dict[str, Any]:
     for who in ("mean_peer", "ensemble", "cost"):
         if who in block:
             wrapped[who] = _summaries(block[who])
-    for group in ("peers", "between_peers"):
+    for group in ("peers", "between_peers", "sizes", "class_weights"):
         if group in block:
             wrapped[group] = {name: _summaries(inner) for name, inner in block[group].items()}
     return wrapped

@@ -35,6 +35,7 @@ from peerlearn.systems.assembly import (
     load_initial_weights,
     one_stage,
 )
+from peerlearn.systems.gallery import gallery
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.predictions import OutputForm
 
@@ -113,6 +114,13 @@ def build_segmentation(
         seed=config.seed,
         probe=rows(data.train.select(torch.arange(min(PROBE_IMAGES, len(data.train))))),
         facts=SegmentationFacts.from_dataset(data),
+        gallery=partial(
+            gallery,
+            split=data.test,
+            data=data,
+            batch_size=config.evaluation.batch_size,
+            members=config.evaluation.members,
+        ),
     )
 
 
