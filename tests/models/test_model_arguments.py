@@ -30,7 +30,7 @@ def test_unknown_argument_names_the_nearest_and_the_allowed():
     message = refusal("wrn16_2", arguments={"widn": 2})
     assert "wrn16_2 argument 'widn'" in message
     assert "Did you mean 'widen'?" in message
-    assert "Allowed: dropout, widen." in message
+    assert "Allowed: dropout, widen, width." in message
 
 
 @pytest.mark.parametrize("name", model_names())

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from peerlearn.engine.trainer import Trainer
     from peerlearn.systems.recipe import Recipe
 
+#: Of an edge: the key, how it is called, and the value that goes without saying.
+EDGE_WORDS = (
+    ("layer", "layer", None),
+    ("temperature", "temperature", None),
+    ("teacher_temperature", "teacher's", None),
+    ("weight", "weight", None),
+    ("weighting", "weighting", "none"),
+    ("gate", "gate", "through"),
+    ("target", "target", "mean"),
+)
+
 
 def validate(
     recipe: RecipeArgument,
@@ -174,19 +185,13 @@ def _model(trainer: "Trainer", name: str) -> str:
 def _edges(trainer: "Trainer") -> list[str]:
     lines: dict[tuple[str, ...], list[str]] = {}
     for edge in trainer.cohort.transfer.edges():
-        temperature = edge["temperature"]
         kind = (
             f"{edge['knowledge']} through {edge['divergence']}",
-            f"temperature {temperature if temperature == 'learned' else format(temperature, 'g')}",
             *(
-                [f"teacher's {edge['teacher_temperature']:g}"]
-                if edge["teacher_temperature"] is not None
-                else []
+                f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
+                for key, words, unsaid in EDGE_WORDS
+                if (value := edge.get(key, unsaid)) != unsaid
             ),
-            f"weight {edge['weight']}",
-            *([f"weighting {edge['weighting']}"] if edge["weighting"] != "none" else []),
-            *([f"gate {edge['gate']}"] if edge["gate"] != "through" else []),
-            *([f"target {edge['target']}"] if edge.get("target", "mean") != "mean" else []),
         )
         lines.setdefault(kind, []).append(f"{edge['from']} → {edge['to']}")
     if not lines:

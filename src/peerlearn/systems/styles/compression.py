@@ -40,11 +40,14 @@ def taking_part(config: Config, build: Build) -> Config:
     peers = dict(config.peers)
     if config.compression is not None:
         target = _parameters_for_each(config, build)
+        widths: dict[str, float] = {}  # students of one model are measured once
         for name in students_of(config):
             peer = peers[name]
             if "width" not in peer.arguments:
-                width = _fitting_width(config, name, target, build)
-                arguments = peer.arguments | {"width": width}
+                kind = f"{peer.model} {peer.arguments}"
+                if kind not in widths:
+                    widths[kind] = _fitting_width(config, name, target, build)
+                arguments = peer.arguments | {"width": widths[kind]}
                 peers[name] = peer.model_copy(update={"arguments": arguments})
     present = {name: peer for name, peer in peers.items() if name not in config.without}
     return config.model_copy(update={"peers": present})
