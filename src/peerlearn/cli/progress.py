@@ -78,7 +78,7 @@ class EpochProgress(_Live):
                 said = "  ".join(
                     f"{name} {metrics[name]['mean']:.4f}" for name in SUMMARISED if name in metrics
                 )
-                console.print(f"  {who:<10} {said}", highlight=False)
+                console.print(f"  {who:<10} {said}", highlight=False, soft_wrap=True)
 
 
 class RowProgress(_Live):
