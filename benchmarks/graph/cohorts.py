@@ -11,7 +11,7 @@ from peers import ADAM, LR, MUTUAL, Peers
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.graphs import NodeDataset, NodeLoader, node_rows
-from peerlearn.engine.evaluate import predict
+from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import Precision
@@ -21,7 +21,7 @@ from peerlearn.engine.steps import Clock, Stepper
 from peerlearn.engine.trainer import Trainer
 from peerlearn.engine.transports import LocalTransport
 from peerlearn.engine.updates import PeerUpdate
-from peerlearn.metrics.assessment import assess_classification
+from peerlearn.metrics.assessment import ClassificationAssessment
 from peerlearn.models.graphs import build_graph_model
 from peerlearn.randomness import seeded_rng
 
@@ -50,7 +50,7 @@ def engine(peers: Peers, data: NodeDataset, transfer: Any = MUTUAL) -> Engine:
         )
         for name, peer in cohort.peers.items()
     }
-    stepper = Stepper(cohort, updates, FP32, LocalTransport(cohort.names), {})
+    stepper = Stepper(cohort, updates, FP32, LocalTransport(cohort.names), {}, cohort.names)
     loader, rows = NodeLoader(data), node_rows(data, "val")
     numbers = itertools.count()
 
@@ -58,7 +58,7 @@ def engine(peers: Peers, data: NodeDataset, transfer: Any = MUTUAL) -> Engine:
         stepper.step(list(loader.epoch(0)), Clock(0, "mutual", next(numbers), 0.5))
 
     def validate() -> None:
-        assess_classification(*predict(dict(cohort.peers.items()), rows, FP32))
+        assessed(predict(dict(cohort.peers.items()), rows, FP32), ClassificationAssessment())
 
     return Engine(cohort, epoch, validate)
 

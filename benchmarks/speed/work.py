@@ -92,7 +92,7 @@ def engine(
         name: PeerUpdate(peer, optimiser, LR, LearningRate(kind="constant"))
         for name, peer in cohort.peers.items()
     }
-    stepper = Stepper(cohort, updates, precision, LocalTransport(cohort.names), {})
+    stepper = Stepper(cohort, updates, precision, LocalTransport(cohort.names), {}, cohort.names)
     batch = Batch((precision.place(x),), y, torch.arange(BATCH))
     numbers = itertools.count()
 
