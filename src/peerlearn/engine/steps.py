@@ -49,7 +49,7 @@ class Stepper:
         precision: of forwards.
         transport: between processes.
         views: by peer, the number of the view it reads where that is not 0.
-        learners: peers that train; the others only teach.
+        learners: peers that train, in the cohort's order; the others only teach.
     """
 
     cohort: Cohort
@@ -102,21 +102,19 @@ class Stepper:
         own = self._forward_all(batch, clock, 0)
         outputs = self._exchange(own)
         losses: dict[str, PeerLoss] = {}
-        for name in self.cohort.names:
+        for name in self.learners:
             again = None
-            if name not in self.learners:
-                continue
             if name in own:
                 losses |= self.cohort.losses(
                     outputs, batch.y, progress=clock.progress, learners=[name]
                 )
                 losses[name].total.backward()
                 self.updates[name].step()
-                if name != self.cohort.names[-1]:
+                if name != self.learners[-1]:
                     with torch.no_grad(), frozen_statistics(self.cohort):
                         view = batch.views[self.views.get(name, 0)]
                         again = self._forward([name], view, clock, 0)[name]
-            if name != self.cohort.names[-1]:
+            if name != self.learners[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
         return _result(losses, own, batch.y)
 

@@ -163,7 +163,8 @@ class Trainer:
             self.cohort.transfer = stage.transfer
         if stage.objectives is not None:
             self.cohort.objectives = dict(stage.objectives)
-        self.learners = [n for n in self._learners_of(position.stage) if n in self.transport.owned]
+        learners = self._learners_of(position.stage)
+        self.learners = [name for name in learners if name in self.transport.owned]
         self.updates = self._updates()
         self.monitor = EpochMonitor(self.learners, self.device)
         if state is not None:
@@ -174,11 +175,11 @@ class Trainer:
             self.precision,
             self.transport,
             {name: settings.view for name, settings in self.peers.items()},
-            self._learners_of(position.stage),
+            learners,
         )
         modes = [(part, part.training) for part in self.cohort.modules()]
         self.cohort.train()
-        for name in set(self.cohort.names) - set(self.stepper.learners):
+        for name in set(self.cohort.names) - set(learners):
             self.cohort.peers[name].eval()
         try:
             while position.epoch < stage.epochs:
@@ -230,7 +231,7 @@ class Trainer:
         spec = self.training.evaluation
         final = position.epoch == stage.epochs
         if self.validation is not None and (final or position.epoch % spec.every == 0):
-            measured = self._measure(self.validation, self.assess_quickly)
+            measured = self._measure(self.validation, quickly=True)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
             if spec.select == "best":
                 self._offer(measured["peers"], position)
@@ -273,18 +274,18 @@ class Trainer:
         views = tuple(self.precision.place(view) for view in batch.views)
         return Batch(views, batch.y.to(self.device, non_blocking=True), batch.index)
 
-    def assessment(self) -> Assessment:
+    def assessment(self, quickly: bool = False) -> Assessment:
         """Begin to measure the cohort, as the configuration says."""
-        return self.assess(members=self.training.evaluation.members)
+        assess = (quickly and self.assess_quickly) or self.assess
+        return assess(members=self.training.evaluation.members)
 
-    def _measure(self, rows: Rows, assess: Assess | None = None) -> dict[str, Any]:
+    def _measure(self, rows: Rows, quickly: bool = False) -> dict[str, Any]:
         """Metrics of the peers as they would be reported now."""
         peers = {name: self._evaluated(name) for name in self.transport.owned}
         trunk = self.updates[TRUNK].evaluated if TRUNK in self.updates else None
         outputs = predict(peers, rows, self.precision, trunk)
         everyone = ((self.transport.collect(logits), y) for logits, y in outputs)
-        begun = (assess or self.assess)(members=self.training.evaluation.members)
-        return assessed(everyone, begun)
+        return assessed(everyone, self.assessment(quickly))
 
     def _evaluated(self, name: str) -> nn.Module:
         return self.updates[name].evaluated if name in self.updates else self.cohort.peers[name]

@@ -1,6 +1,7 @@
 """From a configuration to peers that fit their data, with all that is wrong told at once."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from peerlearn.cohort import Cohort, Objective, forward_peers
 from peerlearn.data.datasets import BatchLoader
+from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.engine.stage import Stage
@@ -96,6 +98,13 @@ def load_initial_weights(cohort: Cohort, config: RecipeConfig) -> None:
                 path = Path(peer.weights).expanduser()
                 load_weights(cohort.peers[name], path, f"peers.{name}.weights")
     faults.check()
+
+
+def reported_rows(config: RecipeConfig, validation: Rows, test: Rows) -> Rows:
+    """What `evaluation.report` asks for."""
+    if config.evaluation.report == "test":
+        return test
+    return lambda: chain(validation(), test())
 
 
 def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:

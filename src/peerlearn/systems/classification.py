@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 from typing import Literal
 
 import torch
@@ -32,6 +31,7 @@ from peerlearn.systems.assembly import (
     load_data,
     load_initial_weights,
     one_stage,
+    reported_rows,
 )
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.predictions import OutputForm
@@ -110,13 +110,12 @@ def build_classification(
     )
     rows = partial(split_rows, data=data, batch_size=config.evaluation.batch_size)
     validation, test = rows(data.val), rows(data.test)
-    both = config.evaluation.report == "val+test"
     return Trainer(
         cohort,
         plan(config, loader),
         config,
         validation=validation,
-        report=(lambda: chain(validation(), test())) if both else test,
+        report=reported_rows(config, validation, test),
         peers=config.peers,
         seed=config.seed,
         probe=probe_rows(data, config.evaluation.batch_size),

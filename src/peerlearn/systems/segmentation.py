@@ -1,23 +1,20 @@
 """What the systems that segment images share: configuration and assembly."""
 
-from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.loaders import split_rows
 from peerlearn.data.segmentation import (
-    MaskSplit,
     SegmentationDataset,
     SegmentationDataSpec,
     SegmentationFacts,
     SegmentAugmentSpec,
     load_segmentation,
-    segmentation_batches,
     segmentation_loader,
 )
 from peerlearn.engine.settings import MetricName
@@ -34,6 +31,7 @@ from peerlearn.systems.assembly import (
     load_data,
     load_initial_weights,
     one_stage,
+    reported_rows,
 )
 from peerlearn.systems.gallery import gallery
 from peerlearn.systems.recipe import RecipeConfig
@@ -98,16 +96,15 @@ def build_segmentation(
         labelled_per_batch=config.labelled_per_batch,
         workers=config.data.workers,
     )
-    rows = partial(image_rows, data=data, batch_size=config.evaluation.batch_size)
+    rows = partial(split_rows, data=data, batch_size=config.evaluation.batch_size)
     validation, test = rows(data.val), rows(data.test)
-    both = config.evaluation.report == "val+test"
     measure = partial(SegmentationAssessment, data.class_names, multilabel=data.multilabel)
     return Trainer(
         cohort,
         plan(config, loader),
         config,
         validation=validation,
-        report=(lambda: chain(validation(), test())) if both else test,
+        report=reported_rows(config, validation, test),
         assess=measure,
         assess_quickly=partial(measure, boundaries=False),
         peers=config.peers,
@@ -154,7 +151,7 @@ def check_masks(cohort: Cohort, data: SegmentationDataset, seed: int) -> None:
             an objective that does not fit the masks.
     """
     few = data.train.select(torch.arange(min(2, len(data.train))))
-    x, y = next(image_rows(few, data, 2)())
+    x, y = next(split_rows(few, data, 2)())
     outputs = first_outputs(cohort, x, f"images of shape {data.sample_shape} of {data.name!r}")
     expected = (len(x), data.classes, *data.sample_shape[1:])
     for name, output in outputs.items():
@@ -166,10 +163,3 @@ def check_masks(cohort: Cohort, data: SegmentationDataset, seed: int) -> None:
         cohort.objectives[name](output, y)
     with seeded_rng(seed, "transfer"):
         cohort.transfer.prepare(outputs)
-
-
-def image_rows(
-    split: MaskSplit, data: SegmentationDataset, batch_size: int
-) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
-    """Evaluation batches of `split`, normalised by the statistics of train."""
-    return lambda: segmentation_batches(split, batch_size, data.mean, data.std)

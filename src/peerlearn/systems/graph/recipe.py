@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.graphs import (
@@ -15,7 +14,12 @@ from peerlearn.data.graphs import (
 )
 from peerlearn.engine.trainer import Trainer
 from peerlearn.models.graphs import check_graph_model_name
-from peerlearn.systems.assembly import load_data, load_initial_weights, one_stage
+from peerlearn.systems.assembly import (
+    load_data,
+    load_initial_weights,
+    one_stage,
+    reported_rows,
+)
 from peerlearn.systems.graph.config import GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.systems.graph.data import (
     Part,
@@ -62,13 +66,12 @@ def _trainer(
     validation, test = rows("val"), rows("test")
     graph, _ = next(iter(validation()))
     prepare(cohort, graph, data.classes, config.seed)
-    both = config.evaluation.report == "val+test"
     return Trainer(
         cohort,
         one_stage(config, loader),
         config,
         validation=validation,
-        report=(lambda: chain(validation(), test())) if both else test,
+        report=reported_rows(config, validation, test),
         peers=config.peers,
         seed=config.seed,
         probe=rows("train"),
