@@ -13,7 +13,12 @@ from peerlearn.transfer.adaptive import AdaptiveParts
 from peerlearn.transfer.divergences import LOGIT_DISTANCES, PROBABILITY_DIVERGENCES, renyi
 from peerlearn.transfer.gates import gate_value
 from peerlearn.transfer.lessons import Exchange, Lesson
-from peerlearn.transfer.predictions import OutputForm, Predictions, mean_log_probabilities
+from peerlearn.transfer.predictions import (
+    OutputForm,
+    Predictions,
+    mean_log_probabilities,
+    stacked,
+)
 from peerlearn.transfer.spec import EdgeSpec
 
 
@@ -39,7 +44,7 @@ def prediction_loss(
     spec = lesson.spec
     check_shapes(lesson, exchange)
     temperature = _temperature(lesson, predictions, adaptive)
-    teacher_TRC = torch.stack(
+    teacher_TRC = stacked(
         [
             _read(predictions, spec, t, spec.teacher_temperature or temperature, form)
             for t in lesson.teachers
@@ -108,13 +113,25 @@ def _read(
 def _compare(
     spec: EdgeSpec, teacher_TRC: Tensor, learner_RC: Tensor, exchange: Exchange, form: OutputForm
 ) -> Tensor:
+    if learner_RC.ndim == 2:
+        return _divergence(spec, teacher_TRC, learner_RC, exchange, form)
+    # Broadcasting over teachers saves calls, which counts for few rows; for the many of pixels the
+    # sum over teachers on the way back costs more.
+    return torch.stack(
+        [_divergence(spec, each_RC, learner_RC, exchange, form) for each_RC in teacher_TRC]
+    )
+
+
+def _divergence(
+    spec: EdgeSpec, teacher: Tensor, learner: Tensor, exchange: Exchange, form: OutputForm
+) -> Tensor:
     if spec.divergence in LOGIT_DISTANCES:
-        return LOGIT_DISTANCES[spec.divergence](teacher_TRC, learner_RC)
+        return LOGIT_DISTANCES[spec.divergence](teacher, learner)
     if spec.alpha is not None:
         alpha = exchange.at(spec.alpha_schedule, spec.alpha, "alpha")
-        divergence = renyi(teacher_TRC, learner_RC, alpha)
+        divergence = renyi(teacher, learner, alpha)
     else:
-        divergence = PROBABILITY_DIVERGENCES[spec.divergence](teacher_TRC, learner_RC)
+        divergence = PROBABILITY_DIVERGENCES[spec.divergence](teacher, learner)
     if form == "sigmoid":  # labels are independent, so their divergences add up
         divergence = divergence.sum(-1)
     return divergence

@@ -3,11 +3,14 @@
 Class scores become log-probabilities in fp32 whatever the training precision, because divergences
 subtract numbers that differ in the last digits of a 16-bit float.
 
+Pixels' classes stay second in memory, where a softmax over them is several times as fast; what
+the functions here give are views of it with the classes last.
+
 Shape suffixes: R rows (batch, or batch and pixels, or nodes), C classes, T teachers.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -22,8 +25,21 @@ OutputForm = Literal["softmax", "sigmoid"]
 
 
 def class_last(logits: Tensor) -> Tensor:
-    """Move the class dimension, second in the field's layouts, to the end."""
+    """The view with the class dimension, second in the field's layouts, at the end."""
     return logits.movedim(1, -1) if logits.ndim > 2 else logits
+
+
+def class_second(logits_RC: Tensor) -> Tensor:
+    """The view with the last dimension back where `class_last` took it from."""
+    return logits_RC.movedim(-1, 1) if logits_RC.ndim > 2 else logits_RC
+
+
+def stacked(predictions_RC: Sequence[Tensor]) -> Tensor:
+    """Predictions of several peers, with a new first dimension (T, R, C)."""
+    if len(predictions_RC) == 1:
+        return predictions_RC[0].unsqueeze(0)
+    in_memory = torch.stack([class_second(each) for each in predictions_RC])
+    return in_memory.movedim(2, -1) if in_memory.ndim > 3 else in_memory
 
 
 def log_probabilities(
@@ -37,13 +53,17 @@ def log_probabilities(
         result: (R, C) for softmax, class dimension last; (R, C, 2) for sigmoid, where the last
             dimension holds the two outcomes of each label, so that every divergence applies.
     """
-    return _log_probabilities(class_last(logits).float(), temperature, form)
+    return _log_probabilities(_in_fp32(logits), temperature, form)
+
+
+def _in_fp32(logits: Tensor) -> Tensor:
+    return class_last(logits.to(torch.float32, memory_format=torch.contiguous_format))
 
 
 def _log_probabilities(logits_RC: Tensor, temperature: float | Tensor, form: OutputForm) -> Tensor:
     scaled_RC = logits_RC / temperature
     if form == "softmax":
-        return F.log_softmax(scaled_RC, dim=-1)
+        return class_last(F.log_softmax(class_second(scaled_RC), dim=1))
     return torch.stack([F.logsigmoid(scaled_RC), F.logsigmoid(-scaled_RC)], dim=-1)
 
 
@@ -74,7 +94,7 @@ class Predictions:
     def logits(self, peer: str) -> Tensor:
         """Weighted logits of `peer` in fp32, class dimension last."""
         if peer not in self._logits:
-            logits = class_last(self.outputs[peer].logits).float()
+            logits = _in_fp32(self.outputs[peer].logits)
             if peer in self.weightings:
                 logits = self.weightings[peer](logits) * logits
             self._logits[peer] = logits
