@@ -17,7 +17,10 @@ from peerlearn.transfer.outputs import PeerOutput, as_peer_output
 from peerlearn.transfer.predictions import OutputForm
 from peerlearn.transfer.spec import TransferSpec
 
-Objective = Callable[[PeerOutput, Tensor], Tensor]
+#: `(output, targets)` to a scalar. One with an attribute `timed = True` is given the finished
+#: fraction of the stage as third argument; one that is an `nn.Module` is moved, stepped and saved
+#: with its peer.
+Objective = Callable[..., Tensor]
 
 
 class PeerLoss(NamedTuple):
@@ -79,6 +82,18 @@ class Cohort(nn.Module):
         self.objectives = _objective_per_peer(objective, peers)
 
     @property
+    def objectives(self) -> dict[str, Objective]:
+        """What each peer learns from the data."""
+        return self._objectives
+
+    @objectives.setter
+    def objectives(self, given: Mapping[str, Objective]) -> None:
+        self._objectives = dict(given)
+        self.objective_modules = nn.ModuleDict(
+            {name: each for name, each in given.items() if isinstance(each, nn.Module)}
+        )
+
+    @property
     def names(self) -> list[str]:
         """Names of the peers, in order."""
         return list(self.peers)
@@ -131,9 +146,23 @@ class Cohort(nn.Module):
             learners=chosen,
         )
         return {
-            name: PeerLoss(self.objectives[name](outputs[name], targets), transfer[name])
+            name: PeerLoss(self.objective(name, outputs[name], targets, progress), transfer[name])
             for name in chosen
         }
+
+    def objective(
+        self, name: str, output: PeerOutput, targets: Tensor, progress: float | None = None
+    ) -> Tensor:
+        """What one peer learns from the data, a scalar."""
+        objective = self.objectives[name]
+        when = (progress,) if getattr(objective, "timed", False) else ()
+        return objective(output, targets, *when)
+
+    def learned_for(self, name: str) -> list[nn.Parameter]:
+        """Parameters beside a peer's own that train with it: of its edges and its objective."""
+        objective = self.objectives[name]
+        own = list(objective.parameters()) if isinstance(objective, nn.Module) else []
+        return [*self.transfer.parameters_of(name), *own]
 
     def loss(self, x: Any, y: Tensor, *, progress: float | None = None) -> Tensor:
         """Sum of every peer's loss: one `backward()` gives each peer the gradient of its own.
@@ -206,6 +235,8 @@ def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> Non
                     f"peers: {other!r} and {name!r} share parameters; give each its own network, "
                     "or share on purpose with trunk="
                 )
+    if trunk is not None and "trunk" in peers:
+        raise InputError("peers: 'trunk' cannot name a peer beside a shared trunk")
     for parameter in () if trunk is None else trunk.parameters():
         if id(parameter) in owners:
             raise InputError(

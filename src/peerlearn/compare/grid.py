@@ -131,6 +131,7 @@ def _run_cell(
             cell.folder(out),
             resume=True,
             observe=lambda event: observe(event | where),
+            shared=out / "shared",
         )
     except RunError as error:
         raise RunError(f"arm {cell.arm!r}, seed {cell.seed}: {error}") from error

@@ -11,6 +11,8 @@ from peerlearn.engine.settings import MetricName
 from peerlearn.errors import InputError
 
 Selected = dict[str, Any]
+TRUNK = "trunk"
+"""What a shared trunk is called among weights that are kept by the name of a peer."""
 
 
 class Selection:
@@ -47,14 +49,15 @@ def better(metric: MetricName, one: float, other: float) -> bool:
 
 
 def load_selected(folder: Path, cohort: Cohort) -> None:
-    """Give every peer of `cohort` the selected weights of the run in `folder`.
+    """Give every peer of `cohort`, and its trunk, the selected weights of the run in `folder`.
 
     Raises:
-        InputError: a peer's weights are missing or do not fit; names the peer and the file.
+        InputError: weights that are missing or do not fit; names the peer and the file.
     """
     run = RunFolder(folder)
-    for name, peer in cohort.peers.items():
+    trunk = {} if cohort.trunk is None else {TRUNK: cohort.trunk}
+    for name, module in (dict(cohort.peers) | trunk).items():
         try:
-            peer.load_state_dict(run.load_best(name))
+            module.load_state_dict(run.load_best(name))
         except RuntimeError as error:
             raise InputError(f"{run.best(name)}: does not fit peer {name!r}: {error}") from None

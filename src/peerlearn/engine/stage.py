@@ -1,9 +1,9 @@
 """One part of a training."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from peerlearn.cohort import Objective
+from peerlearn.cohort import Cohort, Objective
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.transfer.graph import TransferGraph
 
@@ -19,6 +19,12 @@ class Stage:
         transfer: edges of this stage; None keeps the cohort's.
         objectives: what each peer learns from the data in this stage; None keeps the cohort's.
         learners: peers that train; the others only teach, as they are. None for all.
+        trunk: whether a shared trunk trains; if not it is run as it is evaluated.
+        begin: done to the cohort before the first epoch, such as one peer starting from another's
+            weights. It sees the cohort as the stage before left it, and draws no random numbers
+            but keyed ones, for a resumed training may do it again.
+        key: says all that the weights at the end of the stage depend on, where other runs may have
+            the same; None where there are none.
     """
 
     name: str
@@ -27,3 +33,6 @@ class Stage:
     transfer: TransferGraph | None = None
     objectives: Mapping[str, Objective] | None = None
     learners: Collection[str] | None = None
+    trunk: bool = True
+    begin: Callable[[Cohort], None] | None = None
+    key: str | None = None

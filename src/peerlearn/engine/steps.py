@@ -5,6 +5,7 @@ same in every arm, after a resume, and wherever the peer lives.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -50,6 +51,7 @@ class Stepper:
         transport: between processes.
         views: by peer, the number of the view it reads where that is not 0.
         learners: peers that train, in the cohort's order; the others only teach.
+        trunk_learns: whether a shared trunk trains too.
     """
 
     cohort: Cohort
@@ -58,6 +60,7 @@ class Stepper:
     transport: Transport
     views: Mapping[str, int]
     learners: Sequence[str]
+    trunk_learns: bool = True
 
     @cached_property
     def owned(self) -> list[str]:
@@ -135,7 +138,7 @@ class Stepper:
             lambda name: derive_seed(clock.seed, clock.stage, clock.step, number, name)
         )
         with self.precision.autocast():
-            with streams("trunk"):
+            with streams("trunk"), nullcontext() if self.trunk_learns else torch.no_grad():
                 shared = self.cohort.shared_input(view)
             trained, fixed = (
                 {

@@ -24,8 +24,9 @@ from peerlearn.engine.noise import noise_curves
 from peerlearn.engine.outcome import TrainingResult, flatness_curves, mean_over_epochs
 from peerlearn.engine.precision import Precision, resolve_device
 from peerlearn.engine.run_folder import RunFolder, State
-from peerlearn.engine.selection import Selection
+from peerlearn.engine.selection import TRUNK, Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.sizes import peer_sizes
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.steps import Clock, Stepper
@@ -36,7 +37,6 @@ from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.metrics.assessment import Assess, Assessment, ClassificationAssessment
 from peerlearn.randomness import preserved_rng
 
-TRUNK = "trunk"
 SAVING_SHARE = 20  # epochs may be as short as milliseconds: save for a twentieth of the time
 Observer = Callable[[dict[str, Any]], None]
 Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
@@ -74,6 +74,7 @@ class Trainer:
         probe: training rows for the flatness probe.
         facts: what the trained networks must know of their data; None where nobody will ask.
         gallery: makes arrays from the trained peers for people to look at, kept in the folder.
+        shared: stages that other runs may have had before; None where each trains all of its own.
     """
 
     cohort: Cohort
@@ -90,6 +91,7 @@ class Trainer:
     probe: Rows | None = None
     facts: DataFacts | None = None
     gallery: Gallery | None = None
+    shared: SharedStages | None = None
 
     def __post_init__(self) -> None:
         if self.validation is None and self.training.evaluation.select == "best":
@@ -145,10 +147,11 @@ class Trainer:
             state = self.folder.load_last() if resume and self.folder is not None else None
             if state is None and self.folder is not None and self.transport.leads:
                 self.folder.keep_metrics(0)  # of a start that never reached a checkpoint
-            position = _Position(**state["position"]) if state else _Position()
+            position = _Position(**state["position"]) if state else self._after_shared_stages()
             with Interruption() as interruption:
                 while position.stage < len(self.stages):
                     self._run_stage(position, state, interruption)
+                    self._share(position.stage)
                     position, state = _Position(position.stage + 1), None
             self._load_selected()
             return self._result()
@@ -163,12 +166,17 @@ class Trainer:
             self.cohort.transfer = stage.transfer
         if stage.objectives is not None:
             self.cohort.objectives = dict(stage.objectives)
+        if state is not None:
+            self._restore_cohort(state)
+        if stage.begin is not None and position.epoch == position.step == 0:
+            stage.begin(self.cohort)
+        self.precision.place(self.cohort)
         learners = self._learners_of(position.stage)
         self.learners = [name for name in learners if name in self.transport.owned]
-        self.updates = self._updates()
+        self.updates = self._updates(stage)
         self.monitor = EpochMonitor(self.learners, self.device)
         if state is not None:
-            self._restore(state)
+            self._restore_progress(state)
         self.stepper = Stepper(
             self.cohort,
             self.updates,
@@ -176,11 +184,14 @@ class Trainer:
             self.transport,
             {name: settings.view for name, settings in self.peers.items()},
             learners,
+            trunk_learns=stage.trunk,
         )
         modes = [(part, part.training) for part in self.cohort.modules()]
         self.cohort.train()
         for name in set(self.cohort.names) - set(learners):
             self.cohort.peers[name].eval()
+        if self.cohort.trunk is not None and not stage.trunk:
+            self.cohort.trunk.eval()
         try:
             while position.epoch < stage.epochs:
                 self._run_epoch(stage, position, interruption)
@@ -251,9 +262,9 @@ class Trainer:
 
     # Pieces ----------------------------------------------------------------------------------
 
-    def _updates(self) -> dict[str, PeerUpdate]:
+    def _updates(self, stage: Stage) -> dict[str, PeerUpdate]:
         modules: dict[str, nn.Module] = {name: self.cohort.peers[name] for name in self.learners}
-        if self.cohort.trunk is not None:
+        if self.cohort.trunk is not None and stage.trunk:
             modules[TRUNK] = self.cohort.trunk
         spec = self.training
         updates = {}
@@ -266,7 +277,7 @@ class Trainer:
                 own.lr_schedule or spec.lr_schedule,
                 spec.clip_norm,
                 spec.ema,
-                self.cohort.transfer.parameters_of(name),
+                self.cohort.learned_for(name) if name in self.cohort.names else (),
             )
         return updates
 
@@ -282,13 +293,15 @@ class Trainer:
     def _measure(self, rows: Rows, quickly: bool = False) -> dict[str, Any]:
         """Metrics of the peers as they would be reported now."""
         peers = {name: self._evaluated(name) for name in self.transport.owned}
-        trunk = self.updates[TRUNK].evaluated if TRUNK in self.updates else None
-        outputs = predict(peers, rows, self.precision, trunk)
+        outputs = predict(peers, rows, self.precision, self._evaluated_trunk())
         everyone = ((self.transport.collect(logits), y) for logits, y in outputs)
         return assessed(everyone, self.assessment(quickly))
 
     def _evaluated(self, name: str) -> nn.Module:
         return self.updates[name].evaluated if name in self.updates else self.cohort.peers[name]
+
+    def _evaluated_trunk(self) -> nn.Module | None:
+        return self.updates[TRUNK].evaluated if TRUNK in self.updates else self.cohort.trunk
 
     def _learners_of(self, stage: int) -> list[str]:
         """Peers that train in a stage."""
@@ -321,6 +334,11 @@ class Trainer:
                 self.unsaved.add(name)
             if stage < len(self.stages) - 1:
                 self.cohort.peers[name].load_state_dict(self.selection.weights[name])
+        trunk, averaged = self.cohort.trunk, self._evaluated_trunk()
+        if trunk is None or averaged is None or averaged is trunk:
+            return
+        if not any(later.trunk for later in self.stages[stage + 1 :]):
+            trunk.load_state_dict(averaged.state_dict())
 
     def _save_selected(self) -> None:
         if self.folder is not None:
@@ -404,6 +422,13 @@ class Trainer:
             "position": vars(position),
             "peers": peers,
             "transfer": self.cohort.transfer.state_dict(),
+            "objectives": collect(
+                {
+                    name: objective.state_dict()
+                    for name, objective in self.cohort.objective_modules.items()
+                    if name in self.transport.owned
+                }
+            ),
             "updates": None if fresh else collect(updates) | trunk,
             "monitor": collect(self.monitor.state_dict()),
             "best": collect(
@@ -422,15 +447,21 @@ class Trainer:
         self.saved = time.perf_counter()
         self.saving = self.saved - began
 
-    def _restore(self, state: State) -> None:
+    def _restore_cohort(self, state: State) -> None:
         for name in self.transport.owned:
             self.cohort.peers[name].load_state_dict(state["peers"][name])
         if self.cohort.trunk is not None:
             self.cohort.trunk.load_state_dict(state[TRUNK])
         begins = state["updates"] is None  # a stage, with optimisers and sums of its own
-        if not begins or self.stages[state["position"]["stage"]].transfer is None:
+        stage = self.stages[state["position"]["stage"]]
+        if not begins or stage.transfer is None:
             self.cohort.transfer.load_state_dict(state["transfer"])
-        if not begins:
+        if not begins or stage.objectives is None:
+            for name in set(self.transport.owned) & set(self.cohort.objective_modules):
+                self.cohort.objective_modules[name].load_state_dict(state["objectives"][name])
+
+    def _restore_progress(self, state: State) -> None:
+        if state["updates"] is not None:
             for name, update in self.updates.items():
                 update.load_state_dict(state["updates"][name])
             self.monitor.load_state_dict(state["monitor"])
@@ -453,11 +484,53 @@ class Trainer:
             if name not in self.selection.weights:  # of a peer that never trained
                 self.selection.keep(name, self.cohort.peers[name])
                 self.unsaved.add(name)
+        if (trunk := self._evaluated_trunk()) is not None:
+            self.selection.keep(TRUNK, trunk)
+            self.unsaved.add(TRUNK)
         self._save_selected()
         self.selection.best = self.transport.collect(self.selection.best)
         self.selection.weights = self.transport.collect(self.selection.weights)
         for name, peer in self.cohort.peers.items():
             peer.load_state_dict(self.selection.weights[name])
+        if self.cohort.trunk is not None:
+            self.cohort.trunk.load_state_dict(self.selection.weights[TRUNK])
+
+    # Stages of other runs ----------------------------------------------------------------------
+
+    def _share(self, stage: int) -> None:
+        """Keep what the peers that trained, and the trunk, are at the end of a stage."""
+        key = self.stages[stage].key
+        if self.shared is None or key is None or not isinstance(self.transport, LocalTransport):
+            return
+        state: State = {
+            "peers": {name: self.cohort.peers[name].state_dict() for name in self.learners},
+            "history": self.history,
+            "seconds": self.seconds,
+            "forwards": self.forwards,
+            "steps": self.steps,
+        }
+        if self.cohort.trunk is not None:
+            state[TRUNK] = self.cohort.trunk.state_dict()
+        self.shared.save(key, state)
+
+    def _after_shared_stages(self) -> _Position:
+        """Where training begins, once the last stage that another run has had is taken over."""
+        for number in reversed(range(len(self.stages))):
+            key = self.stages[number].key
+            state = self.shared.load(key) if self.shared is not None and key is not None else None
+            if state is None:
+                continue
+            for name, weights in state["peers"].items():
+                self.cohort.peers[name].load_state_dict(weights)
+            if self.cohort.trunk is not None:
+                self.cohort.trunk.load_state_dict(state[TRUNK])
+            self.history, self.seconds = state["history"], state["seconds"]
+            self.forwards, self.steps = state["forwards"], state["steps"]
+            if self.folder is not None and self.transport.leads:
+                for record in self.history:
+                    self.folder.log(record)
+            return _Position(number + 1)
+        return _Position()
 
     # Pieces of the result ---------------------------------------------------------------------
 

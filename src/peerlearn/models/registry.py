@@ -20,7 +20,7 @@ from peerlearn.models.googlenet import googlenet
 from peerlearn.models.mlp import mlp
 from peerlearn.models.mobilenet import mobilenet
 from peerlearn.models.preact_resnet import preact_resnet18
-from peerlearn.models.resnet import resnet8, resnet20, resnet32, resnet56
+from peerlearn.models.resnet import resnet8, resnet18, resnet20, resnet32, resnet56
 from peerlearn.models.vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
 from peerlearn.models.wide_resnet import wide_resnet, wrn16_2, wrn28_10
 
@@ -30,6 +30,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
     "cnn": cnn,
     "resnet8": resnet8,
+    "resnet18": resnet18,
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet56": resnet56,

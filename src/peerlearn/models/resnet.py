@@ -44,19 +44,29 @@ def resnet(in_shape: Shape, classes: int, *, depth: Count, width: Count = 16) ->
     Raises:
         InputError: `depth` is not 6n + 2.
     """
-    n = blocks_per_stage(depth, extra=2)
-    stages = []
+    return _residual(in_shape, classes, width, stages=3, blocks=blocks_per_stage(depth, extra=2))
+
+
+def _residual(in_shape: Shape, classes: int, width: int, stages: int, blocks: int) -> Backbone:
+    """`stages` of `blocks`; each but the first halves the image and doubles the channels."""
+    built = []
     channels = width
-    for wide, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
-        first = BasicBlock(channels, wide, stride)
-        stages.append(nn.Sequential(first, *(BasicBlock(wide, wide, 1) for _ in range(n - 1))))
+    for number in range(stages):
+        wide = width * 2**number
+        first = BasicBlock(channels, wide, 2 if number else 1)
+        built.append(nn.Sequential(first, *(BasicBlock(wide, wide, 1) for _ in range(blocks - 1))))
         channels = wide
-    return Backbone(stages, channels, classes, stem=conv_bn_relu(in_shape[0], width, 3))
+    return Backbone(built, channels, classes, stem=conv_bn_relu(in_shape[0], width, 3))
 
 
 def resnet8(in_shape: Shape, classes: int, *, width: Count = 16) -> Backbone:
     """ResNet-8: residual network with one block a stage; `width` channels in the first stage."""
     return resnet(in_shape, classes, depth=8, width=width)
+
+
+def resnet18(in_shape: Shape, classes: int, *, width: Count = 64) -> Backbone:
+    """ResNet-18 for 32x32 images: four stages of two blocks, `width` channels in the first."""
+    return _residual(in_shape, classes, width, stages=4, blocks=2)
 
 
 def resnet20(in_shape: Shape, classes: int, *, width: Count = 16) -> Backbone:

@@ -14,6 +14,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.engine.files import write_json
 from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.engine.settings import MetricName, PeerSettings, TrainingSpec
+from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.engine.transports import leads_launch
 from peerlearn.errors import InputError, unknown_name
@@ -150,6 +151,7 @@ def run_recipe(
     out: Path | None = None,
     resume: bool = False,
     observe: Observer | None = None,
+    shared: Path | None = None,
 ) -> dict[str, Any]:
     """Train one arm with one seed and write its run folder.
 
@@ -159,6 +161,7 @@ def run_recipe(
         out: run folder; None writes nothing.
         resume: continue what the folder holds, or return its results if it is finished.
         observe: is told of every step and epoch.
+        shared: folder of stages that other runs may have had before; None to train all of them.
 
     Returns:
         The content of `results.json`.
@@ -175,6 +178,8 @@ def run_recipe(
         trainer.folder = folder
     if observe is not None:
         trainer.observe = observe
+    if shared is not None:
+        trainer.shared = SharedStages(shared)
     result = trainer.run(resume)
     results = {
         "schema": 1,

@@ -1,0 +1,5 @@
+"""Networks of category discovery: a shared trunk and branches that stand on it."""
+
+from peerlearn.models.discovery.branches import Branch, LinearHeads, Trunk
+
+__all__ = ["Branch", "LinearHeads", "Trunk"]

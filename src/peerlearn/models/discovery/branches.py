@@ -1,0 +1,101 @@
+"""Branches: networks that share all of a backbone but its last stage.
+
+Shape suffixes: B rows, D features of the pooled vector.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.models.backbone import Backbone, initialise
+from peerlearn.transfer.outputs import PeerOutput
+
+ROTATIONS = 4
+
+
+class Trunk(nn.Module):
+    """The stem and every stage of a backbone but the last."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.stem = backbone.stem
+        self.stages = nn.ModuleDict(dict(list(backbone.stages.items())[:-1]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for stage in self.stages.values():
+            x = stage(x)
+        return x
+
+
+class LinearHeads(nn.Module):
+    """A linear classifier of the known classes and one of the new.
+
+    Shapes:
+        input: (B, D); logits: (B, known + new)
+    """
+
+    def __init__(self, features: int, known: int, new: int) -> None:
+        super().__init__()
+        self.known = nn.Linear(features, known)
+        self.new = nn.Linear(features, new)
+        for layer in (self.known, self.new):
+            initialise(layer, layer)
+
+    def forward(self, pooled_BD: Tensor) -> PeerOutput:
+        return PeerOutput(torch.cat([self.known(pooled_BD), self.new(pooled_BD)], 1))
+
+    @torch.no_grad()
+    def assign_to(self, centres_ND: Tensor) -> None:
+        """Make the new classes those of the nearest centre.
+
+        The nearest of N centres c has the largest 2⟨x, c⟩ − ‖c‖², which is linear in x.
+        """
+        self.new.weight.copy_(2 * centres_ND)
+        self.new.bias.copy_(-centres_ND.square().sum(1))
+
+
+class Branch(nn.Module):
+    """A last stage of its own on a shared trunk, with heads for what is known and what is new.
+
+    Zhao & Han, "Novel Visual Category Discovery with Dual Ranking Statistics and Mutual Knowledge
+    Distillation", NeurIPS 2021, section 3.1; with one branch, Han et al., "Automatically
+    Discovering and Learning New Visual Categories with Ranking Statistics", ICLR 2020.
+
+    Args:
+        backbone: whose last stage, and pool, this branch takes.
+        heads: from the pooled vector to logits, and features of its own.
+        fed_by: a branch whose pooled vector the heads read in place of their own, as those of the
+            local branch do in the authors' code; its parameters stay that branch's.
+
+    Shapes:
+        input: what `Trunk` gives for B rows.
+        logits: (B, known + new)
+        features: `map`, the output of the last stage; `pooled` (B, D); `rotation` (B, 4); and what
+            the heads give.
+    """
+
+    def __init__(
+        self, backbone: Backbone, heads: nn.Module, fed_by: "Branch | None" = None
+    ) -> None:
+        super().__init__()
+        self.stage = list(backbone.stages.values())[-1]
+        self.pool = backbone.pool
+        self.heads = heads
+        self.rotation = nn.Linear(backbone.classifier.in_features, ROTATIONS)
+        initialise(self.rotation, self.rotation)
+        self._fed_by = (fed_by,)  # in a tuple, so that it is not registered here too
+
+    def forward(self, shared: Tensor) -> PeerOutput:
+        last = self.stage(shared)
+        pooled = self.pool(last)
+        (feeder,) = self._fed_by
+        read = pooled if feeder is None else feeder.pool(feeder.stage(shared))
+        output = self.heads(read)
+        own = {"rotation": self.rotation(pooled), "map": last, "pooled": pooled}
+        return PeerOutput(output.logits, output.features | own)
+
+    def start_from(self, other: "Branch") -> None:
+        """Take the last stage of another branch, and its heads for the known classes."""
+        self.stage.load_state_dict(other.stage.state_dict())
+        known, theirs = (heads.get_submodule("known") for heads in (self.heads, other.heads))
+        known.load_state_dict(theirs.state_dict())
