@@ -114,7 +114,7 @@ def test_a_folder_without_train_or_with_one_class_is_refused(tmp_path):
     with pytest.raises(InputError, match="has no train/"):
         load(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)
-    with pytest.raises(InputError, match="at least two classes"):
+    with pytest.raises(InputError, match="at least 2 classes"):
         load(tmp_path)
 
 

@@ -25,6 +25,15 @@ class Draws(NamedTuple):
     hole_y: Tensor
     hole_x: Tensor
 
+    @classmethod
+    def of(cls, rows: int, generator: torch.Generator) -> "Draws":
+        """Everything drawn for `rows` rows, whatever of it will be used."""
+        return cls(*torch.rand(len(cls._fields), rows, generator=generator))
+
+    def select(self, index: Tensor) -> "Draws":
+        """The draws of the rows at `index`."""
+        return Draws(*(draw[index.to(draw.device)] for draw in self))
+
 
 class Normalisation(NamedTuple):
     """(x − mean) / std by channel, as one multiplication and one addition.
@@ -91,11 +100,7 @@ def augment(
     generator: torch.Generator,
     normalisation: Normalisation | None = None,
 ) -> Tensor:
-    """One random view of a batch, normalised.
-
-    In this order: shifted crop and mirroring (one gather on the raw values, a quarter of the
-    traffic where they are uint8), normalisation, rotation, cutout. Cutout comes last so that its
-    square holds zeros, the channel mean, as in DeVries & Taylor 2017.
+    """One random view of a batch, normalised; see `changed` for what is done in which order.
 
     Args:
         x: raw images, uint8 or float.
@@ -108,8 +113,20 @@ def augment(
         x: (B, C, H, W); vectors (B, F) pass through where nothing is switched on.
         Returns float32 of the same shape.
     """
+    return changed(x, spec, Draws.of(len(x), generator), normalisation)
+
+
+def changed(
+    x: Tensor, spec: AugmentSpec, draws: Draws, normalisation: Normalisation | None = None
+) -> Tensor:
+    """The view of a batch that `draws` stand for; otherwise as `augment`.
+
+    In this order: shifted crop and mirroring (one gather on the raw values, a quarter of the
+    traffic where they are uint8), normalisation, rotation, cutout. Cutout comes last so that its
+    square holds zeros, the channel mean, as in DeVries & Taylor 2017.
+    """
     normalisation = normalisation or Normalisation.of(None, None)
-    draws = Draws(*torch.rand(len(Draws._fields), len(x), generator=generator).to(x.device))
+    draws = Draws(*(draw.to(x.device) for draw in draws))
     if spec.crop or spec.flip:
         x = crop_and_flip(x, spec.crop, spec.flip, draws)
     x = normalisation.apply(x)

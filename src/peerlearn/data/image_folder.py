@@ -123,13 +123,14 @@ class LazySplit(Split):
         return Split(self.x, self.y)
 
 
-def read_image_folder(folder: Path, size: int | None = None) -> Source:
+def read_image_folder(folder: Path, size: int | None = None, least: int = 2) -> Source:
     """Lazy splits of a folder of images; a missing `val` or `test` is left to be held out.
 
     Args:
         folder: holds `train/CLASS/*.png` (or .jpg, .jpeg); classes are sorted by name.
         size: side in pixels to which images are scaled and centre-cropped; None expects all
             images to be of one size.
+        least: classes that train must have.
 
     Raises:
         InputError: Pillow is missing, a folder lacks images or names an unknown class, an image
@@ -137,9 +138,9 @@ def read_image_folder(folder: Path, size: int | None = None) -> Source:
     """
     require_pillow()
     names = tuple(path.name for path in _folders(folder / "train"))
-    if len(names) < 2:
+    if len(names) < least:
         raise InputError(
-            f"{folder}: expected train/CLASS/*.png with at least two classes; "
+            f"{folder}: expected train/CLASS/*.png with at least {least} classes; "
             f"found {len(names)} class folders in {folder / 'train'}."
         )
     listed = {part: _labelled_files(folder / part, names) for part in PARTS}
@@ -195,6 +196,21 @@ def listed_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
         path for path in folder.iterdir()
         if path.suffix.lower() in suffixes and not path.name.startswith(".")
     )  # fmt: skip
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Every image of a folder, also in subfolders, sorted by path; hidden ones are left out.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(
+        path for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )  # fmt: skip
+    if not found:
+        raise InputError(f"{folder}: no images in this folder; allowed: {', '.join(SUFFIXES)}")
+    return found
 
 
 def _folders(folder: Path) -> list[Path]:

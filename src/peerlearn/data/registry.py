@@ -58,19 +58,33 @@ def load_dataset(spec: DataSpec) -> Dataset:
         InputError: no such data set, or something in it is wrong; names the file and array.
         RunError: a download failed.
     """
-    name = spec.name
+    return _build(spec, read_source(spec.name, spec.root, spec.size))
+
+
+def read_source(name: str, root: str | None = None, size: int | None = None) -> Source:
+    """All rows of a data set by name or path, as `load_dataset` finds it, before any choice.
+
+    Args:
+        name: of `data.name`.
+        root: as in `DataSpec.root`.
+        size: side to which the images of a folder are fitted.
+
+    Raises:
+        InputError: no such data set, or something in it is wrong; names the file and array.
+        RunError: a download failed.
+    """
     if name == EMBEDDED:
-        return _build(spec, read_digits())
-    if named := find_named(name, spec.root):
-        return _build(spec, read_npz(named))
+        return read_digits()
+    if named := find_named(name, root):
+        return read_npz(named)
     if name in originals():
-        return _build(spec, read_npz(get_dataset(name, spec.root)))
+        return read_npz(get_dataset(name, root))
     path = Path(name).expanduser()
     if path.is_dir():
-        return _build(spec, _read_folder(path, spec.size))
+        return _read_folder(path, size)
     if path.is_file() or looks_like_path(name):
-        return _build(spec, read_npz(npz_at(path, "a folder with train/CLASS/*.png")))
-    raise unknown_name("data set or path", name, dataset_names(spec.root), field="data.name")
+        return read_npz(npz_at(path, "a folder with train/CLASS/*.png"))
+    raise unknown_name("data set or path", name, dataset_names(root), field="data.name")
 
 
 def get_dataset(

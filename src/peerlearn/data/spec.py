@@ -3,13 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Side = Annotated[int, Field(ge=1)]
 
 
-class NamedDataSpec(BaseModel):
-    """What every `data` block says: a data set, and how much of it. A name alone is a short form.
+def fraction_or_count(value: float) -> float:
+    """The value, refused where it is neither a fraction nor a whole number."""
+    if value >= 1 and value != int(value):
+        raise ValueError(f"{value} is neither a fraction below 1 nor a whole number of rows")
+    return value
+
+
+class SourceSpec(BaseModel):
+    """Where rows are from, and how many are used. A name alone is a short form.
 
     A row is what a label belongs to, such as an image, a node or a graph.
     """
@@ -19,12 +26,6 @@ class NamedDataSpec(BaseModel):
     name: str
     train_size: Annotated[int, Field(ge=1)] | None = Field(
         None, description="training rows to keep, as many of each class as possible"
-    )
-    labels: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="training labels to keep; the other rows stay, unlabelled"
-    )
-    val_size: float = Field(
-        0.1, gt=0, description="held out of train where the data has no val: a fraction, or a count"
     )
     split_seed: int = Field(0, ge=0, description="seed of every choice of rows")
     root: str | None = Field(
@@ -36,17 +37,26 @@ class NamedDataSpec(BaseModel):
     def _name_alone(cls, given: Any) -> Any:
         return {"name": given} if isinstance(given, str) else given
 
-    @field_validator("val_size")
-    @classmethod
-    def _fraction_or_count(cls, value: float) -> float:
-        if value >= 1 and value != int(value):
-            raise ValueError(f"{value} is neither a fraction below 1 nor a whole number of rows")
-        return value
-
     @property
     def short_name(self) -> str:
         """The name as results show it: of a path its last part, without suffix."""
-        return Path(self.name).stem or self.name
+        return stem(self.name)
+
+
+class NamedDataSpec(SourceSpec):
+    """What the `data` blocks say that have a label for every row, or for some of each class."""
+
+    labels: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="training labels to keep; the other rows stay, unlabelled"
+    )
+    val_size: Annotated[float, AfterValidator(fraction_or_count)] = Field(
+        0.1, gt=0, description="held out of train where the data has no val: a fraction, or a count"
+    )
+
+
+def stem(name: str) -> str:
+    """Of a path its last part, without suffix; any other name as it is."""
+    return Path(name).stem or name
 
 
 class ImageDataSpec(NamedDataSpec):

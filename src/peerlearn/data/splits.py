@@ -47,7 +47,9 @@ def divide(source: Source[S], spec: NamedDataSpec) -> tuple[S, S, S]:
     return train, val, test
 
 
-def hold_out(train: S, size: float, seed: int, purpose: str) -> tuple[S, S]:
+def hold_out(
+    train: S, size: float, seed: int, purpose: str, field: str = "data.val_size"
+) -> tuple[S, S]:
     """(rest, held out): classes in the proportions of train, at least one row of each left.
 
     Args:
@@ -55,6 +57,7 @@ def hold_out(train: S, size: float, seed: int, purpose: str) -> tuple[S, S]:
         size: fraction of the labelled rows, or their count where 1 or more.
         seed: split seed.
         purpose: "val" or "test", the key of the choice.
+        field: that holds `size`, for messages.
     """
     y = train.strata
     known = int(labelled_rows(y).sum())
@@ -62,7 +65,7 @@ def hold_out(train: S, size: float, seed: int, purpose: str) -> tuple[S, S]:
     spare = int((_class_counts(y) - 1).sum())
     if count > spare:
         raise InputError(
-            f"data.val_size: {size:g} would hold out {count} rows for {purpose}, but train has "
+            f"{field}: {size:g} would hold out {count} rows for {purpose}, but train has "
             f"{known} labelled rows and must keep one of each class; allowed: up to {spare}."
         )
     chosen = stratified_rows(

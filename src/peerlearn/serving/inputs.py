@@ -18,6 +18,7 @@ from peerlearn.data.image_folder import (
     ImageFiles,
     ImageHeader,
     image_header,
+    images_below,
     require_pillow,
 )
 from peerlearn.data.npz import open_npz, read_array
@@ -77,14 +78,7 @@ def input_files(path: Path) -> list[Path]:
         InputError: no such file, a folder without images, or another kind of file.
     """
     if path.is_dir():
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
-        if not found:
-            raise InputError(f"{path}: no images in this folder; allowed: {', '.join(SUFFIXES)}")
-        return found
+        return images_below(path)
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         match = nearest(path.name, siblings)

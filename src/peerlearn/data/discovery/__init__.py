@@ -1,0 +1,27 @@
+"""Category discovery: labelled rows of known classes, unlabelled rows of new ones."""
+
+from peerlearn.data.discovery.datasets import DiscoveryDataset
+from peerlearn.data.discovery.facts import DiscoveryFacts
+from peerlearn.data.discovery.loaders import (
+    TEST_ROW,
+    TRAINING_ROW,
+    evaluation_rows,
+    paired_loader,
+    rotation_loader,
+    supervised_loader,
+)
+from peerlearn.data.discovery.registry import load_discovery
+from peerlearn.data.discovery.spec import DiscoveryDataSpec
+
+__all__ = [
+    "TEST_ROW",
+    "TRAINING_ROW",
+    "DiscoveryDataSpec",
+    "DiscoveryDataset",
+    "DiscoveryFacts",
+    "evaluation_rows",
+    "load_discovery",
+    "paired_loader",
+    "rotation_loader",
+    "supervised_loader",
+]

@@ -1,0 +1,47 @@
+"""What a trained network must know of the data it found classes in, so that it works without."""
+
+from typing import Self
+
+import torch
+
+from peerlearn.data.discovery.datasets import DiscoveryDataset
+from peerlearn.data.facts import RowFacts
+
+
+class DiscoveryFacts(RowFacts):
+    """The shape, the classes and the normalisation of rows with known and new classes.
+
+    `classes` counts known classes and clusters, `class_names` names the clusters "new 1", "new 2",
+    … for want of better names, and `rows` counts labelled, unlabelled and test rows.
+
+    Attributes:
+        known: number of known classes, the first of `class_names`.
+    """
+
+    known: int
+
+    @classmethod
+    def from_discovery(cls, data: DiscoveryDataset, novel: int) -> Self:
+        """The facts of `data` for a network that tells `novel` new classes apart."""
+        raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
+        clusters = tuple(f"new {number}" for number in range(1, novel + 1))
+        return cls(
+            name=data.name,
+            sample_shape=data.sample_shape,
+            dtype="uint8" if raw.dtype == torch.uint8 else "float32",
+            classes=data.known + novel,
+            class_names=data.class_names[: data.known] + clusters,
+            known=data.known,
+            mean=data.mean,
+            std=data.std,
+            rows={
+                "labelled": len(data.labelled),
+                "unlabelled": len(data.unlabelled),
+                "test": len(data.test),
+            },
+        )
+
+    @property
+    def content(self) -> str:
+        new = self.classes - self.known
+        return f"{super().content}, {self.known} known and {new} new classes"

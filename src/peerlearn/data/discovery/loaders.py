@@ -1,0 +1,214 @@
+"""Training batches of the three stages of category discovery, and evaluation rows.
+
+Every loader gives batches that are a pure function of (seed, epoch, step), from memory.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from peerlearn.data.augment import Draws, changed
+from peerlearn.data.batches import Batches, Device, Order
+from peerlearn.data.datasets import Batch, Split
+from peerlearn.data.discovery.datasets import DiscoveryDataset
+from peerlearn.data.loaders import BatchMaker, batch_maker, evaluation_batches
+from peerlearn.data.order import batch_order
+from peerlearn.data.spec import AugmentSpec
+from peerlearn.errors import InputError
+from peerlearn.randomness import keyed_generator
+
+ROTATIONS = 4
+TRAINING_ROW, TEST_ROW = 0, 1
+"""Second column of evaluation targets: an unlabelled training row, or one of test."""
+
+
+def rotation_loader(
+    data: DiscoveryDataset,
+    batch_size: int,
+    seed: int,
+    augment: AugmentSpec | None = None,
+    drop_last: bool = True,
+    device: Device = None,
+) -> Batches:
+    """Every training row turned by 0, 90, 180 and 270 degrees, labels left aside.
+
+    A batch of B images has one view of 4B rows, B of each angle; `y` counts quarter turns. An
+    image is changed at random once and then turned, as in Gidaris et al. 2018.
+
+    Args:
+        data: whose training rows are read.
+        batch_size: images a batch.
+        seed: with (epoch, step), the key of all randomness.
+        augment: random changes; None for none.
+        drop_last: leave a short last batch out; an epoch still has at least one batch.
+        device: where rows are kept and batches made; None leaves them where they are.
+
+    Raises:
+        InputError: rows that are not square images, or an option that does not fit them.
+    """
+    shape = data.sample_shape
+    if len(shape) != 3 or shape[1] != shape[2]:
+        what = f"{shape[2]}x{shape[1]} pixels" if len(shape) == 3 else f"vectors of {shape[0]}"
+        raise InputError(
+            f"rotations: data {data.name!r} has {what}; quarter turns need square images. "
+            "data.size=PIXELS fits the images of a folder to a square."
+        )
+    order = batch_order(data.train.y, batch_size, seed, drop_last)
+    return Batches(order, RotationMaker(_maker(data, seed, augment, 1, device)), device)
+
+
+def supervised_loader(
+    data: DiscoveryDataset,
+    batch_size: int,
+    seed: int,
+    augment: AugmentSpec | None = None,
+    drop_last: bool = True,
+    device: Device = None,
+) -> Batches:
+    """The labelled rows alone, in one view; arguments as for `rotation_loader`."""
+    order = batch_order(data.train.y[data.labelled], batch_size, seed, drop_last)
+    within = RowsWithin(order, data.labelled)
+    return Batches(within, _maker(data, seed, augment, 1, device), device)
+
+
+def paired_loader(
+    data: DiscoveryDataset,
+    batch_size: int,
+    seed: int,
+    augment: AugmentSpec | None = None,
+    labelled_per_batch: int = 0,
+    copies: int = 0,
+    drop_last: bool = True,
+    device: Device = None,
+) -> Batches:
+    """Labelled and unlabelled rows, each twice: B images make one view of 2B paired rows.
+
+    The first half is one random view of the images, the second half another of the same ones in
+    the same order; `y` and `index` are repeated alike.
+
+    Args:
+        data: whose training rows are read.
+        batch_size: images a batch.
+        seed: with (epoch, step), the key of all randomness.
+        augment: random changes; None for none.
+        labelled_per_batch: 0 mixes rows as they come; m > 0 puts m labelled rows first in each
+            half, and an epoch passes once over the unlabelled ones (see `MixedOrder`).
+        copies: A > 0 gives every image A fixed pairs of views, of which epoch e shows pair e mod A,
+            so that what a frozen network makes of them can be kept; 0 draws anew in every step.
+        drop_last: leave a short last batch out; an epoch still has at least one batch.
+        device: where rows are kept and batches made; None leaves them where they are.
+
+    Raises:
+        InputError: an option that does not fit the data.
+    """
+    if copies < 0:
+        raise InputError(f"copies: {copies}; allowed: 0 (draw anew in every step) or more.")
+    order = batch_order(data.train.y, batch_size, seed, drop_last, labelled_per_batch)
+    make = _maker(data, seed, augment, 2, device)
+    return Batches(order, PairMaker(CopyMaker(make, copies) if copies else make), device)
+
+
+def evaluation_rows(
+    data: DiscoveryDataset, batch_size: int, device: Device = None
+) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+    """The unlabelled training rows, then those of test, in order and unchanged, whenever asked.
+
+    Shapes:
+        x: float32 (B, C, H, W) or (B, F), normalised by the statistics of train.
+        y: int64 (B, 2), the true class (−1 where nobody knows it) and `TRAINING_ROW` or
+            `TEST_ROW`; a batch holds rows of one kind.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        unlabelled = data.train.select(data.unlabelled)
+        truth = data.truth[data.unlabelled]
+        for split, y, kind in (
+            (unlabelled, truth, TRAINING_ROW),
+            (data.test, data.test.y, TEST_ROW),
+        ):
+            if len(split):
+                targets = torch.stack([y, torch.full_like(y, kind)], dim=1)
+                rows = split.with_labels(targets)
+                yield from evaluation_batches(rows, batch_size, data.mean, data.std, device)
+
+    return batches
+
+
+@dataclass(frozen=True)
+class RowsWithin:
+    """An order over some of the rows.
+
+    Attributes:
+        order: over 0 … n − 1.
+        rows: the n rows that are meant.
+    """
+
+    order: Order
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, epoch: int) -> Sequence[Tensor]:
+        """Row numbers of each batch, int64 (B,)."""
+        return [self.rows[part] for part in self.order.epoch(epoch)]
+
+
+@dataclass(frozen=True)
+class RotationMaker:
+    """Turns row numbers into a batch of images in all four rotations."""
+
+    make: BatchMaker
+
+    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
+        x = self.make(epoch, step, index).x
+        turned = torch.cat([x.rot90(turns, (2, 3)) for turns in range(ROTATIONS)])
+        y = torch.arange(ROTATIONS, device=x.device).repeat_interleave(len(index))
+        return Batch((turned,), y, index.repeat(ROTATIONS))
+
+
+@dataclass(frozen=True)
+class PairMaker:
+    """Puts the two views of a batch one below the other."""
+
+    make: Callable[[int, int, Tensor], Batch]
+
+    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
+        views, y, index = self.make(epoch, step, index)
+        return Batch((torch.cat(views),), y.repeat(len(views)), index.repeat(len(views)))
+
+
+@dataclass(frozen=True)
+class CopyMaker:
+    """The batches of `make`, with views that depend on row, copy and view alone.
+
+    Attributes:
+        make: whose rows, seed and changes are used.
+        copies: fixed versions of every row; epoch e shows number e mod `copies`.
+    """
+
+    make: BatchMaker
+    copies: int
+
+    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
+        make, copy = self.make, epoch % self.copies
+        rows = make.split.rows(index)
+        views = []
+        for view in range(make.views):
+            generator = keyed_generator(make.seed, "copy", copy, view)
+            draws = Draws.of(len(make.split), generator).select(index)
+            views.append(changed(rows, make.spec, draws, make.normalisation))
+        return Batch(tuple(views), make.split.targets(index), index)
+
+
+def _maker(
+    data: DiscoveryDataset, seed: int, augment: AugmentSpec | None, views: int, device: Device
+) -> BatchMaker:
+    split = data.train
+    if device is not None:
+        split = Split(split.x.to(device), split.y.to(device))
+    return batch_maker(split, seed, augment, data.mean, data.std, views)

@@ -1,0 +1,201 @@
+"""Reads a file or a folder that holds the labelled or the unlabelled rows alone.
+
+An `.npz` has `x` or `x_train`, with labels `y` or `y_train`, and optionally `x_val, y_val`,
+`x_test, y_test` and `class_names`; layouts are those of `peerlearn.data.arrays`. A folder has
+`train/CLASS/*.png`, optionally beside `val/` and `test/`; a folder of unlabelled images may be of
+any other form, and then every image below it counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from peerlearn.data.arrays import Array, read_rows, read_targets
+from peerlearn.data.datasets import Source, Split
+from peerlearn.data.image_folder import (
+    GREY_MODES,
+    ImageFiles,
+    common_size,
+    image_header,
+    images_below,
+    read_image_folder,
+    require_pillow,
+)
+from peerlearn.data.npz import open_npz, read_array
+from peerlearn.data.roots import npz_at
+from peerlearn.errors import InputError, nearest
+from peerlearn.objectives.labels import UNLABELLED
+
+SHORT_KEYS = {"x_train": "x", "y_train": "y"}
+KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "class_names")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows with what is known of their classes.
+
+    Attributes:
+        train: rows for training; `y` counts in `names`, `UNLABELLED` where a class is not known.
+        test: rows for measuring, all with a class; None where there are none.
+        names: of the classes; of those without a name, their numbers.
+        named: whether the file or folder names its classes.
+    """
+
+    train: Split
+    test: Split | None
+    names: tuple[str, ...]
+    named: bool
+
+    @property
+    def classes(self) -> list[int]:
+        """Classes with a training row, ascending."""
+        return found_classes(self.train.y)
+
+
+def read_pool(place: str, field: str, size: int | None = None) -> Pool:
+    """The rows of an `.npz` file or a folder; labels may be missing.
+
+    Args:
+        place: path as typed.
+        field: that holds it, for messages.
+        size: side to which the images of a folder are fitted; None expects one size.
+
+    Raises:
+        InputError: no such file, or something in it is wrong; names the file and the array.
+    """
+    path, said = Path(place).expanduser(), f"{field}: {place}"
+    if path.is_dir():
+        return _folder_pool(path, size)
+    return _npz_pool(npz_at(path, "a folder of images", said))
+
+
+def found_classes(y: Tensor) -> list[int]:
+    """The classes that occur in `y`, ascending."""
+    found: list[int] = y[y != UNLABELLED].unique().tolist()
+    return found
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """One split, in memory, of the rows of several."""
+    decoded = [split.decoded() for split in splits]
+    if len(decoded) == 1:
+        return decoded[0]
+    return Split(torch.cat([s.x for s in decoded]), torch.cat([s.y for s in decoded]))
+
+
+def check_alike(split: Split, said: str, other: Split, other_said: str) -> None:
+    """Two splits have rows of one shape and dtype.
+
+    Raises:
+        InputError: they differ; says so of `said` and `other_said`.
+    """
+    if split.sample_shape != other.sample_shape:
+        raise InputError(
+            f"{said} has rows of shape {split.sample_shape} but {other_said} of "
+            f"{other.sample_shape}; rows must have one shape. Images of folders are fitted to one "
+            "size by data.size=PIXELS."
+        )
+    if split.x.dtype != other.x.dtype:
+        kinds = [str(s.x.dtype).removeprefix("torch.") for s in (split, other)]
+        raise InputError(
+            f"{said} holds {kinds[0]} but {other_said} {kinds[1]}; uint8 is scaled to [0, 1] and "
+            "float is not."
+        )
+
+
+def measured(source: Source) -> Split | None:
+    """The rows of val and test together: nothing is selected on either."""
+    parts = [split for split in (source.val, source.test) if split is not None]
+    return joined(parts) if parts else None
+
+
+def _folder_pool(path: Path, size: int | None) -> Pool:
+    train = path / "train"
+    if train.is_dir() and any(p.is_dir() and not p.name.startswith(".") for p in train.iterdir()):
+        source = read_image_folder(path, size, least=1)
+        return Pool(source.train.decoded(), measured(source), source.class_names, named=True)
+    require_pillow()
+    files = images_below(path)
+    headers = [image_header(file) for file in files]
+    height, width = (size, size) if size else common_size(headers)
+    grey = all(header.mode in GREY_MODES for header in headers)
+    images = ImageFiles(tuple(files), height, width, grey, size is not None)
+    blank = torch.full((len(files),), UNLABELLED)
+    return Pool(Split(images.decode(range(len(files))), blank), None, (), named=False)
+
+
+def _npz_pool(path: Path) -> Pool:
+    with open_npz(path) as file:
+        keys = _array_keys(file.files, path)
+        arrays = {role: read_array(file, key, path) for role, key in keys.items()}
+    train = _split(arrays, keys, "train", path)
+    held = [part for part in ("val", "test") if f"y_{part}" in arrays]
+    test = [_split(arrays, keys, part, path) for part in held]
+    for part, split in zip(held, test, strict=True):
+        check_alike(split, f"{path}: x_{part}", train, keys["x_train"])
+    found = [label for split in (train, *test) for label in found_classes(split.y)]
+    classes = max(found, default=UNLABELLED) + 1
+    return Pool(
+        train,
+        joined(test) if test else None,
+        _class_names(arrays.get("class_names"), classes, path),
+        named="class_names" in arrays,
+    )
+
+
+def _class_names(found: Array | None, classes: int, path: Path) -> tuple[str, ...]:
+    """One name a class and perhaps more of them: two files may share one list."""
+    if found is None:
+        return tuple(map(str, range(classes)))
+    if found.ndim != 1 or len(found) < classes:
+        raise InputError(
+            f"{path}: class_names has shape {found.shape}; expected a name for each class from 0 "
+            f"to {classes - 1}."
+        )
+    names = tuple(map(str, found.tolist()))
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise InputError(
+                f"{path}: class_names has {name!r} twice; a class is told by its name."
+            )
+    return names
+
+
+def _array_keys(found: Sequence[str], path: Path) -> dict[str, str]:
+    """The name in the file of every array that is read, by its full name."""
+    keys = {key: key for key in KEYS if key in found}
+    for key, short in SHORT_KEYS.items():
+        if short in found:
+            if key in found:
+                raise InputError(f"{path}: holds both {short!r} and {key!r}; which one counts?")
+            keys[key] = short
+    if "x_train" not in keys:
+        match = nearest("x_train", [name for name in found if name not in keys.values()])
+        hint = f" Did you mean {match!r}?" if match else ""
+        raise InputError(
+            f"{path}: array 'x_train', or 'x', is missing.{hint} "
+            f"Found: {', '.join(found) or 'nothing'}."
+        )
+    for part in ("train", "val", "test"):
+        if f"y_{part}" in keys and f"x_{part}" not in keys:
+            raise InputError(f"{path}: array 'y_{part}' is there without 'x_{part}'.")
+    return keys
+
+
+def _split(arrays: dict[str, Array], keys: dict[str, str], part: str, path: Path) -> Split:
+    x_key, y_key = f"x_{part}", f"y_{part}"
+    x = read_rows(arrays[x_key], f"{path}: {keys[x_key]}")
+    if not len(x):
+        raise InputError(f"{path}: {keys[x_key]} is empty; at least one row is needed.")
+    if y_key not in arrays:
+        return Split(x, torch.full((len(x),), UNLABELLED))
+    where = f"{path}: {keys[y_key]}"
+    y = read_targets(arrays[y_key], where, blanks=part == "train")
+    if y.ndim == 2:
+        raise InputError(f"{where}: {y.shape[1]} labels a row; category discovery needs one class.")
+    if len(x) != len(y):
+        raise InputError(f"{path}: {keys[x_key]} has {len(x)} rows but {keys[y_key]} {len(y)}.")
+    return Split(x, y)

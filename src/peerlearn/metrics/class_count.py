@@ -1,0 +1,260 @@
+"""How many new classes are there? Scores numbers of clusters on features, and picks one.
+
+Two kinds of evidence. Silhouette: are the clusters of unlabelled rows apart from each other?
+Probe accuracy (Han, Vedaldi & Zisserman, ICCV 2019, section 3.2): some known classes play new
+ones; with the right number of clusters for everything else, theirs come out as their labels say.
+
+Shapes: U unlabelled rows, L labelled rows, N rows of any kind, K clusters, D features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.metrics import silhouette_score
+from sklearn.metrics.cluster import contingency_matrix
+from torch import Tensor
+
+from peerlearn.errors import InputError
+from peerlearn.randomness import derive_seed, keyed_generator
+
+Points = NDArray[np.float64]
+Labels = NDArray[np.int64]
+SILHOUETTE_ROWS = 2_000
+"""Rows that a silhouette is measured on, at most: its cost is quadratic."""
+NUMPY_SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class CountScore:
+    """What speaks for one number of new classes.
+
+    Attributes:
+        count: of new classes.
+        silhouette: mean silhouette of k-means on the unlabelled rows, −1 to 1.
+        probe_accuracy: of clustering known classes as if they were new, 0 to 1; None without
+            labelled rows.
+    """
+
+    count: int
+    silhouette: float
+    probe_accuracy: float | None
+
+    @property
+    def total(self) -> float:
+        """The sum of the evidence there is."""
+        return self.silhouette + (self.probe_accuracy or 0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The number of new classes that scores highest, and the score of every candidate."""
+
+    count: int
+    scores: tuple[CountScore, ...]
+
+
+def estimate_classes(
+    unlabelled: Tensor,
+    labelled: Tensor | None,
+    y: Tensor | None,
+    candidates: Sequence[int],
+    seed: int = 0,
+    starts: int = 5,
+) -> Estimate:
+    """The number of new classes among `candidates` with the highest `CountScore.total`.
+
+    The known classes are divided at random: half of them, the anchors, are one cluster each that
+    keeps its labelled rows; the rest, the probes, are clustered together with the unlabelled rows.
+    The probe accuracy of a candidate c is that of k-means with one cluster for each anchor and each
+    probe class and c more. Han et al. average the two numbers that either evidence prefers and drop
+    small clusters; here the scores are added, so that a peak of one can settle a plateau of the
+    other. Features are taken as they are: normalise them first where only their direction counts.
+
+    Args:
+        unlabelled: features of rows of new classes.
+        labelled: features of rows of known classes, at least four of them; None for the
+            silhouette alone.
+        y: class of each labelled row; None together with `labelled`.
+        candidates: numbers of new classes to try, each from 2 to U − 1.
+        seed: of the division into anchors and probes and of every start.
+        starts: k-means is started so often, the best result counts.
+
+    Shapes:
+        unlabelled: (U, D); labelled: (L, D); y: (L,).
+
+    Raises:
+        InputError: features or candidates that cannot be used.
+    """
+    counts = sorted(set(candidates))
+    points = _points(unlabelled, "unlabelled")
+    if not counts or counts[0] < 2 or counts[-1] >= len(points):
+        raise InputError(
+            f"candidates: {list(candidates)[:8]}; allowed: at least one number of classes, each "
+            f"from 2 (one cluster has no silhouette) to {len(points) - 1}, below the rows."
+        )
+    known = None
+    if labelled is not None and y is not None:
+        known = KnownRows.of(_points(labelled, "labelled"), y.detach().cpu().numpy(), seed)
+        if known.points.shape[1] != points.shape[1]:
+            raise InputError(
+                f"labelled: {known.points.shape[1]} features a row, but unlabelled has "
+                f"{points.shape[1]}."
+            )
+    elif labelled is not None or y is not None:
+        raise InputError("labelled: features and classes are given together, or neither.")
+    scores = tuple(
+        CountScore(
+            count,
+            silhouette(points, count, seed, starts),
+            None if known is None else probe_accuracy(points, known, count, seed, starts),
+        )
+        for count in counts
+    )
+    return Estimate(max(scores, key=lambda score: score.total).count, scores)
+
+
+def silhouette(points: Points, count: int, seed: int = 0, starts: int = 5) -> float:
+    """Mean silhouette of `count` clusters of k-means, over at most `SILHOUETTE_ROWS` rows.
+
+    The silhouette of a row is (b − a) / max(a, b), with a its mean distance to rows of its own
+    cluster and b that to the rows of the nearest other one (Rousseeuw 1987).
+    """
+    random_state = _numpy_seed(seed, "silhouette", count)
+    clusters = KMeans(count, n_init=starts, random_state=random_state).fit_predict(points)
+    # The same rows for every count, so that their scores can be compared.
+    rows = torch.randperm(len(points), generator=keyed_generator(seed, "silhouette"))
+    chosen = rows[:SILHOUETTE_ROWS].numpy()
+    found = len(np.unique(clusters[chosen]))
+    if not 2 <= found < len(chosen):  # equal rows leave clusters empty
+        return -1.0
+    return float(silhouette_score(points[chosen], clusters[chosen]))
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """Labelled rows, anchors first.
+
+    Attributes:
+        points: (L, D).
+        y: classes 0 … anchors − 1 are anchors, the following ones probes.
+        anchors, probes: how many classes there are of each.
+    """
+
+    points: Points
+    y: Labels
+    anchors: int
+    probes: int
+
+    @classmethod
+    def of(cls, points: Points, y: Labels, seed: int) -> "KnownRows":
+        """Divide the classes of `y` at random.
+
+        Raises:
+            InputError: not one class for each row, or fewer than four classes.
+        """
+        if y.shape != points.shape[:1]:
+            raise InputError(f"y: shape {y.shape} for {len(points)} labelled rows.")
+        classes, y = np.unique(y, return_inverse=True)
+        if len(classes) < 4:
+            raise InputError(
+                f"y: {len(classes)} known classes; at least 4 are needed to divide them into "
+                "anchors and probes. Without labelled rows the silhouette alone decides."
+            )
+        shuffled = torch.randperm(len(classes), generator=keyed_generator(seed, "anchors"))
+        y = shuffled.numpy()[y]
+        order = y.argsort(kind="stable")
+        anchors = len(classes) // 2
+        return cls(points[order], y[order], anchors, len(classes) - anchors)
+
+    @property
+    def pinned(self) -> int:
+        """How many rows belong to anchors, the first ones."""
+        return int((self.y < self.anchors).sum())
+
+
+def probe_accuracy(
+    points: Points, known: KnownRows, count: int, seed: int = 0, starts: int = 5
+) -> float:
+    """Share of the probes' rows in the cluster that stands for their class.
+
+    Clusters are matched to probe classes one to one, so that most rows fit.
+    """
+    everything = np.concatenate([known.points, points])
+    clusters = pinned_kmeans(
+        everything,
+        known.y[: known.pinned],
+        known.anchors + known.probes + count,
+        _numpy_seed(seed, "probe", count),
+        starts,
+    )
+    probes = slice(known.pinned, len(known.y))
+    table = contingency_matrix(known.y[probes], clusters[probes])
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return float(table[rows, columns].sum() / table.sum())
+
+
+def pinned_kmeans(
+    points: Points, pinned: Labels, clusters: int, seed: int, starts: int = 5, rounds: int = 100
+) -> Labels:
+    """k-means in which the first rows keep their cluster: the cluster of every row.
+
+    Args:
+        points: all rows, pinned ones first.
+        pinned: cluster of each pinned row, 0 … A − 1, every one of them used.
+        clusters: how many in all, A among them.
+        seed: of numpy's generator that draws where free clusters start (k-means++).
+        starts: runs, of which the one with the least squared distance counts.
+        rounds: of assignment and averaging, at most.
+
+    Shapes:
+        points: (N, D); pinned: (P,); returns (N,).
+    """
+    anchors = np.stack([points[: len(pinned)][pinned == a].mean(0) for a in np.unique(pinned)])
+    rest = points[len(pinned) :]
+    generator = np.random.RandomState(seed)
+    best, least = None, np.inf
+    for _ in range(starts):
+        start, _ = kmeans_plusplus(rest, clusters - len(anchors), random_state=generator)
+        assigned, inertia = _lloyd(points, pinned, np.concatenate([anchors, start]), rounds)
+        if best is None or inertia < least:
+            best, least = assigned, inertia
+    assert best is not None
+    return best
+
+
+def _lloyd(points: Points, pinned: Labels, centres: Points, rounds: int) -> tuple[Labels, float]:
+    """(cluster of each row, sum of squared distances to its centre)."""
+    assigned = np.full(len(points), -1)
+    for _ in range(rounds):
+        previous, assigned = assigned, _nearest(points, centres)
+        assigned[: len(pinned)] = pinned
+        if (assigned == previous).all():
+            break
+        member_KN = (assigned == np.arange(len(centres))[:, None]).astype(points.dtype)
+        sizes = member_KN.sum(1, keepdims=True)
+        # An empty cluster stays where it is.
+        centres = np.where(sizes > 0, member_KN @ points / np.maximum(sizes, 1), centres)
+    return assigned, float(((points - centres[assigned]) ** 2).sum())
+
+
+def _nearest(points: Points, centres: Points) -> Labels:
+    """The nearest centre of each row; |p|² is the same for all of them."""
+    return ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
+
+
+def _points(features: Tensor, name: str) -> Points:
+    if features.ndim != 2 or not len(features):
+        raise InputError(f"{name}: shape {tuple(features.shape)}; allowed: (rows, features).")
+    points = features.detach().cpu().double().numpy()
+    if not np.isfinite(points).all():
+        raise InputError(f"{name}: holds features that are NaN or infinite.")
+    return points
+
+
+def _numpy_seed(seed: int, *key: str | int) -> int:
+    return derive_seed(seed, *key) % NUMPY_SEEDS
