@@ -18,8 +18,8 @@ from peerlearn.transfer.predictions import OutputForm
 from peerlearn.transfer.spec import TransferSpec
 
 #: `(output, targets)` to a scalar. One with an attribute `timed = True` is given the finished
-#: fraction of the stage as third argument; one that is an `nn.Module` is moved, stepped and saved
-#: with its peer.
+#: fraction of the stage as third argument; one with a method `scored(output)` says which logits its
+#: targets are about; one that is an `nn.Module` is moved, stepped and saved with its peer.
 Objective = Callable[..., Tensor]
 
 
@@ -157,6 +157,11 @@ class Cohort(nn.Module):
         objective = self.objectives[name]
         when = (progress,) if getattr(objective, "timed", False) else ()
         return objective(output, targets, *when)
+
+    def scored(self, name: str, output: PeerOutput) -> Tensor:
+        """The logits that a peer's targets are about, where its objective says which."""
+        scored = getattr(self.objectives[name], "scored", None)
+        return output.logits if scored is None else scored(output)
 
     def learned_for(self, name: str) -> list[nn.Parameter]:
         """Parameters beside a peer's own that train with it: of its edges and its objective."""

@@ -42,6 +42,10 @@ class SourceSpec(BaseModel):
         """The name as results show it: of a path its last part, without suffix."""
         return stem(self.name)
 
+    def named(self, name: str) -> Self:
+        """The same choices, of other data."""
+        return self.model_copy(update={"name": name})
+
 
 class NamedDataSpec(SourceSpec):
     """What the `data` blocks say that have a label for every row, or for some of each class."""

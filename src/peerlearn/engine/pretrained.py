@@ -18,7 +18,7 @@ WRAPPERS = ("state_dict", "model", "model_state_dict", "weights")
 SHOWN = 3
 
 
-def load_weights(module: nn.Module, path: Path, field: str) -> None:
+def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...] = ()) -> None:
     """Give `module` the weights in a file, all of them.
 
     Args:
@@ -27,6 +27,7 @@ def load_weights(module: nn.Module, path: Path, field: str) -> None:
             of a `state_dict`, alone or under one of `WRAPPERS`. Names may begin with `module.`, as
             they do after `DataParallel`. Pickled code is never run.
         field: the configuration field that holds `path`, for messages.
+        skip: beginnings of names that are left as they are, whatever the file says of them.
 
     Raises:
         InputError: a file that cannot be read, or weights that do not fit; names them.
@@ -37,9 +38,13 @@ def load_weights(module: nn.Module, path: Path, field: str) -> None:
         hint = f" Did you mean {path.parent / match}?" if match else ""
         raise InputError(f"{field}: {path}: no such file.{hint}")
     given = _without_prefix(_read(path, field))
-    wanted = module.state_dict()
+    own = module.state_dict()
+    given, wanted = (
+        {name: tensor for name, tensor in weights.items() if not name.startswith(skip)}
+        for weights in (given, own)
+    )
     _check(wanted, given, f"{field}: {path}")
-    module.load_state_dict(given)
+    module.load_state_dict(own | given)
 
 
 def _read(path: Path, field: str) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
 
-MetricName = Literal["accuracy", "nll", "dice", "iou"]
+MetricName = Literal["accuracy", "nll", "dice", "iou", "cluster_accuracy"]
 NoiseLevel = Annotated[float, Field(ge=0)]
 
 

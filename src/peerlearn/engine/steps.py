@@ -94,7 +94,7 @@ class Stepper:
         outputs = self._exchange(own)
         losses = self.cohort.losses(outputs, batch.y, progress=clock.progress, learners=self.owned)
         (torch.stack([loss.total for loss in losses.values()]).sum() * share).backward()
-        return _result(losses, own, batch.y)
+        return self._result(losses, own, batch.y)
 
     def _sequential(self, batch: Any, clock: Clock) -> StepResult:
         """Each peer learns from the peers before it as they are after their step.
@@ -119,7 +119,16 @@ class Stepper:
                         again = self._forward([name], view, clock, 0)[name]
             if name != self.learners[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
-        return _result(losses, own, batch.y)
+        return self._result(losses, own, batch.y)
+
+    def _result(
+        self, losses: Mapping[str, PeerLoss], outputs: Mapping[str, PeerOutput], targets: Tensor
+    ) -> StepResult:
+        return StepResult(
+            {name: PeerLoss(*(part.detach() for part in loss)) for name, loss in losses.items()},
+            {name: self.cohort.scored(name, output).detach() for name, output in outputs.items()},
+            targets,
+        )
 
     def _forward_all(self, batch: Any, clock: Clock, number: int) -> dict[str, PeerOutput]:
         by_view: dict[int, list[str]] = {}  # one pass of the trunk however many peers see a view
@@ -159,13 +168,3 @@ class Stepper:
 
 def _any_logits(outputs: Mapping[str, PeerOutput]) -> Tensor:
     return next(iter(outputs.values())).logits.detach()
-
-
-def _result(
-    losses: Mapping[str, PeerLoss], outputs: Mapping[str, PeerOutput], targets: Tensor
-) -> StepResult:
-    return StepResult(
-        {name: PeerLoss(*(part.detach() for part in loss)) for name, loss in losses.items()},
-        {name: output.logits.detach() for name, output in outputs.items()},
-        targets,
-    )

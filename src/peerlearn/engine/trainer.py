@@ -40,6 +40,7 @@ from peerlearn.randomness import preserved_rng
 SAVING_SHARE = 20  # epochs may be as short as milliseconds: save for a twentieth of the time
 Observer = Callable[[dict[str, Any]], None]
 Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
+Examine = Callable[[Cohort, Precision], Mapping[str, Mapping[str, float]]]
 
 
 @dataclass
@@ -74,6 +75,8 @@ class Trainer:
         probe: training rows for the flatness probe.
         facts: what the trained networks must know of their data; None where nobody will ask.
         gallery: makes arrays from the trained peers for people to look at, kept in the folder.
+        examine: measures what needs more than logits, such as features: metrics by peer, which
+            join those of `assess`.
         shared: stages that other runs may have had before; None where each trains all of its own.
     """
 
@@ -91,6 +94,7 @@ class Trainer:
     probe: Rows | None = None
     facts: DataFacts | None = None
     gallery: Gallery | None = None
+    examine: Examine | None = None
     shared: SharedStages | None = None
 
     def __post_init__(self) -> None:
@@ -542,6 +546,9 @@ class Trainer:
             block |= assessed(outputs, self.assessment())
             if self.tail:
                 block |= mean_over_epochs(self.tail)
+        if self.examine is not None:
+            for name, found in self.examine(self.cohort, self.precision).items():
+                block["peers"][name] |= found
         if self.training.evaluation.flatness and self.probe is not None:
             block["flatness"] = flatness_curves(self.cohort, self.probe, self.precision, self.seed)
         if self.training.evaluation.noise and self.report is not None:

@@ -35,7 +35,7 @@ def evaluate_run(
         InputError: data that cannot be read or do not fit the networks.
     """
     how = run.precision(precision, device)
-    spec = run.config.data if data is None else run.config.data.model_copy(update={"name": data})
+    spec = run.config.data if data is None else run.config.data.named(data)
     with preserved_rng(), threads(run.config.threads):
         block = _on_own_data(run, how) if data is None else _on_other_data(run, data, how)
     return {

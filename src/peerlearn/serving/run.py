@@ -12,6 +12,7 @@ from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
 from peerlearn.engine.run_folder import RunFolder, read_config, read_results
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
+from peerlearn.serving.clusters import ClusterReader
 from peerlearn.serving.graphs import GraphReader, NodeReader
 from peerlearn.serving.masks import MaskReader
 from peerlearn.serving.reader import Reader
@@ -25,6 +26,7 @@ READERS: Mapping[Reads, type[Reader[Any]]] = {
     "nodes": NodeReader,
     "graphs": GraphReader,
     "masks": MaskReader,
+    "clusters": ClusterReader,
 }
 
 

@@ -22,7 +22,7 @@ from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
 
-Reads = Literal["rows", "nodes", "graphs", "masks"]
+Reads = Literal["rows", "nodes", "graphs", "masks", "clusters"]
 #: Keys of `data` that may say `seed`: every seed of a comparison then has a split of its own.
 SPLIT_CHOICES = ("split_seed", "split_index", "fold_index")
 

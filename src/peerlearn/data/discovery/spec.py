@@ -79,3 +79,6 @@ class DiscoveryDataSpec(SourceSpec):
         if self.labelled is None or self.unlabelled is None:
             return stem(self.name)
         return f"{stem(self.labelled)}+{stem(self.unlabelled)}"
+
+    def named(self, name: str) -> Self:
+        return self.model_copy(update={"name": name, "labelled": None, "unlabelled": None})

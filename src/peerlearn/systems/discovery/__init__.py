@@ -1,0 +1,1 @@
+"""Category discovery: new classes among unlabelled images, beside known ones that have labels."""

@@ -1,0 +1,142 @@
+"""What the recipe of category discovery may be told."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from peerlearn.data.discovery import DiscoveryDataSpec
+from peerlearn.engine.settings import EvaluationSpec, MetricName
+from peerlearn.objectives.discovery import DiscoverySpec
+from peerlearn.objectives.uno import UnoSpec
+from peerlearn.systems.classification import AugmentChoice
+from peerlearn.systems.recipe import PeerSpec, RecipeConfig
+
+
+class BranchSpec(PeerSpec):
+    """One branch: the last stage of the common network, and how it tells new classes apart."""
+
+    model: str = Field(
+        "", description="a name of `peerlearn ls models`; what is left out is the first peer's"
+    )
+    compares: Literal["pooled", "parts"] | None = Field(
+        None, description="takes the place of objective.of for this peer"
+    )
+    fed_by: str | None = Field(
+        None,
+        description="peer whose pooled features the heads read instead of their own, as in the "
+        "authors' code (parity option)",
+    )
+
+
+class PretrainingSpec(BaseModel):
+    """A stage before the joint one, of the first peer and the trunk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(0, ge=0, description="passes over its rows; 0 leaves the stage out")
+
+
+class SupervisedSpec(PretrainingSpec):
+    """The stage on labelled rows."""
+
+    trunk: bool | None = Field(
+        None,
+        description="whether the trunk trains too; null: only where nothing has trained it before",
+    )
+
+
+class StagesSpec(BaseModel):
+    """The `stages` block: what comes before the joint stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rotation: PretrainingSpec = Field(
+        PretrainingSpec(), description="self-supervised: which way up is an image"
+    )
+    supervised: SupervisedSpec = Field(
+        SupervisedSpec(), description="the known classes, on labelled rows"
+    )
+
+
+class DiscoveryEvaluation(EvaluationSpec):
+    """Discovery reports the last epoch: to choose one by truth is what nobody can do."""
+
+    select: Literal["last"] = Field(  # type: ignore[assignment]
+        "last", description="weights to report: those of the last epoch"
+    )
+    metric: MetricName = Field("cluster_accuracy", description="shown while training")
+    every: int = Field(10, ge=1, description="epochs between measurements while training")
+
+
+class DiscoveryConfig(RecipeConfig):
+    """Configuration of `discovery`."""
+
+    metrics: ClassVar[tuple[MetricName, ...]] = ("cluster_accuracy",)
+
+    data: DiscoveryDataSpec = Field(
+        DiscoveryDataSpec(), description="labelled rows of known classes, unlabelled ones of new"
+    )
+    peers: dict[str, BranchSpec] = Field(  # type: ignore[assignment]
+        min_length=1, description="the branches by name; the first also goes through what is before"
+    )
+    augment: AugmentChoice = Field(AugmentChoice(), description="random changes of images")
+    classes: int | None = Field(
+        None, ge=1, description="new classes to look for; null: as many as the truth has"
+    )
+    method: Literal["pairs", "uno", "kmeans"] = Field(
+        "pairs",
+        description="pairs: pseudo-labels of pairs (see objective); uno: equal shares (see uno); "
+        "kmeans: clusters of the features that the stages before have made",
+    )
+    objective: DiscoverySpec = Field(DiscoverySpec(), description="see DiscoverySpec")
+    uno: UnoSpec = Field(UnoSpec(), description="see UnoSpec")
+    stages: StagesSpec = Field(StagesSpec(), description="see StagesSpec")
+    weights: str | None = Field(
+        None,
+        description="file of weights of the whole network, trained elsewhere; its classifier is "
+        "left aside",
+    )
+    labelled_per_batch: int = Field(
+        0, ge=0, description="labelled rows in every batch of the joint stage; 0: as drawn"
+    )
+    copies: int = Field(
+        0,
+        ge=0,
+        description="A > 0: every image has A fixed pairs of views in the joint stage; 0: new ones",
+    )
+    evaluation: DiscoveryEvaluation = Field(
+        DiscoveryEvaluation(), description="see DiscoveryEvaluation"
+    )
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _first_peer_for_all(cls, given: Any) -> Any:
+        """Branches share a trunk, so all of them are of the first one's network."""
+        if not isinstance(given, Mapping):
+            return given
+        kept = {n: {"model": p} if isinstance(p, str) else p for n, p in given.items()}
+        present = [p for p in kept.values() if isinstance(p, Mapping)]
+        first = {k: v for k, v in (present[0] if present else {}).items()
+                 if k in ("model", "arguments")}
+        return {n: {**first, **p} if isinstance(p, Mapping) else p for n, p in kept.items()}
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Self:
+        first, *others = self.peers
+        network = self.peers[first].model, self.peers[first].arguments
+        if not network[0]:
+            raise ValueError(f"peers.{first}.model: names no network; see `peerlearn ls models`")
+        for name in others:
+            if (self.peers[name].model, self.peers[name].arguments) != network:
+                raise ValueError(
+                    f"peers.{name}.model: branches share the trunk of one network, so model and "
+                    f"arguments must be those of peer {first!r}; leave them out"
+                )
+        for name, peer in self.peers.items():
+            if peer.fed_by is not None and (peer.fed_by not in self.peers or peer.fed_by == name):
+                raise ValueError(
+                    f"peers.{name}.fed_by: {peer.fed_by!r} is no other peer; allowed: "
+                    f"{', '.join(n for n in self.peers if n != name) or 'none'}"
+                )
+        return self

@@ -1,0 +1,101 @@
+"""Category discovery (Zhao & Han 2021; Han et al. 2020): a global and a local branch."""
+
+from functools import partial
+
+from torch import nn
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.discovery import (
+    DiscoveryDataset,
+    DiscoveryFacts,
+    evaluation_rows,
+    load_discovery,
+)
+from peerlearn.data.loaders import evaluation_batches
+from peerlearn.engine.trainer import Trainer
+from peerlearn.errors import InputError
+from peerlearn.metrics.discovery import DiscoveryAssessment
+from peerlearn.models import check_model_name
+from peerlearn.randomness import seeded_rng
+from peerlearn.systems.assembly import first_outputs, load_data, load_initial_weights
+from peerlearn.systems.discovery.config import DiscoveryConfig
+from peerlearn.systems.discovery.networks import build_discovery_cohort
+from peerlearn.systems.discovery.pseudo_labels import pseudo_label_quality
+from peerlearn.systems.discovery.stages import discovery_stages
+from peerlearn.systems.recipe import Recipe
+
+
+def build(config: DiscoveryConfig) -> Trainer:
+    """A trainer for `config`.
+
+    Raises:
+        InputError: data, networks or edges that cannot be used, or do not fit each other.
+    """
+    data = load_data(config, partial(load_discovery, config.data), check_model_name)
+    new = new_classes(config, data)
+    cohort = build_discovery_cohort(config, data.sample_shape, data.known, new)
+    load_initial_weights(cohort, config)
+    _prepare(cohort, data, config.seed)
+    rows = evaluation_rows(data, config.evaluation.batch_size)
+    incremental = config.objective.incremental and config.method == "pairs"
+    return Trainer(
+        cohort,
+        discovery_stages(config, data, config.augment.resolve(data)),
+        config,
+        validation=rows,
+        report=rows,
+        assess=partial(DiscoveryAssessment, data.known, incremental or data.generalised),
+        peers=config.peers,
+        seed=config.seed,
+        facts=DiscoveryFacts.from_discovery(data, new),
+        examine=partial(pseudo_label_quality, data=data, batch_size=config.batch_size),
+    )
+
+
+def restore(config: DiscoveryConfig, facts: DiscoveryFacts) -> Cohort:
+    """The untrained cohort of a run."""
+    new = facts.classes - facts.known
+    return build_discovery_cohort(config, facts.sample_shape, facts.known, new)
+
+
+def new_classes(config: DiscoveryConfig, data: DiscoveryDataset) -> int:
+    """How many clusters to look for among the unlabelled rows.
+
+    Raises:
+        InputError: nobody knows, or there are more than unlabelled rows.
+    """
+    wanted = config.classes or data.novel
+    if wanted is None:
+        raise InputError(
+            f"classes: data {data.name!r} does not say how many new classes there are; give their "
+            "number, or let `peerlearn discover --classes auto` estimate it"
+        )
+    if wanted > len(data.unlabelled):
+        raise InputError(
+            f"classes: {wanted} new classes among {len(data.unlabelled)} unlabelled rows; allowed: "
+            f"1 to {len(data.unlabelled)}"
+        )
+    return wanted
+
+
+def _prepare(cohort: Cohort, data: DiscoveryDataset, seed: int) -> None:
+    """See that every peer can read the data, and make what the edges keep."""
+    few = data.train.select(data.unlabelled[:1].repeat(2))
+    x, _ = next(evaluation_batches(few, 2, data.mean, data.std))
+    where = f"rows of shape {data.sample_shape} of data {data.name!r}"
+    trunk = cohort.trunk
+    assert isinstance(trunk, nn.Module)
+    outputs = first_outputs(cohort, x, where)
+    with seeded_rng(seed, "transfer"):
+        cohort.transfer.prepare(outputs)
+
+
+DISCOVERY = Recipe(
+    name="discovery",
+    summary="New classes among unlabelled images, by two branches that teach each other",
+    config=DiscoveryConfig,
+    build=build,
+    restore=restore,
+    reads="clusters",
+    system="discovery",
+)

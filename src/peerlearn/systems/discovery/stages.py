@@ -1,0 +1,186 @@
+"""What a network goes through: rotations, known classes, then known and new ones together."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.discovery import (
+    DiscoveryDataset,
+    paired_loader,
+    rotation_loader,
+    supervised_loader,
+)
+from peerlearn.data.loaders import evaluation_batches
+from peerlearn.data.spec import AugmentSpec
+from peerlearn.engine.modes import evaluating
+from peerlearn.engine.stage import Stage
+from peerlearn.models.discovery import Branch, LinearHeads
+from peerlearn.objectives.classification import cross_entropy
+from peerlearn.objectives.labels import labelled_rows
+from peerlearn.randomness import derive_seed
+from peerlearn.systems.discovery.config import DiscoveryConfig
+from peerlearn.transfer.graph import TransferGraph
+from peerlearn.transfer.outputs import PeerOutput
+
+#: Keys of a configuration that the stages before the joint one depend on.
+PRETRAINING_KEYS = (
+    "data", "augment", "weights", "seed", "batch_size", "lr", "optimiser", "lr_schedule",
+    "clip_norm", "accumulate", "ema", "precision", "device", "threads",
+)  # fmt: skip
+STARTS = 10
+"""Of k-means; the tightest clusters count."""
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """Cross-entropy of which way up an image is (RotNet, Gidaris et al. 2018)."""
+
+    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.scored(output).float(), targets)
+
+    def scored(self, output: PeerOutput) -> Tensor:
+        """The logits that targets are about."""
+        return output.features["rotation"]
+
+
+@dataclass(frozen=True)
+class KnownClasses:
+    """Cross-entropy of the known classes, which come first among the logits."""
+
+    known: int
+
+    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
+        return cross_entropy(self.scored(output).float(), targets, labelled_rows(targets))
+
+    def scored(self, output: PeerOutput) -> Tensor:
+        """The logits that targets are about."""
+        return output.logits[:, : self.known]
+
+
+def discovery_stages(
+    config: DiscoveryConfig, data: DiscoveryDataset, augment: AugmentSpec
+) -> list[Stage]:
+    """The stages of `config`; those before the joint one are the same in every arm.
+
+    Raises:
+        InputError: options that do not fit the data.
+    """
+    names = list(config.peers)
+    silent = TransferGraph("none", names)
+    loading = (config.batch_size, config.seed, augment)
+    rotation, supervised = config.stages.rotation, config.stages.supervised
+    stages = []
+    if rotation.epochs:
+        stages.append(
+            Stage(
+                "rotation",
+                rotation.epochs,
+                rotation_loader(data, *loading),
+                silent,
+                dict.fromkeys(names, Rotations()),
+                learners=names[:1],
+                key=_key(config, "rotation"),
+            )
+        )
+    if supervised.epochs:
+        fresh = not rotation.epochs and config.weights is None
+        stages.append(
+            Stage(
+                "supervised",
+                supervised.epochs,
+                supervised_loader(data, *loading),
+                silent,
+                dict.fromkeys(names, KnownClasses(data.known)),
+                learners=names[:1],
+                trunk=fresh if supervised.trunk is None else supervised.trunk,
+                key=_key(config, "supervised"),
+            )
+        )
+    return [*stages, _joint(config, data, augment)]
+
+
+def _joint(config: DiscoveryConfig, data: DiscoveryDataset, augment: AugmentSpec) -> Stage:
+    loader = paired_loader(
+        data,
+        config.batch_size,
+        config.seed,
+        augment,
+        labelled_per_batch=config.labelled_per_batch,
+        copies=config.copies,
+    )
+    if config.method == "kmeans":
+        return Stage("joint", 0, loader, trunk=False, begin=Clusters(data, config))
+    return Stage("joint", config.epochs, loader, trunk=False, begin=start_as_the_first)
+
+
+def start_as_the_first(cohort: Cohort) -> None:
+    """Every branch starts the joint stage with the last stage that the first one has trained."""
+    first, *others = cohort.peers.values()
+    assert isinstance(first, Branch)
+    for other in others:
+        assert isinstance(other, Branch)
+        other.start_from(first)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """k-means of every peer's pooled features of unlabelled rows, put into its heads."""
+
+    data: DiscoveryDataset
+    config: DiscoveryConfig
+
+    def __call__(self, cohort: Cohort) -> None:
+        from sklearn.cluster import KMeans
+
+        start_as_the_first(cohort)
+        for name, peer in cohort.peers.items():
+            assert isinstance(peer, Branch) and isinstance(peer.heads, LinearHeads)
+            features = pooled_features(cohort, name, self.data, self.data.unlabelled)
+            means = KMeans(
+                peer.heads.new.out_features,
+                n_init=STARTS,
+                random_state=derive_seed(self.config.seed, "kmeans") % 2**32,
+            )
+            means.fit(features.double().numpy())
+            peer.heads.assign_to(torch.from_numpy(means.cluster_centers_).to(features))
+
+
+def pooled_features(
+    cohort: Cohort, peer: str, data: DiscoveryDataset, rows: Tensor, batch_size: int = 512
+) -> Tensor:
+    """What a peer makes of training rows, in evaluation mode and fp32.
+
+    Shapes:
+        rows: (N,), positions in train; result: (N, D), on the CPU.
+    """
+    network = cohort.peers[peer]
+    device = next(network.parameters()).device
+    parts = []
+    with evaluating(cohort), torch.no_grad():
+        split = data.train.select(rows)
+        for x, _ in evaluation_batches(split, batch_size, data.mean, data.std):
+            output = network(cohort.shared_input(x.to(device)))
+            parts.append(output.features["pooled"].float().cpu())
+    return torch.cat(parts)
+
+
+def _key(config: DiscoveryConfig, until: str) -> str:
+    """A name for all that the weights at the end of a stage depend on."""
+    dumped = config.dump()
+    first = next(iter(config.peers))
+    about = {key: dumped[key] for key in PRETRAINING_KEYS} | {
+        "stages": dumped["stages"] if until == "supervised" else dumped["stages"][until],
+        "peer": first,
+        "network": [dumped["peers"][first][key] for key in ("model", "arguments", "weights")],
+        "own": [dumped["peers"][first][key] for key in ("lr", "optimiser", "lr_schedule")],
+        "heads": [config.method == "uno", dumped["uno"], config.classes],
+    }
+    text = json.dumps(about, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
