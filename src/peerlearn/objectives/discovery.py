@@ -155,18 +155,27 @@ class DiscoveryObjective(nn.Module):
         return loss + cross_entropy(every, y, labelled) + share * learned
 
     def _pairs(self, output: PeerOutput, first: Tensor, second: Tensor, rows: Tensor) -> Tensor:
-        same = self.pseudo_labels(self._compared(output)[rows])
+        same = self.pseudo_labels(self._first_view(output)[rows])
         p = F.softmax(first[rows], 1)
         q = p if self.spec.pair_views == 1 else F.softmax(second[rows], 1)
         criterion = pairwise_bce if self.spec.criterion == "bce" else pairwise_positive
         return criterion(p, q, same)
 
-    def _compared(self, output: PeerOutput) -> Tensor:
-        """What rows of the first view are compared by, (B, D); all of them feed the parts."""
+    def scored(self, output: PeerOutput) -> Tensor:
+        """The logits that labels are about."""
+        return output.logits if self.spec.incremental else output.logits[:, : self.known]
+
+    def compared(self, output: PeerOutput) -> Tensor:
+        """What rows are compared by, (rows, D): pooled features, or their bags of parts."""
         if self.parts is None:
-            return paired(feature(output, "pooled"), "pooled")[0].detach().float()
-        bags: Tensor = self.parts(paired(feature(output, "map"), "map")[0])
+            return feature(output, "pooled").detach().float()
+        bags: Tensor = self.parts(feature(output, "map"))
         return bags
+
+    def _first_view(self, output: PeerOutput) -> Tensor:
+        name = "pooled" if self.parts is None else "map"
+        first, _ = paired(feature(output, name), name)
+        return self.compared(PeerOutput(output.logits, {name: first}))
 
     def pseudo_labels(self, features: Tensor) -> Tensor:
         """To what degree every two rows are taken to be of one class; no gradient passes.

@@ -84,6 +84,10 @@ class UnoObjective:
         over_H = self._swapped(known, feature(output, "over").float(), y_B)
         return (clusters_H.mean() + over_H.mean()) / 2
 
+    def scored(self, output: PeerOutput) -> Tensor:
+        """The logits that labels are about."""
+        return output.logits[:, : self.known]
+
     def _swapped(self, known: Tensor, heads: Tensor, y_B: Tensor) -> Tensor:
         """The loss of every head, (H,)."""
         beside = known.unsqueeze(1).expand(-1, heads.shape[1], -1)

@@ -35,6 +35,4 @@ class ClusterReader(RowReader):
     def assessment(self) -> Assessment:
         config = self.config
         together = config.objective.incremental and config.method == "pairs"
-        return DiscoveryAssessment(
-            self.facts.known, together, members=config.evaluation.members
-        )
+        return DiscoveryAssessment(self.facts.known, together, members=config.evaluation.members)

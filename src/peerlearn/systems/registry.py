@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.dml.recipe import DML
 from peerlearn.systems.graph.recipe import GML_GRAPH, GML_MLP, GML_NODE
 from peerlearn.systems.recipe import Recipe, load_recipe_file
@@ -13,7 +14,16 @@ from peerlearn.systems.styles.recipe import STYLES_CLASSIFY, STYLES_SEGMENT
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (DML, RENYI, GML_NODE, GML_GRAPH, GML_MLP, STYLES_CLASSIFY, STYLES_SEGMENT)
+    for recipe in (
+        DML,
+        RENYI,
+        GML_NODE,
+        GML_GRAPH,
+        GML_MLP,
+        STYLES_CLASSIFY,
+        STYLES_SEGMENT,
+        DISCOVERY,
+    )
 }
 
 

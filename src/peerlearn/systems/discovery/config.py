@@ -117,8 +117,9 @@ class DiscoveryConfig(RecipeConfig):
             return given
         kept = {n: {"model": p} if isinstance(p, str) else p for n, p in given.items()}
         present = [p for p in kept.values() if isinstance(p, Mapping)]
-        first = {k: v for k, v in (present[0] if present else {}).items()
-                 if k in ("model", "arguments")}
+        first = {
+            k: v for k, v in (present[0] if present else {}).items() if k in ("model", "arguments")
+        }
         return {n: {**first, **p} if isinstance(p, Mapping) else p for n, p in kept.items()}
 
     @model_validator(mode="after")

@@ -18,9 +18,7 @@ from peerlearn.systems.discovery.config import DiscoveryConfig
 from peerlearn.transfer.graph import TransferGraph
 
 
-def build_discovery_cohort(
-    config: DiscoveryConfig, shape: Shape, known: int, new: int
-) -> Cohort:
+def build_discovery_cohort(config: DiscoveryConfig, shape: Shape, known: int, new: int) -> Cohort:
     """Branches on a trunk, with keyed initial weights; all last stages start as one.
 
     Raises:

@@ -25,7 +25,9 @@ def pseudo_label_quality(
     """
     rows = data.unlabelled[data.truth[data.unlabelled] >= 0]
     objectives = {
-        name: each for name, each in cohort.objectives.items() if isinstance(each, DiscoveryObjective)
+        name: each
+        for name, each in cohort.objectives.items()
+        if isinstance(each, DiscoveryObjective)
     }
     if len(rows) < 2 or not objectives:
         return {}
@@ -42,6 +44,8 @@ def pseudo_label_quality(
                 same = objective.pseudo_labels(objective.compared(outputs[name])) > 0.5
                 found[name].append(pair_metrics(same.cpu(), data.truth[part]))
     return {
-        name: {f"pair_{key}": value for key, value in mean_metrics(each).items() if key != "accuracy"}
+        name: {
+            f"pair_{key}": value for key, value in mean_metrics(each).items() if key != "accuracy"
+        }
         for name, each in found.items()
     }

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from peerlearn.models.discovery_heads import Prototypes, UnoHeads
+from peerlearn.models.discovery.uno_heads import Prototypes, UnoHeads
 from peerlearn.objectives.uno import UnoObjective, UnoSpec
 from peerlearn.randomness import seeded_rng
 
