@@ -55,6 +55,8 @@ def test_invariant_8_readme_transfer_graph_holds() -> None:
         (("big",), "tiny"),
         (("small",), "tiny"),
         (("big",), "small"),
+        (("tiny",), "small"),
+        (("small",), "tiny"),
     ]
 
 

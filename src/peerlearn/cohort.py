@@ -126,6 +126,8 @@ class Cohort(nn.Module):
     ) -> dict[str, PeerLoss]:
         """Objective and transfer loss of every learner, from outputs that are already there.
 
+        Call `remember` too for a batch that trains, as `loss` does, where edges teach relations.
+
         Args:
             outputs: of every peer; those of peers outside `learners` serve as teachers only.
             targets: labels; see `Classification`.
@@ -169,8 +171,28 @@ class Cohort(nn.Module):
         own = list(objective.parameters()) if isinstance(objective, nn.Module) else []
         return [*self.transfer.parameters_of(name), *own]
 
+    def remember(
+        self,
+        outputs: Mapping[str, PeerOutput],
+        targets: Tensor,
+        *,
+        learners: Collection[str] | None = None,
+    ) -> None:
+        """Let the edges keep what they need of a batch that trains; see `TransferGraph.remember`.
+
+        Args:
+            outputs: of every peer, as before the step.
+            targets: as in `losses`.
+            learners: peers that train in this step; None for all.
+        """
+        if self.transfer.remembers:
+            labelled = labelled_rows(targets)
+            self.transfer.remember(outputs, targets, labelled=labelled, learners=learners)
+
     def loss(self, x: Any, y: Tensor, *, progress: float | None = None) -> Tensor:
         """Sum of every peer's loss: one `backward()` gives each peer the gradient of its own.
+
+        Edges about relations remember the batch, in training mode and with gradients enabled.
 
         Args:
             x: inputs, as in `forward`.
@@ -187,7 +209,10 @@ class Cohort(nn.Module):
                 "transfer.update: 'sequential' steps one peer after the other and cannot be one "
                 "loss; use peerlearn.fit, or update: simultaneous"
             )
-        losses = self.losses(self(x), y, progress=progress)
+        outputs = self(x)
+        losses = self.losses(outputs, y, progress=progress)
+        if self.training and torch.is_grad_enabled():
+            self.remember(outputs, y)
         return torch.stack([loss.total for loss in losses.values()]).sum()
 
 

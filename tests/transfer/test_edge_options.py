@@ -9,17 +9,20 @@ from peerlearn.randomness import seeded_rng
 from peerlearn.transfer import EdgeSpec, PeerOutput, TransferGraph, TransferSpec
 
 NAMES = ["a", "b", "c"]
-TARGETS = torch.tensor([0, 1, 2, 3, -1, -1, 0, 1])
+TARGETS = torch.tensor([0, 1, -1, 3] * 2)  # rows may be read as pairs
 RENYI = {"divergence": "renyi", "alpha": 2.0}
 HINT = {"knowledge": "features"}
+RELATIONS = {"knowledge": "relations", "layer": "pooled", "memory": 4}
 
 # By field as typed: (the rest of the edge, values that must differ from the default).
 CASES = {
     "from": ({}, ["b", ["a", "b"]]),
     "to": ({}, ["b", ["a", "b"]]),
-    "knowledge": ({}, ["features"]),
+    "knowledge": ({}, ["features", "relations"]),
     "layer": (HINT, ["map", {"to": "map"}]),
     "feature_loss": (HINT | {"layer": "map"}, ["attention", "similarity"]),
+    "memory": (RELATIONS, [2, 7]),
+    "views": (RELATIONS, [2]),
     "divergence": ({}, ["reverse_kl", "symmetric_kl", "js", "mse", "cosine"]),
     "alpha": ({"divergence": "renyi", "alpha": 1.5}, [0.5, 2.0]),
     "alpha_schedule": (RENYI, ["linear", {"kind": "cosine", "start": 1.0}]),
@@ -104,6 +107,7 @@ def test_options_of_the_whole_graph_are_edges_and_update():
         "edges",
         "predictions",
         "features",
+        "relations",
         "update",
     }
     assert learned({"edges": "none"})[0].sum() == 0

@@ -102,10 +102,14 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
         "target": "sum",
     }
     features = {"knowledge": "features", "layer": {"from": "a", "to": "b"}, "feature_loss": "hint"}
+    relations = {"knowledge": "relations", "layer": "pooled", "memory": 512, "views": 2}
     names = {field.alias or name for name, field in EdgeSpec.model_fields.items()}
-    assert values.keys() | features.keys() == names, "a new field of EdgeSpec needs a value here"
-    of_features = {k: v for k, v in values.items() if k not in FIELDS_OF["predictions"]} | features
-    for given in (values, of_features):
+    everything = values | features | relations
+    assert everything.keys() == names, "a new field of EdgeSpec needs a value here"
+    kinds = [set(fields) for fields in FIELDS_OF.values()]
+    shared = names - set().union(*kinds)
+    for own, special in zip(kinds, (values, features, relations), strict=True):
+        given = {k: v for k, v in everything.items() if k in own | shared} | special
         (inherited,) = spec(given | {"edges": [{}]}).entries()
         (stated,) = spec({"edges": [given]}).entries()
         assert inherited == stated
@@ -145,6 +149,74 @@ def test_a_block_of_a_knowledge_holds_for_its_entries_alone():
 def test_options_of_another_knowledge_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         spec({"edges": [given]})
+
+
+def test_defaults_depend_on_the_knowledge_and_survive_a_complete_dump():
+    for around in ("predictions", "relations", "features"):
+        kinds = [{"knowledge": "predictions"}, {"knowledge": "relations"}, {}]
+        made = spec({"knowledge": around, "edges": kinds})
+        for given in (made, spec(made.model_dump(by_alias=True))):
+            predictions, relations, _ = given.entries()
+            assert (predictions.divergence, predictions.temperature) == ("kl", 1.0)
+            assert (relations.divergence, relations.temperature) == ("symmetric_kl", 0.07)
+
+
+def test_relations_have_a_short_form_and_a_block():
+    (entry,) = spec("relations: js").entries()
+    assert (entry.knowledge, entry.divergence, entry.temperature) == ("relations", "js", 0.07)
+    block = {"temperature": 0.2, "memory": 64}
+    mixed = {"temperature": 3, "relations": block, "edges": [{}, {"knowledge": "relations"}]}
+    predictions, relations = spec(mixed).entries()
+    assert predictions.temperature == 3
+    assert (relations.temperature, relations.memory) == (0.2, 64)
+
+
+def test_a_divergence_and_a_temperature_are_for_relations_where_the_knowledge_around_them_is():
+    loss = {"divergence": "renyi", "alpha": 2, "temperature": 3}
+    kinds = [{"knowledge": "predictions"}, {"knowledge": "relations"}]
+    predictions, relations = spec(loss | {"edges": kinds}).entries()
+    assert (predictions.divergence, predictions.alpha, predictions.temperature) == ("renyi", 2, 3)
+    assert (relations.divergence, relations.alpha, relations.temperature) == (
+        "symmetric_kl", None, 0.07
+    )  # fmt: skip
+    predictions, relations = spec(loss | {"knowledge": "relations", "edges": kinds}).entries()
+    assert (relations.divergence, relations.alpha, relations.temperature) == ("renyi", 2, 3)
+    assert (predictions.divergence, predictions.alpha, predictions.temperature) == ("kl", None, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"divergence": "mse"}, "divergence: 'mse' is between logits.*allowed: kl, .*renyi"),
+        ({"temperature": "learned"}, "temperature: 'learned' reads logits"),
+        ({"teacher_temperature": 1}, "teacher_temperature: belongs to knowledge 'predictions'"),
+        ({"gate": "correct"}, "gate: belongs to knowledge 'predictions'"),
+        ({"clamp": 0.1}, "clamp: belongs to knowledge 'predictions'"),
+        ({"weighting": "class"}, "weighting: belongs to knowledge 'predictions'"),
+        ({"feature_loss": "hint"}, "feature_loss: belongs to knowledge 'features'"),
+        ({"memory": 1}, "memory"),
+        ({"views": 3}, "views: found 3.*[Aa]llowed"),
+    ],
+)
+def test_what_relations_cannot_do_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        spec({"edges": [{"knowledge": "relations", **given}]})
+
+
+@pytest.mark.parametrize("given", [{"memory": 64}, {"views": 2}])
+def test_options_of_relations_are_refused_elsewhere(given):
+    with pytest.raises(InputError, match="belongs to knowledge 'relations'"):
+        spec({"edges": [given]})
+
+
+def test_edges_about_relations_describe_themselves():
+    given = {"from": "net_a", "to": "net_b", "knowledge": "relations", "divergence": "renyi"}
+    (edge,) = TransferGraph({"edges": [given | {"alpha": 2}]}, PEERS).edges()
+    assert edge == {
+        "from": "net_a", "to": "net_b", "knowledge": "relations", "divergence": "renyi α=2",
+        "layer": "last", "temperature": 0.07, "memory": 2048, "views": 1, "weight": "1",
+        "target": "mean",
+    }  # fmt: skip
 
 
 def test_features_have_a_short_form():

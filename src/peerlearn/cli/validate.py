@@ -20,6 +20,8 @@ EDGE_WORDS = (
     ("layer", "layer", None),
     ("temperature", "temperature", None),
     ("teacher_temperature", "teacher's", None),
+    ("memory", "memory", None),
+    ("views", "views", 1),
     ("weight", "weight", None),
     ("weighting", "weighting", "none"),
     ("gate", "gate", "through"),

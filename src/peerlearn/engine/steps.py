@@ -94,6 +94,7 @@ class Stepper:
         outputs = self._exchange(own)
         losses = self.cohort.losses(outputs, batch.y, progress=clock.progress, learners=self.owned)
         (torch.stack([loss.total for loss in losses.values()]).sum() * share).backward()
+        self.cohort.remember(outputs, batch.y, learners=self.learners)
         return self._result(losses, own, batch.y)
 
     def _sequential(self, batch: Any, clock: Clock) -> StepResult:
@@ -103,7 +104,8 @@ class Stepper:
         statistics alone, so that a batch counts once.
         """
         own = self._forward_all(batch, clock, 0)
-        outputs = self._exchange(own)
+        before = self._exchange(own)
+        outputs = dict(before)
         losses: dict[str, PeerLoss] = {}
         for name in self.learners:
             again = None
@@ -119,6 +121,7 @@ class Stepper:
                         again = self._forward([name], view, clock, 0)[name]
             if name != self.learners[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
+        self.cohort.remember(before, batch.y, learners=self.learners)
         return self._result(losses, own, batch.y)
 
     def _result(

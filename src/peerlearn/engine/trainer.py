@@ -402,8 +402,8 @@ class Trainer:
             lesson.spec.knowledge != "predictions" for lesson in lessons
         ):
             raise InputError(
-                "transfer: features, weighting and learned temperatures cannot be spread over "
-                "several processes"
+                "transfer: features, relations, weighting and learned temperatures cannot be "
+                "spread over several processes"
             )
         if any(len(self._learners_of(n)) < len(self.cohort.names) for n in range(len(self.stages))):
             raise InputError("peers that only teach cannot be spread over several processes")

@@ -17,6 +17,7 @@ from peerlearn.data import (
     load_dataset,
 )
 from peerlearn.data.datasets import Split
+from peerlearn.data.discovery import DiscoveryDataset
 from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
@@ -51,7 +52,7 @@ class AugmentChoice(BaseModel):
     cutout: int = Field(0, ge=0, description="side in pixels of a square set to the mean")
     rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees")
 
-    def resolve(self, data: Dataset) -> AugmentSpec:
+    def resolve(self, data: Dataset | DiscoveryDataset) -> AugmentSpec:
         """The augmentation for `data`; vectors get none unless asked."""
         image = len(data.sample_shape) == 3
         crop = (

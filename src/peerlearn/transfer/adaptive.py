@@ -29,7 +29,7 @@ class AdaptiveParts(nn.Module):
         self._prepared.add(lesson.entry)
         if lesson.spec.knowledge == "features":
             self._add_adapters(lesson, exchange)
-        else:
+        elif lesson.spec.knowledge == "predictions":
             self._add_to_predictions(lesson, class_last(exchange.outputs[lesson.learner].logits))
 
     def _add_adapters(self, lesson: Lesson, exchange: Exchange) -> None:

@@ -100,3 +100,12 @@ LOGIT_DISTANCES: dict[str, Divergence] = {
 }
 #: Every name a configuration may use. `renyi` takes its order from `alpha`.
 DIVERGENCE_NAMES = (*PROBABILITY_DIVERGENCES, "renyi", *LOGIT_DISTANCES)
+
+
+def between_probabilities(
+    name: str, log_p: Tensor, log_q: Tensor, alpha: float | None = None
+) -> Tensor:
+    """The divergence of a name in `PROBABILITY_DIVERGENCES`, or of `renyi` with its order."""
+    if alpha is not None:
+        return renyi(log_p, log_q, alpha)
+    return PROBABILITY_DIVERGENCES[name](log_p, log_q)

@@ -68,7 +68,7 @@ def features_of(lesson: Lesson, teacher: str, exchange: Exchange) -> tuple[Tenso
     """
     layers = lesson.spec.layer
     names = (teacher, layers.teacher), (lesson.learner, layers.learner)
-    (a, taught), (b, learnt) = (_named(lesson.field, *name, exchange) for name in names)
+    (a, taught), (b, learnt) = (layer_of(lesson.field, *name, exchange) for name in names)
     kind = lesson.spec.feature_loss
     wanted = {"hint": {2, 4}, "attention": {4}, "similarity": {2, 3, 4, 5}}[kind]
     if taught.ndim not in wanted or learnt.ndim not in wanted or len(taught) != len(learnt):
@@ -81,7 +81,12 @@ def features_of(lesson: Lesson, teacher: str, exchange: Exchange) -> tuple[Tenso
     return taught, learnt
 
 
-def _named(field: str, peer: str, layer: str, exchange: Exchange) -> tuple[str, Tensor]:
+def layer_of(field: str, peer: str, layer: str, exchange: Exchange) -> tuple[str, Tensor]:
+    """The name and the features of a peer's layer, which `last` leaves to the peer.
+
+    Raises:
+        InputError: a peer without such a layer.
+    """
     features = exchange.outputs[peer].features
     if not features:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Feature and relation knowledge: what a peer's intermediate maps say, and losses that compare two.
+"""Feature knowledge: what a peer's intermediate maps say, and losses that compare two.
 
 Every loss compares one map of a teacher with one of a learner, row by row, in fp32.
 

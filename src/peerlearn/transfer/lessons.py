@@ -62,6 +62,24 @@ class Exchange(NamedTuple):
             )
         return schedule.at(self.progress, value)
 
+    def order(self, spec: EdgeSpec) -> float | None:
+        """The order of the Rényi divergence now; None where the edge has another divergence."""
+        return None if spec.alpha is None else self.at(spec.alpha_schedule, spec.alpha, "alpha")
+
+    def row_mask(self, rows: str) -> Tensor | None:
+        """The rows that `all`, `labelled` or `unlabelled` means; None for all of them.
+
+        Raises:
+            InputError: unlabelled rows are asked for, and nothing marks them.
+        """
+        if rows == "all":
+            return None
+        if self.labelled is None:
+            if rows == "labelled":
+                return None
+            raise InputError("transfer.rows: 'unlabelled' needs targets that mark unlabelled rows")
+        return self.labelled if rows == "labelled" else ~self.labelled
+
 
 def lessons_of(spec: TransferSpec, peers: Sequence[str]) -> Iterator[Lesson]:
     """Every lesson of a graph, in the order of its entries.

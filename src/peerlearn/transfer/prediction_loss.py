@@ -10,7 +10,7 @@ from torch import Tensor
 
 from peerlearn.errors import InputError
 from peerlearn.transfer.adaptive import AdaptiveParts
-from peerlearn.transfer.divergences import LOGIT_DISTANCES, PROBABILITY_DIVERGENCES, renyi
+from peerlearn.transfer.divergences import LOGIT_DISTANCES, between_probabilities
 from peerlearn.transfer.gates import gate_value
 from peerlearn.transfer.lessons import Exchange, Lesson
 from peerlearn.transfer.predictions import (
@@ -70,7 +70,7 @@ def prediction_loss(
         exchange.progress,
         spec.gate_threshold,
     )
-    loss_T = _mean_over_rows(loss_TR * gate, _row_mask(spec.rows, exchange.labelled))
+    loss_T = _mean_over_rows(loss_TR * gate, exchange.row_mask(spec.rows))
     return loss_T.sum() if spec.target == "sum" else loss_T.mean()
 
 
@@ -127,24 +127,10 @@ def _divergence(
 ) -> Tensor:
     if spec.divergence in LOGIT_DISTANCES:
         return LOGIT_DISTANCES[spec.divergence](teacher, learner)
-    if spec.alpha is not None:
-        alpha = exchange.at(spec.alpha_schedule, spec.alpha, "alpha")
-        divergence = renyi(teacher, learner, alpha)
-    else:
-        divergence = PROBABILITY_DIVERGENCES[spec.divergence](teacher, learner)
+    divergence = between_probabilities(spec.divergence, teacher, learner, exchange.order(spec))
     if form == "sigmoid":  # labels are independent, so their divergences add up
         divergence = divergence.sum(-1)
     return divergence
-
-
-def _row_mask(rows: str, labelled: Tensor | None) -> Tensor | None:
-    if rows == "all":
-        return None
-    if labelled is None:
-        if rows == "labelled":
-            return None
-        raise InputError("transfer.rows: 'unlabelled' needs targets that mark unlabelled rows")
-    return labelled if rows == "labelled" else ~labelled
 
 
 def _mean_over_rows(loss_TR: Tensor, mask_R: Tensor | None) -> Tensor:

@@ -1,9 +1,11 @@
 """The typed configuration of a transfer graph.
 
 Short forms: `"predictions: kl"` (every ordered pair, Deep Mutual Learning), `"features: hint"`,
-`"none"`, or a mapping whose fields hold for every edge. `edges` lists entries of their own; what an
-entry leaves out it takes from the block of its knowledge (`predictions`, `features`), and what that
-leaves out from the mapping around it.
+`"relations: symmetric_kl"`, `"none"`, or a mapping whose fields hold for every edge. `edges` lists
+entries of their own; what an entry leaves out it takes from the block of its knowledge
+(`predictions`, `features`, `relations`), and what that leaves out from the mapping around it.
+Only the divergence and the temperature of predictions are never those of relations: similarities
+lie between -1 and 1, logits anywhere. Around edges they are meant for those of its `knowledge`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peerlearn.errors import unknown_name
-from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
+from peerlearn.transfer.divergences import (
+    DIVERGENCE_NAMES,
+    LOGIT_DISTANCES,
+    PROBABILITY_DIVERGENCES,
+)
 from peerlearn.transfer.features import LAST, FeatureLossName
 from peerlearn.transfer.gates import GateName
 from peerlearn.transfer.schedules import Schedule
@@ -21,11 +27,13 @@ from peerlearn.transfer.weighting import WeightingSpec
 from peerlearn.validation import explain
 
 DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
-KNOWLEDGE = ("predictions", "features")
+KNOWLEDGE = ("predictions", "features", "relations")
+#: Defaults of a knowledge that are not those of the fields.
+DEFAULTS_OF = {"relations": {"divergence": "symmetric_kl", "temperature": 0.07}}
 
 
 class LayerPair(BaseModel):
-    """The `layer` of a feature edge. One name alone holds for both peers."""
+    """The `layer` of an edge about features or relations. One name alone holds for both peers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -36,6 +44,12 @@ class LayerPair(BaseModel):
     @classmethod
     def _one_name(cls, given: Any) -> Any:
         return {"from": given, "to": given} if isinstance(given, str) else given
+
+    def described(self) -> str:
+        """One name, or two with an arrow between them."""
+        if self.teacher == self.learner:
+            return self.teacher
+        return f"{self.teacher} → {self.learner}"
 
 
 class EdgeFields(BaseModel):
@@ -54,14 +68,19 @@ class EdgeFields(BaseModel):
     knowledge: Literal[KNOWLEDGE] = Field(  # type: ignore[valid-type]
         "predictions", description="what is transferred"
     )
-    divergence: DivergenceName = Field("kl", description="how far the learner is from the teacher")
+    divergence: DivergenceName = Field(
+        "kl",
+        description="how far the learner is from the teacher; of relations symmetric_kl by default",
+    )
     alpha: float | None = Field(None, gt=0, description="order of the Rényi divergence")
     alpha_schedule: Schedule = Field(Schedule(), description="path of alpha to its value")
     clamp: float | None = Field(
         None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
     )
     temperature: Annotated[float, Field(gt=0)] | Literal["learned"] = Field(
-        1.0, description="τ of both sides; the loss is scaled by τ². learned: one for each row"
+        1.0,
+        description="τ of both sides; the loss is scaled by τ². learned: one for each row. Of "
+        "relations 0.07 by default, and the loss is not scaled",
     )
     teacher_temperature: float | None = Field(
         None,
@@ -78,19 +97,29 @@ class EdgeFields(BaseModel):
     layer: LayerPair = Field(
         LayerPair(),
         description="features to compare, by the names that the models give them; a name, or "
-        "{from: NAME, to: NAME}. last: the last map before pooling",
+        "{from: NAME, to: NAME}. last: the last map before pooling, of which relations see the "
+        "mean over positions",
     )
     feature_loss: FeatureLossName = Field(
         "hint",
         description="hint: squared difference, through an adapter where channels differ; "
         "attention: of spatial attention maps; similarity: of the rows' likeness to each other",
     )
+    memory: int = Field(
+        2048, ge=2, description="earlier rows that relations compare a row of the batch with"
+    )
+    views: Literal[1, 2] = Field(
+        1,
+        description="2: batches are pairs, one view of all their rows, then another of the same "
+        "rows; relations compare the first with its pair too, and remember the second",
+    )
     weight: float = Field(1.0, ge=0, description="factor of this entry's loss")
     weight_schedule: Schedule = Field(Schedule(), description="path of the weight to its value")
     gate: GateName = Field("through", description="which rows pass")
     gate_threshold: float = Field(0.9, gt=0, le=1, description="confidence that 'confident' asks")
     rows: Literal["all", "labelled", "unlabelled"] = Field(
-        "all", description="rows of the batch the entry averages over"
+        "all",
+        description="rows of the batch the entry averages over; relations remember no others",
     )
     detach: bool = Field(True, description="keep the learner's loss from reaching the teacher")
     target: Literal["mean", "sum", "ensemble"] = Field(
@@ -99,16 +128,28 @@ class EdgeFields(BaseModel):
         "the teachers' mean probability (DML_e)",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_its_knowledge(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return DEFAULTS_OF.get(str(given.get("knowledge")), {}) | dict(given)
+
 
 #: The field that names the loss of each knowledge.
-LOSS_OF = {"predictions": "divergence", "features": "feature_loss"}
-#: Fields that say something about one kind of knowledge alone.
+LOSS_OF = {"predictions": "divergence", "features": "feature_loss", "relations": "divergence"}
+#: What relations have in common with predictions by name, but not by value.
+SCALE = ("divergence", "alpha", "alpha_schedule", "temperature")
+#: Fields that say something about some kinds of knowledge alone.
 FIELDS_OF = {
     "predictions": (
         "divergence", "alpha", "alpha_schedule", "clamp", "temperature", "teacher_temperature",
         "temperature_range", "weighting", "gate", "gate_threshold", "rows",
     ),
     "features": ("layer", "feature_loss"),
+    "relations": (
+        "divergence", "alpha", "alpha_schedule", "temperature", "layer", "memory", "views", "rows",
+    ),
 }  # fmt: skip
 
 
@@ -120,19 +161,31 @@ class EdgeSpec(EdgeFields):
 
     @model_validator(mode="after")
     def _options_of_its_knowledge(self) -> "EdgeSpec":
-        for knowledge, fields in FIELDS_OF.items():
-            if knowledge == self.knowledge:
-                continue
-            for name in fields:
-                if name in self.model_fields_set:
-                    raise ValueError(
-                        f"{name}: belongs to knowledge {knowledge!r}; this edge has "
-                        f"knowledge {self.knowledge!r}"
-                    )
+        for name in _foreign(self.knowledge):
+            if name in self.model_fields_set:
+                owners = [repr(kind) for kind, names in FIELDS_OF.items() if name in names]
+                raise ValueError(
+                    f"{name}: belongs to knowledge {' or '.join(owners)}; this edge has "
+                    f"knowledge {self.knowledge!r}"
+                )
         if self.knowledge == "features" and self.target == "ensemble":
             raise ValueError(
                 "target: 'ensemble' is the mean of probabilities, and this edge has knowledge "
                 "'features'; allowed: mean, sum"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _relations_compare_probabilities(self) -> "EdgeSpec":
+        if self.knowledge == "relations" and self.divergence in LOGIT_DISTANCES:
+            raise ValueError(
+                f"divergence: {self.divergence!r} is between logits, and this edge has knowledge "
+                f"'relations'; allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
+            )
+        if self.knowledge == "relations" and self.temperature == "learned":
+            raise ValueError(
+                "temperature: 'learned' reads logits, and this edge has knowledge 'relations'; "
+                "allowed: a number > 0"
             )
         return self
 
@@ -167,13 +220,22 @@ class EdgeSpec(EdgeFields):
             return {
                 "knowledge": self.knowledge,
                 "divergence": self.feature_loss,
-                "layer": self.layer.teacher
-                if self.layer.teacher == self.layer.learner
-                else f"{self.layer.teacher} → {self.layer.learner}",
+                "layer": self.layer.described(),
                 "weight": weight,
                 "target": self.target,
             }
         order = "" if self.alpha is None else f" α={self.alpha_schedule.describe(self.alpha)}"
+        if self.knowledge == "relations":
+            return {
+                "knowledge": self.knowledge,
+                "divergence": f"{self.divergence}{order}",
+                "layer": self.layer.described(),
+                "temperature": self.temperature,
+                "memory": self.memory,
+                "views": self.views,
+                "weight": weight,
+                "target": self.target,
+            }
         return {
             "knowledge": self.knowledge,
             "divergence": f"{self.divergence}{order}",
@@ -196,6 +258,7 @@ class TransferSpec(EdgeFields):
         {}, description="what entries with this knowledge leave out, before the fields above"
     )
     features: dict[str, Any] = Field({}, description="the same for entries with this knowledge")
+    relations: dict[str, Any] = Field({}, description="the same for entries with this knowledge")
     update: Literal["simultaneous", "sequential"] = Field(
         "simultaneous",
         description="simultaneous: targets are the outputs before the step; sequential: a peer "
@@ -250,11 +313,19 @@ class TransferSpec(EdgeFields):
 
     def _shared(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """What holds for an entry unless it says otherwise."""
-        knowledge = entry.get("knowledge", self.knowledge)
-        foreign = {name for kind, names in FIELDS_OF.items() if kind != knowledge for name in names}
+        knowledge = str(entry.get("knowledge", self.knowledge))
+        foreign = _foreign(knowledge)
+        if (knowledge == "relations") != (self.knowledge == "relations"):
+            foreign += SCALE
         around = {
             field.alias or name: getattr(self, name)
             for name, field in EdgeFields.model_fields.items()
             if name in self.model_fields_set and name not in foreign
         }
-        return around | getattr(self, str(knowledge), {})
+        return around | (getattr(self, knowledge) if knowledge in KNOWLEDGE else {})
+
+
+def _foreign(knowledge: str) -> list[str]:
+    """Fields that say nothing about a kind of knowledge."""
+    own = FIELDS_OF.get(knowledge, ())
+    return [name for names in FIELDS_OF.values() for name in names if name not in own]

@@ -40,7 +40,7 @@ def build(config: DiscoveryConfig) -> Trainer:
     incremental = config.objective.incremental and config.method == "pairs"
     return Trainer(
         cohort,
-        discovery_stages(config, data, config.augment.resolve(data)),
+        discovery_stages(config, data, config.augment.resolve(data), cohort),
         config,
         validation=rows,
         report=rows,

@@ -63,9 +63,11 @@ class KnownClasses:
 
 
 def discovery_stages(
-    config: DiscoveryConfig, data: DiscoveryDataset, augment: AugmentSpec
+    config: DiscoveryConfig, data: DiscoveryDataset, augment: AugmentSpec, cohort: Cohort
 ) -> list[Stage]:
     """The stages of `config`; those before the joint one are the same in every arm.
+
+    The edges and objectives that `cohort` has are those of the joint stage.
 
     Raises:
         InputError: options that do not fit the data.
@@ -101,10 +103,12 @@ def discovery_stages(
                 key=_key(config, "supervised"),
             )
         )
-    return [*stages, _joint(config, data, augment)]
+    return [*stages, _joint(config, data, augment, cohort)]
 
 
-def _joint(config: DiscoveryConfig, data: DiscoveryDataset, augment: AugmentSpec) -> Stage:
+def _joint(
+    config: DiscoveryConfig, data: DiscoveryDataset, augment: AugmentSpec, cohort: Cohort
+) -> Stage:
     loader = paired_loader(
         data,
         config.batch_size,
@@ -113,9 +117,16 @@ def _joint(config: DiscoveryConfig, data: DiscoveryDataset, augment: AugmentSpec
         labelled_per_batch=config.labelled_per_batch,
         copies=config.copies,
     )
-    if config.method == "kmeans":
-        return Stage("joint", 0, loader, trunk=False, begin=Clusters(data, config))
-    return Stage("joint", config.epochs, loader, trunk=False, begin=start_as_the_first)
+    clusters = config.method == "kmeans"
+    return Stage(
+        "joint",
+        0 if clusters else config.epochs,
+        loader,
+        cohort.transfer,
+        cohort.objectives,
+        trunk=False,
+        begin=Clusters(data, config) if clusters else start_as_the_first,
+    )
 
 
 def start_as_the_first(cohort: Cohort) -> None:
