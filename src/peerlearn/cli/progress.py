@@ -10,7 +10,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 #: What the summary of a run tells of every peer, where it was measured.
-SUMMARISED = ("iou", "dice", "accuracy", "nll", "ece", "hd95")
+SUMMARISED = (
+    "cluster_accuracy",
+    "nmi",
+    "ari",
+    "known_accuracy",
+    "iou",
+    "dice",
+    "accuracy",
+    "nll",
+    "ece",
+    "hd95",
+)
 
 
 class _Live:
@@ -66,7 +77,8 @@ class EpochProgress(_Live):
         if event["event"] == "epoch":
             said = _epoch_words(event, self.metric)
             self.progress.update(self.task, completed=event["epoch"], total=event["of"], said=said)
-            self.line(f"epoch {event['epoch']}/{event['of']}  {said}")
+            stage = "" if event["stage"] == "mutual" else f"{event['stage']} "
+            self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {said}")
 
     def summarise(self, results: dict[str, Any]) -> None:
         """Print the results of a run, a line a peer."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from peerlearn.data import RowFacts, evaluation_batches, load_dataset
 from peerlearn.data.augment import normalise
+from peerlearn.data.facts import DataFacts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.serving.inputs import read_inputs
@@ -17,7 +19,7 @@ from peerlearn.serving.reader import Inputs, Reader
 class RowReader(Reader[RowFacts]):
     """Rows are normalised by the mean and standard deviation of the training data."""
 
-    facts_type = RowFacts
+    facts_type: ClassVar[type[DataFacts]] = RowFacts
 
     def test_rows(self, name: str) -> Rows:
         # How many rows and labels to train on says nothing of the test split of other data.

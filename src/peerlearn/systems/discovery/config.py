@@ -62,7 +62,7 @@ class StagesSpec(BaseModel):
 class DiscoveryEvaluation(EvaluationSpec):
     """Discovery reports the last epoch: to choose one by truth is what nobody can do."""
 
-    select: Literal["last"] = Field(  # type: ignore[assignment]
+    select: Literal["last"] = Field(
         "last", description="weights to report: those of the last epoch"
     )
     metric: MetricName = Field("cluster_accuracy", description="shown while training")
