@@ -40,7 +40,9 @@ from peerlearn.randomness import preserved_rng
 SAVING_SHARE = 20  # epochs may be as short as milliseconds: save for a twentieth of the time
 Observer = Callable[[dict[str, Any]], None]
 Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
-Examine = Callable[[Cohort, Precision], Mapping[str, Mapping[str, float]]]
+Examine = Callable[
+    [Cohort, Precision, Sequence[Mapping[str, Any]]], Mapping[str, Mapping[str, float]]
+]
 
 
 @dataclass
@@ -75,8 +77,8 @@ class Trainer:
         probe: training rows for the flatness probe.
         facts: what the trained networks must know of their data; None where nobody will ask.
         gallery: makes arrays from the trained peers for people to look at, kept in the folder.
-        examine: measures what needs more than logits, such as features: metrics by peer, which
-            join those of `assess`.
+        examine: measures what needs more than logits, such as features or the records of all
+            epochs: metrics by peer, which join those of `assess`.
         shared: stages that other runs may have had before; None where each trains all of its own.
     """
 
@@ -547,7 +549,7 @@ class Trainer:
             if self.tail:
                 block |= mean_over_epochs(self.tail)
         if self.examine is not None:
-            for name, found in self.examine(self.cohort, self.precision).items():
+            for name, found in self.examine(self.cohort, self.precision, self.history).items():
                 block["peers"][name] |= found
         if self.training.evaluation.flatness and self.probe is not None:
             block["flatness"] = flatness_curves(self.cohort, self.probe, self.precision, self.seed)

@@ -19,8 +19,8 @@ from peerlearn.models import check_model_name
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import first_outputs, load_data, load_initial_weights
 from peerlearn.systems.discovery.config import DiscoveryConfig
+from peerlearn.systems.discovery.examination import examine
 from peerlearn.systems.discovery.networks import build_discovery_cohort
-from peerlearn.systems.discovery.pseudo_labels import pseudo_label_quality
 from peerlearn.systems.discovery.stages import discovery_stages
 from peerlearn.systems.recipe import Recipe
 
@@ -48,7 +48,7 @@ def build(config: DiscoveryConfig) -> Trainer:
         peers=config.peers,
         seed=config.seed,
         facts=DiscoveryFacts.from_discovery(data, new),
-        examine=partial(pseudo_label_quality, data=data, batch_size=config.batch_size),
+        examine=partial(examine, data=data, batch_size=config.batch_size),
     )
 
 

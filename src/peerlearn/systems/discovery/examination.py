@@ -1,6 +1,7 @@
-"""How right the pseudo-labels of pairs are, each branch by its own."""
+"""What is measured of branches beside their clusters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -13,6 +14,33 @@ from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.clustering import pair_metrics
 from peerlearn.objectives.discovery import DiscoveryObjective
 from peerlearn.randomness import keyed_generator
+
+ORACLE = "oracle_cluster_accuracy"
+"""Of the measured epoch with the best accuracy by the truth, which nobody has who discovers."""
+
+
+def examine(
+    cohort: Cohort,
+    precision: Precision,
+    history: Sequence[Mapping[str, Any]],
+    *,
+    data: DiscoveryDataset,
+    batch_size: int,
+) -> Mapping[str, Mapping[str, float]]:
+    """`pair_precision`, `pair_recall` and `oracle_cluster_accuracy` of every peer that has them.
+
+    The oracle is the best of the joint stage's measured epochs (see `evaluation.every`).
+    """
+    pairs = pseudo_label_quality(cohort, precision, data, batch_size)
+    measured = [
+        record["val"] for record in history if record["stage"] == "joint" and "val" in record
+    ]
+    found = {name: dict(pairs.get(name, {})) for name in cohort.names}
+    for name, metrics in found.items():
+        values = [m[name]["cluster_accuracy"] for m in measured if "cluster_accuracy" in m[name]]
+        if values:
+            metrics[ORACLE] = max(values)
+    return found
 
 
 def pseudo_label_quality(
