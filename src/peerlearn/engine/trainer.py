@@ -44,6 +44,7 @@ Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
 Examine = Callable[
     [Cohort, Precision, Sequence[Mapping[str, Any]]], Mapping[str, Mapping[str, float]]
 ]
+Conclude = Callable[[Cohort, Precision], DataFacts]
 
 
 @dataclass
@@ -77,6 +78,7 @@ class Trainer:
         observe: is told of every step and epoch, for progress bars.
         probe: training rows for the flatness probe.
         facts: what the trained networks must know of their data; None where nobody will ask.
+        conclude: makes `facts` that tell of the trained peers too, and take the place of the first.
         gallery: makes arrays from the trained peers for people to look at, kept in the folder.
         examine: measures what needs more than logits, such as features or the records of all
             epochs: metrics by peer, which join those of `assess`.
@@ -96,6 +98,7 @@ class Trainer:
     observe: Observer = lambda event: None
     probe: Rows | None = None
     facts: DataFacts | None = None
+    conclude: Conclude | None = None
     gallery: Gallery | None = None
     examine: Examine | None = None
     shared: SharedStages | None = None
@@ -557,6 +560,8 @@ class Trainer:
 
     def _result(self) -> TrainingResult:
         block: dict[str, Any] = {}
+        if self.conclude is not None:
+            self.facts = self.conclude(self.cohort, self.precision)
         if self.report is not None:
             peers = dict(self.cohort.peers)
             outputs = predict(peers, self.report, self.precision, self.cohort.trunk)
