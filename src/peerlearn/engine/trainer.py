@@ -245,7 +245,8 @@ class Trainer:
         last_stage = position.stage == len(self.stages) - 1
         spec = self.training.evaluation
         final = position.epoch == stage.epochs
-        if self.validation is not None and (final or position.epoch % spec.every == 0):
+        due = stage.key is None and (final or position.epoch % spec.every == 0)
+        if self.validation is not None and due:
             measured = self._measure(self.validation, quickly=True)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
             if spec.select == "best":

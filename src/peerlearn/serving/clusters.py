@@ -34,5 +34,6 @@ class ClusterReader(RowReader):
 
     def assessment(self) -> Assessment:
         config = self.config
-        together = config.objective.incremental and config.method == "pairs"
+        incremental = config.objective.incremental and config.method == "pairs"
+        together = incremental or self.facts.generalised
         return DiscoveryAssessment(self.facts.known, together, members=config.evaluation.members)

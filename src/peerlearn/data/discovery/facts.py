@@ -16,9 +16,12 @@ class DiscoveryFacts(RowFacts):
 
     Attributes:
         known: number of known classes, the first of `class_names`.
+        generalised: whether unlabelled rows were of known classes too, so that known and new
+            classes compete.
     """
 
     known: int
+    generalised: bool = False
 
     @classmethod
     def from_discovery(cls, data: DiscoveryDataset, novel: int) -> Self:
@@ -32,6 +35,7 @@ class DiscoveryFacts(RowFacts):
             classes=data.known + novel,
             class_names=data.class_names[: data.known] + clusters,
             known=data.known,
+            generalised=data.generalised,
             mean=data.mean,
             std=data.std,
             rows={

@@ -95,7 +95,8 @@ class Branch(nn.Module):
         return PeerOutput(output.logits, output.features | own)
 
     def start_from(self, other: "Branch") -> None:
-        """Take the last stage of another branch, and its heads for the known classes."""
+        """Take the last stage and pool of another branch, and its heads for the known classes."""
         self.stage.load_state_dict(other.stage.state_dict())
+        self.pool.load_state_dict(other.pool.state_dict())
         known, theirs = (heads.get_submodule("known") for heads in (self.heads, other.heads))
         known.load_state_dict(theirs.state_dict())
