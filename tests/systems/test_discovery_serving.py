@@ -39,10 +39,14 @@ def run(folder: Path) -> TrainedRun:
 
 
 def metrics(results: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Metrics of the peers by what only logits tell."""
+    """Metrics of the peers by what only the logits of the last epoch tell."""
     block = reported(results)["peers"]
     return {
-        name: {metric: s["mean"] for metric, s in each.items() if not metric.startswith("pair_")}
+        name: {
+            metric: s["mean"]
+            for metric, s in each.items()
+            if not metric.startswith(("pair_", "oracle_"))
+        }
         for name, each in block.items()
     }
 
