@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli import compare, cp, data, evaluate, ls, predict, report, run, validate
+from peerlearn.cli import compare, cp, data, discover, evaluate, ls, predict, report, run, validate
 from peerlearn.errors import InputError, PeerlearnError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(cp.cp)
 app.command()(validate.validate)
 app.command()(run.run)
 app.command()(compare.compare)
+app.command()(discover.discover)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(report.report)

@@ -12,6 +12,7 @@ from peerlearn.cli.options import (
     ResumeOption,
     gathered_overrides,
     out_folder,
+    parse_numbers,
     resumable,
 )
 
@@ -42,7 +43,7 @@ def compare(
     found, given = find_recipe(recipe)
     changes = gathered_overrides(overrides, data)
     chosen = [arm.strip() for arm in arms.split(",")] if arms is not None else None
-    cells = plan_cells(found, given, changes, chosen, parse_seeds(seeds))
+    cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
     folder = out_folder(out, f"compare-{found.name}")
     with resumable(folder), GridProgress(cells) as progress:
         results = run_grid(
@@ -72,24 +73,3 @@ def check_resumed(out: Path | None, resume: bool) -> None:
         raise InputError(
             f"--resume: {out} holds no comparison (no config.yaml); choose another --out"
         )
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`0-4` or `0,3,7` or a mix of both as a list.
-
-    Raises:
-        InputError: anything else.
-    """
-    from peerlearn.errors import InputError
-
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if (
-            not first.isdigit()
-            or (dash and not last.isdigit())
-            or (dash and int(last) < int(first))
-        ):
-            raise InputError(f"--seeds: {text!r}; expected numbers such as 0-4 or 0,3,7")
-        seeds += range(int(first), int(last if dash else first) + 1)
-    return seeds

@@ -38,6 +38,27 @@ def gathered_overrides(overrides: list[str] | None, data: str | None) -> dict[st
     return parsed | ({"data.name": data} if data is not None else {})
 
 
+def parse_numbers(text: str, option: str) -> list[int]:
+    """`0-4` or `0,3,7` or a mix of both as a list.
+
+    Raises:
+        InputError: anything else; names the option.
+    """
+    from peerlearn.errors import InputError
+
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if (
+            not first.isdigit()
+            or (dash and not last.isdigit())
+            or (dash and int(last) < int(first))
+        ):
+            raise InputError(f"{option}: {text!r}; expected numbers such as 0-4 or 0,3,7")
+        numbers += range(int(first), int(last if dash else first) + 1)
+    return numbers
+
+
 def out_folder(out: Path | None, name: str) -> Path:
     """`out`, or the first free `runs/NAME-N`.
 
@@ -57,12 +78,17 @@ def out_folder(out: Path | None, name: str) -> Path:
 
 
 @contextmanager
-def resumable(folder: Path) -> Iterator[None]:
-    """Run a block that trains into `folder`; an interruption says how to go on and exits 130."""
+def resumable(folder: Path, begun: str = "config.yaml") -> Iterator[None]:
+    """Run a block that trains into `folder`; an interruption says how to go on and exits 130.
+
+    Args:
+        folder: of the run.
+        begun: the file in it that is there once something is.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        if (folder / "config.yaml").exists():
+        if (folder / begun).exists():
             typed = [word for word in sys.argv[1:] if word != "--resume"]
             named = [] if any(_names_out(word) for word in typed) else ["--out", str(folder)]
             command = shlex.join(["peerlearn", *typed, *named, "--resume"])

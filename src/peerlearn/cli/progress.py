@@ -14,6 +14,8 @@ SUMMARISED = (
     "cluster_accuracy",
     "nmi",
     "ari",
+    "old_accuracy",
+    "new_accuracy",
     "known_accuracy",
     "iou",
     "dice",
@@ -145,7 +147,8 @@ class GridProgress(_Live):
 
 
 def _epoch_words(event: dict[str, Any], metric: str) -> str:
-    """The metric of every peer on validation; in an epoch without one, the training accuracy."""
-    part, metric = ("val", metric) if "val" in event else ("train", "accuracy")
+    """The metric of every peer on validation; where it was not measured, the training accuracy."""
+    measured = any(metric in metrics for metrics in event.get("val", {}).values())
+    part, metric = ("val", metric) if measured else ("train", "accuracy")
     peers = [f"{name} {m[metric]:.3f}" for name, m in event[part].items() if metric in m]
     return f"{part} {metric} " + "  ".join(peers)

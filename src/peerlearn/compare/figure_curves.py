@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
+_CHARACTERS = 42  # of a stage's name, if it had the whole width
 Look = tuple[str, str, Any]
 Runs = Mapping[str, Mapping[int, Sequence[Json]]]  # arm → seed → epoch events
 
@@ -101,17 +102,19 @@ def draw_curves(
             _part_key(axes, {part for _, part in parts})
         for place, _ in marks[1:]:
             axes.axvline(place - 0.5, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)))
-    for place, name in marks:
+    epochs = max(len(events) for seeds in runs.values() for events in seeds.values())
+    ends = [place for place, _ in marks[1:]] + [epochs + 1]
+    for (place, name), end in zip(marks, ends, strict=True):
         grid[0].text(
             place,
             1.0,
-            shorten(name, 14),
+            shorten(name, max(2, min(14, _CHARACTERS * (end - place) // epochs))),
             transform=grid[0].get_xaxis_transform(),
             va="bottom",
             fontsize=8.5,
             color=MUTED,
         )
-    _epoch_axis(grid[-1], max(len(events) for seeds in runs.values() for events in seeds.values()))
+    _epoch_axis(grid[-1], epochs)
     figure.align_ylabels()
     return figure
 
@@ -132,13 +135,19 @@ def common_floor(runs: Runs, members: Sequence[str], metric: str) -> float | Non
 
 
 def _line(axes: "Axes", line: Curve, colour: str, style: Any) -> None:
-    epochs = range(1, len(line.mean) + 1)
+    """The line through all numbers that are there: not every epoch may have been measured."""
+    points = [
+        (epoch, mean, std)
+        for epoch, (mean, std) in enumerate(zip(line.mean, line.std, strict=True), 1)
+        if mean == mean
+    ]
+    epochs, means, stds = zip(*points, strict=True)
     if line.seeds > 1:
-        low = [mean - std for mean, std in zip(line.mean, line.std, strict=True)]
-        high = [mean + std for mean, std in zip(line.mean, line.std, strict=True)]
+        low = [mean - std for mean, std in zip(means, stds, strict=True)]
+        high = [mean + std for mean, std in zip(means, stds, strict=True)]
         axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-    marker = "o" if len(line.mean) == 1 else None
-    axes.plot(epochs, line.mean, color=colour, linestyle=style, marker=marker)
+    marker = "o" if len(points) == 1 else None
+    axes.plot(epochs, means, color=colour, linestyle=style, marker=marker)
 
 
 def _metric_axis(axes: "Axes", metric: str, floor: float | None) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.compare.figures import drawing_style, require_report_extra
+from peerlearn.compare.report_clusters import sheet_walls
 from peerlearn.compare.report_figures import Draughtsman, Look, looks
 from peerlearn.compare.report_folders import Study, peer_models, seeds_text
 from peerlearn.compare.report_gallery import exhibition
 from peerlearn.compare.report_studies import read_studies
 from peerlearn.compare.report_tables import by_class, comparison, tiles
-from peerlearn.compare.report_words import joined, outcomes, seeds_count, titled
+from peerlearn.compare.report_words import joined, measured_metrics, outcomes, seeds_count, titled
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -96,6 +97,8 @@ def _section(study: Study, styles: dict[str, Look], key: str) -> dict[str, Any]:
         "table": comparison(study),
         "classes": (titled(classes[0]), classes[1]) if classes else None,
         "gallery": exhibition(study.galleries, study.differences),
+        "sheets": sheet_walls(study.sheets, study.differences),
+        "measured": measured_metrics(study.recipe),
         "against": joined(dict.fromkeys(entry["against"] for entry in study.differences)),
         "seeds": len(study.seeds),
         "groups": Draughtsman(study, styles, key).groups(),

@@ -10,6 +10,7 @@ from peerlearn.compare.figure_curves import common_floor, curve, draw_curves
 from peerlearn.compare.figure_forest import draw_forest
 from peerlearn.compare.figure_graph import EdgeKind, draw_graph, edge_kinds
 from peerlearn.compare.figure_noise import Probe, draw_noise_curves
+from peerlearn.compare.figure_pairs import Pairs, draw_pairs
 from peerlearn.compare.figure_reliability import (
     draw_reliability,
     overconfidence,
@@ -26,6 +27,7 @@ from peerlearn.compare.report_words import (
     choose_metric,
     interval,
     joined,
+    measured_rows,
     metric_label,
     number,
     verdict,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+ORACLE = "oracle_cluster_accuracy"
+_BESIDE = (ORACLE, "clusters", "largest_cluster")
 _MOST_ROWS = 14  # of one forest plot; more, and single peers stay in the table
 
 
@@ -108,6 +112,7 @@ class Draughtsman:
             self.transfer,
             self.forest,
             self.curves,
+            self.pairs,
             self.reliability,
             self.agreement,
             self.weights,
@@ -146,11 +151,14 @@ class Draughtsman:
         return Group("transfer", "Who teaches whom", lead, tuple(charts), legend=False)
 
     def forest(self) -> Group:
-        """A forest plot for every metric that was compared, those of single classes aside."""
+        """A forest plot for every metric that was compared.
+
+        Those of single classes, and what only describes, stay in the tables.
+        """
         order = {who: place for place, who in enumerate(members(self.study))}
         by_metric: dict[str, list[Json]] = {}
         for entry in sorted(self.study.differences, key=lambda e: order.get(e["who"], len(order))):
-            if not is_of_class(entry["metric"]):
+            if not is_of_class(entry["metric"]) and entry["metric"] not in _BESIDE:
                 by_metric.setdefault(entry["metric"], []).append(entry)
         crowded = any(len(entries) > _MOST_ROWS for entries in by_metric.values())
         charts = []
@@ -210,7 +218,10 @@ class Draughtsman:
             caption = self._last_values(name, metric)
             svg = self._svg(figure, f"Learning curves of {title}. {caption}")
             charts.append(Chart(_sentence(title, ""), svg, caption))
-        lead = "Above, the validation metric; below, the training loss: what the data asks (solid) "
+        above = "the validation metric"
+        if metric == "cluster_accuracy":
+            above = "clusters of unlabelled rows against their truth, by which nothing is chosen"
+        lead = f"Above, {above}; below, the training loss: what the data asks (solid) "
         lead += "and what the other peers ask (dotted)."
         if any(len(seeds) > 1 for seeds in runs.values()):
             lead += " Lines are means over seeds, bands one standard deviation."
@@ -222,9 +233,54 @@ class Draughtsman:
             line = curve(seeds, "val", name, metric) if metric else None
             if line:
                 ends.append(f"{arm} {amount(line.last, str(metric))}")
-        if ends:
-            return f"Last epoch: {', '.join(ends)}."
-        return "Training loss by epoch."
+        if not ends:
+            return "Training loss by epoch."
+        oracle = [
+            f"{arm} {amount(value['mean'], ORACLE)}"
+            for arm, block in self.study.arms.items()
+            if is_value(value := block["peers"].get(name, {}).get(ORACLE))
+        ]
+        beside = f" {_sentence(metric_label(ORACLE), '')}: {', '.join(oracle)}." if oracle else ""
+        return f"Last epoch: {', '.join(ends)}.{beside}"
+
+    def pairs(self) -> Group:
+        """How right pseudo-labels of pairs are: one figure of all peers, or one a peer."""
+        found = {
+            (arm, peer): (_spread(metrics["pair_recall"]), _spread(metrics["pair_precision"]))
+            for arm, block in self.study.arms.items()
+            for peer, metrics in block["peers"].items()
+            if is_value(metrics.get("pair_recall")) and is_value(metrics.get("pair_precision"))
+        }
+        widest = max((sum(recall) for recall, _ in found.values()), default=0.0) or 1.0
+        several = len(self.study.arms) > 1
+        charts = []
+        for name in self.study.peers if several else [""]:
+            here = {key: values for key, values in found.items() if key[1] == name or not several}
+            if not here:
+                continue
+            title = who_label(name) if several else joined(p for _, p in here)
+            told = [
+                f"{arm if several else peer} {amount(precision[0], 'pair_precision')} and "
+                f"{amount(recall[0], 'pair_recall')}"
+                for (arm, peer), (recall, precision) in here.items()
+            ]
+            caption = f"Precision and recall: {'; '.join(told)}."
+            drawn = draw_pairs(
+                [
+                    Pairs(recall, precision, self.drawn[arm], "" if several else peer)
+                    for (arm, peer), (recall, precision) in here.items()
+                ],
+                widest,
+            )
+            svg = self._svg(drawn, f"Pseudo-labels of pairs, {title}. {caption}")
+            charts.append(Chart(_sentence(title, ""), svg, caption))
+        lead = (
+            "Two unlabelled rows are taken to be of one class, or not: how often that is right "
+            "(precision), and how many of the pairs of one class are found (recall)."
+        )
+        if any(len(seeds) > 1 for seeds in self.study.epochs.values()):
+            lead += " Bars: one standard deviation over seeds."
+        return Group("pairs", "Pseudo-labels of pairs", lead, tuple(charts))
 
     def reliability(self) -> Group:
         """A reliability diagram for every peer and the ensemble, all arms in each."""
@@ -270,7 +326,8 @@ class Draughtsman:
                 peer for peer in self.study.arms[name]["peers"] if any(peer in p for p in agreement)
             ]
             mean = sum(agreement.values()) / len(agreement)
-            caption = f"Two peers give the same answer on {amount(mean, 'agreement')} of test rows"
+            caption = f"Two peers give the same answer on {amount(mean, 'agreement')} of "
+            caption += measured_rows(self.study.recipe)
             if errors:
                 caption += f"; their errors correlate at {sum(errors.values()) / len(errors):.2f}"
             caption += " (means over pairs)." if len(agreement) > 1 else "."
@@ -376,6 +433,10 @@ def _cost_caption(name: str, labels: Mapping[str, str]) -> str:
         "peak_rss_mb": "Largest resident memory of the process",
     }.get(name, _sentence(metric_label(name), ""))
     return f"{what}: {', '.join(f'{arm} {label}' for arm, label in labels.items())}."
+
+
+def _spread(value: Json) -> tuple[float, float]:
+    return float(value["mean"]), float(value.get("std") or 0.0)
 
 
 def _count(count: int, noun: str) -> str:

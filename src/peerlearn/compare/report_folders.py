@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from peerlearn.compare.report_clusters import Sheets, read_sheets
 from peerlearn.compare.report_gallery import Gallery, read_gallery
 from peerlearn.compare.report_words import printable
 from peerlearn.errors import InputError, unknown_name
@@ -29,6 +30,7 @@ class Study:
         env: env.json of the first run; empty where there is none.
         commands: what to type to get the same results.
         galleries: of the first seed of every arm that has one.
+        sheets: contact sheets of clusters, likewise.
     """
 
     folders: tuple[Path, ...]
@@ -42,6 +44,7 @@ class Study:
     env: Json = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     galleries: dict[str, Gallery] = field(default_factory=dict)
+    sheets: dict[str, Sheets] = field(default_factory=dict)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -69,9 +72,12 @@ def read_study(folder: Path) -> Study:
     env_file = next((file for file in env_files if file.is_file()), None)
     epochs: dict[str, dict[int, list[Json]]] = {}
     galleries: dict[str, Gallery] = {}
+    sheets: dict[str, Sheets] = {}
     for arm, seed, run in runs:
         if arm not in galleries and (gallery := read_gallery(run / "gallery.npz")):
             galleries[arm] = gallery
+        if arm not in sheets and (found := read_sheets(run / "gallery.npz")):
+            sheets[arm] = found
         if events := _read_epochs(run / "metrics.jsonl"):
             epochs.setdefault(arm, {})[seed] = events
     return Study(
@@ -86,6 +92,7 @@ def read_study(folder: Path) -> Study:
         env=_object(_read_json(env_file), env_file, "the file") if env_file else {},
         commands=(_command(folder, tuple(arms), seeds),) if config else (),
         galleries=galleries,
+        sheets=sheets,
     )
 
 

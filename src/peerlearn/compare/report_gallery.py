@@ -1,7 +1,5 @@
 """Test images with what every peer makes of them, as a table of pictures."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerlearn.compare import figure_gallery as figure
+from peerlearn.compare.gallery_file import read_arrays, unreadable
 from peerlearn.compare.report_words import NO_BREAK, main_entry, printable, who_label
-from peerlearn.errors import InputError
 
 Json = dict[str, Any]
 Bytes = NDArray[np.uint8]
@@ -22,7 +20,7 @@ LARGEST = 132  # pixels of the page a picture is wide; smaller images are enlarg
 
 @dataclass(frozen=True)
 class Gallery:
-    """`gallery.npz` of a run folder.
+    """`gallery.npz` of a run that segments.
 
     Shapes:
         index (B,); images (B, H, W) or (B, H, W, 3); truth (B, H, W), 255 does not count;
@@ -72,25 +70,25 @@ class Exhibition:
 
 
 def read_gallery(path: Path) -> Gallery | None:
-    """The gallery of a run; None where it has none.
+    """The gallery of a run that segments; None where it has none.
 
     Raises:
         InputError: the file is damaged or holds something else.
     """
-    if not path.is_file():
+    arrays = read_arrays(path)
+    if arrays is None or "clusters" in arrays:  # contact sheets
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = Gallery(
-                index=tuple(int(number) for number in file["index"]),
-                images=file["images"],
-                truth=file["truth"],
-                predicted=file["predicted"],
-                who=tuple(printable(str(name)) for name in file["who"]),
-                class_names=tuple(printable(str(name)) for name in file["class_names"]),
-            )
-    except (KeyError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not readable as a gallery: {error}") from error
+        found = Gallery(
+            index=tuple(int(number) for number in arrays["index"]),
+            images=arrays["images"],
+            truth=arrays["truth"],
+            predicted=arrays["predicted"],
+            who=tuple(printable(str(name)) for name in arrays["who"]),
+            class_names=tuple(printable(str(name)) for name in arrays["class_names"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise unreadable(path, str(error)) from error
     count, size = len(found.index), found.truth.shape
     fits = (
         found.images.shape in (size, (*size, 3))
@@ -100,7 +98,7 @@ def read_gallery(path: Path) -> Gallery | None:
         and {a.dtype for a in (found.images, found.truth, found.predicted)} == {np.dtype("uint8")}
     )
     if not fits or not found.who:
-        raise InputError(f"{path}: not readable as a gallery: its arrays do not fit each other")
+        raise unreadable(path, "its arrays do not fit each other")
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from peerlearn.compare.report_clusters import Sheets
 from peerlearn.compare.report_folders import Json, Study, parse_config, read_study
 from peerlearn.compare.report_gallery import Gallery
 from peerlearn.compare.statistics import differences, merge_arm
@@ -73,11 +74,13 @@ def _side_by_side(studies: Sequence[Study]) -> Study:
     blocks: dict[str, list[Json]] = {}
     epochs: dict[str, dict[int, list[Json]]] = {}
     galleries: dict[str, Gallery] = {}
+    sheets: dict[str, Sheets] = {}
     for study in studies:
         for arm, block in study.arms.items():
             blocks.setdefault(arm, []).append(block)
             epochs.setdefault(arm, {}).update(study.epochs.get(arm, {}))
         galleries = study.galleries | galleries  # of every arm, that of its first seed
+        sheets = study.sheets | sheets
     arms = {arm: merge_arm(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
     against = "independent" if "independent" in arms else next(iter(arms))
     return Study(
@@ -96,4 +99,5 @@ def _side_by_side(studies: Sequence[Study]) -> Study:
         env=next((study.env for study in studies if study.env), {}),
         commands=tuple(command for study in studies for command in study.commands),
         galleries=galleries,
+        sheets=sheets,
     )

@@ -25,7 +25,16 @@ from peerlearn.compare.statistics import base_metric, is_of_class
 
 Json = dict[str, Any]
 
-_ORDER = (*PRIMARY, "top5", "exact_match", "ra", "der", "asr", "hd95", "ece", "nll", "brier")
+_DISCOVERY = (
+    *("all_accuracy", "old_accuracy", "new_accuracy", "oracle_cluster_accuracy"),
+    *("known_accuracy", "test_cluster_accuracy", "pair_precision", "pair_recall"),
+    *("clusters", "largest_cluster"),
+)
+_ORDER = (
+    *PRIMARY,
+    *_DISCOVERY,
+    *("top5", "exact_match", "ra", "der", "asr", "hd95", "ece", "nll", "brier"),
+)
 
 
 @dataclass(frozen=True)

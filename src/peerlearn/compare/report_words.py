@@ -32,6 +32,13 @@ _LABELS = {
     "dice": "Dice",
     "iou": "IoU",
     "cluster_accuracy": "cluster accuracy",
+    "oracle_cluster_accuracy": "oracle, best by truth",
+    "all_accuracy": "accuracy, all classes",
+    "old_accuracy": "accuracy, known classes",
+    "new_accuracy": "accuracy, new classes",
+    "known_accuracy": "accuracy of known test rows",
+    "test_cluster_accuracy": "cluster accuracy of test rows",
+    "clusters": "clusters found",
     "nmi": "NMI",
     "ari": "ARI",
     "acc": "ACC",
@@ -46,10 +53,13 @@ _LABELS = {
 }
 _FRACTIONS = {"accuracy", "top5", "exact_match", "agreement", "ece", "adaptive_ece"} | {
     *("dice", "iou", "cluster_accuracy", "nmi", "ari"),
+    *("oracle_cluster_accuracy", "all_accuracy", "old_accuracy", "new_accuracy"),
+    *("known_accuracy", "test_cluster_accuracy", "largest_cluster"),
+    *("pair_precision", "pair_recall"),
     *("acc", "asr", "ra", "der"),
 }
 _UNITS = {"hd95": "px"}  # of what is neither a fraction nor a bare number
-_DECIMALS = {"hd95": 2}
+_DECIMALS = {"hd95": 2, "clusters": 1}
 _MINUS = "−"
 NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
 # Not allowed in XML or not encodable: a name from a results file may hold anything JSON may.
@@ -77,6 +87,18 @@ def unit(metric: str) -> str:
 def titled(metric: str) -> str:
     """The metric with its unit, for columns and axes: `accuracy, %`."""
     return ", ".join(part for part in (metric_label(metric), unit(metric)) if part)
+
+
+def measured_rows(recipe: str) -> str:
+    """The rows that most metrics of a recipe are about."""
+    return "unlabelled rows" if recipe == "discovery" else "test rows"
+
+
+def measured_metrics(recipe: str) -> str:
+    """What the metrics of a recipe are of, as the beginning of a sentence."""
+    if recipe != "discovery":
+        return "Test metrics"
+    return "Metrics of unlabelled training rows after the last epoch"
 
 
 def who_label(who: str) -> str:

@@ -18,6 +18,9 @@ Metric = dict[str, Any]
 _DIRECTION = {
     **dict.fromkeys(["accuracy", "top5", "exact_match", "f1"], +1),
     **dict.fromkeys(["dice", "iou", "cluster_accuracy", "nmi", "ari", "recall", "ndcg"], +1),
+    **dict.fromkeys(["known_accuracy", "test_cluster_accuracy", "oracle_cluster_accuracy"], +1),
+    **dict.fromkeys(["all_accuracy", "old_accuracy", "new_accuracy"], +1),
+    **dict.fromkeys(["pair_precision", "pair_recall"], +1),
     **dict.fromkeys(["acc", "ra", "der"], +1),  # backdoors: clean and robust accuracy, defence
     **dict.fromkeys(["nll", "ece", "adaptive_ece", "brier"], -1),
     "asr": -1,  # attack success rate

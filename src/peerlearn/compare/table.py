@@ -17,7 +17,10 @@ from peerlearn.compare.statistics import better
 _WHO = {"mean_peer": "mean peer", "ensemble": "ensemble"}
 # The first of these that was measured is shown of the ensemble too.
 _HEADLINES = ("iou", "cluster_accuracy", "recall@20", "acc", "accuracy", "dice")
-_FURTHER = ("nll", "ece", "nmi", "ndcg@20", "asr", "hd95")
+_FURTHER = (
+    *("nll", "ece", "nmi", "old_accuracy", "new_accuracy", "known_accuracy"),
+    *("ndcg@20", "asr", "hd95"),
+)
 _UNITS = {"nll": "", "entropy": "", "hd95": "px"}  # anything else is a fraction
 _VERDICT = {"arm": "better", "against": "worse", None: ""}
 _STYLE = {"arm": "green", "against": "red", None: "dim"}

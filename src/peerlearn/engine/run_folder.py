@@ -33,8 +33,9 @@ PLANS = ("arms",)
 class RunFolder:
     """`config.yaml`, `env.json`, `metrics.jsonl`, `results.json`, `checkpoints/{last,best}/`.
 
-    And `data.json`: what the trained networks must know of their data; and for images with masks
-    `gallery.npz`: a few of them with what every peer makes of them.
+    And `data.json`: what the trained networks must know of their data; and
+    `gallery.npz`, where there are images: a few with masks and what every peer makes of them, or
+    some of every cluster.
     """
 
     def __init__(self, path: Path) -> None:

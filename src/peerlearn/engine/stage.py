@@ -20,11 +20,14 @@ class Stage:
         objectives: what each peer learns from the data in this stage; None keeps the cohort's.
         learners: peers that train; the others only teach, as they are. None for all.
         trunk: whether a shared trunk trains; if not it is run as it is evaluated.
+        parts: submodules of the learners that train; the others stay as they are, and are run as
+            they are evaluated. None for all.
         begin: done to the cohort before the first epoch, such as one peer starting from another's
             weights. It sees the cohort as the stage before left it, and draws no random numbers
             but keyed ones, for a resumed training may do it again.
         key: says all that the weights at the end of the stage depend on, where other runs may have
-            the same; None where there are none.
+            the same; None where there are none. They share the parts and the trunk that have
+            trained so far, and the records; nothing is validated, for the rest is each run's own.
     """
 
     name: str
@@ -34,5 +37,6 @@ class Stage:
     objectives: Mapping[str, Objective] | None = None
     learners: Collection[str] | None = None
     trunk: bool = True
+    parts: Collection[str] | None = None
     begin: Callable[[Cohort], None] | None = None
     key: str | None = None

@@ -22,6 +22,7 @@ from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.noise import noise_curves
 from peerlearn.engine.outcome import TrainingResult, flatness_curves, mean_over_epochs
+from peerlearn.engine.parts import joined_parts, learning_only, train_parts, weights_of
 from peerlearn.engine.precision import Precision, resolve_device
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import TRUNK, Selection
@@ -43,6 +44,7 @@ Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
 Examine = Callable[
     [Cohort, Precision, Sequence[Mapping[str, Any]]], Mapping[str, Mapping[str, float]]
 ]
+Conclude = Callable[[Cohort, Precision], DataFacts]
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Trainer:
         observe: is told of every step and epoch, for progress bars.
         probe: training rows for the flatness probe.
         facts: what the trained networks must know of their data; None where nobody will ask.
+        conclude: makes `facts` that tell of the trained peers too, and take the place of the first.
         gallery: makes arrays from the trained peers for people to look at, kept in the folder.
         examine: measures what needs more than logits, such as features or the records of all
             epochs: metrics by peer, which join those of `assess`.
@@ -95,6 +98,7 @@ class Trainer:
     observe: Observer = lambda event: None
     probe: Rows | None = None
     facts: DataFacts | None = None
+    conclude: Conclude | None = None
     gallery: Gallery | None = None
     examine: Examine | None = None
     shared: SharedStages | None = None
@@ -127,6 +131,7 @@ class Trainer:
         self.device = resolve_device(self.training.device)
         self.precision = Precision.resolve(self.training.precision, self.device)
         self.selection = Selection(self.training.evaluation.metric)
+        self.updates: dict[str, PeerUpdate] = {}
         self.history: list[dict[str, Any]] = []
         self.tail: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -179,28 +184,37 @@ class Trainer:
         self.precision.place(self.cohort)
         learners = self._learners_of(position.stage)
         self.learners = [name for name in learners if name in self.transport.owned]
-        self.updates = self._updates(stage)
-        self.monitor = EpochMonitor(self.learners, self.device)
-        if state is not None:
-            self._restore_progress(state)
-        self.stepper = Stepper(
-            self.cohort,
-            self.updates,
-            self.precision,
-            self.transport,
-            {name: settings.view for name, settings in self.peers.items()},
-            learners,
-            trunk_learns=stage.trunk,
-        )
+        with learning_only((self.cohort.peers[name] for name in learners), stage.parts):
+            self.updates = self._updates(stage)
+            self.monitor = EpochMonitor(self.learners, self.device)
+            if state is not None:
+                self._restore_progress(state)
+            self.stepper = Stepper(
+                self.cohort,
+                self.updates,
+                self.precision,
+                self.transport,
+                {name: settings.view for name, settings in self.peers.items()},
+                learners,
+                trunk_learns=stage.trunk,
+            )
+            with self._training_modes(stage, learners):
+                while position.epoch < stage.epochs:
+                    self._run_epoch(stage, position, interruption)
+
+    @contextmanager
+    def _training_modes(self, stage: Stage, learners: Sequence[str]) -> Iterator[None]:
         modes = [(part, part.training) for part in self.cohort.modules()]
         self.cohort.train()
-        for name in set(self.cohort.names) - set(learners):
-            self.cohort.peers[name].eval()
+        for name, peer in self.cohort.peers.items():
+            if name in learners:
+                train_parts(peer, stage.parts)
+            else:
+                peer.eval()
         if self.cohort.trunk is not None and not stage.trunk:
             self.cohort.trunk.eval()
         try:
-            while position.epoch < stage.epochs:
-                self._run_epoch(stage, position, interruption)
+            yield
         finally:
             for part, training in modes:
                 part.training = training
@@ -247,7 +261,8 @@ class Trainer:
         last_stage = position.stage == len(self.stages) - 1
         spec = self.training.evaluation
         final = position.epoch == stage.epochs
-        if self.validation is not None and (final or position.epoch % spec.every == 0):
+        due = stage.key is None and (final or position.epoch % spec.every == 0)
+        if self.validation is not None and due:
             measured = self._measure(self.validation, quickly=True)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
             if spec.select == "best":
@@ -504,12 +519,14 @@ class Trainer:
     # Stages of other runs ----------------------------------------------------------------------
 
     def _share(self, stage: int) -> None:
-        """Keep what the peers that trained, and the trunk, are at the end of a stage."""
+        """Keep what the parts that have trained, and the trunk, are at the end of a stage."""
         key = self.stages[stage].key
         if self.shared is None or key is None or not isinstance(self.transport, LocalTransport):
             return
+        parts = joined_parts(each.parts for each in self.stages[: stage + 1])
+        peers = self.cohort.peers
         state: State = {
-            "peers": {name: self.cohort.peers[name].state_dict() for name in self.learners},
+            "peers": {name: weights_of(peers[name], parts) for name in self.learners},
             "history": self.history,
             "seconds": self.seconds,
             "forwards": self.forwards,
@@ -527,7 +544,8 @@ class Trainer:
             if state is None:
                 continue
             for name, weights in state["peers"].items():
-                self.cohort.peers[name].load_state_dict(weights)
+                peer = self.cohort.peers[name]
+                peer.load_state_dict(peer.state_dict() | weights)
             if self.cohort.trunk is not None:
                 self.cohort.trunk.load_state_dict(state[TRUNK])
             self.history, self.seconds = state["history"], state["seconds"]
@@ -542,6 +560,8 @@ class Trainer:
 
     def _result(self) -> TrainingResult:
         block: dict[str, Any] = {}
+        if self.conclude is not None:
+            self.facts = self.conclude(self.cohort, self.precision)
         if self.report is not None:
             peers = dict(self.cohort.peers)
             outputs = predict(peers, self.report, self.precision, self.cohort.trunk)

@@ -12,15 +12,8 @@ from torch import Tensor
 
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import mean_metrics
-from peerlearn.metrics.clustering import (
-    align,
-    ari,
-    cluster_accuracy,
-    matched,
-    nmi,
-    right_rows,
-    shared_rows,
-)
+from peerlearn.metrics.cluster_ensemble import decided, matched_members
+from peerlearn.metrics.clustering import align, ari, cluster_accuracy, nmi, right_rows
 
 UNLABELLED_ROW, TEST_ROW = 0, 1
 """Groups of rows: training rows without a label, and rows that nobody trained on."""
@@ -118,7 +111,7 @@ class DiscoveryAssessment:
         return {
             "peers": peers,
             "mean_peer": mean_metrics([peers[name] for name in chosen]),
-            "ensemble": rows.metrics(rows.matched_to_first(members)),
+            "ensemble": rows.metrics(matched_members(members, self.known, rows.told_apart)),
             "between_peers": {"agreement": rows.agreement(logits)},
         }
 
@@ -142,7 +135,8 @@ class _Rows:
 
     def metrics(self, members: Sequence[Tensor]) -> dict[str, float]:
         """Of the mean probability of networks whose logits mean the same."""
-        clusters, classes = (decided(members, c) for c in (self.new_classes, self.known_classes))
+        clusters = decided(members, self.new_classes).number
+        classes = decided(members, self.known_classes).number
         metrics: dict[str, float] = {}
         if self.measured.any():
             found, truth = clusters[self.measured], self.truth[self.measured]
@@ -174,36 +168,13 @@ class _Rows:
             metrics["new_accuracy"] = right[~old].mean().item()
         return metrics
 
-    def matched_to_first(self, members: Sequence[Tensor]) -> list[Tensor]:
-        """The members' logits, with new classes in the order of the first member's."""
-        first = self._new_clusters(members[0])
-        matched_members = [members[0]]
-        for z in members[1:]:
-            new = z.shape[1] - self.known
-            order = matched(shared_rows(first, self._new_clusters(z), new, new))
-            same_order = [z[:, : self.known], z[:, self.known + order]]
-            matched_members.append(torch.cat(same_order, 1))
-        return matched_members
-
-    def _new_clusters(self, logits: Tensor) -> Tensor:
-        return decided([logits[self.told_apart]], slice(self.known, None))
-
     def agreement(self, logits: Mapping[str, Tensor]) -> dict[str, float]:
         """Share of the rows in the same cluster, by pair of peers."""
         clusters = {
-            name: decided([z[self.told_apart]], self.new_classes) for name, z in logits.items()
+            name: decided([z[self.told_apart]], self.new_classes).number
+            for name, z in logits.items()
         }
         return {
             f"{a}~{b}": cluster_accuracy(clusters[a], clusters[b])
             for a, b in combinations(clusters, 2)
         }
-
-
-def decided(members: Sequence[Tensor], columns: slice) -> Tensor:
-    """The largest of some logits by the mean probability over members, −1 for a row with NaN.
-
-    Shapes:
-        members: (N, classes) each; result: (N,), counted from the first of `columns`.
-    """
-    p = torch.stack([z[:, columns].softmax(1) for z in members]).mean(0)
-    return p.argmax(1).masked_fill(p.isnan().any(1), -1)

@@ -1,5 +1,6 @@
 """Finished runs put to use: opened, evaluated on any data, asked about new rows."""
 
+from peerlearn.serving.assignments import assignments, write_assignments
 from peerlearn.serving.evaluate import evaluate_run
 from peerlearn.serving.labels import write_labels
 from peerlearn.serving.mask_files import write_masks
@@ -11,8 +12,10 @@ __all__ = [
     "Predictor",
     "Tiling",
     "TrainedRun",
+    "assignments",
     "evaluate_run",
     "open_run",
+    "write_assignments",
     "write_labels",
     "write_masks",
 ]

@@ -1,13 +1,20 @@
 """Images and vectors, for runs that found new classes among them."""
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
 import torch
+from torch import Tensor
 
 from peerlearn.data import evaluation_batches
 from peerlearn.data.discovery import TEST_ROW, DiscoveryFacts, load_discovery
+from peerlearn.data.discovery.pools import class_folder, read_pool
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment
+from peerlearn.metrics.cluster_ensemble import in_order
 from peerlearn.metrics.discovery import DiscoveryAssessment
+from peerlearn.serving.reader import Inputs
 from peerlearn.serving.rows import RowReader
 
 
@@ -36,3 +43,31 @@ class ClusterReader(RowReader):
         config = self.config
         together = config.objective.incremental and config.method == "pairs"
         return DiscoveryAssessment(self.facts.known, together, members=config.evaluation.members)
+
+    def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Clusters of all peers in the order of the first one's."""
+        known, orders = self.facts.known, self.facts.orders
+        return {
+            name: in_order(z, torch.tensor(orders[name]), known) if name in orders else z
+            for name, z in logits.items()
+        }
+
+    def unlabelled(self) -> Iterator[Inputs]:
+        """Every row of the file or folder of unlabelled rows, those held out for tests too.
+
+        Raises:
+            InputError: the run was trained on one data set, or the file is not there any more.
+        """
+        place = self.config.data.unlabelled
+        if place is None:
+            raise InputError(
+                f"data.unlabelled: the run was trained on {self.config.data.name!r}, which has no "
+                "file of unlabelled rows"
+            )
+        folder = Path(place).expanduser()
+        if folder.is_dir():
+            yield from self.inputs([class_folder(folder) or folder], {})
+            return
+        x = read_pool(place, "data.unlabelled").train.x
+        rows = self._normalised(x, self.config.evaluation.batch_size)
+        yield Inputs((place,) * len(x), tuple(range(len(x))), rows)

@@ -102,7 +102,7 @@ class Predictor:
     def _probabilities(self, batches: Rows) -> Iterator[Tensor]:
         """Probabilities (N, C, ...) of every batch, in float64."""
         for logits, _ in predict(self.peers, batches, self.precision, self.run.cohort.trunk):
-            yield self._together(logits)
+            yield self._together(self.reader.comparable(logits))
 
     def _together(self, logits: Mapping[str, Tensor]) -> Tensor:
         outputs = [z.double() for z in logits.values()]

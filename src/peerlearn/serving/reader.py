@@ -90,6 +90,10 @@ class Reader(ABC, Generic[Facts]):
         """Begin to measure networks on such data, as the run does."""
         return ClassificationAssessment(members=self.config.evaluation.members)
 
+    def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Outputs of which every column means the same, whichever peer they are of."""
+        return logits
+
     def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
         """Peers that say clearly what is wrong where they cannot read other data."""
         return peers

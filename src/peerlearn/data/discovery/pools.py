@@ -112,9 +112,16 @@ def measured(source: Source) -> Split | None:
     return joined(parts) if parts else None
 
 
-def _folder_pool(path: Path, size: int | None) -> Pool:
+def class_folder(path: Path) -> Path | None:
+    """The part of a folder that holds a folder for each class; None where images lie anyhow."""
     train = path / "train"
     if train.is_dir() and any(p.is_dir() and not p.name.startswith(".") for p in train.iterdir()):
+        return train
+    return None
+
+
+def _folder_pool(path: Path, size: int | None) -> Pool:
+    if class_folder(path) is not None:
         source = read_image_folder(path, size, least=1)
         return Pool(source.train.decoded(), measured(source), source.class_names, named=True)
     require_pillow()

@@ -36,10 +36,9 @@ class LinearHeads(nn.Module):
 
     def __init__(self, features: int, known: int, new: int) -> None:
         super().__init__()
-        self.known = nn.Linear(features, known)
-        self.new = nn.Linear(features, new)
-        for layer in (self.known, self.new):
-            initialise(layer, layer)
+        # One after the other, so that the known classes start alike however many are new.
+        self.known = _linear(features, known)
+        self.new = _linear(features, new)
 
     def forward(self, pooled_BD: Tensor) -> PeerOutput:
         return PeerOutput(torch.cat([self.known(pooled_BD), self.new(pooled_BD)], 1))
@@ -81,8 +80,7 @@ class Branch(nn.Module):
         self.stage = list(backbone.stages.values())[-1]
         self.pool = backbone.pool
         self.heads = heads
-        self.rotation = nn.Linear(backbone.classifier.in_features, ROTATIONS)
-        initialise(self.rotation, self.rotation)
+        self.rotation = _linear(backbone.classifier.in_features, ROTATIONS)
         self._fed_by = (fed_by,)  # in a tuple, so that it is not registered here too
 
     def forward(self, shared: Tensor) -> PeerOutput:
@@ -95,7 +93,14 @@ class Branch(nn.Module):
         return PeerOutput(output.logits, output.features | own)
 
     def start_from(self, other: "Branch") -> None:
-        """Take the last stage of another branch, and its heads for the known classes."""
+        """Take the last stage and pool of another branch, and its head for the known classes."""
         self.stage.load_state_dict(other.stage.state_dict())
+        self.pool.load_state_dict(other.pool.state_dict())
         known, theirs = (heads.get_submodule("known") for heads in (self.heads, other.heads))
         known.load_state_dict(theirs.state_dict())
+
+
+def _linear(features: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(features, outputs)
+    initialise(layer, layer)
+    return layer

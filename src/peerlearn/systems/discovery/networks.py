@@ -28,13 +28,15 @@ def build_discovery_cohort(config: DiscoveryConfig, shape: Shape, known: int, ne
     first = next(iter(config.peers))
     backbone = _backbone(config, first, shape, known)
     trunk = Trunk(backbone)
+    width = backbone.classifier.in_features
     branches: dict[str, Branch] = {}
     for name in sorted(config.peers, key=lambda n: config.peers[n].fed_by is not None):
         feeder = config.peers[name].fed_by
         with seeded_rng(config.seed, "weights", name):
-            width = backbone.classifier.in_features
             heads = _heads(config, width, known, new)
-            fed_by = branches[feeder] if feeder is not None else None
+        fed_by = branches[feeder] if feeder is not None else None
+        # Apart from the heads, whose draws depend on how many classes are new.
+        with seeded_rng(config.seed, "weights", name, "rotation"):
             branches[name] = Branch(copy.deepcopy(backbone), heads, fed_by)
     peers = {name: branches[name] for name in config.peers}
     channels = _channels(backbone)

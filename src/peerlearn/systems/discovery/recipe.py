@@ -18,36 +18,49 @@ from peerlearn.metrics.discovery import DiscoveryAssessment
 from peerlearn.models import check_model_name
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import first_outputs, load_data, load_initial_weights
+from peerlearn.systems.discovery.clusters import classes_compete, trained_facts
 from peerlearn.systems.discovery.config import DiscoveryConfig
+from peerlearn.systems.discovery.contact_sheets import contact_sheets
 from peerlearn.systems.discovery.examination import examine
 from peerlearn.systems.discovery.networks import build_discovery_cohort
 from peerlearn.systems.discovery.stages import discovery_stages
 from peerlearn.systems.recipe import Recipe
 
 
-def build(config: DiscoveryConfig) -> Trainer:
+def build(config: DiscoveryConfig, data: DiscoveryDataset | None = None) -> Trainer:
     """A trainer for `config`.
+
+    Args:
+        config: of the recipe.
+        data: from `load_discovery`; None to load them.
 
     Raises:
         InputError: data, networks or edges that cannot be used, or do not fit each other.
     """
-    data = load_data(config, partial(load_discovery, config.data), check_model_name)
+    data = data or load_data(config, partial(load_discovery, config.data), check_model_name)
     new = new_classes(config, data)
     cohort = build_discovery_cohort(config, data.sample_shape, data.known, new)
     load_initial_weights(cohort, config)
     _prepare(cohort, data, config.seed)
     rows = evaluation_rows(data, config.evaluation.batch_size)
-    incremental = config.objective.incremental and config.method == "pairs"
+    competing = classes_compete(config, data)
+    facts = DiscoveryFacts.from_discovery(data, new, competing)
     return Trainer(
         cohort,
         discovery_stages(config, data, config.augment.resolve(data), cohort),
         config,
         validation=rows,
         report=rows,
-        assess=partial(DiscoveryAssessment, data.known, incremental or data.generalised),
+        assess=partial(DiscoveryAssessment, data.known, competing),
         peers=config.peers,
         seed=config.seed,
-        facts=DiscoveryFacts.from_discovery(data, new),
+        facts=facts,
+        conclude=partial(trained_facts, facts=facts, data=data, config=config),
+        gallery=(
+            partial(contact_sheets, data=data, facts=facts, config=config)
+            if len(data.sample_shape) == 3
+            else None
+        ),
         examine=partial(examine, data=data, batch_size=config.batch_size),
     )
 

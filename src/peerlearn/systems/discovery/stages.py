@@ -32,6 +32,11 @@ PRETRAINING_KEYS = (
     "data", "augment", "weights", "seed", "batch_size", "lr", "optimiser", "lr_schedule",
     "clip_norm", "accumulate", "ema", "precision", "device", "threads",
 )  # fmt: skip
+FIRST_PEER_KEYS = (
+    "model", "arguments", "weights", "fed_by", "lr", "optimiser", "lr_schedule",
+)  # fmt: skip
+#: Parts of a branch that both stages before the joint one train, beside a head each.
+LAST_STAGE = ("stage", "pool")
 STARTS = 10
 """Of k-means; the tightest clusters count."""
 
@@ -86,6 +91,7 @@ def discovery_stages(
                 silent,
                 dict.fromkeys(names, Rotations()),
                 learners=names[:1],
+                parts=(*LAST_STAGE, "rotation"),
                 key=_key(config, "rotation"),
             )
         )
@@ -100,6 +106,7 @@ def discovery_stages(
                 dict.fromkeys(names, KnownClasses(data.known)),
                 learners=names[:1],
                 trunk=fresh if supervised.trunk is None else supervised.trunk,
+                parts=(*LAST_STAGE, "heads.known"),
                 key=_key(config, "supervised"),
             )
         )
@@ -181,15 +188,18 @@ def pooled_features(
 
 
 def _key(config: DiscoveryConfig, until: str) -> str:
-    """A name for all that the weights at the end of a stage depend on."""
+    """A name for all that the weights at the end of a stage depend on.
+
+    The number of new classes is not among it: their heads are no part of these stages.
+    """
     dumped = config.dump()
     first = next(iter(config.peers))
     about = {key: dumped[key] for key in PRETRAINING_KEYS} | {
         "stages": dumped["stages"] if until == "supervised" else dumped["stages"][until],
         "peer": first,
-        "network": [dumped["peers"][first][key] for key in ("model", "arguments", "weights")],
-        "own": [dumped["peers"][first][key] for key in ("lr", "optimiser", "lr_schedule")],
-        "heads": [config.method == "uno", dumped["uno"], config.classes],
+        "own": [dumped["peers"][first][key] for key in FIRST_PEER_KEYS],
     }
+    if until == "supervised":
+        about["prototypes"] = config.uno.temperature if config.method == "uno" else None
     text = json.dumps(about, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

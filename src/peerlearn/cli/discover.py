@@ -1,0 +1,214 @@
+"""`peerlearn discover`: new classes among your own unlabelled images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from peerlearn.cli.options import (
+    OverridesArgument,
+    ResumeOption,
+    gathered_overrides,
+    out_folder,
+    parse_numbers,
+    resumable,
+)
+from peerlearn.cli.run import check_resumed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from peerlearn.metrics.class_count import Estimate
+    from peerlearn.serving.assignments import Assignment
+
+#: Keys of the recipe that have an option here, which says the same.
+OPTIONS = {
+    "data.labelled": "--labelled",
+    "data.unlabelled": "--unlabelled",
+    "classes": "--classes",
+}
+BEGUN = "shared/config.yaml"
+
+
+def discover(
+    overrides: OverridesArgument = None,
+    *,
+    labelled: Annotated[
+        str,
+        typer.Option(
+            help="Images of known classes: an .npz with x and y, or a folder train/CLASS/*.png.",
+            show_default=False,
+        ),
+    ],
+    unlabelled: Annotated[
+        str,
+        typer.Option(
+            help="Images of new classes: an .npz with x, or a folder of images.",
+            show_default=False,
+        ),
+    ],
+    classes: Annotated[
+        str, typer.Option(help="How many new classes to look for; auto estimates it.")
+    ] = "auto",
+    candidates: Annotated[
+        str | None,
+        typer.Option(help="With auto, the numbers to choose from.", show_default="2-30"),
+    ] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="Arm of recipe discovery.", show_default="dual")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Key of weights, batches and dropout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.", show_default="runs/discover-N")
+    ] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Find new classes among unlabelled images, with the help of labelled ones of other classes.
+
+    Writes a run folder of recipe `discovery`, for eval, predict and report, with assignments.csv in
+    it: the cluster of every unlabelled image, and how sure the networks together are of it.
+    """
+    from peerlearn.cli.progress import EpochProgress, RowProgress
+    from peerlearn.cli.reporting import report_beside
+    from peerlearn.cli.tables import console
+    from peerlearn.serving import assignments, open_run, write_assignments
+    from peerlearn.systems.discovery.class_estimate import SHARED, estimate_new_classes
+    from peerlearn.systems.recipe import run_recipe
+    from peerlearn.systems.registry import find_recipe
+
+    count = parse_classes(classes)
+    chosen = parse_candidates(candidates, count)
+    changes = gathered_overrides(overrides, None)
+    refuse_repeated(changes)
+    changes |= {"data.labelled": labelled, "data.unlabelled": unlabelled, "classes": count}
+    changes |= {key: value for key, value in (("arm", arm), ("seed", seed)) if value is not None}
+    if not (resume and out is not None and (out / BEGUN).exists()):
+        check_resumed(out, resume)
+    recipe, given = find_recipe("discovery")
+    config = recipe.resolve(given, changes)
+    folder = out_folder(out, "discover")
+    if not resume:
+        check_free(folder)
+    if count is None:
+        with resumable(folder, BEGUN), EpochProgress(config.epochs) as progress:
+            estimate = estimate_new_classes(config, folder, chosen, progress.observe)
+        tell_estimate(estimate)
+        config = recipe.resolve(given, changes | {"classes": estimate.count})
+    shared = folder / SHARED if count is None else None
+    with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
+        # The estimate has begun the folder, which then is gone on with.
+        results = run_recipe(
+            recipe, config, folder, resume or count is None, progress.observe, shared
+        )
+    with RowProgress("images") as rows:
+        made = assignments(open_run(folder), lambda done: rows.observe(done, None))
+    write_assignments(folder / "assignments.csv", made)
+    progress.summarise(results)
+    console().print(cluster_table(made))
+    print(f"assignments: {folder / 'assignments.csv'}")
+    report_beside(folder)
+
+
+def parse_classes(text: str) -> int | None:
+    """The number of new classes; None for `auto`.
+
+    Raises:
+        InputError: neither a number of two or more nor `auto`.
+    """
+    from peerlearn.errors import InputError
+
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 2:
+        why = "; one cluster tells nothing apart" if text == "1" else ""
+        raise InputError(f"--classes: {text!r}{why}; allowed: a number from 2 on, or auto")
+    return int(text)
+
+
+def parse_candidates(text: str | None, count: int | None) -> list[int] | None:
+    """The numbers of classes to choose from; None for the usual ones.
+
+    Raises:
+        InputError: no numbers, or nothing to choose.
+    """
+    from peerlearn.errors import InputError
+
+    if text is None:
+        return None
+    if count is not None:
+        raise InputError(f"--candidates: for --classes auto; --classes {count} leaves no choice")
+    return parse_numbers(text, "--candidates")
+
+
+def refuse_repeated(changes: dict[str, Any]) -> None:
+    """See that what has an option is not said by an override too.
+
+    Raises:
+        InputError: it is; names the option.
+    """
+    from peerlearn.errors import InputError
+
+    for key, option in OPTIONS.items():
+        if key in changes:
+            raise InputError(f"{key}: say it with {option}")
+
+
+def check_free(folder: Path) -> None:
+    """See that a folder has room for a new run.
+
+    Raises:
+        InputError: it holds one, or something else.
+    """
+    from peerlearn.errors import InputError
+
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if (folder / "config.yaml").exists() or (folder / BEGUN).exists():
+        raise InputError(
+            f"{folder}: already holds a run; continue it with --resume, or choose another --out"
+        )
+    raise InputError(f"{folder}: exists and is not empty; choose another --out")
+
+
+def tell_estimate(estimate: "Estimate") -> None:
+    """Print the number of new classes and what speaks for every candidate."""
+    from peerlearn.cli.tables import console, table
+
+    rows = [
+        (
+            f"{score.count}{' ←' if score.count == estimate.count else ''}",
+            f"{score.silhouette:.3f}",
+            "–" if score.probe_accuracy is None else f"{score.probe_accuracy:.3f}",
+            f"{score.total:.3f}",
+        )
+        for score in estimate.scores
+    ]
+    columns = ("new classes", "silhouette", "known classes found", "sum")
+    console().print(table(columns, rows, right=True))
+    print(f"estimate: {estimate.count} new classes")
+
+
+def cluster_table(made: Sequence["Assignment"]) -> "Table":
+    """Every cluster with its size, its share of all images and its mean confidence."""
+    from peerlearn.cli.tables import table
+
+    sure: dict[str, list[float]] = {}
+    for assignment in made:
+        sure.setdefault(assignment.cluster, []).append(assignment.confidence)
+    rows = [
+        (
+            cluster,
+            f"{len(values):,}",
+            f"{100 * len(values) / len(made):.1f} %",
+            f"{sum(values) / len(values):.3f}",
+        )
+        for cluster, values in sorted(sure.items(), key=lambda item: natural(item[0]))
+    ]
+    return table(("cluster", "images", "share", "mean confidence"), rows, right=True)
+
+
+def natural(name: str) -> tuple[str, int]:
+    """A key to sort `new 10` behind `new 9`."""
+    word, _, number = name.rpartition(" ")
+    return (word, int(number)) if number.isdecimal() else (name, 0)

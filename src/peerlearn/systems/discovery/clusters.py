@@ -1,0 +1,88 @@
+"""The clusters of unlabelled rows, as all branches together see them."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.discovery import DiscoveryDataset, DiscoveryFacts
+from peerlearn.data.loaders import evaluation_batches
+from peerlearn.engine.evaluate import predict
+from peerlearn.engine.precision import Precision
+from peerlearn.metrics.cluster_ensemble import Clusters, cluster_orders, decided, in_order
+from peerlearn.systems.discovery.config import DiscoveryConfig
+
+
+def classes_compete(config: DiscoveryConfig, data: DiscoveryDataset) -> bool:
+    """Whether an unlabelled row may turn out to be of a known class."""
+    incremental = config.objective.incremental and config.method == "pairs"
+    return incremental or config.data.overlap or data.generalised
+
+
+def trained_facts(
+    cohort: Cohort,
+    precision: Precision,
+    *,
+    facts: DiscoveryFacts,
+    data: DiscoveryDataset,
+    config: DiscoveryConfig,
+) -> DiscoveryFacts:
+    """`facts` with the order in which every trained branch has its clusters."""
+    logits = unlabelled_logits(cohort, precision, data, config.evaluation.batch_size)
+    members = members_of(cohort, config)
+    # Branches outside of the ensemble come after it, in order of the same first member.
+    names = [*members, *(name for name in cohort.names if name not in members)]
+    orders = cluster_orders([logits[name] for name in names], facts.known)
+    return facts.model_copy(
+        update={"orders": {n: tuple(o.tolist()) for n, o in zip(names, orders, strict=True)}}
+    )
+
+
+def found_clusters(
+    logits: Mapping[str, Tensor], facts: DiscoveryFacts, who: Sequence[str]
+) -> Clusters:
+    """Which class, in `facts.class_names`, some branches together give every row.
+
+    Args:
+        logits: by name.
+        facts: of the trained branches.
+        who: names of the branches that decide.
+
+    Shapes:
+        logits: (N, classes) each.
+    """
+    start = 0 if facts.competing else facts.known
+    members = [
+        in_order(logits[name].double(), torch.tensor(facts.orders[name]), facts.known)
+        for name in who
+    ]
+    number, confidence = decided(members, slice(start, None))
+    return Clusters(torch.where(number >= 0, number + start, -1), confidence)
+
+
+def members_of(cohort: Cohort, config: DiscoveryConfig) -> list[str]:
+    """Branches that make the ensemble, in the cohort's order."""
+    chosen = config.evaluation.members
+    return [name for name in cohort.names if chosen is None or name in chosen]
+
+
+def unlabelled_logits(
+    cohort: Cohort, precision: Precision, data: DiscoveryDataset, batch_size: int
+) -> dict[str, Tensor]:
+    """What every branch says of the unlabelled training rows.
+
+    Shapes:
+        result: float64 (N, known + new) each, on the CPU.
+    """
+    rows = data.train.select(data.unlabelled)
+    parts: dict[str, list[Tensor]] = {name: [] for name in cohort.names}
+    for logits, _ in predict(
+        dict(cohort.peers.items()),
+        lambda: evaluation_batches(rows, batch_size, data.mean, data.std),
+        precision,
+        cohort.trunk,
+    ):
+        for name, z in logits.items():
+            parts[name].append(z.double())
+    return {name: torch.cat(each) for name, each in parts.items()}
