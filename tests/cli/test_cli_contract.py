@@ -34,7 +34,8 @@ def test_help_answers_at_once():
 
 
 @pytest.mark.parametrize(
-    "verb", ["ls", "cp", "validate", "run", "compare", "eval", "predict", "report", "data"]
+    "verb",
+    ["ls", "cp", "validate", "run", "compare", "discover", "eval", "predict", "report", "data"],
 )
 def test_every_verb_explains_itself(cli, verb):
     said = cli(verb, "--help")

@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import save_file
 from tiny import tiny_config, tiny_trainer, weights
 
+from peerlearn.engine.pretrained import load_weights
 from peerlearn.errors import InputError
+from peerlearn.models import build_model
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 
@@ -91,6 +93,26 @@ def test_weights_that_do_not_fit_are_named(teacher, tmp_path: Path) -> None:
     )
     torch.save(given | {first: torch.ones(2, 3)}, path)
     refused(rf"{first} has shape \(2, 3\), the network's \(", f"peers.t.frozen={path}")
+
+
+@pytest.mark.parametrize("classifier", ["another", "none"])
+def test_names_that_are_skipped_are_left_as_they_are(classifier: str, tmp_path: Path) -> None:
+    """So a network for other classes gives all but its classifier."""
+    small, large = (build_model("cnn", (1, 8, 8), n, {"width": 0.25}, "model") for n in (3, 5))
+    given, before = small.state_dict(), {n: t.clone() for n, t in large.state_dict().items()}
+    if classifier == "none":
+        given = {n: t for n, t in given.items() if not n.startswith("classifier.")}
+    path = tmp_path / "small.safetensors"
+    save_file(given, path)
+    load_weights(large, path, "weights", skip=("classifier.",))
+    for name, tensor in large.state_dict().items():
+        skipped = name.startswith("classifier.")
+        assert torch.equal(tensor, before[name] if skipped else given[name]), name
+    with pytest.raises(InputError, match=r"weights: .*small\.safetensors: does not fit"):
+        load_weights(large, path, "weights")
+    with pytest.raises(InputError, match="not in the file: stages"):
+        save_file({"classifier.bias": torch.zeros(5)}, path)
+        load_weights(large, path, "weights", skip=("classifier.",))
 
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def draw_curves(
             axes.axvline(place - 0.5, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)))
     epochs = max(len(events) for seeds in runs.values() for events in seeds.values())
     ends = [place for place, _ in marks[1:]] + [epochs + 1]
-    for (place, name), end in zip(marks, ends, strict=True):
+    for (place, name), end in zip(marks, ends, strict=False):
         grid[0].text(
             place,
             1.0,

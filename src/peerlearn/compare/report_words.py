@@ -36,8 +36,6 @@ _LABELS = {
     "all_accuracy": "accuracy, all classes",
     "old_accuracy": "accuracy, known classes",
     "new_accuracy": "accuracy, new classes",
-    "known_accuracy": "accuracy of known test rows",
-    "test_cluster_accuracy": "cluster accuracy of test rows",
     "clusters": "clusters found",
     "nmi": "NMI",
     "ari": "ARI",

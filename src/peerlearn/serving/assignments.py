@@ -70,7 +70,7 @@ def _assigned(run: TrainedRun, reader: ClusterReader) -> Iterator[list[Assignmen
         for rows in reader.unlabelled():
             places = iter(zip(rows.sources, rows.numbers, strict=True))
             for logits, _ in predict(peers, rows.batches, precision, run.cohort.trunk):
-                found = found_clusters(logits, facts, run.members)
+                found = found_clusters(logits, facts, run.config, run.members)
                 yield [
                     Assignment(file, row, names[number], confidence if number >= 0 else 0.0)
                     for number, confidence, (file, row) in zip(

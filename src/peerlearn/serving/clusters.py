@@ -16,6 +16,7 @@ from peerlearn.metrics.cluster_ensemble import in_order
 from peerlearn.metrics.discovery import DiscoveryAssessment
 from peerlearn.serving.reader import Inputs
 from peerlearn.serving.rows import RowReader
+from peerlearn.systems.discovery.clusters import classes_compete
 
 
 class ClusterReader(RowReader):
@@ -40,9 +41,9 @@ class ClusterReader(RowReader):
         return lambda: evaluation_batches(test, batch_size, self.facts.mean, self.facts.std)
 
     def assessment(self) -> Assessment:
-        config = self.config
-        together = config.objective.incremental and config.method == "pairs"
-        return DiscoveryAssessment(self.facts.known, together, members=config.evaluation.members)
+        together = classes_compete(self.config, self.facts)
+        members = self.config.evaluation.members
+        return DiscoveryAssessment(self.facts.known, together, members=members)
 
     def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Clusters of all peers in the order of the first one's."""

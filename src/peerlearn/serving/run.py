@@ -73,7 +73,7 @@ class TrainedRun:
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The peers with their selected weights.
+        """The peers with their selected weights, in evaluation mode.
 
         Raises:
             InputError: a recipe whose peers need their data, or weights that are not there.
@@ -85,7 +85,7 @@ class TrainedRun:
             )
         cohort = self.recipe.restore(self.config, self.facts)
         load_selected(self.folder, cohort)
-        return cohort
+        return cohort.eval()
 
     @property
     def best_peer(self) -> str:

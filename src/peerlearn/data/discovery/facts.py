@@ -17,17 +17,18 @@ class DiscoveryFacts(RowFacts):
 
     Attributes:
         known: number of known classes, the first of `class_names`.
-        competing: whether an unlabelled row may turn out to be of a known class.
+        generalised: whether unlabelled rows may be of known classes too, so that known and new
+            classes compete.
         orders: of every trained peer, which of its new classes is "new 1", "new 2", …; empty before
             there are any.
     """
 
     known: int
-    competing: bool = False
+    generalised: bool = False
     orders: dict[str, tuple[int, ...]] = Field({})
 
     @classmethod
-    def from_discovery(cls, data: DiscoveryDataset, novel: int, competing: bool = False) -> Self:
+    def from_discovery(cls, data: DiscoveryDataset, novel: int, overlap: bool = False) -> Self:
         """The facts of `data` for networks, still untrained, that tell `novel` classes apart."""
         raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
         clusters = tuple(f"new {number}" for number in range(1, novel + 1))
@@ -38,7 +39,7 @@ class DiscoveryFacts(RowFacts):
             classes=data.known + novel,
             class_names=data.class_names[: data.known] + clusters,
             known=data.known,
-            competing=competing,
+            generalised=overlap or data.generalised,
             mean=data.mean,
             std=data.std,
             rows={

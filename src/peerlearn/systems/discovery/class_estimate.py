@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
@@ -78,7 +79,8 @@ def estimate_new_classes(
     if (folder / ESTIMATE).exists():
         return read_estimate(folder / ESTIMATE, chosen)
     cohort = pretrained(config, data, shared, observe)
-    estimate = count_clusters(cohort, data, chosen, config.seed)
+    with threadpool_limits(config.threads):
+        estimate = count_clusters(cohort, data, chosen, config.seed)
     write_json(folder / ESTIMATE, asdict(estimate))
     return estimate
 

@@ -14,10 +14,10 @@ from peerlearn.metrics.cluster_ensemble import Clusters, cluster_orders, decided
 from peerlearn.systems.discovery.config import DiscoveryConfig
 
 
-def classes_compete(config: DiscoveryConfig, data: DiscoveryDataset) -> bool:
-    """Whether an unlabelled row may turn out to be of a known class."""
+def classes_compete(config: DiscoveryConfig, facts: DiscoveryFacts) -> bool:
+    """Whether known and new classes are told apart by one decision."""
     incremental = config.objective.incremental and config.method == "pairs"
-    return incremental or config.data.overlap or data.generalised
+    return incremental or facts.generalised
 
 
 def trained_facts(
@@ -40,19 +40,23 @@ def trained_facts(
 
 
 def found_clusters(
-    logits: Mapping[str, Tensor], facts: DiscoveryFacts, who: Sequence[str]
+    logits: Mapping[str, Tensor],
+    facts: DiscoveryFacts,
+    config: DiscoveryConfig,
+    who: Sequence[str],
 ) -> Clusters:
     """Which class, in `facts.class_names`, some branches together give every row.
 
     Args:
         logits: by name.
         facts: of the trained branches.
+        config: of the run.
         who: names of the branches that decide.
 
     Shapes:
         logits: (N, classes) each.
     """
-    start = 0 if facts.competing else facts.known
+    start = 0 if classes_compete(config, facts) else facts.known
     members = [
         in_order(logits[name].double(), torch.tensor(facts.orders[name]), facts.known)
         for name in who

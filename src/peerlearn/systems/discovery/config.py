@@ -27,6 +27,9 @@ class BranchSpec(PeerSpec):
         description="peer whose pooled features the heads read instead of their own, as in the "
         "authors' code (parity option)",
     )
+    view: int = Field(
+        0, ge=0, le=0, description="all peers see the same batches, which are pairs of views"
+    )
 
 
 class PretrainingSpec(BaseModel):
@@ -60,13 +63,27 @@ class StagesSpec(BaseModel):
 
 
 class DiscoveryEvaluation(EvaluationSpec):
-    """Discovery reports the last epoch: to choose one by truth is what nobody can do."""
+    """Discovery reports the last epoch: to choose one by truth is what nobody can do.
+
+    Reported are unlabelled training rows and test rows, always; probes of accuracy and of the loss
+    of labels say nothing of clusters and are refused.
+    """
 
     select: Literal["last"] = Field(
         "last", description="weights to report: those of the last epoch"
     )
     metric: MetricName = Field("cluster_accuracy", description="shown while training")
     every: int = Field(10, ge=1, description="epochs between measurements while training")
+    report: Literal["test"] = Field(
+        "test", description="rows to report on: unlabelled training rows, and those of test"
+    )
+
+    @model_validator(mode="after")
+    def _no_probes(self) -> Self:
+        for name in ("flatness", "noise"):
+            if getattr(self, name):
+                raise ValueError(f"{name}: is not probed where classes are discovered")
+        return self
 
 
 class DiscoveryConfig(RecipeConfig):
@@ -134,10 +151,31 @@ class DiscoveryConfig(RecipeConfig):
                     f"peers.{name}.model: branches share the trunk of one network, so model and "
                     f"arguments must be those of peer {first!r}; leave them out"
                 )
-        for name, peer in self.peers.items():
-            if peer.fed_by is not None and (peer.fed_by not in self.peers or peer.fed_by == name):
+        return self
+
+    @model_validator(mode="after")
+    def _one_feeds_another(self) -> Self:
+        first = next(iter(self.peers))
+        fed = {name: peer.fed_by for name, peer in self.peers.items() if peer.fed_by is not None}
+        for name, feeder in fed.items():
+            if feeder not in self.peers or feeder == name:
                 raise ValueError(
-                    f"peers.{name}.fed_by: {peer.fed_by!r} is no other peer; allowed: "
+                    f"peers.{name}.fed_by: {feeder!r} is no other peer; allowed: "
                     f"{', '.join(n for n in self.peers if n != name) or 'none'}"
+                )
+            if name == first:
+                raise ValueError(
+                    f"peers.{name}.fed_by: the first peer goes through the stages before, so its "
+                    "heads read its own features"
+                )
+            if feeder in fed:
+                raise ValueError(
+                    f"peers.{name}.fed_by: {feeder!r} is fed by another peer itself; allowed: one "
+                    "that reads its own features"
+                )
+            if self.ema is not None:
+                raise ValueError(
+                    f"peers.{name}.fed_by: an average of its weights cannot follow those of "
+                    f"{feeder!r}; leave out ema or fed_by"
                 )
         return self

@@ -55,7 +55,7 @@ def contact_sheets(
     """
     facts = trained_facts(cohort, precision, facts=facts, data=data, config=config)
     logits = unlabelled_logits(cohort, precision, data, config.evaluation.batch_size)
-    number, confidence = found_clusters(logits, facts, members_of(cohort, config))
+    number, confidence = found_clusters(logits, facts, config, members_of(cohort, config))
     truth = data.truth[data.unlabelled]
     shown, sure, rows_of = [], [], {}
     for cluster in number[number >= 0].unique().tolist():

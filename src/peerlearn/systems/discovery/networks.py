@@ -11,11 +11,12 @@ from peerlearn.errors import InputError
 from peerlearn.models import build_model
 from peerlearn.models.backbone import Backbone, Shape
 from peerlearn.models.discovery import Branch, LinearHeads, Trunk, UnoHeads
-from peerlearn.objectives.discovery import DiscoveryObjective
+from peerlearn.objectives.discovery import DiscoveryObjective, DiscoverySpec
 from peerlearn.objectives.uno import UnoObjective
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.discovery.config import DiscoveryConfig
 from peerlearn.transfer.graph import TransferGraph
+from peerlearn.validation import validated
 
 
 def build_discovery_cohort(config: DiscoveryConfig, shape: Shape, known: int, new: int) -> Cohort:
@@ -85,7 +86,7 @@ def _objective(
     compares = config.peers[name].compares
     spec = config.objective
     if compares is not None:
-        spec = spec.model_validate(spec.model_dump() | {"of": compares})
+        spec = validated(DiscoverySpec, spec.model_dump() | {"of": compares}, "objective")
     return DiscoveryObjective(spec, known, channels=channels, seed=config.seed)
 
 

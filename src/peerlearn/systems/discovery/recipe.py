@@ -12,10 +12,12 @@ from peerlearn.data.discovery import (
     load_discovery,
 )
 from peerlearn.data.loaders import evaluation_batches
+from peerlearn.engine.modes import evaluating
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
 from peerlearn.metrics.discovery import DiscoveryAssessment
 from peerlearn.models import check_model_name
+from peerlearn.objectives.discovery import DiscoveryObjective
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import first_outputs, load_data, load_initial_weights
 from peerlearn.systems.discovery.clusters import classes_compete, trained_facts
@@ -43,15 +45,14 @@ def build(config: DiscoveryConfig, data: DiscoveryDataset | None = None) -> Trai
     load_initial_weights(cohort, config)
     _prepare(cohort, data, config.seed)
     rows = evaluation_rows(data, config.evaluation.batch_size)
-    competing = classes_compete(config, data)
-    facts = DiscoveryFacts.from_discovery(data, new, competing)
+    facts = DiscoveryFacts.from_discovery(data, new, config.data.overlap)
     return Trainer(
         cohort,
         discovery_stages(config, data, config.augment.resolve(data), cohort),
         config,
         validation=rows,
         report=rows,
-        assess=partial(DiscoveryAssessment, data.known, competing),
+        assess=partial(DiscoveryAssessment, data.known, classes_compete(config, facts)),
         peers=config.peers,
         seed=config.seed,
         facts=facts,
@@ -66,9 +67,9 @@ def build(config: DiscoveryConfig, data: DiscoveryDataset | None = None) -> Trai
 
 
 def restore(config: DiscoveryConfig, facts: DiscoveryFacts) -> Cohort:
-    """The untrained cohort of a run."""
-    new = facts.classes - facts.known
-    return build_discovery_cohort(config, facts.sample_shape, facts.known, new)
+    """The untrained cohort of a run, whatever has become of the weights that it started from."""
+    new, untrained = facts.classes - facts.known, config.model_copy(update={"weights": None})
+    return build_discovery_cohort(untrained, facts.sample_shape, facts.known, new)
 
 
 def new_classes(config: DiscoveryConfig, data: DiscoveryDataset) -> int:
@@ -92,13 +93,17 @@ def new_classes(config: DiscoveryConfig, data: DiscoveryDataset) -> int:
 
 
 def _prepare(cohort: Cohort, data: DiscoveryDataset, seed: int) -> None:
-    """See that every peer can read the data, and make what the edges keep."""
+    """See that every peer can read the data and compare rows, and make what the edges keep."""
     few = data.train.select(data.unlabelled[:1].repeat(2))
     x, _ = next(evaluation_batches(few, 2, data.mean, data.std))
     where = f"rows of shape {data.sample_shape} of data {data.name!r}"
     trunk = cohort.trunk
     assert isinstance(trunk, nn.Module)
     outputs = first_outputs(cohort, x, where)
+    with evaluating(cohort):
+        for name, objective in cohort.objectives.items():
+            if isinstance(objective, DiscoveryObjective):
+                objective.pseudo_labels(objective.compared(outputs[name]))
     with seeded_rng(seed, "transfer"):
         cohort.transfer.prepare(outputs)
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -132,17 +134,30 @@ def _joint(
         cohort.transfer,
         cohort.objectives,
         trunk=False,
-        begin=Clusters(data, config) if clusters else start_as_the_first,
+        begin=Clusters(data, config)
+        if clusters
+        else partial(start_as_the_first, keep=starting_elsewhere(config)),
     )
 
 
-def start_as_the_first(cohort: Cohort) -> None:
-    """Every branch starts the joint stage with the last stage that the first one has trained."""
-    first, *others = cohort.peers.values()
+def start_as_the_first(cohort: Cohort, keep: Collection[str] = ()) -> None:
+    """Branches start the joint stage with the last stage that the first one has trained.
+
+    Args:
+        cohort: of branches.
+        keep: peers that stay as they are.
+    """
+    (_, first), *others = cohort.peers.items()
     assert isinstance(first, Branch)
-    for other in others:
+    for name, other in others:
         assert isinstance(other, Branch)
-        other.start_from(first)
+        if name not in keep:
+            other.start_from(first)
+
+
+def starting_elsewhere(config: DiscoveryConfig) -> list[str]:
+    """Peers with weights of their own, and those that only teach, as they are."""
+    return [n for n, peer in config.peers.items() if peer.frozen or peer.weights is not None]
 
 
 @dataclass(frozen=True)
@@ -155,7 +170,7 @@ class Clusters:
     def __call__(self, cohort: Cohort) -> None:
         from sklearn.cluster import KMeans
 
-        start_as_the_first(cohort)
+        start_as_the_first(cohort, starting_elsewhere(self.config))
         for name, peer in cohort.peers.items():
             assert isinstance(peer, Branch) and isinstance(peer.heads, LinearHeads)
             features = pooled_features(cohort, name, self.data, self.data.unlabelled)
