@@ -20,11 +20,11 @@ FIRST = EPOCHS * STEPS  # steps of the stage that is shared
 def sharing(
     shared: Path | None, folder: Path, *options: str, key: str = "alone", edges: str = "kl"
 ) -> Trainer:
-    """A training whose first stage may be another run's; `edges` are those of its second one."""
+    """A training whose first stage, of `a`, may be another run's; `edges` are of the second."""
     trainer = on_a_trunk(two_stages(*options, folder=folder, trunk=False))
     first, second = trainer.stages
     graph = TransferGraph(f"predictions: {edges}", trainer.cohort.names)
-    trainer.stages = [replace(first, key=key), replace(second, transfer=graph)]
+    trainer.stages = [replace(first, key=key, learners=["a"]), replace(second, transfer=graph)]
     trainer.shared = SharedStages(shared) if shared is not None else None
     trainer.steps_seen = []
     trainer.observe = lambda event: (

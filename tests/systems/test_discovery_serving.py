@@ -39,14 +39,10 @@ def run(folder: Path) -> TrainedRun:
 
 
 def metrics(results: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Metrics of the peers by what only the logits of the last epoch tell."""
+    """Metrics of the peers that their logits tell, without features and earlier epochs."""
     block = reported(results)["peers"]
     return {
-        name: {
-            metric: s["mean"]
-            for metric, s in each.items()
-            if not metric.startswith(("pair_", "oracle_"))
-        }
+        name: {m: s["mean"] for m, s in each.items() if not m.startswith(("pair_", "oracle_"))}
         for name, each in block.items()
     }
 
