@@ -67,7 +67,7 @@ def test_invariant_8_every_arm_of_every_recipe_runs(name: str, arm: str) -> None
     recipe, given = find_recipe(name)
     config = recipe.resolve(given, parse_assignments(TINY) | {"arm": arm})
     results = run_recipe(recipe, config)
-    assert results["arms"][arm]["mean_peer"]["accuracy"]["mean"] > 0
+    assert results["arms"][arm]["mean_peer"][config.evaluation.metric]["mean"] > 0
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [16, 12]},
     "cnn": {"width": 0.25},
     "resnet8": {"width": 4},
+    "resnet18": {"width": 4},
     "resnet20": {"width": 4},
     "resnet32": {"width": 4},
     "resnet56": {"width": 4},

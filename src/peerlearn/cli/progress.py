@@ -79,7 +79,7 @@ class EpochProgress(_Live):
         if event["event"] == "epoch":
             said = _epoch_words(event, self.metric)
             self.progress.update(self.task, completed=event["epoch"], total=event["of"], said=said)
-            stage = "" if event["stage"] == "mutual" else f"{event['stage']} "
+            stage = "" if event.get("stage", "mutual") == "mutual" else f"{event['stage']} "
             self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {said}")
 
     def summarise(self, results: dict[str, Any]) -> None:
