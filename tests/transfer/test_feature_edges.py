@@ -104,6 +104,30 @@ def test_a_learner_is_trained_and_its_teacher_is_not(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_learners_loss_holds_no_graph_of_its_teacher(form):
+    """What the teacher's forward kept can go as soon as the teacher's own loss is done."""
+    edge = {"from": "a", "to": "b", "knowledge": "features", "feature_loss": form}
+    made = cohort({"edges": [edge]})
+    reached = leaves_of(transfer_losses(made, maps(3, 8, 8))["b"])
+    assert reached.isdisjoint(map(id, made.peers["a"].parameters()))
+    assert id(made.peers["b"].stage.weight) in reached
+
+
+def leaves_of(loss):
+    """Every parameter in the graph of a loss, whether or not a gradient flows to it."""
+    nodes, seen, leaves = [loss.grad_fn], set(), set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.add(id(node.variable))
+        nodes += [parent for parent, _ in node.next_functions]
+    return leaves
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_teacher_is_trained_where_the_edge_says_so(form):
     edge = {"from": "a", "to": "b", "knowledge": "features", "feature_loss": form}
     made = cohort({"edges": [edge | {"detach": False}]})
