@@ -140,6 +140,8 @@ class Cohort(nn.Module):
                 "int64 with form 'softmax', multi-label targets are float with form 'sigmoid'"
             )
         chosen = self.names if learners is None else [n for n in self.names if n in learners]
+        # Converted once, for all losses that read them.
+        outputs = {name: output.in_fp32() for name, output in outputs.items()}
         transfer = self.transfer.losses(
             outputs,
             targets,

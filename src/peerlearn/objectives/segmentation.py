@@ -61,8 +61,7 @@ class Segmentation(BaseModel):
             InputError: logits of another size than the targets, a loss for the other kind of
                 targets, or not as many weights as classes.
         """
-        # With classes second in memory too, a softmax over them is several times as fast.
-        logits = output.logits.to(torch.float32, memory_format=torch.contiguous_format)
+        logits = output.in_fp32().logits
         self._check(logits, targets)
         labelled = labelled_rows(targets)
         parts = []

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peerlearn.transfer.outputs import PeerOutput
+from peerlearn.transfer.outputs import PeerOutput, in_fp32
 
 #: softmax: one class a row. sigmoid: every label on its own (multi-label).
 OutputForm = Literal["softmax", "sigmoid"]
@@ -53,11 +53,7 @@ def log_probabilities(
         result: (R, C) for softmax, class dimension last; (R, C, 2) for sigmoid, where the last
             dimension holds the two outcomes of each label, so that every divergence applies.
     """
-    return _log_probabilities(_in_fp32(logits), temperature, form)
-
-
-def _in_fp32(logits: Tensor) -> Tensor:
-    return class_last(logits.to(torch.float32, memory_format=torch.contiguous_format))
+    return _log_probabilities(class_last(in_fp32(logits)), temperature, form)
 
 
 def _log_probabilities(logits_RC: Tensor, temperature: float | Tensor, form: OutputForm) -> Tensor:
@@ -94,7 +90,7 @@ class Predictions:
     def logits(self, peer: str) -> Tensor:
         """Weighted logits of `peer` in fp32, class dimension last."""
         if peer not in self._logits:
-            logits = _in_fp32(self.outputs[peer].logits)
+            logits = class_last(in_fp32(self.outputs[peer].logits))
             if peer in self.weightings:
                 logits = self.weightings[peer](logits) * logits
             self._logits[peer] = logits
