@@ -3,7 +3,6 @@
 python benchmarks/discovery/ranking.py --write-readme
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "speed"))  # the clock and the page
 
 import torch
-from page import fill, markdown_table, options
+from page import conditions, markdown_table, options, publish
 from timing import environment, interleave, pin, row, summary
 from torch import Tensor
 
@@ -58,15 +57,12 @@ def every_pair_of_ties(x: Tensor) -> Tensor:
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the page where asked."""
     arguments = options(__doc__, list(SECTIONS), README.with_name("ranking.json")).parse_args()
-    if arguments.reuse:
-        results = json.loads(arguments.out.read_text(encoding="utf-8"))
-    else:
-        results = measure(arguments.threads, arguments.rounds, arguments.only)
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
-    print(markdown(results))
-    if arguments.write_readme:
-        fill(README, markdown(results))
+    publish(
+        arguments,
+        README,
+        lambda: measure(arguments.threads, arguments.rounds, arguments.only),
+        markdown,
+    )
 
 
 def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
@@ -92,7 +88,6 @@ def measured(section: str, rounds: int) -> dict[str, Any]:
 
 def markdown(results: dict[str, Any]) -> str:
     """The table of the page."""
-    where = results["environment"]
     header = ["rows", "sets", "ratio", "quartiles", "table, ms", "pairs, ms", "target", ""]
     rows = []
     for line in results["lines"]:
@@ -109,12 +104,8 @@ def markdown(results: dict[str, Any]) -> str:
                 "met" if line["met"] else "missed",
             ]
         )
-    conditions = (
-        f"{ROWS} rows of {WIDTH} features, k = {K}. {where['processor']}, {where['threads']} of "
-        f"{where['processors']} processors, torch {where['torch']}, {results['rounds']} rounds, "
-        f"{where['date'][:10]}, load {where['load_average'][0]:.1f} at the start."
-    )
-    return "\n".join([conditions, "", *markdown_table(header, rows)]) + "\n"
+    about = f"{ROWS} rows of {WIDTH} features, k = {K}. {conditions(results)}"
+    return "\n".join([about, "", *markdown_table(header, rows)]) + "\n"
 
 
 if __name__ == "__main__":

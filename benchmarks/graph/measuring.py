@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "speed"))
 
-from page import fill, markdown_table, options
+from page import conditions, markdown_table, options, publish
 from timing import (
     Sample,
     Samples,
@@ -21,12 +21,13 @@ __all__ = [
     "Sample",
     "Samples",
     "Work",
+    "conditions",
     "environment",
-    "fill",
     "interleave",
     "markdown_table",
     "options",
     "pin",
+    "publish",
     "row",
     "summary",
 ]

@@ -1,7 +1,6 @@
 """How fast graph cohorts train, and how their cost grows. See SPEED.md beside this file."""
 
 import importlib.metadata
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from against import gcn_lines, mixed_lines
 from cohorts import forwards_per_step
 from graphs import cora
 from growth import growth
-from measuring import environment, fill, options, pin
+from measuring import environment, options, pin, publish
 from memory import memory_lines
 from parts import part_lines
 from peers import gcns, mixed
@@ -27,15 +26,13 @@ SECTIONS = ("gcn", "mixed", "parts", "growth", "memory")
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the page where asked."""
     arguments = options(__doc__, SECTIONS, PAGE.with_name("speed.json")).parse_args()
-    if arguments.reuse:
-        results = json.loads(arguments.out.read_text(encoding="utf-8"))
-    else:
-        results = measure(arguments.threads, arguments.rounds, arguments.only)
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
-    show(results)
-    if arguments.write_readme:
-        _write_page(results)
+    publish(
+        arguments,
+        PAGE,
+        lambda: measure(arguments.threads, arguments.rounds, arguments.only),
+        page_of,
+        show,
+    )
 
 
 def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
@@ -67,10 +64,11 @@ def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
     return results | {"lines": lines, "seconds": time.perf_counter() - began}
 
 
-def _write_page(results: dict[str, Any]) -> None:
+def page_of(results: dict[str, Any]) -> str:
+    """What the page says of the results; draws its picture."""
     if "growth" in results:
         results["growth"]["no_plot"] = draw(results["growth"], PICTURE)
-    fill(PAGE, markdown(results, PICTURE.name))
+    return markdown(results, PICTURE.name)
 
 
 def _version(package: str) -> str | None:

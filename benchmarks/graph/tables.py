@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from measuring import markdown_table
+from measuring import conditions, markdown_table
 from rich.console import Console
 from rich.table import Table
 
@@ -101,14 +101,9 @@ def _works(results: dict[str, Any]) -> Cells:
 
 
 def _conditions(results: dict[str, Any]) -> str:
-    where = results["environment"]
-    pyg = where["torch_geometric"]
-    return (
-        f"{where['processor']}, {where['threads']} of {where['processors']} processors, "
-        f"torch {where['torch']}, {f'torch-geometric {pyg}' if pyg else 'no torch-geometric'}, "
-        f"{results['data']}, {results['rounds']} rounds, {where['date']}, "
-        f"load {where['load_average'][0]:.1f} at the start, {results['seconds']:.0f} s."
-    )
+    version = results["environment"]["torch_geometric"]
+    known = f"torch-geometric {version}" if version else "no torch-geometric"
+    return conditions(results, known, results["data"])
 
 
 def _forwards(results: dict[str, Any]) -> str:

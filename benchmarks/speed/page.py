@@ -1,8 +1,10 @@
 """What the scripts on speed have in common beside the clock: their options and their page."""
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -17,6 +19,54 @@ def options(about: str | None, sections: Sequence[str], results: Path) -> argpar
     parser.add_argument("--reuse", action="store_true", help="take --out, measure nothing")
     parser.add_argument("--write-readme", action="store_true", help="fill in the page's results")
     return parser
+
+
+def publish(
+    arguments: argparse.Namespace,
+    page: Path,
+    measure: Callable[[], dict[str, Any]],
+    markdown: Callable[[dict[str, Any]], str],
+    show: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Measure, or take what was measured; show it, and fill in the page where asked."""
+    if arguments.reuse:
+        results = json.loads(arguments.out.read_text(encoding="utf-8"))
+    else:
+        results = measure()
+        text = json.dumps(results, indent=1, ensure_ascii=False)
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+    if show is None:
+        print(markdown(results))
+    else:
+        show(results)
+    if arguments.write_readme:
+        fill(page, markdown(results))
+
+
+def conditions(results: dict[str, Any], *details: str) -> str:
+    """Where and when `results` were measured, in one sentence; `details` after torch's version."""
+    where = results["environment"]
+    parts = [
+        where["processor"],
+        f"{where['threads']} of {where['processors']} processors",
+        f"torch {where['torch']}",
+        *details,
+        f"{results['rounds']} rounds",
+        where["date"],
+        f"load {where['load_average'][0]:.1f} at the start",
+    ]
+    if "seconds" in results:
+        parts.append(f"{results['seconds']:.0f} s")
+    return ", ".join(parts) + "."
+
+
+def ratio_cells(ratio: dict[str, Any]) -> list[str]:
+    """Median, quartiles and interval of a ratio."""
+    return [
+        f"{ratio['median']:.3f}",
+        f"{ratio['q25']:.3f} – {ratio['q75']:.3f}",
+        f"{ratio['ci95'][0]:.3f} – {ratio['ci95'][1]:.3f}",
+    ]
 
 
 def fill(page: Path, results: str) -> None:

@@ -1,6 +1,5 @@
 """How fast peerlearn is: one script, one run, ratios only. See README.md beside this file."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from formats import precision_gain
 from images import data_path
 from mutual import forwards_per_step, mutual_overhead, with_memory_given_back
 from package import against_package
-from page import fill, markdown_table, options
+from page import conditions, markdown_table, options, publish, ratio_cells
 from rich.console import Console
 from rich.table import Table
 from timing import environment, pin
@@ -26,16 +25,13 @@ def main() -> None:
     parser = options(__doc__, SECTIONS, README.with_name("results.json"))
     parser.add_argument("--pytorch-dml", type=Path, help="folder that holds the package")
     arguments = parser.parse_args()
-    if arguments.reuse:
-        results = json.loads(arguments.out.read_text())
-    else:
-        results = measure(
-            arguments.threads, arguments.rounds, arguments.only, arguments.pytorch_dml
-        )
-        arguments.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    show(results)
-    if arguments.write_readme:
-        fill(README, markdown(results))
+    publish(
+        arguments,
+        README,
+        lambda: measure(arguments.threads, arguments.rounds, arguments.only, arguments.pytorch_dml),
+        markdown,
+        show,
+    )
 
 
 def measure(threads: int, rounds: int, only: list[str], package: Path | None) -> dict[str, Any]:
@@ -110,9 +106,7 @@ def _cells(name: str, ratio: dict[str, Any], line: dict[str, Any]) -> list[str]:
     cpu = line.get("cpu_ratio")
     return [
         name,
-        f"{ratio['median']:.3f}",
-        f"{ratio['q25']:.3f} – {ratio['q75']:.3f}",
-        f"{ratio['ci95'][0]:.3f} – {ratio['ci95'][1]:.3f}",
+        *ratio_cells(ratio),
         f"{cpu['median']:.3f}" if cpu else "",
         line.get("target", ""),
         ("met" if line["met"] else "missed") if "met" in line else "",
@@ -120,13 +114,8 @@ def _cells(name: str, ratio: dict[str, Any], line: dict[str, Any]) -> list[str]:
 
 
 def _conditions(results: dict[str, Any]) -> str:
-    where = results["environment"]
-    return (
-        f"{where['processor']}, {where['threads']} of {where['processors']} processors, "
-        f"torch {where['torch']}, bf16 {'native' if where['bf16_native'] else 'not native'}, "
-        f"{results['rounds']} rounds, {where['date']}, load {where['load_average'][0]:.1f} at the "
-        f"start, {results['seconds']:.0f} s."
-    )
+    native = results["environment"]["bf16_native"]
+    return conditions(results, f"bf16 {'native' if native else 'not native'}")
 
 
 def _forwards(results: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ python benchmarks/styles/speed.py --write-readme
 """
 
 import itertools
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "speed"))  # the clock and the page
 
-from page import fill, markdown_table, options
+from page import conditions, markdown_table, options, publish, ratio_cells
 from timing import environment, interleave, pin, row, summary
 
 from peerlearn.data.datasets import Batch
@@ -47,15 +46,12 @@ FORMS = {"kdml-v1": "predictions", "kdml-v4": "mixed", "kdml-v2": "features"}
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the page where asked."""
     arguments = options(__doc__, list(SECTIONS), README.with_name("speed.json")).parse_args()
-    if arguments.reuse:
-        results = json.loads(arguments.out.read_text(encoding="utf-8"))
-    else:
-        results = measure(arguments.threads, arguments.rounds, arguments.only)
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
-    print(markdown(results))
-    if arguments.write_readme:
-        fill(README, markdown(results))
+    publish(
+        arguments,
+        README,
+        lambda: measure(arguments.threads, arguments.rounds, arguments.only),
+        markdown,
+    )
 
 
 def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
@@ -140,28 +136,19 @@ def plain_steps(trainer: Trainer) -> Callable[[], None]:
 
 def markdown(results: dict[str, Any]) -> str:
     """The table of the page."""
-    where = results["environment"]
     header = ["what", "ratio", "quartiles", "95 % interval", "step, ms", "target", ""]
     rows = []
     for line in results["lines"]:
-        ratio = line["ratio"]
         rows.append(
             [
                 line["name"],
-                f"{ratio['median']:.3f}",
-                f"{ratio['q25']:.3f} – {ratio['q75']:.3f}",
-                f"{ratio['ci95'][0]:.3f} – {ratio['ci95'][1]:.3f}",
+                *ratio_cells(line["ratio"]),
                 f"{line['works'][STEP]['wall_ms']:.0f}",
                 line["target"],
                 "met" if line["met"] else "missed",
             ]
         )
-    conditions = (
-        f"{where['processor']}, {where['threads']} of {where['processors']} processors, torch "
-        f"{where['torch']}, {results['rounds']} rounds, {where['date']}, load "
-        f"{where['load_average'][0]:.1f} at the start."
-    )
-    return "\n".join([conditions, "", *markdown_table(header, rows)]) + "\n"
+    return "\n".join([conditions(results), "", *markdown_table(header, rows)]) + "\n"
 
 
 if __name__ == "__main__":
