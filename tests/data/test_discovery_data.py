@@ -5,14 +5,13 @@ from PIL import Image
 
 from peerlearn.data import normalise
 from peerlearn.data.discovery import (
-    TEST_ROW,
-    TRAINING_ROW,
     DiscoveryDataSpec,
     DiscoveryFacts,
     evaluation_rows,
     load_discovery,
 )
 from peerlearn.errors import InputError
+from peerlearn.metrics.discovery import TEST_ROW, TRAINING_ROW
 from peerlearn.validation import validated
 
 RNG = np.random.default_rng(0)

@@ -206,6 +206,15 @@ def test_k_means_gives_every_row_its_nearest_centre() -> None:
     assert cluster_accuracy(found, torch.from_numpy(expected).long()) == 1
 
 
+def test_parts_are_of_the_last_maps_where_layers_follow_them() -> None:
+    trainer = tiny_discovery(
+        "peers.global.model=vgg11_bn",
+        *(f"peers.global.arguments.{word}" for word in ("width=0.125", "hidden=24")),
+    )
+    assert trainer.cohort.objectives["local"].parts.entries.shape[1] == 64
+    assert trainer.cohort.peers["global"].heads.new.in_features == 24
+
+
 # Parity with the authors' code, and other settings -----------------------------------------------
 
 

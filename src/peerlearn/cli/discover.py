@@ -160,15 +160,13 @@ def check_free(folder: Path) -> None:
     Raises:
         InputError: it holds one, or something else.
     """
-    from peerlearn.errors import InputError
+    from peerlearn.engine.run_folder import holds, not_empty
 
     if not folder.exists() or not any(folder.iterdir()):
         return
     if (folder / "config.yaml").exists() or (folder / BEGUN).exists():
-        raise InputError(
-            f"{folder}: already holds a run; continue it with --resume, or choose another --out"
-        )
-    raise InputError(f"{folder}: exists and is not empty; choose another --out")
+        raise holds(folder, "a run")
+    raise not_empty(folder)
 
 
 def tell_estimate(estimate: "Estimate") -> None:

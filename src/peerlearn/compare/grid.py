@@ -11,7 +11,7 @@ import yaml
 
 from peerlearn.compare.statistics import differences, merge_arm
 from peerlearn.engine.files import read_json, write_json, write_text
-from peerlearn.engine.run_folder import check_same, read_config
+from peerlearn.engine.run_folder import check_same, holds, not_empty, read_config
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
@@ -142,13 +142,11 @@ def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
     config = out / "config.yaml"
     if not config.exists():
         if out.exists() and any(out.iterdir()):
-            raise InputError(f"{out}: exists and is not empty; choose another --out")
+            raise not_empty(out)
         _write_config(config, given)
         return
     if not resume:
-        raise InputError(
-            f"{out}: already holds a comparison; continue it with --resume, or choose another --out"
-        )
+        raise holds(out, "a comparison")
     check_same(out, read_config(config), given)
     _write_config(config, given)  # arms may have come; a changed one is refused by its cells
 

@@ -88,22 +88,10 @@ def strata(y: Tensor) -> Tensor:
     return y if y.ndim == 1 else labelled_rows(y).long() - 1
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A training, a validation and a test split over one set of classes."""
+class MeasuredOnTrain:
+    """What data are like, by the rows that are learnt from."""
 
-    name: str
     train: Split
-    val: Split
-    test: Split
-    classes: int
-    class_names: tuple[str, ...] = ()
-    multilabel: bool = False
-    in_memory: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.class_names:
-            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -123,6 +111,24 @@ class Dataset:
     @cached_property
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return channel_statistics(self.train.rows, self.train.measured_rows())
+
+
+@dataclass(frozen=True)
+class Dataset(MeasuredOnTrain):
+    """A training, a validation and a test split over one set of classes."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    classes: int
+    class_names: tuple[str, ...] = ()
+    multilabel: bool = False
+    in_memory: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.class_names:
+            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
 
     def decoded(self) -> Self:
         """The same data with all rows in memory."""

@@ -74,16 +74,13 @@ class RunFolder:
         """
         if self.config.exists():
             if not resume:
-                raise InputError(
-                    f"{self.path}: already holds a run; continue it with --resume, or choose "
-                    "another --out"
-                )
+                raise holds(self.path, "a run")
             check_same(self.path, complete(read_config(self.config)), config)
             return self.results.exists()
         # A start that got no further than env.json has left nothing behind that counts.
         found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         if found - {"env.json"} and not resume:
-            raise InputError(f"{self.path}: exists and is not empty; choose another --out")
+            raise not_empty(self.path)
         write_json(self.path / "env.json", environment())
         write_text(self.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         return False
@@ -137,6 +134,18 @@ class RunFolder:
     def load_best(self, peer: str) -> dict[str, Tensor]:
         """A peer's selected weights."""
         return load_state(self.best(peer))["weights"]
+
+
+def holds(folder: Path, what: str) -> InputError:
+    """What to raise where `folder` holds `what`, which was not to be continued."""
+    return InputError(
+        f"{folder}: already holds {what}; continue it with --resume, or choose another --out"
+    )
+
+
+def not_empty(folder: Path) -> InputError:
+    """What to raise where something else is in `folder`."""
+    return InputError(f"{folder}: exists and is not empty; choose another --out")
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.cluster_ensemble import decided, matched_members
 from peerlearn.metrics.clustering import align, ari, cluster_accuracy, nmi, right_rows
 
-UNLABELLED_ROW, TEST_ROW = 0, 1
-"""Groups of rows: training rows without a label, and rows that nobody trained on."""
+TRAINING_ROW, TEST_ROW = 0, 1
+"""Groups of rows that are measured: unlabelled ones of training, and those nobody trained on."""
 
 
 class DiscoveryAssessment:
@@ -104,7 +104,7 @@ class DiscoveryAssessment:
             raise InputError("metrics: no row; nothing can be measured")
         logits = {name: torch.cat(parts).double() for name, parts in self._logits.items()}
         truth, group = torch.cat(self._y).unbind(1)
-        rows = _Rows(truth, group == UNLABELLED_ROW, self.known, self.incremental)
+        rows = _Rows(truth, group == TRAINING_ROW, self.known, self.incremental)
         chosen = [name for name in logits if self.members is None or name in self.members]
         members = [logits[name] for name in chosen]
         peers = {name: rows.metrics([z]) for name, z in logits.items()}

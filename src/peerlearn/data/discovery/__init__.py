@@ -3,8 +3,6 @@
 from peerlearn.data.discovery.datasets import DiscoveryDataset
 from peerlearn.data.discovery.facts import DiscoveryFacts
 from peerlearn.data.discovery.loaders import (
-    TEST_ROW,
-    TRAINING_ROW,
     evaluation_rows,
     paired_loader,
     rotation_loader,
@@ -14,8 +12,6 @@ from peerlearn.data.discovery.registry import load_discovery
 from peerlearn.data.discovery.spec import DiscoveryDataSpec
 
 __all__ = [
-    "TEST_ROW",
-    "TRAINING_ROW",
     "DiscoveryDataSpec",
     "DiscoveryDataset",
     "DiscoveryFacts",

@@ -5,13 +5,12 @@ from functools import cached_property
 
 from torch import Tensor
 
-from peerlearn.data.datasets import Split
-from peerlearn.data.statistics import channel_statistics
+from peerlearn.data.datasets import MeasuredOnTrain, Split
 from peerlearn.objectives.labels import labelled_rows
 
 
 @dataclass(frozen=True)
-class DiscoveryDataset:
+class DiscoveryDataset(MeasuredOnTrain):
     """Labelled rows of known classes beside unlabelled rows, mostly of new ones.
 
     Classes are numbered known ones first, 0 … known − 1, then new ones. Truth of unlabelled rows
@@ -39,11 +38,6 @@ class DiscoveryDataset:
     novel: int | None
     class_names: tuple[str, ...]
 
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one row: (C, H, W) or (F,)."""
-        return self.train.sample_shape
-
     @cached_property
     def labelled(self) -> Tensor:
         """Positions of the labelled rows of train, ascending."""
@@ -59,17 +53,3 @@ class DiscoveryDataset:
         """Whether unlabelled rows are known to hold known classes as well."""
         truth = self.truth[self.unlabelled]
         return bool(((truth >= 0) & (truth < self.known)).any())
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of each channel (or feature) of all training rows; uint8 counts as its 255th."""
-        return self._statistics[0]
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Population standard deviation of each channel, in the unit of `mean`."""
-        return self._statistics[1]
-
-    @cached_property
-    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return channel_statistics(self.train.rows, self.train.measured_rows())

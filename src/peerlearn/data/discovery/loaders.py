@@ -17,11 +17,9 @@ from peerlearn.data.loaders import BatchMaker, batch_maker, evaluation_batches
 from peerlearn.data.order import batch_order
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
+from peerlearn.metrics.discovery import TEST_ROW, TRAINING_ROW
+from peerlearn.models.discovery import ROTATIONS
 from peerlearn.randomness import keyed_generator
-
-ROTATIONS = 4
-TRAINING_ROW, TEST_ROW = 0, 1
-"""Second column of evaluation targets: an unlabelled training row, or one of test."""
 
 
 def rotation_loader(

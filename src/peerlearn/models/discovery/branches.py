@@ -3,13 +3,15 @@
 Shape suffixes: B rows, D features of the pooled vector.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from peerlearn.models.backbone import Backbone, initialise
 from peerlearn.transfer.outputs import PeerOutput
 
-ROTATIONS = 4
+ROTATIONS = 4  # quarter turns
 
 
 class Trunk(nn.Module):
@@ -61,7 +63,7 @@ class Branch(nn.Module):
     Discovering and Learning New Visual Categories with Ranking Statistics", ICLR 2020.
 
     Args:
-        backbone: whose last stage, and pool, this branch takes.
+        backbone: of whose last stage, and pool, this branch takes copies.
         heads: from the pooled vector to logits, and features of its own.
         fed_by: a branch whose pooled vector the heads read in place of their own, as those of the
             local branch do in the authors' code; its parameters stay that branch's.
@@ -77,8 +79,8 @@ class Branch(nn.Module):
         self, backbone: Backbone, heads: nn.Module, fed_by: "Branch | None" = None
     ) -> None:
         super().__init__()
-        self.stage = list(backbone.stages.values())[-1]
-        self.pool = backbone.pool
+        self.stage = copy.deepcopy(list(backbone.stages.values())[-1])
+        self.pool = copy.deepcopy(backbone.pool)
         self.heads = heads
         self.rotation = _linear(backbone.classifier.in_features, ROTATIONS)
         self._fed_by = (fed_by,)  # in a tuple, so that it is not registered here too

@@ -30,9 +30,21 @@ def trained_facts(
 ) -> DiscoveryFacts:
     """`facts` with the order in which every trained branch has its clusters."""
     logits = unlabelled_logits(cohort, precision, data, config.evaluation.batch_size)
-    members = members_of(cohort, config)
+    return with_orders(facts, logits, members_of(cohort, config))
+
+
+def with_orders(
+    facts: DiscoveryFacts, logits: Mapping[str, Tensor], members: Sequence[str]
+) -> DiscoveryFacts:
+    """`facts` with the order of clusters of every branch, from what it says of unlabelled rows.
+
+    Args:
+        facts: of the data.
+        logits: as `unlabelled_logits` gives them.
+        members: branches that make the ensemble; the first one's order is everybody's.
+    """
     # Branches outside of the ensemble come after it, in order of the same first member.
-    names = [*members, *(name for name in cohort.names if name not in members)]
+    names = [*members, *(name for name in logits if name not in members)]
     orders = cluster_orders([logits[name] for name in names], facts.known)
     return facts.model_copy(
         update={"orders": {n: tuple(o.tolist()) for n, o in zip(names, orders, strict=True)}}

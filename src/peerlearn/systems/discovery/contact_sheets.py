@@ -17,8 +17,8 @@ from peerlearn.engine.precision import Precision
 from peerlearn.systems.discovery.clusters import (
     found_clusters,
     members_of,
-    trained_facts,
     unlabelled_logits,
+    with_orders,
 )
 from peerlearn.systems.discovery.config import DiscoveryConfig
 from peerlearn.systems.gallery import visible
@@ -53,9 +53,10 @@ def contact_sheets(
         (K,), the name of the one that most of them are of, else "", and `shares` (K,) of that class
         among them, else NaN. Large images are made smaller.
     """
-    facts = trained_facts(cohort, precision, facts=facts, data=data, config=config)
+    members = members_of(cohort, config)
     logits = unlabelled_logits(cohort, precision, data, config.evaluation.batch_size)
-    number, confidence = found_clusters(logits, facts, config, members_of(cohort, config))
+    facts = with_orders(facts, logits, members)
+    number, confidence = found_clusters(logits, facts, config, members)
     truth = data.truth[data.unlabelled]
     shown, sure, rows_of = [], [], {}
     for cluster in number[number >= 0].unique().tolist():

@@ -1,11 +1,12 @@
 """The trunk and the branches of a configuration."""
 
-import copy
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from peerlearn.cohort import Cohort
+from peerlearn.engine.modes import evaluating
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
@@ -13,7 +14,7 @@ from peerlearn.models.backbone import Backbone, Shape
 from peerlearn.models.discovery import Branch, LinearHeads, Trunk, UnoHeads
 from peerlearn.objectives.discovery import DiscoveryObjective, DiscoverySpec
 from peerlearn.objectives.uno import UnoObjective
-from peerlearn.randomness import seeded_rng
+from peerlearn.randomness import preserved_rng, seeded_rng
 from peerlearn.systems.discovery.config import DiscoveryConfig
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.validation import validated
@@ -38,9 +39,9 @@ def build_discovery_cohort(config: DiscoveryConfig, shape: Shape, known: int, ne
         fed_by = branches[feeder] if feeder is not None else None
         # Apart from the heads, whose draws depend on how many classes are new.
         with seeded_rng(config.seed, "weights", name, "rotation"):
-            branches[name] = Branch(copy.deepcopy(backbone), heads, fed_by)
+            branches[name] = Branch(backbone, heads, fed_by)
     peers = {name: branches[name] for name in config.peers}
-    channels = _channels(backbone)
+    channels = _channels(trunk, branches[first], shape)
     objectives = {
         name: _objective(config, name, branch, known, channels) for name, branch in peers.items()
     }
@@ -59,6 +60,12 @@ def _backbone(config: DiscoveryConfig, first: str, shape: Shape, known: int) -> 
     if config.weights is not None:
         load_weights(network, Path(config.weights).expanduser(), "weights", skip=("classifier.",))
     return network
+
+
+def _channels(trunk: Trunk, branch: Branch, shape: Shape) -> int:
+    """Of the last stage's maps, which are those of the pooled vector unless layers follow."""
+    with evaluating(trunk), evaluating(branch), torch.no_grad(), preserved_rng():
+        return branch.stage(trunk(torch.zeros(1, *shape))).shape[1]
 
 
 def _heads(config: DiscoveryConfig, width: int, known: int, new: int) -> nn.Module:
@@ -88,8 +95,3 @@ def _objective(
     if compares is not None:
         spec = validated(DiscoverySpec, spec.model_dump() | {"of": compares}, "objective")
     return DiscoveryObjective(spec, known, channels=channels, seed=config.seed)
-
-
-def _channels(backbone: Backbone) -> int:
-    """Of the last stage's maps, which pooling keeps."""
-    return backbone.classifier.in_features

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-from torch import nn
-
 from peerlearn.cohort import Cohort
 from peerlearn.data.discovery import (
     DiscoveryDataset,
@@ -97,8 +95,6 @@ def _prepare(cohort: Cohort, data: DiscoveryDataset, seed: int) -> None:
     few = data.train.select(data.unlabelled[:1].repeat(2))
     x, _ = next(evaluation_batches(few, 2, data.mean, data.std))
     where = f"rows of shape {data.sample_shape} of data {data.name!r}"
-    trunk = cohort.trunk
-    assert isinstance(trunk, nn.Module)
     outputs = first_outputs(cohort, x, where)
     with evaluating(cohort):
         for name, objective in cohort.objectives.items():
