@@ -8,8 +8,9 @@ A page asks for a table with a pair of lines; the path is relative to the page:
     <!-- table: cifar10-resnets.json -->
     <!-- end -->
 
-`peers:` in place of `table:` asks for the accuracy of every peer by itself, and `grid:` for the
-order × weight tables of the Rényi benchmark.
+`peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
+order × weight tables of the Rényi benchmark, and `forms:` with several files, put apart by commas,
+for the differences between forms of teaching.
 """
 
 import json
@@ -23,10 +24,12 @@ from peerlearn.compare.table import markdown_table
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from renyi.grid import grid_markdown  # noqa: E402 -- found through the line above
+# Found through the line above.
+from renyi.grid import grid_markdown  # noqa: E402
+from styles.forms import forms_markdown  # noqa: E402
 
 SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid): (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|peers|grid|forms): (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
 
 
@@ -53,15 +56,23 @@ def peers_markdown(results: dict[str, Any]) -> str:
     return f"{rows}\n\nn = {seeds} seeds; differences are paired by seed, with 95 % intervals.\n"
 
 
-MAKERS = {"table": markdown_table, "peers": peers_markdown, "grid": grid_markdown}
+MAKERS = {
+    "table": markdown_table,
+    "peers": peers_markdown,
+    "grid": grid_markdown,
+    "forms": forms_markdown,
+}
 
 
 def filled(page: Path) -> str:
     """The text of `page` with every table made from its result file."""
 
     def table(slot: re.Match[str]) -> str:
-        results = json.loads((page.parent / slot["file"]).read_text(encoding="utf-8"))
-        return f"{slot[1]}\n{MAKERS[slot['kind']](results)}\n{slot[4]}"
+        results = [
+            json.loads((page.parent / name).read_text(encoding="utf-8"))
+            for name in slot["file"].split(",")
+        ]
+        return f"{slot[1]}\n{MAKERS[slot['kind']](*results)}\n{slot[4]}"
 
     return SLOT.sub(table, page.read_text(encoding="utf-8"))
 
