@@ -28,9 +28,12 @@ def branch(seed=0, grad=False):
     maps = torch.randn(2 * IMAGES, CHANNELS, 3, 3, generator=generator).relu()
     logits = 2 * torch.randn(2 * IMAGES, KNOWN + NEW, generator=generator)
     pooled = maps.mean((2, 3))
+    clusters = 2 * torch.randn(2 * IMAGES, NEW, generator=generator)
     if grad:
-        maps, logits, pooled = (x.requires_grad_() for x in (maps, logits, pooled))
-    return PeerOutput(logits, {"map": maps, "pooled": pooled})
+        maps, logits, pooled, clusters = (
+            x.requires_grad_() for x in (maps, logits, pooled, clusters)
+        )
+    return PeerOutput(logits, {"map": maps, "pooled": pooled, "clusters": clusters})
 
 
 def objective(**options):
@@ -79,12 +82,17 @@ def test_the_loss_is_fp32_and_asks_for_the_progress():
     assert DiscoveryObjective.timed
 
 
-def test_incremental_discovery_lets_all_classes_compete():
+def test_incremental_discovery_teaches_one_classifier_what_another_finds():
     output, y = branch(), targets()
-    _, pairs, apart = terms(output, y)
+    clusters = output.features["clusters"]
+    beside = PeerOutput(torch.cat([output.logits[:, :KNOWN], clusters], 1), output.features)
+    _, pairs, _ = terms(beside, y)
+    apart = sum(
+        F.mse_loss(z[:IMAGES].softmax(1), z[IMAGES:].softmax(1)) for z in (output.logits, clusters)
+    )
     first = output.logits[:IMAGES]
     labelled = y[:IMAGES] >= 0
-    own = KNOWN + first[:, KNOWN:].argmax(1)
+    own = KNOWN + clusters[:IMAGES].argmax(1)
     supervised = F.cross_entropy(first[labelled], y[:IMAGES][labelled])
     learned = F.cross_entropy(first[~labelled], own[~labelled])
     for progress, ramp in [(0.0, math.exp(-5)), (0.5, 1.0)]:
@@ -189,7 +197,8 @@ def test_a_term_without_rows_is_0(of, incremental, label):
     assert torch.isfinite(found)
     assert torch.isfinite(output.logits.grad).all()
     assert output.logits.grad[:, :KNOWN].any() == (label == 0 or incremental)
-    assert output.logits.grad[:, KNOWN:].any() == (label == -1 or incremental)
+    clusters = output.features["clusters"].grad if incremental else output.logits.grad[:, KNOWN:]
+    assert clusters.any() == (label == -1)
 
 
 def test_an_empty_batch_gives_0():

@@ -41,6 +41,7 @@ ARMS: dict[str, tuple[list[str], set[tuple[str, str]], str | None, list[str]]] =
     "independent": (BOTH, set(), "ranking", ["rotation", "supervised"]),
     "one-way": (BOTH, {("local", "global")}, "ranking", ["rotation", "supervised"]),
     "ranking": (ONE, set(), "ranking", ["rotation", "supervised"]),
+    "ranking-incremental": (ONE, set(), "ranking", ["rotation", "supervised"]),
     "hard-cosine": (ONE, set(), "hard_cosine", ["rotation", "supervised"]),
     "soft-cosine": (ONE, set(), "soft_cosine", ["rotation", "supervised"]),
     "kmeans": (ONE, set(), "ranking", ["rotation", "supervised"]),
@@ -78,6 +79,7 @@ def test_every_arm_is_what_its_name_says_and_trains(arm: str) -> None:
             assert isinstance(objective, DiscoveryObjective)
             assert isinstance(branch.heads, LinearHeads)
             assert objective.spec.pseudo_labels == pseudo_labels
+            assert (branch.heads.joined is not None) == ("incremental" in arm)
             assert objective.spec.of == {"global": "pooled", "local": "parts"}[name]
 
     result = trainer.run()
@@ -86,7 +88,7 @@ def test_every_arm_is_what_its_name_says_and_trains(arm: str) -> None:
     for metrics in (*result.block["peers"].values(), result.block["ensemble"]):
         shares = {"cluster_accuracy", "nmi", "known_accuracy", "test_cluster_accuracy"}
         assert all(0 <= metrics[name] <= 1 for name in shares)
-        assert 1 <= metrics["clusters"] <= 5
+        assert 1 <= metrics["clusters"] <= (10 if "incremental" in arm else 5)
     for metrics in result.block["peers"].values():
         assert ("pair_precision" in metrics) == (pseudo_labels is not None)
     assert set(result.block["between_peers"]["agreement"]) == (
@@ -238,6 +240,23 @@ def test_known_and_new_classes_may_compete() -> None:
     apart, together = trained(*ALONE), trained(*ALONE, "objective.incremental=true")
     assert weights(apart) != weights(together)
     assert together.assessment().incremental and not apart.assessment().incremental
+
+
+def test_the_incremental_classifier_begins_with_new_classes_below_the_known_ones() -> None:
+    trainer, seen = tiny_discovery("arm=dual", "objective.incremental=true"), []
+    *_, joint = trainer.stages
+    began = joint.begin
+
+    def begin(cohort: Any) -> None:
+        began(cohort)
+        for _, branch in cohort.peers.items():
+            seen.append(branch.heads.joined.bias - branch.heads.known.bias.min())
+
+    object.__setattr__(joint, "begin", begin)
+    trainer.run()
+    assert len(seen) == 2
+    for below in seen:
+        torch.testing.assert_close(below, torch.full((5,), -1.0))
 
 
 @pytest.mark.parametrize("arm", ["dual", "uno"])

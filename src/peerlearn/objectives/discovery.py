@@ -61,7 +61,9 @@ class DiscoverySpec(BaseModel):
         0.25, ge=0, le=1, description="fraction of the stage in which the weight rises"
     )
     incremental: bool = Field(
-        False, description="known and new classes compete in one softmax over all logits"
+        False,
+        description="the classifier of the known classes learns the new ones too, which another "
+        "one tells apart (AutoNovel's incremental form)",
     )
     parts: PartSpec = Field(PartSpec(), description="see PartSpec")
 
@@ -80,13 +82,14 @@ class DiscoveryObjective(nn.Module):
       of one class is read off the first view.
     - consistency: mean squared difference of the two views' predictions, of the known classes
       plus that of the new, over all rows; w(r) = λ exp(−5 (1 − min(r, R) / R)²).
-    - incremental: CE is over all logits, and 0.05 w(r) / λ times the cross-entropy of the
-      unlabelled rows' first view joins, with each row's likeliest new class as its label.
+    - incremental: CE and the known classes' part of the consistency are over all logits, and
+      0.05 w(r) / λ times the cross-entropy of the unlabelled rows' first view joins, whose labels
+      are their likeliest `clusters`: the logits of a classifier of the new classes alone, which
+      then is what pairs and the new classes' consistency are about.
 
     A term without rows is 0. Labels are read of the first view only. The public code of dual
     ranking statistics pairs the local branch's first view with itself, which `pair_views: 1` does
-    too. AutoNovel's incremental form lets known and new classes compete in a head of its own; here
-    the logits of both heads stand side by side.
+    too.
 
     A part dictionary is state: it changes in training mode and belongs into checkpoints.
 
@@ -129,7 +132,7 @@ class DiscoveryObjective(nn.Module):
         Shapes:
             output.logits: (2B, known + new).
             output.features: `pooled` (2B, D), or `map` (2B, D, height, width) where parts are
-                compared.
+                compared; `clusters` (2B, new) if incremental.
             targets: int64 (2B,), −1 where unlabelled.
             result: scalar, fp32.
 
@@ -138,21 +141,20 @@ class DiscoveryObjective(nn.Module):
         """
         logits = output.logits.float()
         check_new_classes(logits, self.known)
-        known = paired(logits[:, : self.known], "logits")
-        new = paired(logits[:, self.known :], "logits")
+        known = paired(self.scored(output).float(), "logits")
+        new = paired(self._clusters(output).float(), "logits")
         y, _ = paired(targets, "targets")
         labelled = labelled_rows(y)
         loss = self._pairs(output, *new, ~labelled)
         weight = ramp_up(progress, self.spec.consistency, self.spec.ramp)
         if weight:
             loss = loss + weight * (consistency(*known) + consistency(*new))
+        loss = loss + cross_entropy(known[0], y, labelled)
         if not self.spec.incremental:
-            return loss + cross_entropy(known[0], y, labelled)
-        every = torch.cat([known[0], new[0]], 1)
+            return loss
         own_labels = torch.where(labelled, UNLABELLED, self.known + new[0].argmax(1))
-        learned = cross_entropy(every, own_labels, ~labelled)
         share = ramp_up(progress, INCREMENTAL, self.spec.ramp)
-        return loss + cross_entropy(every, y, labelled) + share * learned
+        return loss + share * cross_entropy(known[0], own_labels, ~labelled)
 
     def _pairs(self, output: PeerOutput, first: Tensor, second: Tensor, rows: Tensor) -> Tensor:
         same = self.pseudo_labels(self._first_view(output)[rows])
@@ -164,6 +166,11 @@ class DiscoveryObjective(nn.Module):
     def scored(self, output: PeerOutput) -> Tensor:
         """The logits that labels are about."""
         return output.logits if self.spec.incremental else output.logits[:, : self.known]
+
+    def _clusters(self, output: PeerOutput) -> Tensor:
+        if self.spec.incremental:
+            return feature(output, "clusters")
+        return output.logits[:, self.known :]
 
     def compared(self, output: PeerOutput) -> Tensor:
         """What rows are compared by, (rows, D): pooled features, or their bags of parts."""

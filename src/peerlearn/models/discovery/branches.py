@@ -32,18 +32,37 @@ class Trunk(nn.Module):
 class LinearHeads(nn.Module):
     """A linear classifier of the known classes and one of the new.
 
+    Args:
+        features: D, width of the pooled vector.
+        known: classes with labels.
+        new: classes without.
+        incremental: the classifier of the known classes has outputs for the new ones too, as in
+            AutoNovel's incremental form; the other one gives them their labels.
+
     Shapes:
-        input: (B, D); logits: (B, known + new)
+        input: (B, D)
+        logits: (B, known + new)
+        features: with `incremental`, `clusters` (B, new), the logits of the other classifier.
     """
 
-    def __init__(self, features: int, known: int, new: int) -> None:
+    def __init__(self, features: int, known: int, new: int, incremental: bool = False) -> None:
         super().__init__()
         # One after the other, so that the known classes start alike however many are new.
         self.known = _linear(features, known)
         self.new = _linear(features, new)
+        self.joined = _linear(features, new) if incremental else None
 
     def forward(self, pooled_BD: Tensor) -> PeerOutput:
-        return PeerOutput(torch.cat([self.known(pooled_BD), self.new(pooled_BD)], 1))
+        known, new = self.known(pooled_BD), self.new(pooled_BD)
+        if self.joined is None:
+            return PeerOutput(torch.cat([known, new], 1))
+        return PeerOutput(torch.cat([known, self.joined(pooled_BD)], 1), {"clusters": new})
+
+    @torch.no_grad()
+    def join(self) -> None:
+        """Begin with new classes less likely than any known one, by a bias of one below theirs."""
+        if self.joined is not None:
+            self.joined.bias.fill_(self.known.bias.min() - 1)
 
     @torch.no_grad()
     def assign_to(self, centres_ND: Tensor) -> None:

@@ -16,8 +16,7 @@ from peerlearn.systems.discovery.config import DiscoveryConfig
 
 def classes_compete(config: DiscoveryConfig, facts: DiscoveryFacts) -> bool:
     """Whether known and new classes are told apart by one decision."""
-    incremental = config.objective.incremental and config.method == "pairs"
-    return incremental or facts.generalised
+    return config.incremental or facts.generalised
 
 
 def trained_facts(

@@ -126,6 +126,11 @@ class DiscoveryConfig(RecipeConfig):
         DiscoveryEvaluation(), description="see DiscoveryEvaluation"
     )
 
+    @property
+    def incremental(self) -> bool:
+        """Whether one classifier of known and new classes learns beside the others."""
+        return self.objective.incremental and self.method == "pairs"
+
     @field_validator("peers", mode="before")
     @classmethod
     def _first_peer_for_all(cls, given: Any) -> Any:

@@ -70,7 +70,7 @@ def _channels(trunk: Trunk, branch: Branch, shape: Shape) -> int:
 
 def _heads(config: DiscoveryConfig, width: int, known: int, new: int) -> nn.Module:
     if config.method != "uno":
-        return LinearHeads(width, known, new)
+        return LinearHeads(width, known, new, config.incremental)
     spec = config.uno
     return UnoHeads(
         width,

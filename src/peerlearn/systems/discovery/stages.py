@@ -153,6 +153,9 @@ def start_as_the_first(cohort: Cohort, keep: Collection[str] = ()) -> None:
         assert isinstance(other, Branch)
         if name not in keep:
             other.start_from(first)
+    for _, branch in cohort.peers.items():
+        if isinstance(branch.heads, LinearHeads):
+            branch.heads.join()
 
 
 def starting_elsewhere(config: DiscoveryConfig) -> list[str]:
