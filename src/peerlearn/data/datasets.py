@@ -156,11 +156,14 @@ class Batch(NamedTuple):
             (B, C, H, W) or (B, F); for graph data, a `peerlearn.data.graphs.Graph`.
         y: (B,) or (B, L); for masks, (B, H, W) or (B, L, H, W).
         index: int64 (B,), positions in the training split.
+        versions: int64 (K, B), the number of what each row of each view shows, where that is one
+            of finitely many fixed versions of rows; None where views are drawn anew.
     """
 
     views: tuple[Any, ...]
     y: Tensor
     index: Tensor  # type: ignore[assignment]  # a row index, not tuple.index
+    versions: Tensor | None = None
 
     @property
     def x(self) -> Tensor:
@@ -172,7 +175,8 @@ class Batch(NamedTuple):
         if device is None:
             return self
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
-        return Batch(views, self.y.to(device), self.index.to(device))
+        versions = None if self.versions is None else self.versions.to(device)
+        return Batch(views, self.y.to(device), self.index.to(device), versions)
 
 
 class BatchLoader(Protocol):

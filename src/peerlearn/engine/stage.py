@@ -20,6 +20,8 @@ class Stage:
         objectives: what each peer learns from the data in this stage; None keeps the cohort's.
         learners: peers that train; the others only teach, as they are. None for all.
         trunk: whether a shared trunk trains; if not it is run as it is evaluated.
+        versions: how many fixed versions of rows there are, where `loader` shows such (see
+            `Batch.versions`): what a trunk that does not train makes of them is kept. 0: nothing.
         parts: submodules of the learners that train; the others stay as they are, and are run as
             they are evaluated. None for all.
         begin: done to the cohort before the first epoch, such as one peer starting from another's
@@ -37,6 +39,7 @@ class Stage:
     objectives: Mapping[str, Objective] | None = None
     learners: Collection[str] | None = None
     trunk: bool = True
+    versions: int = 0
     parts: Collection[str] | None = None
     begin: Callable[[Cohort], None] | None = None
     key: str | None = None

@@ -7,13 +7,14 @@ same in every arm, after a resume, and wherever the peer lives.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort, PeerLoss, forward_peers
+from peerlearn.engine.kept_inputs import KeptInputs
 from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import Transport
@@ -52,6 +53,7 @@ class Stepper:
         views: by peer, the number of the view it reads where that is not 0.
         learners: peers that train, in the cohort's order; the others only teach.
         trunk_learns: whether a shared trunk trains too.
+        kept: takes what the trunk makes of rows that are the same in every epoch; None: nothing.
     """
 
     cohort: Cohort
@@ -61,6 +63,7 @@ class Stepper:
     views: Mapping[str, int]
     learners: Sequence[str]
     trunk_learns: bool = True
+    kept: KeptInputs | None = None
 
     @cached_property
     def owned(self) -> list[str]:
@@ -117,8 +120,8 @@ class Stepper:
                 self.updates[name].step()
                 if name != self.learners[-1]:
                     with torch.no_grad(), frozen_statistics(self.cohort):
-                        view = batch.views[self.views.get(name, 0)]
-                        again = self._forward([name], view, clock, 0)[name]
+                        view = self.views.get(name, 0)
+                        again = self._forward([name], batch, view, clock, 0)[name]
             if name != self.learners[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
         self.cohort.remember(before, batch.y, learners=self.learners)
@@ -140,18 +143,18 @@ class Stepper:
             by_view.setdefault(self.views.get(name, 0), []).append(name)
         outputs: dict[str, PeerOutput] = {}
         for view, names in by_view.items():
-            outputs |= self._forward(names, batch.views[view], clock, number)
+            outputs |= self._forward(names, batch, view, clock, number)
         return {name: outputs[name] for name in present}
 
     def _forward(
-        self, names: Sequence[str], view: Any, clock: Clock, number: int
+        self, names: Sequence[str], batch: Any, view: int, clock: Clock, number: int
     ) -> dict[str, PeerOutput]:
         streams = RandomStreams(
             lambda name: derive_seed(clock.seed, clock.stage, clock.step, number, name)
         )
         with self.precision.autocast():
             with streams("trunk"), nullcontext() if self.trunk_learns else torch.no_grad():
-                shared = self.cohort.shared_input(view)
+                shared = self._shared(batch, view)
             trained, fixed = (
                 {
                     name: self.cohort.peers[name]
@@ -163,6 +166,12 @@ class Stepper:
             outputs = forward_peers(trained, shared, streams)
             with torch.no_grad():
                 return outputs | forward_peers(fixed, shared, streams)
+
+    def _shared(self, batch: Any, view: int) -> Any:
+        compute = partial(self.cohort.shared_input, batch.views[view])
+        if self.kept is None or batch.versions is None:
+            return compute()
+        return self.kept.of(batch.versions[view], compute)
 
     def _exchange(self, own: Mapping[str, PeerOutput]) -> dict[str, PeerOutput]:
         like = _any_logits(own)

@@ -18,6 +18,7 @@ from peerlearn.data.facts import DataFacts
 from peerlearn.engine.class_weights import learned_class_weights
 from peerlearn.engine.evaluate import Rows, assessed, predict
 from peerlearn.engine.interruption import Interruption
+from peerlearn.engine.kept_inputs import KeptInputs
 from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.noise import noise_curves
@@ -197,6 +198,7 @@ class Trainer:
                 {name: settings.view for name, settings in self.peers.items()},
                 learners,
                 trunk_learns=stage.trunk,
+                kept=KeptInputs(stage.versions) if stage.versions and not stage.trunk else None,
             )
             with self._training_modes(stage, learners):
                 while position.epoch < stage.epochs:
@@ -304,7 +306,13 @@ class Trainer:
 
     def _place(self, batch: Batch) -> Batch:
         views = tuple(self.precision.place(view) for view in batch.views)
-        return Batch(views, batch.y.to(self.device, non_blocking=True), batch.index)
+        versions = batch.versions
+        return Batch(
+            views,
+            batch.y.to(self.device, non_blocking=True),
+            batch.index,
+            None if versions is None else versions.to(self.device),
+        )
 
     def assessment(self, quickly: bool = False) -> Assessment:
         """Begin to measure the cohort, as the configuration says."""

@@ -94,7 +94,8 @@ def paired_loader(
         labelled_per_batch: 0 mixes rows as they come; m > 0 puts m labelled rows first in each
             half, and an epoch passes once over the unlabelled ones (see `MixedOrder`).
         copies: A > 0 gives every image A fixed pairs of views, of which epoch e shows pair e mod A,
-            so that what a frozen network makes of them can be kept; 0 draws anew in every step.
+            so that what a frozen network makes of them can be kept: `versions` of a batch numbers
+            2AN of them, N the rows of train. 0 draws anew in every step.
         drop_last: leave a short last batch out; an epoch still has at least one batch.
         device: where rows are kept and batches made; None leaves them where they are.
 
@@ -176,8 +177,9 @@ class PairMaker:
     make: Callable[[int, int, Tensor], Batch]
 
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        views, y, index = self.make(epoch, step, index)
-        return Batch((torch.cat(views),), y.repeat(len(views)), index.repeat(len(views)))
+        views, y, index, versions = self.make(epoch, step, index)
+        below = None if versions is None else versions.view(1, -1)
+        return Batch((torch.cat(views),), y.repeat(len(views)), index.repeat(len(views)), below)
 
 
 @dataclass(frozen=True)
@@ -195,12 +197,13 @@ class CopyMaker:
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
         make, copy = self.make, epoch % self.copies
         rows = make.split.rows(index)
-        views = []
+        views, versions = [], []
         for view in range(make.views):
             generator = keyed_generator(make.seed, "copy", copy, view)
             draws = Draws.of(len(make.split), generator).select(index)
             views.append(changed(rows, make.spec, draws, make.normalisation))
-        return Batch(tuple(views), make.split.targets(index), index)
+            versions.append((copy * make.views + view) * len(make.split) + index)
+        return Batch(tuple(views), make.split.targets(index), index, torch.stack(versions))
 
 
 def _maker(

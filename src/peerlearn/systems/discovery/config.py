@@ -120,7 +120,8 @@ class DiscoveryConfig(RecipeConfig):
     copies: int = Field(
         0,
         ge=0,
-        description="A > 0: every image has A fixed pairs of views in the joint stage; 0: new ones",
+        description="A > 0: every image has A fixed pairs of views in the joint stage, and what "
+        "the trunk makes of them is computed once and kept in memory; 0: new ones",
     )
     evaluation: DiscoveryEvaluation = Field(
         DiscoveryEvaluation(), description="see DiscoveryEvaluation"

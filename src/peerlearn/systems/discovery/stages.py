@@ -134,6 +134,7 @@ def _joint(
         cohort.transfer,
         cohort.objectives,
         trunk=False,
+        versions=2 * config.copies * len(data.train),
         begin=Clusters(data, config)
         if clusters
         else partial(start_as_the_first, keep=starting_elsewhere(config)),
