@@ -25,7 +25,7 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     Deep Mutual Learning (Zhang et al. 2018), equation 4. The gradient with respect to the
     learner's logits is `q − p`.
     """
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    return -(log_p.exp() * (log_q - log_p)).sum(-1)  # negated last, where numbers are fewest
 
 
 def reverse_kl(log_p: Tensor, log_q: Tensor) -> Tensor:

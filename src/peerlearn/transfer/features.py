@@ -27,7 +27,7 @@ def hint(teacher: Tensor, learner: Tensor) -> Tensor:
     Shapes:
         teacher, learner: (R, C, ...); result: (R,)
     """
-    return (teacher - learner).square().flatten(1).mean(1)
+    return F.mse_loss(learner, teacher, reduction="none").flatten(1).mean(1)
 
 
 def attention(teacher: Tensor, learner: Tensor) -> Tensor:

@@ -44,33 +44,35 @@ def prediction_loss(
     spec = lesson.spec
     check_shapes(lesson, exchange)
     temperature = _temperature(lesson, predictions, adaptive)
-    teacher_TRC = stacked(
-        [
-            _read(predictions, spec, t, spec.teacher_temperature or temperature, form)
-            for t in lesson.teachers
-        ]
-    )
+    on_logits = spec.divergence in LOGIT_DISTANCES
+    teachers_RC = [
+        _read(predictions, spec, t, spec.teacher_temperature or temperature, form)
+        for t in lesson.teachers
+    ]
     if spec.detach:
-        teacher_TRC = teacher_TRC.detach()
+        teachers_RC = [each.detach() for each in teachers_RC]
     learner_RC = _read(predictions, spec, lesson.learner, temperature, form)
     if spec.target == "ensemble":
-        on_logits = spec.divergence in LOGIT_DISTANCES
-        teacher_TRC = (
-            teacher_TRC.mean(0) if on_logits else mean_log_probabilities(teacher_TRC)
-        ).unsqueeze(0)
+        all_TRC = stacked(teachers_RC)
+        teachers_RC = [all_TRC.mean(0) if on_logits else mean_log_probabilities(all_TRC)]
 
     # Gradients shrink with 1/τ²; the factor keeps weights comparable (Hinton et al. 2015).
     scale = temperature**2 if isinstance(temperature, float) else temperature[..., 0] ** 2
-    loss_TR = _compare(spec, teacher_TRC, learner_RC, exchange, form) * scale
-    readable = spec.divergence not in LOGIT_DISTANCES and form == "softmax"
-    gate = gate_value(
-        spec.gate,
-        teacher_TRC if readable else None,
-        exchange.targets,
-        exchange.progress,
-        spec.gate_threshold,
-    )
-    loss_T = _mean_over_rows(loss_TR * gate, exchange.row_mask(spec.rows))
+    mask_R = exchange.row_mask(spec.rows)
+    readable = not on_logits and form == "softmax"
+    losses = []
+    for teachers in _compared_at_once(teachers_RC):
+        loss = _divergence(spec, teachers, learner_RC, exchange, form) * scale
+        gate = gate_value(
+            spec.gate,
+            teachers if readable else None,
+            exchange.targets,
+            exchange.progress,
+            spec.gate_threshold,
+        )
+        loss_TR = loss * gate if teachers.ndim > learner_RC.ndim else (loss * gate).unsqueeze(0)
+        losses.append(_mean_over_rows(loss_TR, mask_R))
+    loss_T = torch.cat(losses)
     return loss_T.sum() if spec.target == "sum" else loss_T.mean()
 
 
@@ -110,16 +112,14 @@ def _read(
     return log_probs if spec.clamp is None else log_probs.clamp_min(math.log(spec.clamp))
 
 
-def _compare(
-    spec: EdgeSpec, teacher_TRC: Tensor, learner_RC: Tensor, exchange: Exchange, form: OutputForm
-) -> Tensor:
-    if learner_RC.ndim == 2:
-        return _divergence(spec, teacher_TRC, learner_RC, exchange, form)
-    # Broadcasting over teachers saves calls, which counts for few rows; for the many of pixels the
-    # sum over teachers on the way back costs more.
-    return torch.stack(
-        [_divergence(spec, each_RC, learner_RC, exchange, form) for each_RC in teacher_TRC]
-    )
+def _compared_at_once(teachers_RC: list[Tensor]) -> list[Tensor]:
+    """What one call compares with the learner: teachers (T, R, C), or one (R, C).
+
+    All of them where rows are few, which saves calls. Each by itself, and of the learner's shape,
+    where rows are pixels: to stack teachers, and to add up what comes back to the learner, costs
+    more than the calls there.
+    """
+    return [stacked(teachers_RC)] if teachers_RC[0].ndim == 2 else teachers_RC
 
 
 def _divergence(
