@@ -9,8 +9,9 @@ A page asks for a table with a pair of lines; the path is relative to the page:
     <!-- end -->
 
 `peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
-order × weight tables of the Rényi benchmark, and `forms:` with several files, put apart by commas,
-for the differences between forms of teaching.
+order × weight tables of the Rényi benchmark, `forms:` with several files, put apart by commas, for
+the differences between forms of teaching, and `counts:` for estimates of how many new classes there
+are.
 """
 
 import json
@@ -25,11 +26,13 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 # Found through the line above.
+from discovery.class_count import counts_markdown  # noqa: E402
 from renyi.grid import grid_markdown  # noqa: E402
 from styles.forms import forms_markdown  # noqa: E402
 
 SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|forms): (?P<file>\S+) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|peers|grid|forms|counts): (?P<file>\S+) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -61,6 +64,7 @@ MAKERS = {
     "peers": peers_markdown,
     "grid": grid_markdown,
     "forms": forms_markdown,
+    "counts": counts_markdown,
 }
 
 
