@@ -52,21 +52,21 @@ def counted(folder: Path) -> dict[str, Any]:
 def counts_markdown(found: list[Mapping[str, Any]]) -> str:
     """A row for each data set."""
     lines = [
-        "| data | new classes | estimate by seed | mean error | by silhouette alone | by probes |",
+        "| data | new classes | estimate by seed (BIC) | mean error | by silhouette | by probes |",
         "| --- | ---: | --- | ---: | --- | --- |",
     ]
     for entry in found:
-        scores = [each["scores"] for each in entry["seeds"].values()]
-        counts = [each["count"] for each in entry["seeds"].values()]
+        seeds = entry["seeds"].values()
+        counts = [each["count"] for each in seeds]
         error = mean(abs(count - entry["truth"]) for count in counts)
-        alone = (
-            ", ".join(str(max(s, key=lambda score, w=which: score[w])["count"]) for s in scores)
+        others = (
+            [max(each["scores"], key=lambda s, w=which: s[w])["count"] for each in seeds]
             for which in ("silhouette", "probe_accuracy")
         )
-        estimates = ", ".join(map(str, counts))
+        estimates, *cells = (", ".join(map(str, numbers)) for numbers in (counts, *others))
         lines.append(
             f"| {entry['data']} | {entry['truth']} | {estimates} | {error:.1f} | "
-            f"{' | '.join(alone)} |"
+            f"{' | '.join(cells)} |"
         )
     return "\n".join(lines) + "\n"
 

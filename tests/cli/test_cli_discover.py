@@ -60,6 +60,7 @@ def test_auto_says_the_estimate_with_its_scores_and_trains_with_it(discover):
     found = json.loads(Path("run/classes.json").read_text())
     assert f"estimate: {found['count']} new classes" in said.out
     for score in found["scores"]:
+        assert f"{score['bic']:.3f}" in said.out
         assert f"{score['silhouette']:.3f}" in said.out
     facts = json.loads(Path("run/data.json").read_text())
     assert facts["classes"] - facts["known"] == found["count"]

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 
 from peerlearn.errors import InputError
 from peerlearn.metrics.class_count import (
-    CountScore,
     KnownRows,
     estimate_classes,
+    mixture_bic,
     pinned_kmeans,
+    principal_components,
     probe_accuracy,
     silhouette,
 )
@@ -23,38 +25,55 @@ def blobs(classes, rows=30, features=8, spread=1.0, seed=0):
 
 @pytest.mark.parametrize("new", [2, 3, 6])
 def test_the_number_of_clear_clusters_is_found(new):
-    x, y = blobs(4 + new, seed=new)
+    x, y = blobs(4 + new, rows=60, seed=new)
     known = y < 4
     estimate = estimate_classes(x[~known], x[known], y[known], range(2, 9))
     assert estimate.count == new
     assert [score.count for score in estimate.scores] == list(range(2, 9))
-    best = estimate.scores[new - 2]
-    assert best.probe_accuracy > 0.95
-    assert best.total == pytest.approx(best.silhouette + best.probe_accuracy)
+    assert estimate.scores[new - 2].probe_accuracy > 0.95
 
 
-def test_without_labelled_rows_the_silhouette_decides():
-    x, _ = blobs(3)
+def test_without_labelled_rows_nothing_plays_a_new_class():
+    x, _ = blobs(3, rows=60)
     estimate = estimate_classes(x, None, None, [2, 3, 5])
     assert estimate.count == 3
     assert all(score.probe_accuracy is None for score in estimate.scores)
 
 
-def test_known_classes_can_correct_what_the_silhouette_says():
-    x, y = blobs(12, features=4, spread=2.0, seed=6)
-    known, candidates = y < 6, range(3, 10)
-    alone = estimate_classes(x[~known], None, None, candidates)
-    helped = estimate_classes(x[~known], x[known], y[known], candidates)
-    assert (alone.count, helped.count) == (4, 5)  # of 6
-    assert [s.silhouette for s in alone.scores] == [s.silhouette for s in helped.scores]
+def test_long_clusters_side_by_side_are_counted_though_halves_are_further_apart():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(600) % 3
+    x = torch.randn(600, 3, generator=generator) * torch.tensor([3.0, 1.0, 1.0])
+    x[:, 1] += 6 * y
+    estimate = estimate_classes(x, None, None, range(2, 7))
+    assert estimate.count == 3
+    assert max(estimate.scores, key=lambda score: score.silhouette).count != 3
+
+
+def test_the_bic_is_that_of_its_definition():
+    x, _ = blobs(1, rows=50, features=3)
+    points = principal_components(x.double().numpy())
+    assert points.std() == pytest.approx(1)
+    covariance = np.cov(points.T, bias=True) + 1e-3 * np.eye(3)
+    fit = multivariate_normal(points.mean(0), covariance).logpdf(points).sum()
+    parameters = 3 + 6  # of one mean and one covariance
+    expected = (parameters * np.log(50) - 2 * fit) / 50
+    assert mixture_bic(points, 1) == pytest.approx(expected, rel=1e-6)
+    assert mixture_bic(1e3 * points, 1) > mixture_bic(points, 1), "coordinates are not scaled here"
+
+
+def test_many_features_are_reduced_to_their_leading_components():
+    x, _ = blobs(4, rows=60, features=40)
+    assert principal_components(x.double().numpy()).shape == (240, 10)
+    assert estimate_classes(x, None, None, range(2, 8)).count == 4
 
 
 def test_ties_go_to_the_smaller_number_and_repeats_count_once():
-    x, _ = blobs(3)
-    estimate = estimate_classes(x, None, None, [5, 3, 3, 2])
+    with pytest.warns(Warning, match="distinct clusters"):
+        estimate = estimate_classes(torch.ones(30, 4), None, None, [5, 3, 3, 2])
     assert [score.count for score in estimate.scores] == [2, 3, 5]
-    first, second = CountScore(2, 0.5, None), CountScore(3, 0.5, None)
-    assert max((first, second), key=lambda score: score.total) is first
+    assert {score.bic for score in estimate.scores} == {0.0}
+    assert estimate.count == 2
 
 
 def test_estimates_are_keyed_by_their_seed_and_leave_global_generators_alone():

@@ -139,7 +139,7 @@ def test_another_question_in_the_same_folder_is_refused(own_images):
         estimate_new_classes(config(own_images), own_images / "run", [2, 3])
 
 
-def test_fewer_than_four_known_classes_leave_the_silhouette_alone(own_images):
+def test_fewer_than_four_known_classes_leave_none_to_play_new_ones(own_images):
     with np.load(own_images / "labelled.npz") as file:
         few = file["y_train"] < 3
         arrays = {name: file[name][few] for name in file.files}

@@ -176,13 +176,13 @@ def tell_estimate(estimate: "Estimate") -> None:
     rows = [
         (
             f"{score.count}{' ←' if score.count == estimate.count else ''}",
+            f"{score.bic:.3f}",
             f"{score.silhouette:.3f}",
             "–" if score.probe_accuracy is None else f"{score.probe_accuracy:.3f}",
-            f"{score.total:.3f}",
         )
         for score in estimate.scores
     ]
-    columns = ("new classes", "silhouette", "known classes found", "sum")
+    columns = ("new classes", "BIC", "silhouette", "known classes found")
     console().print(table(columns, rows, right=True))
     print(f"estimate: {estimate.count} new classes")
 

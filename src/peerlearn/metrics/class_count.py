@@ -1,12 +1,18 @@
 """How many new classes are there? Scores numbers of clusters on features, and picks one.
 
-Two kinds of evidence. Silhouette: are the clusters of unlabelled rows apart from each other?
-Probe accuracy (Han, Vedaldi & Zisserman, ICCV 2019, section 3.2): some known classes play new
-ones; with the right number of clusters for everything else, theirs come out as their labels say.
+Three kinds of evidence. BIC of a Gaussian mixture: is another cluster worth its parameters?
+Silhouette: are the clusters of unlabelled rows apart from each other? Probe accuracy (Han, Vedaldi
+& Zisserman, ICCV 2019, section 3.2): some known classes play new ones; with the right number of
+clusters for everything else, theirs come out as their labels say.
+
+The BIC picks. The other two, which Han et al. combine, are told beside it: features that have
+learned the known classes lie in few directions, where the fewest clusters are furthest apart, and
+hold together the known classes that play new ones, however many clusters there are.
 
 Shapes: U unlabelled rows, L labelled rows, N rows of any kind, K clusters, D features.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +21,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from peerlearn.errors import InputError
@@ -24,8 +33,14 @@ from peerlearn.randomness import derive_seed, keyed_generator
 
 Points = NDArray[np.float64]
 Labels = NDArray[np.int64]
-SILHOUETTE_ROWS = 2_000
-"""Rows that a silhouette is measured on, at most: its cost is quadratic."""
+ROWS = 2_000
+"""Unlabelled rows that a mixture or a silhouette is measured on, at most. The cost of a silhouette
+is quadratic; no class is a Gaussian, so with many more rows a mixture spends several on each."""
+COMPONENTS = 10
+"""Leading principal components that a mixture is fitted to, at most: parameters are quadratic."""
+MIXTURE_STARTS = 2
+REGULARISATION = 1e-3
+"""Variance added to every mixture component, of points of variance 1."""
 NUMPY_SEEDS = 2**32
 
 
@@ -35,24 +50,21 @@ class CountScore:
 
     Attributes:
         count: of new classes.
+        bic: Bayesian information criterion of a mixture, in nats a row; lower is better.
         silhouette: mean silhouette of k-means on the unlabelled rows, −1 to 1.
         probe_accuracy: of clustering known classes as if they were new, 0 to 1; None without
             labelled rows.
     """
 
     count: int
+    bic: float
     silhouette: float
     probe_accuracy: float | None
-
-    @property
-    def total(self) -> float:
-        """The sum of the evidence there is."""
-        return self.silhouette + (self.probe_accuracy or 0.0)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The number of new classes that scores highest, and the score of every candidate."""
+    """The number of new classes with the lowest BIC, and what speaks for every candidate."""
 
     count: int
     scores: tuple[CountScore, ...]
@@ -66,19 +78,17 @@ def estimate_classes(
     seed: int = 0,
     starts: int = 5,
 ) -> Estimate:
-    """The number of new classes among `candidates` with the highest `CountScore.total`.
+    """The number of new classes among `candidates` with the lowest `CountScore.bic`.
 
     The known classes are divided at random: half of them, the anchors, are one cluster each that
     keeps its labelled rows; the rest, the probes, are clustered together with the unlabelled rows.
     The probe accuracy of a candidate c is that of k-means with one cluster for each anchor and each
-    probe class and c more. Han et al. average the two numbers that either evidence prefers and drop
-    small clusters; here the scores are added, so that a peak of one can settle a plateau of the
-    other. Features are taken as they are: normalise them first where only their direction counts.
+    probe class and c more.
 
     Args:
         unlabelled: features of rows of new classes.
-        labelled: features of rows of known classes, at least four of them; None for the
-            silhouette alone.
+        labelled: features of rows of known classes, at least four of them; None for no
+            probe accuracy.
         y: class of each labelled row; None together with `labelled`.
         candidates: numbers of new classes to try, each from 2 to U − 1.
         seed: of the division into anchors and probes and of every start.
@@ -107,28 +117,57 @@ def estimate_classes(
             )
     elif labelled is not None or y is not None:
         raise InputError("labelled: features and classes are given together, or neither.")
+    leading = principal_components(points[_some(len(points), seed)])
     scores = tuple(
         CountScore(
             count,
+            mixture_bic(leading, count, seed),
             silhouette(points, count, seed, starts),
             None if known is None else probe_accuracy(points, known, count, seed, starts),
         )
         for count in counts
     )
-    return Estimate(max(scores, key=lambda score: score.total).count, scores)
+    return Estimate(min(scores, key=lambda score: score.bic).count, scores)
+
+
+def principal_components(points: Points) -> Points:
+    """Coordinates along the leading `COMPONENTS` directions, of variance 1 on average.
+
+    Rows that are all equal give zeros.
+    """
+    if not np.ptp(points, axis=0).any():
+        return np.zeros_like(points)
+    leading = PCA(min(COMPONENTS, *points.shape), svd_solver="full").fit_transform(points)
+    return leading / leading.std()
+
+
+def mixture_bic(points: Points, count: int, seed: int = 0) -> float:
+    """Bayesian information criterion of `count` Gaussians with covariances of their own.
+
+    (parameters · log rows − 2 log likelihood) / rows (Schwarz 1978); 0 for rows that are all equal.
+    """
+    if not points.any():
+        return 0.0
+    mixture = GaussianMixture(
+        count,
+        n_init=MIXTURE_STARTS,
+        reg_covar=REGULARISATION,
+        random_state=_numpy_seed(seed, "mixture", count),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it is after 100 steps
+        return float(mixture.fit(points).bic(points)) / len(points)
 
 
 def silhouette(points: Points, count: int, seed: int = 0, starts: int = 5) -> float:
-    """Mean silhouette of `count` clusters of k-means, over at most `SILHOUETTE_ROWS` rows.
+    """Mean silhouette of `count` clusters of k-means, over at most `ROWS` rows.
 
     The silhouette of a row is (b − a) / max(a, b), with a its mean distance to rows of its own
     cluster and b that to the rows of the nearest other one (Rousseeuw 1987).
     """
     random_state = _numpy_seed(seed, "silhouette", count)
     clusters = KMeans(count, n_init=starts, random_state=random_state).fit_predict(points)
-    # The same rows for every count, so that their scores can be compared.
-    rows = torch.randperm(len(points), generator=keyed_generator(seed, "silhouette"))
-    chosen = rows[:SILHOUETTE_ROWS].numpy()
+    chosen = _some(len(points), seed)
     found = len(np.unique(clusters[chosen]))
     if not 2 <= found < len(chosen):  # equal rows leave clusters empty
         return -1.0
@@ -245,6 +284,12 @@ def _lloyd(points: Points, pinned: Labels, centres: Points, rounds: int) -> tupl
 def _nearest(points: Points, centres: Points) -> Labels:
     """The nearest centre of each row; |p|² is the same for all of them."""
     return ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
+
+
+def _some(rows: int, seed: int) -> Labels:
+    """At most `ROWS` of so many rows, the same for every count: scores can be compared."""
+    chosen = torch.randperm(rows, generator=keyed_generator(seed, "rows"))[:ROWS]
+    return chosen.numpy()
 
 
 def _points(features: Tensor, name: str) -> Points:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -32,7 +31,7 @@ ESTIMATE = "classes.json"
 MOST = 30
 """The largest candidate, unless somebody names others."""
 PROBES_NEED = 4
-"""Known classes: fewer cannot be divided, and the silhouette alone decides."""
+"""Known classes: fewer cannot be divided into those that are known and those that play new."""
 ROWS = 4_000
 """Unlabelled rows that are clustered, at most, and labelled ones beside them."""
 
@@ -110,13 +109,10 @@ def pretrained(
 def count_clusters(
     cohort: Cohort, data: DiscoveryDataset, candidates: Sequence[int], seed: int
 ) -> Estimate:
-    """`estimate_classes` of the first branch's pooled features, over at most `ROWS` rows each.
-
-    Directions alone count, as where branches compare rows.
-    """
+    """`estimate_classes` of the first branch's pooled features, over at most `ROWS` rows each."""
 
     def features(rows: Tensor) -> Tensor:
-        return F.normalize(pooled_features(cohort, cohort.names[0], data, rows))
+        return pooled_features(cohort, cohort.names[0], data, rows)
 
     unlabelled, labelled = (_some(rows, seed) for rows in (data.unlabelled, data.labelled))
     y = data.train.y[labelled]
