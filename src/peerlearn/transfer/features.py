@@ -5,6 +5,7 @@ Every loss compares one map of a teacher with one of a learner, row by row, in f
 Shape suffixes: R rows (batch or nodes), C channels, H height, W width.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -30,7 +31,7 @@ def hint(teacher: Tensor, learner: Tensor) -> Tensor:
     squares = (learner - teacher).square()
     # Divided last, where numbers are fewest; nothing is flattened, so that gradients lie in memory
     # as the maps do.
-    return squares.sum(tuple(range(1, squares.ndim))) * (len(squares) / squares.numel())
+    return squares.sum(tuple(range(1, squares.ndim))) / math.prod(squares.shape[1:])
 
 
 def attention(teacher: Tensor, learner: Tensor) -> Tensor:
