@@ -25,7 +25,9 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     Deep Mutual Learning (Zhang et al. 2018), equation 4. The gradient with respect to the
     learner's logits is `q − p`.
     """
-    return -(log_p.exp() * (log_q - log_p)).sum(-1)  # negated last, where numbers are fewest
+    p, apart = log_p.exp(), log_q - log_p
+    # In place where autograd allows it, and negated last, where numbers are fewest.
+    return -(p * apart if p.requires_grad else apart.mul_(p)).sum(-1)
 
 
 def reverse_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
