@@ -12,6 +12,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.files import load_state
 from peerlearn.engine.selection import load_selected
+from peerlearn.engine.settings import StepSettings
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
 
@@ -29,6 +30,27 @@ class Shrinks:
         self.calls += 1
         for parameter in cohort.peers["a"].parameters():
             parameter.mul_(0.5)
+
+
+# How a stage steps -------------------------------------------------------------------------------
+
+
+def rates(trainer: Trainer) -> list[float]:
+    """The learning rate that every epoch ended with."""
+    trainer.run()
+    return [record["lr"] for record in trainer.history]
+
+
+def test_a_stage_says_how_it_is_stepped_before_peers_and_training_do() -> None:
+    constant = StepSettings.model_validate({"lr": 0.5, "lr_schedule": "constant"})
+    plain = two_stages("lr=0.1", "lr_schedule=constant", "peers.a.lr=0.2", "peers.b.lr=0.2")
+    own = two_stages("lr=0.1", "peers.a.lr=0.2", "peers.b.lr=0.2", steps=constant)
+    assert rates(plain) == [0.2] * 2 * EPOCHS
+    assert rates(own)[EPOCHS:] == [0.5] * EPOCHS
+    assert rates(own)[:EPOCHS] != [0.5] * EPOCHS, "the stage before is none of its business"
+    adam = two_stages(steps=StepSettings.model_validate({"optimiser": "adam"}))
+    adam.run()
+    assert isinstance(adam.updates["a"].optimiser, torch.optim.Adam)
 
 
 # How a stage begins ------------------------------------------------------------------------------

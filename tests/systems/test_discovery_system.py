@@ -447,6 +447,8 @@ def test_what_the_joint_stage_alone_depends_on_keeps_the_stages_shared() -> None
         ["checkpoint_minutes=1"],
     ]  # fmt: skip
     assert [options for options in same if keys(*options) != first] == []
+    own = ["stages.rotation.lr=0.05", "stages.supervised.lr=0.05"]
+    assert keys(*own) == keys(*own, "lr=0.01"), "the joint stage's learning rate is its own affair"
 
 
 def test_all_that_the_stages_before_depend_on_is_in_their_keys(own_weights: Path) -> None:
@@ -457,6 +459,8 @@ def test_all_that_the_stages_before_depend_on_is_in_their_keys(own_weights: Path
         "data.known=4", "data.unlabelled_known=0.5", "augment.crop=0",
         "peers.global.arguments.width=0.5", "peers.global.lr=0.05", "peers.global.optimiser=adam",
         "peers.global.lr_schedule=constant", f"weights={own_weights}", "stages.rotation.epochs=2",
+        "stages.rotation.lr=0.05", "stages.rotation.optimiser=adam",
+        "stages.rotation.lr_schedule=constant",
     ]  # fmt: skip
     found = {option: keys(option) for option in both}
     found["another name"] = keys(
@@ -467,7 +471,8 @@ def test_all_that_the_stages_before_depend_on_is_in_their_keys(own_weights: Path
             assert other[stage] != first[stage], f"{option}: {stage}"
     every = [key for other in found.values() for name, key in other.items() if name != "joint"]
     assert len(set(every)) == len(every), "two configurations have one key"
-    for option in ("stages.supervised.epochs=2", "stages.supervised.trunk=true"):
+    own = ("stages.supervised.lr=0.05", "stages.supervised.optimiser=adam")
+    for option in ("stages.supervised.epochs=2", "stages.supervised.trunk=true", *own):
         other = keys(option)
         assert other["rotation"] == first["rotation"], option
         assert other["supervised"] != first["supervised"], option

@@ -73,14 +73,39 @@ class TrainingSpec(BaseModel):
     evaluation: EvaluationSpec = Field(EvaluationSpec(), description="see EvaluationSpec")
 
 
-class PeerSettings(BaseModel):
-    """What one peer does its own way; what is left out is shared with the others."""
+class StepSettings(BaseModel):
+    """How the weights of one peer, or in one stage, are stepped; null: as everywhere else."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lr: float | None = Field(None, gt=0, description="base learning rate of this peer")
-    optimiser: OptimiserSpec | None = Field(None, description="optimiser of this peer")
-    lr_schedule: LearningRate | None = Field(None, description="learning-rate path of this peer")
+    lr: float | None = Field(None, gt=0, description="base learning rate of its own")
+    optimiser: OptimiserSpec | None = Field(None, description="optimiser of its own")
+    lr_schedule: LearningRate | None = Field(None, description="learning-rate path of its own")
+
+
+class Steps(BaseModel):
+    """How weights are stepped, in full."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lr: float
+    optimiser: OptimiserSpec
+    lr_schedule: LearningRate
+
+    @classmethod
+    def settled(cls, training: TrainingSpec, *own: StepSettings | None) -> "Steps":
+        """Each setting of the first of `own` that has it, or else the training's."""
+        levels = [*(level for level in own if level is not None), training]
+
+        def chosen(name: str) -> Any:
+            return next(v for level in levels if (v := getattr(level, name)) is not None)
+
+        return cls(**{name: chosen(name) for name in cls.model_fields})
+
+
+class PeerSettings(StepSettings):
+    """What one peer does its own way; what is left out is shared with the others."""
+
     weights: str | None = Field(
         None, description="file of initial weights: .safetensors, or a state_dict of torch.save"
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from peerlearn.cohort import Cohort, Objective
 from peerlearn.data.datasets import BatchLoader
+from peerlearn.engine.settings import StepSettings
 from peerlearn.transfer.graph import TransferGraph
 
 
@@ -24,6 +25,7 @@ class Stage:
             `Batch.versions`): what a trunk that does not train makes of them is kept. 0: nothing.
         parts: submodules of the learners that train; the others stay as they are, and are run as
             they are evaluated. None for all.
+        steps: how weights are stepped in this stage, before what peers say of themselves.
         begin: done to the cohort before the first epoch, such as one peer starting from another's
             weights. It sees the cohort as the stage before left it, and draws no random numbers
             but keyed ones, for a resumed training may do it again.
@@ -41,5 +43,6 @@ class Stage:
     trunk: bool = True
     versions: int = 0
     parts: Collection[str] | None = None
+    steps: StepSettings | None = None
     begin: Callable[[Cohort], None] | None = None
     key: str | None = None

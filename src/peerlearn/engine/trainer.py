@@ -27,7 +27,7 @@ from peerlearn.engine.parts import joined_parts, learning_only, train_parts, wei
 from peerlearn.engine.precision import Precision, resolve_device
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import TRUNK, Selection
-from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.engine.settings import PeerSettings, Steps, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.sizes import peer_sizes
 from peerlearn.engine.stage import Stage
@@ -292,12 +292,12 @@ class Trainer:
         spec = self.training
         updates = {}
         for name, module in modules.items():
-            own = self.peers.get(name, PeerSettings())
+            steps = Steps.settled(spec, stage.steps, self.peers.get(name))
             updates[name] = PeerUpdate(
                 module,
-                own.optimiser or spec.optimiser,
-                own.lr or spec.lr,
-                own.lr_schedule or spec.lr_schedule,
+                steps.optimiser,
+                steps.lr,
+                steps.lr_schedule,
                 spec.clip_norm,
                 spec.ema,
                 self.cohort.learned_for(name) if name in self.cohort.names else (),

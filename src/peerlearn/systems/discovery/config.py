@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.data.discovery import DiscoveryDataSpec
-from peerlearn.engine.settings import EvaluationSpec, MetricName
+from peerlearn.engine.settings import EvaluationSpec, MetricName, StepSettings
 from peerlearn.objectives.discovery import DiscoverySpec
 from peerlearn.objectives.uno import UnoSpec
 from peerlearn.systems.classification import AugmentChoice
@@ -32,10 +32,8 @@ class BranchSpec(PeerSpec):
     )
 
 
-class PretrainingSpec(BaseModel):
+class PretrainingSpec(StepSettings):
     """A stage before the joint one, of the first peer and the trunk."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(0, ge=0, description="passes over its rows; 0 leaves the stage out")
 

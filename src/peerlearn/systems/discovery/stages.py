@@ -20,6 +20,7 @@ from peerlearn.data.discovery import (
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.engine.modes import evaluating
+from peerlearn.engine.settings import Steps
 from peerlearn.engine.stage import Stage
 from peerlearn.models.discovery import Branch, LinearHeads
 from peerlearn.objectives.classification import cross_entropy
@@ -31,12 +32,10 @@ from peerlearn.transfer.outputs import PeerOutput
 
 #: Keys of a configuration that the stages before the joint one depend on.
 PRETRAINING_KEYS = (
-    "data", "augment", "weights", "seed", "batch_size", "lr", "optimiser", "lr_schedule",
+    "data", "augment", "weights", "seed", "batch_size",
     "clip_norm", "accumulate", "ema", "precision", "device", "threads",
 )  # fmt: skip
-FIRST_PEER_KEYS = (
-    "model", "arguments", "weights", "fed_by", "lr", "optimiser", "lr_schedule",
-)  # fmt: skip
+FIRST_PEER_KEYS = ("model", "arguments", "weights", "fed_by")
 #: Parts of a branch that both stages before the joint one train, beside a head each.
 LAST_STAGE = ("stage", "pool")
 STARTS = 10
@@ -94,6 +93,7 @@ def discovery_stages(
                 dict.fromkeys(names, Rotations()),
                 learners=names[:1],
                 parts=(*LAST_STAGE, "rotation"),
+                steps=rotation,
                 key=_key(config, "rotation"),
             )
         )
@@ -109,6 +109,7 @@ def discovery_stages(
                 learners=names[:1],
                 trunk=fresh if supervised.trunk is None else supervised.trunk,
                 parts=(*LAST_STAGE, "heads.known"),
+                steps=supervised,
                 key=_key(config, "supervised"),
             )
         )
@@ -213,8 +214,16 @@ def _key(config: DiscoveryConfig, until: str) -> str:
     """
     dumped = config.dump()
     first = next(iter(config.peers))
+    stages = {"rotation": config.stages.rotation}
+    if until == "supervised":
+        stages[until] = config.stages.supervised
     about = {key: dumped[key] for key in PRETRAINING_KEYS} | {
-        "stages": dumped["stages"] if until == "supervised" else dumped["stages"][until],
+        "stages": {name: dumped["stages"][name] for name in stages},
+        "steps": [
+            Steps.settled(config, stage, own).model_dump(mode="json", by_alias=True)
+            for stage in stages.values()
+            for own in (None, config.peers[first])  # the trunk's, the peer's
+        ],
         "peer": first,
         "own": [dumped["peers"][first][key] for key in FIRST_PEER_KEYS],
     }
