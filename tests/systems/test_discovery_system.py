@@ -152,14 +152,14 @@ def test_the_stages_before_are_the_same_in_every_arm() -> None:
     assert all(left_behind(arm) == first for arm in ("ranking", "kmeans"))
 
 
-def test_the_trunk_learns_from_rotations_alone() -> None:
+def test_the_trunk_stands_still_in_the_joint_stage() -> None:
     trainer, seen = tiny_discovery(), {}
     before = numbers(trainer.cohort.trunk)
     trainer.observe = lambda event: seen.update(
         {event["stage"]: numbers(trainer.cohort.trunk)} if event["event"] == "epoch" else {}
     )
     trainer.run()
-    assert before != seen["rotation"] == seen["supervised"] == seen["joint"]
+    assert before != seen["rotation"] != seen["supervised"] == seen["joint"]
 
 
 def test_the_trunk_reads_fixed_views_once() -> None:
@@ -321,7 +321,8 @@ def own_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_weights_from_elsewhere_take_the_place_of_rotations(own_weights: Path) -> None:
     given = load_state(own_weights)["weights"]
-    trainer = tiny_discovery(f"weights={own_weights}", "stages.rotation.epochs=0")
+    trunk = "stages.supervised.trunk=null"
+    trainer = tiny_discovery(f"weights={own_weights}", "stages.rotation.epochs=0", trunk)
     for name in BOTH:
         stage = trainer.cohort.peers[name].stage.state_dict()
         for key, tensor in stage.items():
@@ -329,20 +330,21 @@ def test_weights_from_elsewhere_take_the_place_of_rotations(own_weights: Path) -
     trainer.run()
     assert [stage.name for stage in trainer.stages] == ["supervised", "joint"]
     for key, tensor in trainer.cohort.trunk.state_dict().items():
-        assert torch.equal(tensor, given[key]), "the trunk has been trained before, and trains on"
+        assert torch.equal(tensor, given[key]), "the trunk has been trained before"
 
 
 @pytest.mark.parametrize(
     ("options", "trains"),
     [
-        (["stages.rotation.epochs=0"], True),
-        (["stages.rotation.epochs=0", "stages.supervised.trunk=false"], False),
-        (["stages.supervised.trunk=true"], True),
-        ([], False),
+        ([], True),
+        (["stages.supervised.trunk=false"], False),
+        (["stages.supervised.trunk=null"], False),
+        (["stages.supervised.trunk=null", "stages.rotation.epochs=0"], True),
+        (["stages.supervised.trunk=false", "stages.rotation.epochs=0"], False),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_known_classes_train_the_trunk_where_nothing_has_before(
+def test_known_classes_train_the_trunk_too_or_where_nothing_has_before(
     options: list[str], trains: bool
 ) -> None:
     trainer, seen = tiny_discovery(*options), {"start": None}
@@ -472,7 +474,7 @@ def test_all_that_the_stages_before_depend_on_is_in_their_keys(own_weights: Path
     every = [key for other in found.values() for name, key in other.items() if name != "joint"]
     assert len(set(every)) == len(every), "two configurations have one key"
     own = ("stages.supervised.lr=0.05", "stages.supervised.optimiser=adam")
-    for option in ("stages.supervised.epochs=2", "stages.supervised.trunk=true", *own):
+    for option in ("stages.supervised.epochs=2", "stages.supervised.trunk=false", *own):
         other = keys(option)
         assert other["rotation"] == first["rotation"], option
         assert other["supervised"] != first["supervised"], option
