@@ -292,12 +292,9 @@ class Trainer:
         spec = self.training
         updates = {}
         for name, module in modules.items():
-            steps = Steps.settled(spec, stage.steps, self.peers.get(name))
             updates[name] = PeerUpdate(
                 module,
-                steps.optimiser,
-                steps.lr,
-                steps.lr_schedule,
+                Steps.settled(spec, stage.steps, self.peers.get(name)),
                 spec.clip_norm,
                 spec.ema,
                 self.cohort.learned_for(name) if name in self.cohort.names else (),

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
+from peerlearn.engine.settings import Steps
 
 
 class PeerUpdate:
@@ -14,9 +14,7 @@ class PeerUpdate:
 
     Args:
         module: the peer (or the trunk).
-        optimiser: which optimiser.
-        lr: base learning rate.
-        schedule: its path over the stage.
+        steps: optimiser, base learning rate, and its path over the stage.
         clip_norm: largest L2 norm of the peer's gradient; None leaves it alone.
         extra: parameters beside the module's that are stepped with it, without weight decay:
             what the edges learn on behalf of the peer.
@@ -27,20 +25,18 @@ class PeerUpdate:
     def __init__(
         self,
         module: nn.Module,
-        optimiser: OptimiserSpec,
-        lr: float,
-        schedule: LearningRate,
+        steps: Steps,
         clip_norm: float | None = None,
         ema: float | None = None,
         extra: Sequence[nn.Parameter] = (),
     ) -> None:
         self.module = module
-        self.base_lr = lr
-        self.schedule = schedule
+        self.base_lr = steps.lr
+        self.schedule = steps.lr_schedule
         self.clip_norm = clip_norm
         own = [p for p in module.parameters() if p.requires_grad]
         self.parameters = [*own, *extra]
-        self.optimiser = optimiser.build(own, lr, extra)
+        self.optimiser = steps.optimiser.build(own, steps.lr, extra)
         self.average = (
             AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
             if ema is not None
