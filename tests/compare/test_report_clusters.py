@@ -201,5 +201,5 @@ def test_the_table_of_the_terminal_tells_old_new_and_known(tmp_path):
     block = {name: summary([value]) for name, value in values.items()}
     results = {"seeds": [0], "arms": {"dual": {"mean_peer": block, "ensemble": block}}}
     head, _, row, *_ = markdown_table(results).splitlines()
-    assert "old_accuracy %" in head and "known_accuracy %" in head and "clusters" not in head
+    assert "old accuracy %" in head and "known accuracy %" in head and "clusters" not in head
     assert "75.00" in row and "25.00" in row

@@ -50,7 +50,8 @@ class Column(NamedTuple):
     @property
     def title(self) -> str:
         """Who and, on a second line, what, with its unit."""
-        return f"{_WHO[self.who]}\n{_words(self.metric, self.unit)}"
+        what = self.metric.replace("_", " ")
+        return f"{_WHO[self.who]}\n{_words(what, self.unit)}"
 
 
 class Cell(NamedTuple):
