@@ -451,6 +451,7 @@ def test_what_the_joint_stage_alone_depends_on_keeps_the_stages_shared() -> None
     assert [options for options in same if keys(*options) != first] == []
     own = ["stages.rotation.lr=0.05", "stages.supervised.lr=0.05"]
     assert keys(*own) == keys(*own, "lr=0.01"), "the joint stage's learning rate is its own affair"
+    assert keys(*own) == keys("lr=0.05"), "the same steps, said in another place"
 
 
 def test_all_that_the_stages_before_depend_on_is_in_their_keys(own_weights: Path) -> None:
@@ -461,8 +462,8 @@ def test_all_that_the_stages_before_depend_on_is_in_their_keys(own_weights: Path
         "data.known=4", "data.unlabelled_known=0.5", "augment.crop=0",
         "peers.global.arguments.width=0.5", "peers.global.lr=0.05", "peers.global.optimiser=adam",
         "peers.global.lr_schedule=constant", f"weights={own_weights}", "stages.rotation.epochs=2",
-        "stages.rotation.lr=0.05", "stages.rotation.optimiser=adam",
-        "stages.rotation.lr_schedule=constant",
+        "stages.rotation.lr=0.03", "stages.rotation.optimiser=adamw",
+        "stages.rotation.lr_schedule=linear",
     ]  # fmt: skip
     found = {option: keys(option) for option in both}
     found["another name"] = keys(

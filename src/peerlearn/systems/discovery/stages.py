@@ -20,7 +20,7 @@ from peerlearn.data.discovery import (
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.engine.modes import evaluating
-from peerlearn.engine.settings import Steps
+from peerlearn.engine.settings import Steps, StepSettings
 from peerlearn.engine.stage import Stage
 from peerlearn.models.discovery import Branch, LinearHeads
 from peerlearn.objectives.classification import cross_entropy
@@ -214,14 +214,15 @@ def _key(config: DiscoveryConfig, until: str) -> str:
     """
     dumped = config.dump()
     first = next(iter(config.peers))
-    stages = {"rotation": config.stages.rotation}
+    stages = [config.stages.rotation]
     if until == "supervised":
-        stages[until] = config.stages.supervised
+        stages.append(config.stages.supervised)
+    settled = set(StepSettings.model_fields)
     about = {key: dumped[key] for key in PRETRAINING_KEYS} | {
-        "stages": {name: dumped["stages"][name] for name in stages},
+        "stages": [stage.model_dump(exclude=settled) for stage in stages],
         "steps": [
             Steps.settled(config, stage, own).model_dump(mode="json", by_alias=True)
-            for stage in stages.values()
+            for stage in stages
             for own in (None, config.peers[first])  # the trunk's, the peer's
         ],
         "peer": first,
