@@ -104,7 +104,7 @@ def test_a_single_arm_needs_no_reference():
 
 def test_columns_follow_what_was_measured():
     header = markdown_table(results([0.9, 0.8], [0.7, 0.9], [0, 1], metric="dice")).splitlines()[0]
-    assert header == "| arm | mean peer dice % | ensemble dice % | mean peer nll |"
+    assert header == "| arm | mean peer Dice % | ensemble Dice % | mean peer NLL |"
 
 
 def test_segmentations_are_headed_by_iou_and_their_distances_are_in_pixels():
@@ -114,8 +114,8 @@ def test_segmentations_are_headed_by_iou_and_their_distances_are_in_pixels():
             block["mean_peer"][name] = summary([value, value])
     table = markdown_table(found)
     assert table.splitlines()[0] == (
-        "| arm | mean peer iou % | ensemble iou % | mean peer accuracy % | mean peer nll "
-        "| mean peer hd95 px |"
+        "| arm | mean peer IoU % | ensemble IoU % | mean peer accuracy % | mean peer NLL "
+        "| mean peer HD95 px |"
     )
     assert "| 3.12 ± 0.00 |" in table
 

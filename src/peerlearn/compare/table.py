@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from peerlearn.compare.report_words import metric_label, unit
 from peerlearn.compare.statistics import better
 
 _WHO = {"mean_peer": "mean peer", "ensemble": "ensemble"}
@@ -21,7 +22,6 @@ _FURTHER = (
     *("nll", "ece", "nmi", "old_accuracy", "new_accuracy", "known_accuracy"),
     *("ndcg@20", "asr", "hd95"),
 )
-_UNITS = {"nll": "", "entropy": "", "hd95": "px"}  # anything else is a fraction
 _VERDICT = {"arm": "better", "against": "worse", None: ""}
 _STYLE = {"arm": "green", "against": "red", None: "dim"}
 
@@ -45,13 +45,12 @@ class Column(NamedTuple):
     @property
     def unit(self) -> str:
         """What the value is shown in; empty for a bare number."""
-        return _UNITS.get(self.metric, "%")
+        return unit(self.metric)
 
     @property
     def title(self) -> str:
         """Who and, on a second line, what, with its unit."""
-        what = self.metric.replace("_", " ")
-        return f"{_WHO[self.who]}\n{_words(what, self.unit)}"
+        return f"{_WHO[self.who]}\n{_words(metric_label(self.metric), self.unit)}"
 
 
 class Cell(NamedTuple):
