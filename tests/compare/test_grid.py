@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,23 @@ def test_finished_cells_are_kept_and_seeds_can_be_added(tmp_path: Path) -> None:
     for arm in ARMS:
         old, new = (r["arms"][arm]["mean_peer"]["nll"]["values"] for r in (before, after))
         assert new[:1] == old
+
+
+def test_finished_cells_are_not_built_again(tmp_path: Path) -> None:
+    before = compare(tmp_path, [0])
+    recipe, given = find_recipe("dml")
+    built = []
+
+    def counted(config):
+        built.append(config.arm)
+        return recipe.build(config)
+
+    cells = plan_cells(recipe, given, TINY, ARMS, [0])
+    again = run_grid(
+        replace(recipe, build=counted), apply_overrides(given, TINY), cells, tmp_path, resume=True
+    )
+    assert again == before
+    assert sorted(built) == sorted(ARMS), "once, to see that every arm holds"
 
 
 def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from peerlearn.engine.files import (
 from peerlearn.errors import InputError
 
 State = dict[str, Any]
+Complete = Callable[[dict[str, Any]], dict[str, Any]]
 #: Keys of a configuration that say what else could be run, not what this run does.
 PLANS = ("arms",)
 
@@ -51,39 +52,48 @@ class RunFolder:
         """The file of a peer's selected weights."""
         return self.path / "checkpoints" / "best" / f"{peer}.safetensors"
 
+    def finished(self, config: dict[str, Any], complete: Complete = lambda before: before) -> bool:
+        """Whether the folder holds the results of this run.
+
+        Args:
+            config: the resolved configuration of this run.
+            complete: fills the folder's configuration with the defaults of options that did not
+                exist when it was written.
+
+        Raises:
+            InputError: the folder holds a run that was started with another configuration (names
+                every key that differs).
+        """
+        if not (self.config.exists() and self.results.exists()):
+            return False
+        check_same(self.path, complete(read_config(self.config)), config)
+        return True
+
     def open(
-        self,
-        config: dict[str, Any],
-        resume: bool,
-        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda before: before,
-    ) -> bool:
+        self, config: dict[str, Any], resume: bool, complete: Complete = lambda before: before
+    ) -> None:
         """Start the folder, or continue it.
 
         Args:
             config: the resolved configuration of this run.
             resume: whether a folder that holds a run may be continued.
-            complete: fills the folder's configuration with the defaults of options that did not
-                exist when it was written.
-
-        Returns:
-            Whether the run in the folder is already finished.
+            complete: see `finished`.
 
         Raises:
             InputError: the folder holds a run and `resume` is off; or the run in it was started
-                with another configuration (names every key that differs).
+                with another configuration.
         """
         if self.config.exists():
             if not resume:
                 raise holds(self.path, "a run")
             check_same(self.path, complete(read_config(self.config)), config)
-            return self.results.exists()
+            return
         # A start that got no further than env.json has left nothing behind that counts.
         found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         if found - {"env.json"} and not resume:
             raise not_empty(self.path)
         write_json(self.path / "env.json", environment())
         write_text(self.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        return False
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`.

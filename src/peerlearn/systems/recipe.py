@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.files import write_json
-from peerlearn.engine.run_folder import RunFolder, read_config
+from peerlearn.engine.run_folder import RunFolder, read_config, read_results
 from peerlearn.engine.settings import MetricName, PeerSettings, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
@@ -170,11 +170,14 @@ def run_recipe(
         InputError: the configuration, the data or the folder cannot be used.
         RunError: training or writing failed.
     """
-    trainer = recipe.build(config)
     folder = RunFolder(out) if out is not None else None
+    # Asked first: the networks and data of what is finished need not be made again.
+    if folder is not None and resume and folder.finished(config.dump(), recipe.completed):
+        return read_results(folder.path)
+    trainer = recipe.build(config)
     if folder is not None:
-        if leads_launch() and folder.open(config.dump(), resume, recipe.completed):
-            return json.loads(folder.results.read_text(encoding="utf-8"))
+        if leads_launch():
+            folder.open(config.dump(), resume, recipe.completed)
         trainer.folder = folder
     if observe is not None:
         trainer.observe = observe
