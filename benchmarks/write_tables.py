@@ -9,9 +9,9 @@ A page asks for a table with a pair of lines; the path is relative to the page:
     <!-- end -->
 
 `peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
-order × weight tables of the Rényi benchmark, `forms:` with several files, put apart by commas, for
-the differences between forms of teaching, and `counts:` for estimates of how many new classes there
-are.
+order × weight tables of the Rényi benchmark, `questions:` with several files, put apart by commas,
+for the differences that say what is asked on all of them, and `counts:` for estimates of how many
+new classes there are.
 """
 
 import json
@@ -27,11 +27,11 @@ sys.path.insert(0, str(HERE))
 
 # Found through the line above.
 from discovery.class_count import counts_markdown  # noqa: E402
+from questions import questions_markdown  # noqa: E402
 from renyi.grid import grid_markdown  # noqa: E402
-from styles.forms import forms_markdown  # noqa: E402
 
 SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|forms|counts): (?P<file>\S+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (?P<kind>table|peers|grid|questions|counts): (?P<file>\S+) -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -63,7 +63,7 @@ MAKERS = {
     "table": markdown_table,
     "peers": peers_markdown,
     "grid": grid_markdown,
-    "forms": forms_markdown,
+    "questions": questions_markdown,
     "counts": counts_markdown,
 }
 

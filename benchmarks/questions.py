@@ -1,0 +1,105 @@
+"""What a comparison was made to ask: one arm against another on every data set, and on average."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any, NamedTuple
+
+from peerlearn.compare.report_words import choose_metric, metric_label
+from peerlearn.compare.statistics import paired_difference
+
+
+class Questions(NamedTuple):
+    """Of one system."""
+
+    who: Mapping[str, str]
+    """How the ensemble and the mean peer are called here."""
+    asked: Sequence[tuple[str, str, str]]
+    """An arm, another, and what their difference tells."""
+
+
+STYLES = Questions(
+    {"ensemble": "ensemble of the students", "mean_peer": "mean student"},
+    (
+        ("kdml-v4", "kdml-v1", "mixed forms, against predictions alone"),
+        ("kdml-v2", "kdml-v1", "feature maps alone, against predictions alone"),
+        ("kd-v3", "kd-v1", "a teacher that shows each student another form"),
+        ("ml-v3", "ml-v1", "students that show each other another form"),
+        ("kd-v1", "independent", "distillation"),
+        ("ml-v1", "independent", "mutual learning"),
+        ("kdml-v1", "independent", "distillation and mutual learning"),
+        ("kdml-v4", "independent", "both, in mixed forms"),
+    ),
+)
+DISCOVERY = Questions(
+    {"mean_peer": "mean branch", "ensemble": "ensemble of the branches"},
+    (
+        ("dual", "kmeans", "the whole system, against clusters of the same features"),
+        ("dual", "ranking", "two branches that teach each other, against one"),
+        ("dual", "independent", "mutual distillation"),
+        ("one-way", "independent", "distillation to the global branch alone"),
+        ("independent", "ranking", "a second branch, of parts"),
+        ("ranking", "kmeans", "ranking statistics, against clusters of the same features"),
+        ("ranking", "hard-cosine", "ranking, against a threshold of cosines"),
+        ("uno", "kmeans", "UNO, against clusters of the same features"),
+        ("uno", "dual", "UNO, against the whole system"),
+        ("uno-mutual", "uno", "mutual distillation between heads of UNO"),
+        ("uno-mutual", "kmeans", "that, against clusters of the same features"),
+    ),
+)
+BY_RECIPE = {"styles-classify": STYLES, "styles-segment": STYLES, "discovery": DISCOVERY}
+
+
+def questions_markdown(*comparisons: Mapping[str, Any]) -> str:
+    """A table for the mean peer and one for the ensemble.
+
+    Args:
+        comparisons: results of comparisons with the same arms and seeds, one for each data set.
+
+    Raises:
+        ValueError: other seeds in one than in another.
+    """
+    seeds = comparisons[0]["seeds"]
+    if any(results["seeds"] != seeds for results in comparisons):
+        raise ValueError(f"comparisons of other seeds than {seeds} cannot be averaged over")
+    questions = BY_RECIPE[comparisons[0]["recipe"]]
+    names = [f"{results['data']}, {metric_label(_metric(results))} %" for results in comparisons]
+    parts = [
+        _table(comparisons, [name, *names, "mean"], who, questions.asked)
+        for who, name in questions.who.items()
+    ]
+    parts.append(
+        f"n = {len(seeds)} seeds; differences are paired by seed, with 95 % intervals; bold where "
+        "zero is outside."
+    )
+    return "\n".join(parts) + "\n"
+
+
+def _table(
+    comparisons: Sequence[Mapping[str, Any]],
+    header: list[str],
+    who: str,
+    asked: Sequence[tuple[str, str, str]],
+) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
+    for arm, against, what in asked:
+        ours, theirs = (
+            [results["arms"][name][who][_metric(results)]["values"] for results in comparisons]
+            for name in (arm, against)
+        )
+        over_all = [list(map(mean, zip(*values, strict=True))) for values in (ours, theirs)]
+        cells = [_cell(a, b) for a, b in zip(ours, theirs, strict=True)]
+        lines.append([f"`{arm}` − `{against}`: {what}", *cells, _cell(*over_all)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _cell(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    difference = paired_difference(ours, theirs)
+    low, high = (100 * end for end in difference["ci95"])
+    sure = "" if low <= 0 <= high else "**"
+    return f"{sure}{100 * difference['mean']:+.2f}{sure} [{low:+.2f}, {high:+.2f}]"
+
+
+def _metric(results: Mapping[str, Any]) -> str:
+    metric = choose_metric(next(iter(results["arms"].values()))["mean_peer"])
+    assert metric is not None
+    return metric
