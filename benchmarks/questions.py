@@ -12,7 +12,7 @@ class Questions(NamedTuple):
     """Of one system."""
 
     who: Mapping[str, str]
-    """How the ensemble and the mean peer are called here."""
+    """Who is asked about, and what they are called here."""
     asked: Sequence[tuple[str, str, str]]
     """An arm, another, and what their difference tells."""
 
@@ -31,7 +31,7 @@ STYLES = Questions(
     ),
 )
 DISCOVERY = Questions(
-    {"mean_peer": "mean branch", "ensemble": "ensemble of the branches"},
+    {"mean_peer": "mean branch"},
     (
         ("dual", "kmeans", "the whole system, against clusters of the same features"),
         ("dual", "ranking", "two branches that teach each other, against one"),
@@ -39,7 +39,6 @@ DISCOVERY = Questions(
         ("one-way", "independent", "distillation to the global branch alone"),
         ("independent", "ranking", "a second branch, of parts"),
         ("ranking", "kmeans", "ranking statistics, against clusters of the same features"),
-        ("ranking", "hard-cosine", "ranking, against a threshold of cosines"),
         ("uno", "kmeans", "UNO, against clusters of the same features"),
         ("uno", "dual", "UNO, against the whole system"),
         ("uno-mutual", "uno", "mutual distillation between heads of UNO"),
@@ -50,7 +49,7 @@ BY_RECIPE = {"styles-classify": STYLES, "styles-segment": STYLES, "discovery": D
 
 
 def questions_markdown(*comparisons: Mapping[str, Any]) -> str:
-    """A table for the mean peer and one for the ensemble.
+    """A table for each of those who are asked about.
 
     Args:
         comparisons: results of comparisons with the same arms and seeds, one for each data set.
