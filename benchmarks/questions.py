@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
+from cells import difference_cell
+
 from peerlearn.compare.report_words import choose_metric, metric_label
-from peerlearn.compare.statistics import paired_difference
 
 
 class Questions(NamedTuple):
@@ -86,16 +87,9 @@ def _table(
             for name in (arm, against)
         )
         over_all = [list(map(mean, zip(*values, strict=True))) for values in (ours, theirs)]
-        cells = [_cell(a, b) for a, b in zip(ours, theirs, strict=True)]
-        lines.append([f"`{arm}` − `{against}`: {what}", *cells, _cell(*over_all)])
+        cells = [difference_cell(a, b) for a, b in zip(ours, theirs, strict=True)]
+        lines.append([f"`{arm}` − `{against}`: {what}", *cells, difference_cell(*over_all)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _cell(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    difference = paired_difference(ours, theirs)
-    low, high = (100 * end for end in difference["ci95"])
-    sure = "" if low <= 0 <= high else "**"
-    return f"{sure}{100 * difference['mean']:+.2f}{sure} [{low:+.2f}, {high:+.2f}]"
 
 
 def _metric(results: Mapping[str, Any]) -> str:

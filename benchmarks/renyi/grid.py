@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from peerlearn.compare.statistics import paired_difference
+from cells import difference_cell
 
 ORDERS = (0.5, 1.0, 1.5, 2.0)
 WEIGHTS = (0.5, 1.0, 1.5, 2.0)
@@ -58,13 +58,10 @@ def _effects(results: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, ours: Sequence[list[float]], base: Sequence[list[float]]) -> str:
-    cells = []
-    for (_, _, scale, digits), a, b in zip(METRICS, ours, base, strict=True):
-        difference = paired_difference(a, b)
-        low, high = (scale * bound for bound in difference["ci95"])
-        sure = "" if low <= 0 <= high else "**"
-        mean = scale * difference["mean"]
-        cells.append(f"{sure}{mean:+.{digits}f}{sure} [{low:+.{digits}f}, {high:+.{digits}f}]")
+    cells = [
+        difference_cell(a, b, scale, digits)
+        for (_, _, scale, digits), a, b in zip(METRICS, ours, base, strict=True)
+    ]
     return f"| {name} | " + " | ".join(cells) + " |"
 
 

@@ -12,10 +12,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from peerlearn.compare.report_words import metric_label, unit
+from peerlearn.compare.report_words import metric_label, unit, who_label
 from peerlearn.compare.statistics import better
 
-_WHO = {"mean_peer": "mean peer", "ensemble": "ensemble"}
+_WHO = ("mean_peer", "ensemble")
 # The first of these that was measured is shown of the ensemble too.
 _HEADLINES = ("iou", "cluster_accuracy", "recall@20", "acc", "accuracy", "dice")
 _FURTHER = (
@@ -50,7 +50,7 @@ class Column(NamedTuple):
     @property
     def title(self) -> str:
         """Who and, on a second line, what, with its unit."""
-        return f"{_WHO[self.who]}\n{_words(metric_label(self.metric), self.unit)}"
+        return f"{who_label(self.who)}\n{_words(metric_label(self.metric), self.unit)}"
 
 
 class Cell(NamedTuple):
