@@ -1,4 +1,4 @@
-"""What a comparison was made to ask: one arm against another on every data set, and on average."""
+"""What comparisons were made to ask: one arm against another on each data set, and on average."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
@@ -52,8 +52,10 @@ BY_RECIPE = {"styles-classify": STYLES, "styles-segment": STYLES, "discovery": D
 def questions_markdown(*comparisons: Mapping[str, Any]) -> str:
     """A table for each of those who are asked about.
 
+    Questions about arms that a comparison does not have are left out; so is the mean of one.
+
     Args:
-        comparisons: results of comparisons with the same arms and seeds, one for each data set.
+        comparisons: results of comparisons with the same seeds, one for each data set.
 
     Raises:
         ValueError: other seeds in one than in another.
@@ -63,10 +65,14 @@ def questions_markdown(*comparisons: Mapping[str, Any]) -> str:
         raise ValueError(f"comparisons of other seeds than {seeds} cannot be averaged over")
     questions = BY_RECIPE[comparisons[0]["recipe"]]
     names = [f"{results['data']}, {metric_label(_metric(results))} %" for results in comparisons]
-    parts = [
-        _table(comparisons, [name, *names, "mean"], who, questions.asked)
-        for who, name in questions.who.items()
+    if len(comparisons) > 1:
+        names.append("mean")
+    asked = [
+        (arm, against, what)
+        for arm, against, what in questions.asked
+        if all({arm, against} <= results["arms"].keys() for results in comparisons)
     ]
+    parts = [_table(comparisons, [name, *names], who, asked) for who, name in questions.who.items()]
     parts.append(
         f"n = {len(seeds)} seeds; differences are paired by seed, with 95 % intervals; bold where "
         "zero is outside."
@@ -86,9 +92,11 @@ def _table(
             [results["arms"][name][who][_metric(results)]["values"] for results in comparisons]
             for name in (arm, against)
         )
-        over_all = [list(map(mean, zip(*values, strict=True))) for values in (ours, theirs)]
+        if len(comparisons) > 1:
+            for values in (ours, theirs):
+                values.append(list(map(mean, zip(*values, strict=True))))
         cells = [difference_cell(a, b) for a, b in zip(ours, theirs, strict=True)]
-        lines.append([f"`{arm}` − `{against}`: {what}", *cells, difference_cell(*over_all)])
+        lines.append([f"`{arm}` − `{against}`: {what}", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
