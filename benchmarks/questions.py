@@ -40,6 +40,7 @@ DISCOVERY = Questions(
         ("one-way", "independent", "distillation to the global branch alone"),
         ("independent", "ranking", "a second branch, of parts"),
         ("ranking", "kmeans", "ranking statistics, against clusters of the same features"),
+        ("ranking", "own-views", "marking pairs, against no two images marked"),
         ("uno", "kmeans", "UNO, against clusters of the same features"),
         ("uno", "dual", "UNO, against the whole system"),
         ("uno-mutual", "uno", "mutual distillation between heads of UNO"),
