@@ -53,26 +53,24 @@ BY_RECIPE = {"styles-classify": STYLES, "styles-segment": STYLES, "discovery": D
 def questions_markdown(*comparisons: Mapping[str, Any]) -> str:
     """A table for each of those who are asked about.
 
-    Questions about arms that a comparison does not have are left out; so is the mean of one.
+    Questions about arms that were not compared are left out; so is the mean of one comparison.
 
     Args:
-        comparisons: results of comparisons with the same seeds, one for each data set.
+        comparisons: results of comparisons with the same arms and seeds, one for each data set.
 
     Raises:
-        ValueError: other seeds in one than in another.
+        ValueError: other arms or seeds in one than in another.
     """
-    seeds = comparisons[0]["seeds"]
+    seeds, arms = comparisons[0]["seeds"], comparisons[0]["arms"].keys()
     if any(results["seeds"] != seeds for results in comparisons):
         raise ValueError(f"comparisons of other seeds than {seeds} cannot be averaged over")
+    if any(results["arms"].keys() != arms for results in comparisons):
+        raise ValueError(f"comparisons of other arms than {list(arms)} cannot be averaged over")
     questions = BY_RECIPE[comparisons[0]["recipe"]]
     names = [f"{results['data']}, {metric_label(_metric(results))} %" for results in comparisons]
     if len(comparisons) > 1:
         names.append("mean")
-    asked = [
-        (arm, against, what)
-        for arm, against, what in questions.asked
-        if all({arm, against} <= results["arms"].keys() for results in comparisons)
-    ]
+    asked = [question for question in questions.asked if {*question[:2]} <= arms]
     parts = [_table(comparisons, [name, *names], who, asked) for who, name in questions.who.items()]
     parts.append(
         f"n = {len(seeds)} seeds; differences are paired by seed, with 95 % intervals; bold where "

@@ -35,3 +35,15 @@ def test_every_committed_comparison_has_at_least_three_seeds_and_both_arms() -> 
         assert len(results["seeds"]) >= (2 if "ingredients" in path.stem else 3), path
         assert "independent" in results["arms"], path
         assert len(results["arms"]) >= 2, path
+
+
+def test_every_arm_that_is_asked_about_was_compared() -> None:
+    compared: dict[str, set[str]] = {}
+    for path in BENCHMARKS.glob("*/*.json"):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if "arms" in results:
+            compared.setdefault(results["recipe"], set()).update(results["arms"])
+    _module()  # puts the folder of questions.py on the path
+    for recipe, questions in importlib.import_module("questions").BY_RECIPE.items():
+        asked = {arm for question in questions.asked for arm in question[:2]}
+        assert asked <= compared[recipe], f"{recipe}: nobody compared {asked - compared[recipe]}"
