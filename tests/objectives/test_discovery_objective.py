@@ -107,6 +107,28 @@ def test_incremental_learning_does_not_hang_on_the_consistency():
     assert with_it != loss(consistency=0)
 
 
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_unlabelled_images_are_told_from_known_classes_where_they_are_all_new(weight):
+    output, y = branch(), targets()
+    _, pairs, apart = terms(output, y)
+    p, labels = output.logits[:IMAGES].softmax(1), y[:IMAGES]
+    supervised = torch.stack([-p[i, c].log() for i, c in enumerate(labels) if c >= 0]).mean()
+    new = torch.stack([p[i, KNOWN:].sum().log() for i, c in enumerate(labels) if c < 0]).mean()
+    torch.testing.assert_close(
+        loss(unlabelled_are_new=weight), supervised - weight * new + pairs + 5 * apart
+    )
+
+
+def test_telling_new_from_known_reaches_the_logits_of_both():
+    labelled = torch.tensor(LABELS) >= 0
+    for weight in (0.0, 1.0):
+        output = branch(grad=True)
+        loss(output, consistency=0, unlabelled_are_new=weight).backward()
+        grad = output.logits.grad[:IMAGES]
+        assert grad[labelled, KNOWN:].any() == bool(weight)
+        assert grad[~labelled, :KNOWN].any() == bool(weight)
+
+
 def test_pairs_within_one_view_are_those_of_the_public_code():
     output, y = branch(), targets()
     supervised, pairs, apart = terms(output, y)
@@ -148,6 +170,8 @@ PARTS_COSINE = {"of": "parts", "parts": PARTS, "pseudo_labels": "soft_cosine"}
         ({"consistency": 50.0}, {}),
         ({"ramp": 1.0}, {}),
         ({"incremental": True}, {}),
+        ({"unlabelled_are_new": 0.1}, {}),
+        ({"unlabelled_are_new": 1.0}, {"unlabelled_are_new": 0.1}),
     ],
 )
 def test_every_option_changes_the_loss(options, without):
@@ -253,6 +277,7 @@ def test_what_cannot_be_learned_from_is_an_error(make, message):
         {"top_k": 0},
         {"ramp": 1.5},
         {"consistency": -1},
+        {"unlabelled_are_new": -1},
         {"of": "map"},
         {"pair_views": 3},
         {"unknown": 1},

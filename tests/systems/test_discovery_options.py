@@ -80,6 +80,7 @@ TRAINING: dict[str, tuple[list[str], str]] = {
     "objective.consistency": (ALONE, "objective.consistency=50"),
     "objective.ramp": (ALONE, "objective.ramp=1"),
     "objective.incremental": (ALONE, "objective.incremental=true"),
+    "objective.unlabelled_are_new": (ALONE, "objective.unlabelled_are_new=1"),
     "objective.parts.size": (SOFT_PARTS, "objective.parts.size=32"),
     "objective.parts.sharpness": (SOFT_PARTS, "objective.parts.sharpness=1"),
     "objective.parts.momentum": (SOFT_PARTS, "objective.parts.momentum=0"),

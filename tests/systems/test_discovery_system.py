@@ -522,6 +522,17 @@ REFUSED = {
     "no classes": (["classes=0"], "classes: .*found 0"),
     "more classes than rows": (["classes=64"], r"classes: 64 new classes among 63 unlabelled rows"),
     "nothing unlabelled": (["data.known=10"], r"data\.known: every row is labelled"),
+    "all new, though some are not": (
+        ["objective.unlabelled_are_new=1", "data.unlabelled_known=0.5"],
+        r"objective\.unlabelled_are_new: .* by data\.unlabelled_known; allowed: 0",
+    ),
+    "all new, though some may not be": (
+        [
+            "objective.unlabelled_are_new=1",
+            "data={labelled: old.npz, unlabelled: new.npz, overlap: true}",
+        ],
+        r"objective\.unlabelled_are_new: .* by data\.overlap; allowed: 0",
+    ),
     "the best epoch": (["evaluation.select=best"], r"evaluation\.select: found 'best'.*last"),
     "an unknown metric": (["evaluation.metric=accuracy"], "'accuracy' is not measured by"),
     "noise": (["evaluation.noise=[0, 1]"], r"evaluation\.noise: is not probed where classes"),

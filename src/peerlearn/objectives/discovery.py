@@ -65,6 +65,12 @@ class DiscoverySpec(BaseModel):
         description="the classifier of the known classes learns the new ones too, which another "
         "one tells apart (AutoNovel's incremental form)",
     )
+    unlabelled_are_new: float = Field(
+        0.0,
+        ge=0,
+        description="weight of telling unlabelled images, all of new classes, from the known ones; "
+        "above 0 a labelled image is told from the new classes too",
+    )
     parts: PartSpec = Field(PartSpec(), description="see PartSpec")
 
     @model_validator(mode="after")
@@ -86,6 +92,11 @@ class DiscoveryObjective(nn.Module):
       0.05 w(r) / λ times the cross-entropy of the unlabelled rows' first view joins, whose labels
       are their likeliest `clusters`: the logits of a classifier of the new classes alone, which
       then is what pairs and the new classes' consistency are about.
+    - unlabelled_are_new: CE is over all logits, and that weight times the mean over unlabelled rows
+      of the first view of −log Σ_new p joins, where p is over all logits and the sum runs over the
+      new classes. Neither AutoNovel nor dual ranking statistics have it: there nothing asks what
+      tells a new class from a known one. UNO's one softmax over both kinds does (Fini et al.,
+      ICCV 2021).
 
     A term without rows is 0. Labels are read of the first view only. The public code of dual
     ranking statistics pairs the local branch's first view with itself, which `pair_views: 1` does
@@ -149,12 +160,21 @@ class DiscoveryObjective(nn.Module):
         weight = ramp_up(progress, self.spec.consistency, self.spec.ramp)
         if weight:
             loss = loss + weight * (consistency(*known) + consistency(*new))
-        loss = loss + cross_entropy(known[0], y, labelled)
+        loss = loss + self._labels(output, known[0], y, labelled)
         if not self.spec.incremental:
             return loss
         own_labels = torch.where(labelled, UNLABELLED, self.known + new[0].argmax(1))
         share = ramp_up(progress, INCREMENTAL, self.spec.ramp)
         return loss + share * cross_entropy(known[0], own_labels, ~labelled)
+
+    def _labels(self, output: PeerOutput, scored: Tensor, y: Tensor, labelled: Tensor) -> Tensor:
+        """What labels say of the first view, and that rows without one are of no known class."""
+        weight = self.spec.unlabelled_are_new
+        if not weight:
+            return cross_entropy(scored, y, labelled)
+        logits = output.logits[: len(y)].float()
+        new = F.log_softmax(logits, 1)[~labelled, self.known :].logsumexp(1)
+        return cross_entropy(logits, y, labelled) - weight * new.sum() / max(len(new), 1)
 
     def _pairs(self, output: PeerOutput, first: Tensor, second: Tensor, rows: Tensor) -> Tensor:
         same = self.pseudo_labels(self._first_view(output)[rows])

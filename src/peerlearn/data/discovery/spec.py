@@ -69,6 +69,11 @@ class DiscoveryDataSpec(SourceSpec):
         return self
 
     @property
+    def generalised(self) -> bool:
+        """Whether unlabelled rows may be of known classes."""
+        return self.overlap or self.unlabelled_known > 0
+
+    @property
     def two_sets(self) -> bool:
         """Whether labelled and unlabelled rows are in a file each."""
         return self.labelled is not None

@@ -60,7 +60,7 @@ def estimate_new_classes(
             classes, candidates that do not fit, or a folder begun with others or with another
             configuration.
     """
-    if config.data.overlap or config.data.unlabelled_known:
+    if config.data.generalised:
         raise InputError(
             "classes: unlabelled rows may be of known classes here, and are counted as if they "
             "were not; give a number"

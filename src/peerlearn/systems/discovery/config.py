@@ -158,6 +158,16 @@ class DiscoveryConfig(RecipeConfig):
         return self
 
     @model_validator(mode="after")
+    def _new_if_unlabelled(self) -> Self:
+        if self.objective.unlabelled_are_new and self.data.generalised:
+            source = "overlap" if self.data.overlap else "unlabelled_known"
+            raise ValueError(
+                "objective.unlabelled_are_new: unlabelled rows may be of known classes here, by "
+                f"data.{source}; allowed: 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_feeds_another(self) -> Self:
         first = next(iter(self.peers))
         fed = {name: peer.fed_by for name, peer in self.peers.items() if peer.fed_by is not None}
