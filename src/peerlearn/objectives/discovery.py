@@ -160,20 +160,19 @@ class DiscoveryObjective(nn.Module):
         weight = ramp_up(progress, self.spec.consistency, self.spec.ramp)
         if weight:
             loss = loss + weight * (consistency(*known) + consistency(*new))
-        loss = loss + self._labels(output, known[0], y, labelled)
+        loss = loss + self._labels(logits[: len(y)], known[0], y, labelled)
         if not self.spec.incremental:
             return loss
         own_labels = torch.where(labelled, UNLABELLED, self.known + new[0].argmax(1))
         share = ramp_up(progress, INCREMENTAL, self.spec.ramp)
         return loss + share * cross_entropy(known[0], own_labels, ~labelled)
 
-    def _labels(self, output: PeerOutput, scored: Tensor, y: Tensor, labelled: Tensor) -> Tensor:
+    def _labels(self, logits: Tensor, scored: Tensor, y: Tensor, labelled: Tensor) -> Tensor:
         """What labels say of the first view, and that rows without one are of no known class."""
         weight = self.spec.unlabelled_are_new
         if not weight:
             return cross_entropy(scored, y, labelled)
-        logits = output.logits[: len(y)].float()
-        new = F.log_softmax(logits, 1)[~labelled, self.known :].logsumexp(1)
+        new = F.log_softmax(logits[~labelled], 1)[:, self.known :].logsumexp(1)
         return cross_entropy(logits, y, labelled) - weight * new.sum() / max(len(new), 1)
 
     def _pairs(self, output: PeerOutput, first: Tensor, second: Tensor, rows: Tensor) -> Tensor:
