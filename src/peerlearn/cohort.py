@@ -251,12 +251,13 @@ def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> Non
         if (
             not isinstance(name, str)
             or not re.fullmatch(r"[A-Za-z0-9_-]+", name)
-            or name in ("ensemble", "best", "all")
+            or name in ("ensemble", "best", "all", "self")
             or hasattr(taken, name)
         ):
             raise InputError(
                 f"peers: {name!r} cannot name a peer; use letters, digits, '_' and '-', and none "
-                "of: all, best, ensemble, nor a method of torch's ModuleDict such as keys or type"
+                "of: all, best, ensemble, self, nor a method of torch's ModuleDict such as keys or "
+                "type"
             )
         if not isinstance(module, nn.Module):
             raise InputError(f"peers.{name}: expected an nn.Module, found {type(module).__name__}")

@@ -40,6 +40,7 @@ def refused(said, *expected: str) -> None:
         (["dml", "device=gpu9"], "device: 'gpu9' is not available here"),
         (["dml", "peers.b=null"], "an edge needs two different peers"),
         (["dml", "peers.ensemble=cnn"], "'ensemble' cannot name a peer"),
+        (["dml", "peers.self=cnn"], "'self' cannot name a peer"),
         (["dml", "data.train_size=100000"], "data.train_size: 100000 rows asked for"),
         (["dml", "data.labels=3"], "data.labels: 3"),
         (["renyi", "transfer.alpha=0"], "transfer.alpha: input should be greater than"),

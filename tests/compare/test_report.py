@@ -265,6 +265,20 @@ def test_graphs_of_two_to_eight_peers_show_every_edge(tmp_path, count):
     assert len(re.findall(r"fill:var\(--arm-1\)", graph)) == count * (count - 1)
 
 
+def test_peers_that_teach_themselves_have_an_arrow_each(tmp_path):
+    run = samples.leave(samples.run_folder(tmp_path / "run"), "edges")
+
+    def from_self(results):
+        results["arms"]["mutual"]["edges"] = [
+            edge | {"to": edge["from"]} for edge in results["arms"]["mutual"]["edges"]
+        ]
+
+    html = page(samples.edit_results(run, from_self), tmp_path / "report.html")
+    graph = re.search(r'id="s1-transfer".*?(<svg [^>]*class="chart".*?</svg>)', html, re.DOTALL)[1]
+    assert len(re.findall(r"fill:var\(--arm-1\)", graph)) == 2
+    assert "each peer from itself" in plain(html)
+
+
 def test_feature_edges_have_a_line_of_their_own(tmp_path):
     run = samples.leave(samples.run_folder(tmp_path / "run"), "edges")
 

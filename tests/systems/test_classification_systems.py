@@ -107,3 +107,11 @@ def test_a_run_of_an_older_version_lacks_new_options_and_still_resumes(tmp_path:
     assert block("epochs=1", out=tmp_path / "run", resume=True) == before
     with pytest.raises(InputError, match="epochs: was 1, now 2"):
         block("epochs=2", out=tmp_path / "run", resume=True)
+
+
+def test_one_peer_alone_may_learn_from_itself() -> None:
+    options = ["peers.b=null", "epochs=2", "evaluation.select=last"]
+    alone = block(*options, "transfer=none")
+    own = block(*options, "transfer={from: self, teacher_temperature: 0.5}")
+    assert [(edge["from"], edge["to"]) for edge in own["edges"]] == [("a", "a")]
+    assert own["peers"]["a"]["nll"] != alone["peers"]["a"]["nll"]

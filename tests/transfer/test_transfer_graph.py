@@ -165,6 +165,26 @@ def test_no_edges_give_zero_for_everybody():
     assert {name: loss.item() for name, loss in losses.items()} == {"a": 0, "b": 0, "c": 0}
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_peer_can_learn_from_its_own_sharpened_predictions(count):
+    outputs = make_outputs(count, 6, 5)
+    found = gradients(outputs, {"from": "self", "teacher_temperature": 0.5})
+    for (learner, peer), gradient in found.items():
+        if learner != peer:
+            assert gradient is None or not gradient.any(), f"{peer} taught {learner}"
+            continue
+        z = outputs[peer].logits.detach()  # KL is linear in what the teacher says, which stands
+        assert torch.allclose(gradient, (z.softmax(1) - (z / 0.5).softmax(1)) / 6, atol=1e-6)
+
+
+def test_only_the_learners_named_learn_from_themselves():
+    losses = graph_losses(
+        make_outputs(3, 6, 5), {"from": "self", "to": "b", "teacher_temperature": 0.5}
+    )
+    assert losses["b"] > 0
+    assert (losses["a"].item(), losses["c"].item()) == (0, 0)
+
+
 def test_only_the_wanted_learners_get_a_loss_and_it_is_the_same_loss():
     outputs = make_outputs(3, 6, 5)
     all_losses = graph_losses(outputs, "predictions: kl")

@@ -307,6 +307,16 @@ def test_sequential_is_read_from_update():
         ({"from": ["net_a", "net_a"]}, ["transfer.from", "'net_a'", "twice"]),
         ({"from": "net_a", "to": "net_a"}, ["transfer", "nobody to learn from"]),
         ({"from": []}, ["transfer", "nobody to learn from"]),
+        ({"from": "self"}, ["from: 'self'", "teacher_temperature", "other than 1.0"]),
+        ({"from": "self", "teacher_temperature": 1}, ["teacher_temperature", "other than 1.0"]),
+        (
+            {"from": "self", "temperature": 2, "teacher_temperature": 2},
+            ["teacher_temperature", "other than 2.0"],
+        ),
+        ({"from": "self", "divergence": "mse"}, ["from: 'self'", "'mse'", "allowed: kl"]),
+        ({"from": "self", "knowledge": "features"}, ["'features'", "allowed: predictions"]),
+        ({"from": "self", "knowledge": "relations"}, ["'relations'", "allowed: predictions"]),
+        ({"from": ["self"]}, ["transfer.from", "'self'", "net_a, net_b, net_c"]),
     ],
 )
 def test_a_mistake_is_named_with_its_field_and_the_nearest_match(given, said):

@@ -23,6 +23,7 @@ _LINES: dict[str, tuple[Any, float]] = {
     "masks": ((0, (2.4, 1.6)), 2.2),
 }
 _OTHER_LINE: tuple[Any, float] = ((0, (8, 1.5, 1.2, 1.5, 1.2, 1.5)), 1.4)
+_LOOP = 0.12  # room above the peers for the arrows of those who teach themselves
 _MOST_LABELS = 6  # more edges than this are told apart by the key under the figure alone
 
 
@@ -47,6 +48,8 @@ class EdgeKind:
         every = {(a, b) for a in peers for b in peers if a != b}
         if len(peers) > 1 and set(self.pairs) == every:
             return "both ways" if len(peers) == 2 else f"every ordered pair ({len(every)})"
+        if set(self.pairs) == {(peer, peer) for peer in peers}:
+            return "itself" if len(peers) == 1 else "each peer from itself"
         shown = [f"{source} → {target}" for source, target in self.pairs[:6]]
         more = len(self.pairs) - len(shown)
         return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
@@ -81,6 +84,8 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Json], colour: str) -> "Fig
     reach = max([0.26, *(bend + 0.12 for bend in bends if two)])  # beyond the outermost peers
     low = min(y for _, y in places.values()) - reach
     high = max(y for _, y in places.values()) + reach
+    if any(edge["from"] == edge["to"] for edge in edges):
+        high += _LOOP
     figure = new_figure(1.24 * (high - low))
     axes = figure.add_subplot()
     axes.set_axis_off()
@@ -93,6 +98,7 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Json], colour: str) -> "Fig
     for edge, bend in zip(edges, bends, strict=True):
         source, target = str(edge["from"]), str(edge["to"])
         if source == target:
+            _loop(axes, places[source], edge, colour, size)
             continue
         _arrow(axes, pills[source], pills[target], edge, bend, colour, size)
         if len(edges) <= _MOST_LABELS:
@@ -171,6 +177,29 @@ def _arrow(
             color=colour,
             joinstyle="miter",
             zorder=6,  # drawn after the pills, whose outlines are known only once they are drawn
+        )
+    )
+
+
+def _loop(axes: "Axes", place: tuple[float, float], edge: Json, colour: str, size: float) -> None:
+    """An arrow that leaves a peer at its top left and comes back at its top right."""
+    from matplotlib.patches import FancyArrowPatch
+
+    line, width = _line(edge)
+    x, y = place
+    axes.add_patch(
+        FancyArrowPatch(
+            (x - 0.09, y + 0.11),
+            (x + 0.09, y + 0.11),
+            connectionstyle="arc3,rad=-1.5",
+            arrowstyle=f"-|>,head_length={4.5 * size},head_width={2.2 * size}",
+            shrinkA=0,
+            shrinkB=0,
+            linestyle=line,
+            linewidth=width * size,
+            color=colour,
+            joinstyle="miter",
+            zorder=4,
         )
     )
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.transfer.outputs import PeerOutput
 from peerlearn.transfer.schedules import Schedule
-from peerlearn.transfer.spec import EdgeSpec, TransferSpec
+from peerlearn.transfer.spec import SELF, EdgeSpec, TransferSpec
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,17 @@ def lessons_of(spec: TransferSpec, peers: Sequence[str]) -> Iterator[Lesson]:
     """
     for number, entry in enumerate(spec.entries()):
         field = "transfer" if spec.edges == "all" else f"transfer.edges.{number}"
-        teachers = _peer_names(entry.teachers, peers, f"{field}.from")
         learners = _peer_names(entry.learners, peers, f"{field}.to")
-        pairs = [(learner, [t for t in teachers if t != learner]) for learner in learners]
+        if entry.teachers == SELF:
+            pairs = [(learner, [learner]) for learner in learners]
+        else:
+            teachers = _peer_names(entry.teachers, peers, f"{field}.from")
+            pairs = [(learner, [t for t in teachers if t != learner]) for learner in learners]
         if not any(others for _, others in pairs):
             raise InputError(
                 f"{field}: nobody to learn from: an edge needs two different peers, found "
-                f"{', '.join(map(repr, peers))}. Add a peer, or train alone with transfer: none."
+                f"{', '.join(map(repr, peers))}. Add a peer, train alone with transfer: none, or "
+                "let a peer learn from itself with from: self."
             )
         for learner, others in pairs:
             if others:

@@ -60,7 +60,10 @@ class EdgeFields(BaseModel):
     )
 
     teachers: str | list[str] = Field(
-        "all", alias="from", description="teaching peers: 'all', a name or a list of names"
+        "all",
+        alias="from",
+        description="teaching peers: 'all', a name or a list of names; 'self': every learner "
+        "itself, by its own predictions at a teacher_temperature other than its temperature",
     )
     learners: str | list[str] = Field(
         "all", alias="to", description="learning peers: 'all', a name or a list of names"
@@ -136,6 +139,8 @@ class EdgeFields(BaseModel):
         return DEFAULTS_OF.get(str(given.get("knowledge")), {}) | dict(given)
 
 
+#: In place of the teachers: every learner is its own.
+SELF = "self"
 #: The field that names the loss of each knowledge.
 LOSS_OF = {"predictions": "divergence", "features": "feature_loss", "relations": "divergence"}
 #: What relations have in common with predictions by name, but not by value.
@@ -172,6 +177,27 @@ class EdgeSpec(EdgeFields):
             raise ValueError(
                 "target: 'ensemble' is the mean of probabilities, and this edge has knowledge "
                 "'features'; allowed: mean, sum"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _self_has_something_to_teach(self) -> "EdgeSpec":
+        if self.teachers != SELF:
+            return self
+        if self.knowledge != "predictions":
+            raise ValueError(
+                f"from: {SELF!r} has its own predictions to learn from, and this edge has "
+                f"knowledge {self.knowledge!r}; allowed: predictions"
+            )
+        if self.divergence in LOGIT_DISTANCES:
+            raise ValueError(
+                f"from: {SELF!r} with divergence {self.divergence!r}, which has no temperature; "
+                f"allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
+            )
+        if self.teacher_temperature in (None, self.temperature):
+            raise ValueError(
+                f"from: {SELF!r} teaches a peer nothing that it does not say already; set a "
+                f"teacher_temperature other than {self.temperature}, below it to sharpen"
             )
         return self
 
