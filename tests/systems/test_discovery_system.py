@@ -252,6 +252,21 @@ def test_pairs_of_the_first_view_with_itself_as_in_the_authors_code() -> None:
     assert weights(trained()) != weights(trained("objective.pair_views=1"))
 
 
+def test_branches_may_teach_sharpened_predictions_beside_similarities() -> None:
+    both = trained("transfer.edges=[{}, {knowledge: predictions, teacher_temperature: 0.25}]")
+    taught = {
+        (edge["from"], edge["knowledge"], edge["divergence"], edge["temperature"])
+        for edge in both.cohort.transfer.edges()
+    }
+    assert taught == {
+        (peer, *how)
+        for peer in BOTH
+        for how in (("relations", "symmetric_kl", 0.07), ("predictions", "kl", 1.0))
+    }
+    for peer, before in weights(trained()).items():
+        assert (weights(both)[peer] != before) == (peer in BOTH), peer
+
+
 def test_known_and_new_classes_may_compete() -> None:
     apart, together = trained(*ALONE), trained(*ALONE, "objective.incremental=true")
     assert weights(apart) != weights(together)
