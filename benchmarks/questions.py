@@ -41,6 +41,7 @@ DISCOVERY = Questions(
         ("independent", "ranking", "a second branch, of parts"),
         ("ranking", "kmeans", "ranking statistics, against clusters of the same features"),
         ("ranking", "own-views", "marking pairs, against no two images marked"),
+        ("ranking-new", "ranking", "`unlabelled_are_new` in ranking statistics"),
         ("dual-new", "kmeans", "the whole system with `unlabelled_are_new`, against k-means"),
         ("dual-new", "dual", "`unlabelled_are_new` in the whole system"),
         ("dual-new", "ranking", "the whole system with it, against ranking statistics without"),
