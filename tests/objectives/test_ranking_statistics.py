@@ -41,6 +41,29 @@ def test_other_formats_have_the_same_rule(dtype):
     assert torch.equal(same_top_k(features, 3), directly(features, 3))
 
 
+@pytest.mark.parametrize("width", [1, 7, 8, 12, 40, 64, 136])
+@pytest.mark.parametrize("values", [2, 1000])
+def test_every_width_has_the_same_rule(width, values):
+    # Groups of 1, 2, 4 and 8 columns, and fewer and more groups than k.
+    features = (drawn(60, width) * values / 4).round()
+    for k in {1, min(5, width), (width + 1) // 2, width}:
+        assert torch.equal(same_top_k(features, k), directly(features, k)), k
+
+
+def test_doubles_are_told_apart_that_float32_cannot():
+    features = torch.ones(2, 9, dtype=torch.float64)
+    features[0, 5] += 1e-12
+    features[1, 7] -= 1e-12
+    assert top_k_columns(features, 1).tolist() == [[5], [0]]
+    assert top_k_columns(features, 8).tolist() == [[*range(8)], [*range(7), 8]]
+
+
+def test_rows_may_be_every_other_one_and_columns_turned_round():
+    features = drawn(20, 16)
+    assert torch.equal(same_top_k(features[::2], 3), same_top_k(features[::2].clone(), 3))
+    assert torch.equal(same_top_k(features.T, 3), same_top_k(features.T.contiguous(), 3))
+
+
 def test_features_that_are_mostly_0_are_taken_from_the_left():
     features = torch.zeros(3, 8)
     features[0, 6] = 1
@@ -57,6 +80,12 @@ def test_nan_and_infinity_leave_a_set_of_k():
     inf, nan = float("inf"), float("nan")
     features = torch.tensor([[0, nan, 1, 1, 1], [-inf, -inf, -inf, 2, -inf], [inf, 0, inf, inf, 0]])
     assert top_k_columns(features, 2).tolist() == [[1, 2], [0, 3], [0, 2]]
+    for column in range(24):  # in every place of a group
+        features = torch.full((2, 24), -inf, dtype=torch.float32)
+        features[0, column] = nan
+        features[1, column] = -features[0, column]  # its sign does not count
+        expected = sorted({column, 0 if column else 1})
+        assert top_k_columns(features, 2).tolist() == [expected, expected]
 
 
 def test_more_sets_than_int64_can_number():
@@ -76,11 +105,13 @@ def test_sets_are_told_apart_up_to_the_largest_number():
     assert not same_top_k(features, 4)[0, 1]
 
 
-def test_no_gradient_passes_and_nothing_is_changed():
-    features = drawn(10, 6).requires_grad_()
+@pytest.mark.parametrize("width", [6, 7, 8])
+def test_no_gradient_passes_and_nothing_is_changed(width):
+    features = drawn(10, width).neg().log().requires_grad_()  # NaN where it was above 0
     before = features.detach().clone()
     assert not same_top_k(features, 2).requires_grad
-    assert torch.equal(features, before)
+    assert torch.equal(features.detach().nan_to_num(), before.nan_to_num())
+    assert before.isnan().any()
 
 
 def test_no_rows_give_no_pairs():

@@ -6,23 +6,29 @@ Categories with Ranking Statistics", ICLR 2020.
 Shape suffixes: M rows, D features, K largest of them.
 """
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool1d
 
 from peerlearn.errors import InputError
 
 _INT64 = 2**63
+#: Columns of a group at most. Of every row k groups are searched, and the maxima of all.
+_GROUP = 8
 
 
 def same_top_k(features_MD: Tensor, k: int = 5) -> Tensor:
     """Which rows have the same SET of `k` largest features, whatever their order in it.
 
     Of equal features the first ones are taken, so that every row has exactly one such set. Rows
-    are compared by copying: one table says for every set which rows have it, and each row of the
-    result is a row of that table. That costs M² bytes moved, and no M² · k comparisons.
+    are compared by copying: a table has, for every set of two rows or more, a line that says which
+    rows have it, and each row of the result is a line of that table. That costs M² bytes moved,
+    and no M² · k comparisons.
 
     Args:
-        features_MD: a NaN counts as larger than any number.
+        features_MD: a NaN counts as infinite.
         k: from 1 to D.
 
     Shapes:
@@ -31,11 +37,15 @@ def same_top_k(features_MD: Tensor, k: int = 5) -> Tensor:
     Raises:
         InputError: not two dimensions, or fewer features than `k`.
     """
-    set_M = _numbered(top_k_columns(features_MD, k), features_MD.shape[-1])
+    set_M, rows_S = _numbered(top_k_columns(features_MD, k), features_MD.shape[-1])
+    # Rows that share their set with no other one have line 0, which is empty.
+    shared_S = rows_S > 1
+    line_M = (shared_S.cumsum(0) * shared_S)[set_M]
     rows = len(set_M)
-    members = set_M.new_zeros((rows, rows), dtype=torch.bool)  # of set s: the rows that have it
-    members[set_M, torch.arange(rows, device=set_M.device)] = True
-    return members[set_M]
+    table = set_M.new_zeros((int(shared_S.sum()) + 1, rows), dtype=torch.bool)
+    table[line_M, torch.arange(rows, device=set_M.device)] = True
+    table[0] = False
+    return table.index_select(0, line_M).fill_diagonal_(True)
 
 
 def top_k_columns(features_MD: Tensor, k: int) -> Tensor:
@@ -54,31 +64,51 @@ def top_k_columns(features_MD: Tensor, k: int) -> Tensor:
             f"top_k: {k} of features of shape {tuple(features_MD.shape)}; expected features "
             "(rows, width) and from 1 to width of them"
         )
-    x = features_MD.detach()
-    values, columns = x.topk(min(k + 1, x.shape[1]), 1)
-    columns = columns[:, :k].contiguous()
-    # Which columns are taken is open only where the last one in equals the first one out.
-    tied = values[:, k - 1] == values[:, -1] if k < x.shape[1] else x.new_zeros(len(x)).bool()
-    if tied.any():
-        columns[tied] = _first_of_equals(x[tied], values[tied, :k], columns[tied])
-    return columns.sort(1).values
+    rows, columns = features_MD.shape
+    if rows == 0:
+        return features_MD.new_zeros((0, k), dtype=torch.int64)
+    # They lie in the k groups of neighbouring columns that have the largest maxima, the first of
+    # equal ones: what comes before an entry of another group is, at least, the maxima of those.
+    width = math.gcd(columns, _GROUP)
+    groups = columns // width
+    x = features_MD.detach().contiguous()
+    group_MK = _first_largest_(max_pool1d(x[None], width)[0], min(k, groups))
+    start_M1 = torch.arange(0, rows * groups, groups, device=x.device)[:, None]
+    candidates = x.view(-1, width).index_select(0, (start_M1 + group_MK).flatten())
+    within = torch.arange(width, device=x.device)
+    column_MC = (group_MK[..., None] * width + within).flatten(1)
+    return column_MC.gather(1, _first_largest_(candidates.view(rows, -1), k))
 
 
-def _first_of_equals(x: Tensor, values: Tensor, columns: Tensor) -> Tensor:
-    """`columns`, with those of the smallest of `values` replaced by the first that hold it."""
-    width, k = x.shape[1], columns.shape[1]
-    least = values[:, -1:]
-    from_the_right = torch.arange(width, 0, -1, dtype=torch.int32, device=x.device)
-    first = ((x == least) * from_the_right).topk(k, 1).indices
-    place = torch.arange(k, device=x.device)
-    larger = (values != least).sum(1, keepdim=True)  # they come before the equal ones
-    return torch.where(place < larger, columns, first.gather(1, (place - larger).clamp_min(0)))
+def _first_largest_(x: Tensor, k: int) -> Tensor:
+    """The columns of the `k` largest entries, the first of equal ones, in order; overwrites `x`."""
+    last = x.shape[1] - 1
+    bits = last.bit_length()
+    # One integer has an entry and below it the column, so that one maximum finds both.
+    key = _in_order_(x).long()
+    key <<= bits
+    key |= torch.arange(last, -1, -1, device=x.device)
+    found = []
+    for _ in range(k):
+        found.append(last - (key.amax(1, keepdim=True) & (2**bits - 1)))
+        key.scatter_(1, found[-1], -_INT64)
+    return torch.cat(found, 1).sort(1).values
 
 
-def _numbered(columns_MK: Tensor, width: int) -> Tensor:
-    """A number for every distinct row of `columns_MK`, from 0; equal rows have equal numbers."""
+def _in_order_(x: Tensor) -> Tensor:
+    """Integers of 32 bits in the order of the entries, equal for equal ones; overwrites `x`."""
+    x.nan_to_num_(math.inf, math.inf, -math.inf)
+    if x.dtype == torch.float64:
+        return torch.unique(x, return_inverse=True)[1]
+    bits = x.float().add_(0).view(torch.int32)  # -0 becomes 0
+    # Floats are ordered as their bits, negative ones the other way round.
+    return bits.bitwise_xor_((bits >> 31).bitwise_and_(0x7FFFFFFF))
+
+
+def _numbered(columns_MK: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """A number for every row, from 0, equal ones for equal rows; and how many rows have each."""
     k = columns_MK.shape[1]
     if width**k > _INT64:
-        return torch.unique(columns_MK, dim=0, return_inverse=True)[1]
+        return torch.unique(columns_MK, dim=0, return_inverse=True, return_counts=True)[1:]
     digits = torch.tensor([width**n for n in range(k)], device=columns_MK.device)
-    return torch.unique((columns_MK * digits).sum(1), return_inverse=True)[1]
+    return torch.unique((columns_MK * digits).sum(1), return_inverse=True, return_counts=True)[1:]
