@@ -49,6 +49,57 @@ def test_two_files_become_clusters_in_an_ordinary_run_folder(discover, cli):
     assert report.status == 0 and "Clusters found" in Path("page.html").read_text()
 
 
+def predicted(cli, *words) -> list[dict[str, str]]:
+    return list(csv.DictReader(cli("predict", *words).out.splitlines()))
+
+
+def test_later_images_are_sorted_among_the_new_classes_as_those_of_the_run(discover, cli):
+    # Logits of known and new classes have been trained apart, each on images of its own.
+    assert discover("--classes", 3).status == 0
+    rows = predicted(cli, "run", "unlabelled.npz", "--peer", "ensemble", "--probabilities")
+    found = lines(Path("run/assignments.csv"))
+    assert [row["label"] for row in rows] == [line["cluster"] for line in found]
+    for row, line in zip(rows, found, strict=True):
+        assert float(row["probability"]) == pytest.approx(float(line["confidence"]), rel=1e-4)
+        assert sum(float(row[f"new {n}"]) for n in (1, 2, 3)) == pytest.approx(1, abs=1e-4)
+    alone = {row["label"] for row in predicted(cli, "run", "unlabelled.npz", "--peer", "local")}
+    assert alone <= {"new 1", "new 2", "new 3"}
+
+
+def test_predict_chooses_among_the_classes_that_it_is_told(discover, cli):
+    assert discover("--classes", 3).status == 0
+    sums = {}
+    for among in ("known", "new", "all"):
+        words = ("run", "unlabelled.npz", "--peer", "global", "--probabilities", "--among", among)
+        for row in predicted(cli, *words):
+            new = sum(float(row[f"new {n}"]) for n in (1, 2, 3))
+            assert row["label"].startswith("new ") or among != "new"
+            assert not row["label"].startswith("new ") or among != "known"
+            sums.setdefault(among, []).append(new)
+    assert max(sums["known"]) == 0 and min(sums["new"]) == pytest.approx(1, abs=1e-4)
+    assert min(sums["all"]) > 0 and max(sums["all"]) < 1
+    said = cli("predict", "run", "unlabelled.npz", "--peer", "global", "--among", "knwn")
+    assert said.status == 2
+    expected = (
+        "--among: unknown kind of class 'knwn'. Did you mean 'known'? Allowed: all, known, new."
+    )
+    assert expected in said.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["objective.unlabelled_are_new=1"], ["--arm", "uno"], ["objective.incremental=true"]],
+    ids=["unlabelled_are_new", "uno", "incremental"],
+)
+def test_later_images_may_be_of_known_classes_where_both_were_learned_together(
+    discover, cli, words
+):
+    assert discover("--classes", 3, *words).status == 0
+    for row in predicted(cli, "run", "unlabelled.npz", "--peer", "ensemble", "--probabilities"):
+        new = sum(float(row[f"new {n}"]) for n in (1, 2, 3))
+        assert 0 < new < 1, "the rest is that of known classes"
+
+
 def test_the_summary_measures_where_truth_is_there(discover):
     assert "cluster_accuracy" not in discover("--classes", 3).out
     assert "cluster_accuracy" in discover("--classes", 3, unlabelled="told.npz", out="told").out

@@ -191,6 +191,12 @@ def test_an_unknown_peer(cli, run):
     assert "--peer: unknown peer 'bets'. Did you mean 'best'? Allowed: a, b, best" in said.err
 
 
+def test_classes_are_chosen_among_where_some_were_discovered(cli, run):
+    said = cli("predict", "run", "new.npz", "--among", "known")
+    assert said.status == 2
+    assert "--among known: for runs that discover classes; this one, of recipe 'dml'" in said.err
+
+
 def test_several_labels_a_row(cli, tmp_path):
     arrays = small_arrays()
     for part in ("train", "val", "test"):

@@ -260,7 +260,7 @@ def test_predictions_of_every_peer_number_clusters_as_the_ensemble_does(own_imag
     files = [own_images / "unlabelled.npz"]
     told = {}
     for who in ("global", "local", "ensemble"):
-        (found,) = Predictor(made, who).predict(files)
+        (found,) = Predictor(made, who, among="all").predict(files)
         told[who] = found.probabilities
     (rows,) = made.reader.inputs(files, {})
     peers = {"local": made.cohort.peers["local"]}

@@ -48,6 +48,13 @@ def predict(
             help="Pixels that tiles share, where they are blended.", show_default="a quarter"
         ),
     ] = None,
+    among: Annotated[
+        str | None,
+        typer.Option(
+            help="Where classes were discovered, which ones rows may be of: known, new or all.",
+            show_default="all where the run has learned to tell known from new, else new",
+        ),
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
     """Label new rows with a finished run, or segment new images; its training data are not needed.
@@ -67,7 +74,7 @@ def predict(
         )
     folder = _folder(out) if segments else None
     tiling = None if tile is None and overlap is None else Tiling(tile, overlap)
-    predictor = Predictor(trained, peer, device, tiling)
+    predictor = Predictor(trained, peer, device, tiling, among)
     with RowProgress("tiles and images" if segments else "rows") as progress:
         made = predictor.predict(inputs, progress.observe)
         if folder is not None:

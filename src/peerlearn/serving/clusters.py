@@ -1,7 +1,9 @@
 """Images and vectors, for runs that found new classes among them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -10,20 +12,43 @@ from peerlearn.data import evaluation_batches
 from peerlearn.data.discovery import DiscoveryFacts, load_discovery
 from peerlearn.data.discovery.pools import class_folder, read_pool
 from peerlearn.engine.evaluate import Rows
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, unknown_name
 from peerlearn.metrics.assessment import Assessment
 from peerlearn.metrics.cluster_ensemble import in_order
 from peerlearn.metrics.discovery import TEST_ROW, DiscoveryAssessment
 from peerlearn.serving.reader import Inputs
 from peerlearn.serving.rows import RowReader
-from peerlearn.systems.discovery.clusters import classes_compete
+from peerlearn.systems.discovery.clusters import classes_compete, one_softmax
 
 
 class ClusterReader(RowReader):
-    """Rows of known classes keep their names; those of new ones are told apart by clusters."""
+    """Rows of known classes keep their names; those of new ones are told apart by clusters.
+
+    Args:
+        facts: of the data that the networks were trained on.
+        config: of the run.
+        among: which classes rows to predict may be of: known, new or all; None for all, but new
+            where networks have not learned to tell the two apart.
+
+    Raises:
+        InputError: another word.
+    """
 
     facts_type = DiscoveryFacts
     facts: DiscoveryFacts
+
+    def __init__(self, facts: DiscoveryFacts, config: Any, among: str | None = None) -> None:
+        super().__init__(facts, config)
+        if among is None:
+            among = "all" if one_softmax(config, facts) else "new"
+        known = facts.known
+        left_out = {"known": slice(known, None), "new": slice(known), "all": slice(0)}
+        if among not in left_out:
+            raise unknown_name("kind of class", among, list(left_out), "--among")
+        self.left_out = left_out[among]
+
+    def choosing(self, among: str) -> Self:
+        return type(self)(self.facts, self.config, among)
 
     def test_rows(self, name: str) -> Rows:
         data = load_discovery(self.config.data.named(name))
@@ -46,12 +71,15 @@ class ClusterReader(RowReader):
         return DiscoveryAssessment(self.facts.known, together, members=members)
 
     def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Clusters of all peers in the order of the first one's."""
+        """Clusters of all peers in the order of the first one's, without classes left out."""
         known, orders = self.facts.known, self.facts.orders
-        return {
-            name: in_order(z, torch.tensor(orders[name]), known) if name in orders else z
+        ordered = {
+            name: in_order(z, torch.tensor(orders[name]), known) if name in orders else z.clone()
             for name, z in logits.items()
         }
+        for z in ordered.values():
+            z[:, self.left_out] = -math.inf
+        return ordered
 
     def unlabelled(self) -> Iterator[Inputs]:
         """Every row of the file or folder of unlabelled rows, those held out for tests too.

@@ -47,10 +47,12 @@ class Predictor:
         who: a peer's name, `best` (on validation) or `ensemble` (mean probability of all peers).
         device: where to run; None as in training.
         tiling: how images are cut that are segmented; None where nothing was said of it.
+        among: known, new or all: classes that rows may be of, where some were discovered; None
+            where nothing was said of it.
 
     Raises:
-        InputError: no such peer, a run that cannot be used without its data, or tiles of rows
-            that are no images to segment.
+        InputError: no such peer, a run that cannot be used without its data, tiles of rows that
+            are no images to segment, or a choice among classes of which none were discovered.
     """
 
     def __init__(
@@ -59,11 +61,14 @@ class Predictor:
         who: str = "best",
         device: str | None = None,
         tiling: Tiling | None = None,
+        among: str | None = None,
     ) -> None:
         if who not in (*run.peers, "best", "ensemble"):
             raise unknown_name("peer", who, [*run.peers, "best", "ensemble"], "--peer")
         self.run = run
         self.reader = run.reader if tiling is None else run.reader.tiled(tiling)
+        if among is not None:
+            self.reader = self.reader.choosing(among)
         self.who = run.best_peer if who == "best" else who
         names = run.members if self.who == "ensemble" else [self.who]
         self.peers = self.reader.ready({name: run.cohort.peers[name] for name in names})

@@ -109,6 +109,20 @@ class Reader(ABC, Generic[Facts]):
             f"{self.config.recipe!r}, reads {self.facts.content}"
         )
 
+    def choosing(self, among: str) -> Self:
+        """The same, but rows are taken for rows of some classes, where classes were discovered.
+
+        Args:
+            among: known, new or all.
+
+        Raises:
+            InputError: none were discovered, or another word.
+        """
+        raise InputError(
+            f"--among {among}: for runs that discover classes; this one, of recipe "
+            f"{self.config.recipe!r}, does not"
+        )
+
     def places(self, own: DataFacts, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data is.
 

@@ -19,6 +19,17 @@ def classes_compete(config: DiscoveryConfig, facts: DiscoveryFacts) -> bool:
     return config.incremental or facts.generalised
 
 
+def one_softmax(config: DiscoveryConfig, facts: DiscoveryFacts) -> bool:
+    """Whether logits of known and new classes were trained beside each other.
+
+    If not, each kind was trained on rows of its own only, and one says nothing of the other.
+    """
+    beside = config.method == "uno" or (
+        config.method == "pairs" and config.objective.unlabelled_are_new > 0
+    )
+    return beside or classes_compete(config, facts)
+
+
 def trained_facts(
     cohort: Cohort,
     precision: Precision,
