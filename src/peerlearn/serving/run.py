@@ -142,8 +142,8 @@ def open_run(folder: Path) -> TrainedRun:
         raise InputError(f"{folder}: holds no run (no config.yaml).{hint}")
     if not paths.results.exists():
         raise InputError(
-            f"{folder}: the run is not finished (no results.json); continue it with "
-            f"peerlearn run RECIPE … --out {folder} --resume"
+            f"{folder}: the run is not finished (no results.json); continue it by the command that "
+            f"began it, with --out {folder} --resume"
         )
     given = read_config(paths.config)
     recipe, _ = find_recipe(str(paths.config))
