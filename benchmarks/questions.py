@@ -58,7 +58,6 @@ DISCOVERY = Questions(
         ("uno", "kmeans", "UNO, against clusters of the same features"),
         ("uno", "dual", "UNO, against the whole system"),
         ("uno", "dual-new", "UNO, against the whole system with `unlabelled_are_new`"),
-        ("dual-predictions-new", "uno", "the whole system with sharpened predictions, against UNO"),
         ("uno-mutual", "uno", "mutual distillation between heads of UNO"),
         ("uno-mutual", "kmeans", "that, against clusters of the same features"),
     ),

@@ -13,8 +13,12 @@ def options(about: str | None, sections: Sequence[str], results: Path) -> argpar
     """The options of a script that measures `sections` into the file `results`."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--threads", type=int, default=1, help="threads, each pinned")
-    rounds = "samples behind every figure; where even, either order of the works counts as often"
-    parser.add_argument("--rounds", type=int, default=16, help=rounds)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=16,
+        help="samples behind every figure; where even, either order of the works counts as often",
+    )
     parser.add_argument("--out", type=Path, default=results)
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections))
     parser.add_argument("--reuse", action="store_true", help="take --out, measure nothing")
