@@ -113,8 +113,8 @@ def test_auto_says_the_estimate_with_its_scores_and_trains_with_it(discover):
     for score in found["scores"]:
         assert f"{score['bic']:.3f}" in said.out
         assert f"{score['silhouette']:.3f}" in said.out
-    facts = json.loads(Path("run/data.json").read_text())
-    assert facts["classes"] - facts["known"] == found["count"]
+    info = json.loads(Path("run/data.json").read_text())
+    assert info["classes"] - info["known"] == found["count"]
     again = discover("--candidates", "2-4", "--resume")
     assert again.status == 0 and "epoch" not in again.err, "nothing is left to train"
     assert again.out == said.out

@@ -6,7 +6,7 @@ from PIL import Image
 from peerlearn.data import normalise
 from peerlearn.data.discovery import (
     DiscoveryDataSpec,
-    DiscoveryFacts,
+    DiscoveryInfo,
     evaluation_rows,
     load_discovery,
 )
@@ -451,16 +451,16 @@ def test_a_name_alone_is_a_short_form():
     assert (spec.name, spec.short_name) == ("/some/pets.npz", "pets")
 
 
-def test_facts_name_known_classes_and_number_the_clusters(two, tmp_path):
+def test_info_names_known_classes_and_numbers_the_clusters(two, tmp_path):
     data = load(**two())
-    facts = DiscoveryFacts.from_discovery(data, 4)
-    assert facts.class_names == ("0", "1", "2", "new 1", "new 2", "new 3", "new 4")
-    assert (facts.known, facts.classes, facts.sample_shape) == (3, 7, (3, 6, 6))
-    assert facts.rows == {"labelled": 30, "unlabelled": 20, "test": 9}
-    assert (facts.mean, facts.std, facts.dtype) == (data.mean, data.std, "uint8")
-    assert facts.content == "rows of 3×6×6, 3 known and 4 new classes"
-    (tmp_path / "data.json").write_text(facts.model_dump_json())
-    assert DiscoveryFacts.load(tmp_path / "data.json") == facts
+    info = DiscoveryInfo.from_discovery(data, 4)
+    assert info.class_names == ("0", "1", "2", "new 1", "new 2", "new 3", "new 4")
+    assert (info.known, info.classes, info.sample_shape) == (3, 7, (3, 6, 6))
+    assert info.rows == {"labelled": 30, "unlabelled": 20, "test": 9}
+    assert (info.mean, info.std, info.dtype) == (data.mean, data.std, "uint8")
+    assert info.content == "rows of 3×6×6, 3 known and 4 new classes"
+    (tmp_path / "data.json").write_text(info.model_dump_json())
+    assert DiscoveryInfo.load(tmp_path / "data.json") == info
 
 
 # Evaluation.

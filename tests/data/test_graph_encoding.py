@@ -7,7 +7,7 @@ import torch
 from peerlearn.data.graphs import (
     Encoding,
     GraphDataSpec,
-    GraphFacts,
+    GraphInfo,
     graphs_dataset,
     load_node_dataset,
     node_dataset,
@@ -187,21 +187,21 @@ def test_files_that_cannot_be_labelled(function, arrays, expected):
         function(arrays, Encoding(x=4 if function is unlabelled_nodes else 2), SPEC, "my.npz")
 
 
-# Facts -----------------------------------------------------------------------------------------
+# Info ------------------------------------------------------------------------------------------
 
 
-def test_facts_survive_their_file(tmp_path):
+def test_info_survives_its_file(tmp_path):
     for data in (
         node_dataset(node_arrays(), SPEC, "my.npz"),
         graphs_dataset(graph_arrays(), GraphDataSpec(name="my.npz", val_size=2), "my.npz"),
     ):
-        facts = GraphFacts.from_dataset(data)
+        info = GraphInfo.from_dataset(data)
         path = tmp_path / "data.json"
-        path.write_text(facts.model_dump_json())
-        assert GraphFacts.load(path) == facts
-        assert facts.num_features == data.num_features
-    assert facts.rows == {"train": 6, "val": 2, "test": 4}
-    assert facts.content == "12 graphs, 2 features, 2 edges"
+        path.write_text(info.model_dump_json())
+        assert GraphInfo.load(path) == info
+        assert info.num_features == data.num_features
+    assert info.rows == {"train": 6, "val": 2, "test": 4}
+    assert info.content == "12 graphs, 2 features, 2 edges"
 
 
 def test_a_data_set_tells_its_encoding():

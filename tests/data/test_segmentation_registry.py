@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from peerlearn.data.segmentation import (
     IGNORED,
     SegmentationDataSpec,
-    SegmentationFacts,
+    SegmentationInfo,
     describe_segmentation_datasets,
     get_segmentation_dataset,
     load_segmentation,
@@ -123,13 +123,13 @@ def test_a_name_alone_is_a_short_form():
     assert SegmentationDataSpec.model_validate("camvid").name == "camvid"
 
 
-def test_facts_survive_their_file(scenes, tmp_path):
-    facts = SegmentationFacts.from_dataset(scenes)
-    (tmp_path / "data.json").write_text(facts.model_dump_json())
-    assert SegmentationFacts.load(tmp_path / "data.json") == facts
-    assert facts.rows == {"train": 300, "val": 60, "test": 100}
-    assert facts.content == "masks of images of 1×48×48"
-    assert facts.mean == scenes.mean
+def test_info_survives_its_file(scenes, tmp_path):
+    info = SegmentationInfo.from_dataset(scenes)
+    (tmp_path / "data.json").write_text(info.model_dump_json())
+    assert SegmentationInfo.load(tmp_path / "data.json") == info
+    assert info.rows == {"train": 300, "val": 60, "test": 100}
+    assert info.content == "masks of images of 1×48×48"
+    assert info.mean == scenes.mean
 
 
 @pytest.mark.shared_data

@@ -153,7 +153,7 @@ def test_fewer_than_four_known_classes_leave_none_to_play_new_ones(own_images):
 
 def test_every_unlabelled_image_has_a_line_those_held_out_too(own_images):
     made = run(own_images, "run", unlabelled="told.npz")
-    assert made.facts.rows["unlabelled"] < 100, "some rows with truth are held out for tests"
+    assert made.info.rows["unlabelled"] < 100, "some rows with truth are held out for tests"
     found = assignments(made)
     assert [(a.file, a.row) for a in found] == [
         (str(own_images / "told.npz"), n) for n in range(100)
@@ -174,7 +174,7 @@ def test_assignments_are_the_clusters_that_the_ensemble_was_measured_by(own_imag
 def test_where_known_classes_may_occur_assignments_name_them(own_images):
     words = ["data.overlap=true", "classes=2", "stages.supervised.epochs=8"]
     made = run(own_images, "run", *words)
-    assert made.facts.generalised
+    assert made.info.generalised
     assert {a.cluster for a in assignments(made)} & {"0", "1", "2", "3", "4"}
 
 
@@ -254,7 +254,7 @@ def test_contact_sheets_without_truth_name_no_class(own_images):
 
 def test_predictions_of_every_peer_number_clusters_as_the_ensemble_does(own_images):
     made = run(own_images, "run", "classes=4", "epochs=3", "seed=1")
-    orders = made.facts.orders
+    orders = made.info.orders
     assert list(orders) == ["global", "local"]
     assert orders["global"] == (0, 1, 2, 3) != orders["local"], "or nothing is tested"
     files = [own_images / "unlabelled.npz"]

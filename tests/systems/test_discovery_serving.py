@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_discovery import digit_arrays, reported, tiny_config
 
-from peerlearn.data.discovery import DiscoveryFacts
+from peerlearn.data.discovery import DiscoveryInfo
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, TrainedRun, evaluate_run, open_run
 from peerlearn.systems.discovery.recipe import DISCOVERY
@@ -84,7 +84,7 @@ def test_predictions_are_probabilities_of_known_classes_and_clusters(
     assert made.probabilities.shape == (100, 10)
     torch.testing.assert_close(made.probabilities.sum(1), torch.ones(100).double())
     names = ("0", "1", "2", "3", "4", *(f"new {number}" for number in range(1, 6)))
-    assert run.facts.class_names == names
+    assert run.info.class_names == names
 
 
 def test_predictions_of_a_peer_are_those_that_were_measured(run: TrainedRun, folder: Path) -> None:
@@ -129,10 +129,10 @@ def test_a_run_needs_the_weights_it_started_from_no_more(run: TrainedRun, folder
     assert len(found.probabilities) == 100
 
 
-def test_facts_of_older_runs_are_read(run: TrainedRun) -> None:
-    facts = run.facts.model_dump()
-    del facts["generalised"]
-    assert DiscoveryFacts.model_validate(facts).generalised is False
+def test_info_of_older_runs_is_read(run: TrainedRun) -> None:
+    info = run.info.model_dump()
+    del info["generalised"]
+    assert DiscoveryInfo.model_validate(info).generalised is False
 
 
 def test_other_data_must_fit(run: TrainedRun, tmp_path: Path) -> None:

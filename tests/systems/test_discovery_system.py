@@ -294,7 +294,7 @@ def test_the_incremental_classifier_begins_with_new_classes_below_the_known_ones
 def test_the_generalised_setting_measures_all_old_and_new(arm: str) -> None:
     trainer = tiny_discovery(f"arm={arm}", "data.unlabelled_known=0.5")
     block = trainer.run().block
-    assert trainer.facts.generalised
+    assert trainer.info.generalised
     for metrics in (*block["peers"].values(), block["ensemble"]):
         rows = {"old": metrics["old_accuracy"], "new": metrics["new_accuracy"]}
         assert min(rows.values()) <= metrics["all_accuracy"] <= max(rows.values())

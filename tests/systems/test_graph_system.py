@@ -215,7 +215,7 @@ def test_learned_class_weights_are_told_by_peer_and_class(nodes: Path) -> None:
     graph, _ = next(iter(trainer.report()))
     for peer, weighting in trainer.cohort.transfer.adaptive.weightings_of(0).items():
         told = block["class_weights"][peer]
-        assert list(told) == list(trainer.facts.class_names)
+        assert list(told) == list(trainer.info.class_names)
         trainer.cohort.eval()
         with torch.no_grad():
             expected = weighting(trainer.cohort(graph)[peer].logits)

@@ -78,10 +78,10 @@ def predict(
     with RowProgress("tiles and images" if segments else "rows") as progress:
         made = predictor.predict(inputs, progress.observe)
         if folder is not None:
-            count = write_masks(made, trained.facts, folder, overlay, probabilities)
+            count = write_masks(made, trained.info, folder, overlay, probabilities)
             said = f"{folder}: {_count(count, 'image')}"
         else:
-            count = write_labels(made, trained.facts, out or sys.stdout, probabilities)
+            count = write_labels(made, trained.info, out or sys.stdout, probabilities)
             said = f"{out}: {_count(count, 'row')}" if out is not None else _count(count, "row")
     print(f"{said}, {_speaker(predictor.who)}", file=sys.stderr)
 

@@ -157,10 +157,10 @@ def summary(recipe: "Recipe", trainers: Mapping[str, "Trainer"]) -> list[str]:
     """What would be trained, a line a fact."""
     lines = [f"recipe  {recipe.name}"]
     first = next(iter(trainers.values()))
-    if first.facts is not None:
-        facts = first.facts
-        rows = ", ".join(f"{count:,} {part}" for part, count in facts.rows.items())
-        lines.append(f"data    {facts.name}: {facts.classes} classes, {facts.content} ({rows})")
+    if first.info is not None:
+        info = first.info
+        rows = ", ".join(f"{count:,} {part}" for part, count in info.rows.items())
+        lines.append(f"data    {info.name}: {info.classes} classes, {info.content} ({rows})")
     described = {arm: (_peers(trainer), _edges(trainer)) for arm, trainer in trainers.items()}
     alike = len({tuple(peers) for peers, _ in described.values()}) == 1
     if alike:

@@ -2,7 +2,7 @@
 
 from peerlearn.data.augment import Normalisation, augment, normalise
 from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Source, Split
-from peerlearn.data.facts import DataFacts, RowFacts
+from peerlearn.data.info import DataInfo, RowInfo
 from peerlearn.data.loaders import ArrayLoader, StreamLoader, evaluation_batches, train_loader
 from peerlearn.data.registry import dataset_names, describe_datasets, get_dataset, load_dataset
 from peerlearn.data.spec import AugmentSpec, DataSpec, NamedDataSpec
@@ -13,12 +13,12 @@ __all__ = [
     "AugmentSpec",
     "Batch",
     "BatchLoader",
-    "DataFacts",
+    "DataInfo",
     "DataSpec",
     "Dataset",
     "NamedDataSpec",
     "Normalisation",
-    "RowFacts",
+    "RowInfo",
     "Source",
     "Split",
     "StreamLoader",

@@ -44,7 +44,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
-        self.facts = path / "data.json"
+        self.info = path / "data.json"
         self.gallery = path / "gallery.npz"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
-from peerlearn.data.facts import DataFacts
+from peerlearn.data.info import DataInfo
 from peerlearn.engine.class_weights import learned_class_weights
 from peerlearn.engine.evaluate import Rows, assessed, predict
 from peerlearn.engine.interruption import Interruption
@@ -45,7 +45,7 @@ Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
 Examine = Callable[
     [Cohort, Precision, Sequence[Mapping[str, Any]]], Mapping[str, Mapping[str, float]]
 ]
-Conclude = Callable[[Cohort, Precision], DataFacts]
+Conclude = Callable[[Cohort, Precision], DataInfo]
 
 
 @dataclass
@@ -78,8 +78,8 @@ class Trainer:
         folder: where to log and keep checkpoints; None keeps everything in memory.
         observe: is told of every step and epoch, for progress bars.
         probe: training rows for the flatness probe.
-        facts: what the trained networks must know of their data; None where nobody will ask.
-        conclude: makes `facts` that tell of the trained peers too, and take the place of the first.
+        info: what the trained networks must know of their data; None where nobody will ask.
+        conclude: makes the `info` that tells of the trained peers too and replaces the first.
         gallery: makes arrays from the trained peers for people to look at, kept in the folder.
         examine: measures what needs more than logits, such as features or the records of all
             epochs: metrics by peer, which join those of `assess`.
@@ -98,7 +98,7 @@ class Trainer:
     folder: RunFolder | None = None
     observe: Observer = lambda event: None
     probe: Rows | None = None
-    facts: DataFacts | None = None
+    info: DataInfo | None = None
     conclude: Conclude | None = None
     gallery: Gallery | None = None
     examine: Examine | None = None
@@ -566,7 +566,7 @@ class Trainer:
     def _result(self) -> TrainingResult:
         block: dict[str, Any] = {}
         if self.conclude is not None:
-            self.facts = self.conclude(self.cohort, self.precision)
+            self.info = self.conclude(self.cohort, self.precision)
         if self.report is not None:
             peers = dict(self.cohort.peers)
             outputs = predict(peers, self.report, self.precision, self.cohort.trunk)
@@ -595,7 +595,7 @@ class Trainer:
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         x = _first_batch(self.report or self.validation)
-        names = self.facts.class_names if self.facts is not None else None
+        names = self.info.class_names if self.info is not None else None
         if weights := learned_class_weights(self.cohort, x, self.precision, names):
             block["class_weights"] = weights
         block["sizes"] = peer_sizes(self.cohort, x, self.precision)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from peerlearn.data.discovery import DiscoveryFacts
+from peerlearn.data.discovery import DiscoveryInfo
 from peerlearn.engine.evaluate import predict
 from peerlearn.engine.threads import threads
 from peerlearn.errors import InputError
@@ -61,8 +61,8 @@ def assignments(run: TrainedRun, told: Callable[[int], object] | None = None) ->
 
 def _assigned(run: TrainedRun, reader: ClusterReader) -> Iterator[list[Assignment]]:
     """Assignments of the rows of one batch."""
-    facts: DiscoveryFacts = reader.facts
-    names = [*facts.class_names, NONE]  # where −1, of no cluster, finds itself
+    info: DiscoveryInfo = reader.info
+    names = [*info.class_names, NONE]  # where −1, of no cluster, finds itself
     precision = run.precision()
     precision.place(run.cohort)
     peers = {name: run.cohort.peers[name] for name in run.members}
@@ -70,7 +70,7 @@ def _assigned(run: TrainedRun, reader: ClusterReader) -> Iterator[list[Assignmen
         for rows in reader.unlabelled():
             places = iter(zip(rows.sources, rows.numbers, strict=True))
             for logits, _ in predict(peers, rows.batches, precision, run.cohort.trunk):
-                found = found_clusters(logits, facts, run.config, run.members)
+                found = found_clusters(logits, info, run.config, run.members)
                 yield [
                     Assignment(file, row, names[number], confidence if number >= 0 else 0.0)
                     for number, confidence, (file, row) in zip(

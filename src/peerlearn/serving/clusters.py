@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data import evaluation_batches
-from peerlearn.data.discovery import DiscoveryFacts, load_discovery
+from peerlearn.data.discovery import DiscoveryInfo, load_discovery
 from peerlearn.data.discovery.pools import class_folder, read_pool
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError, unknown_name
@@ -25,7 +25,7 @@ class ClusterReader(RowReader):
     """Rows of known classes keep their names; those of new ones are told apart by clusters.
 
     Args:
-        facts: of the data that the networks were trained on.
+        info: of the data that the networks were trained on.
         config: of the run.
         among: which classes rows to predict may be of: known, new or all; None for all, but new
             where networks have not learned to tell the two apart.
@@ -34,45 +34,45 @@ class ClusterReader(RowReader):
         InputError: another word.
     """
 
-    facts_type = DiscoveryFacts
-    facts: DiscoveryFacts
+    info_type = DiscoveryInfo
+    info: DiscoveryInfo
 
-    def __init__(self, facts: DiscoveryFacts, config: Any, among: str | None = None) -> None:
-        super().__init__(facts, config)
+    def __init__(self, info: DiscoveryInfo, config: Any, among: str | None = None) -> None:
+        super().__init__(info, config)
         if among is None:
-            among = "all" if one_softmax(config, facts) else "new"
-        known = facts.known
+            among = "all" if one_softmax(config, info) else "new"
+        known = info.known
         left_out = {"known": slice(known, None), "new": slice(known), "all": slice(0)}
         if among not in left_out:
             raise unknown_name("kind of class", among, list(left_out), "--among")
         self.left_out = left_out[among]
 
     def choosing(self, among: str) -> Self:
-        return type(self)(self.facts, self.config, among)
+        return type(self)(self.info, self.config, among)
 
     def test_rows(self, name: str) -> Rows:
         data = load_discovery(self.config.data.named(name))
-        found, expected = data.sample_shape, self.facts.sample_shape
-        if found != expected or data.known != self.facts.known:
+        found, expected = data.sample_shape, self.info.sample_shape
+        if found != expected or data.known != self.info.known:
             raise InputError(
                 f"--data {name}: rows of shape {found} and {data.known} known classes, but the run "
-                f"was trained on {expected} and {self.facts.known}"
+                f"was trained on {expected} and {self.info.known}"
             )
         if not len(data.test):
             raise InputError(f"--data {name}: has no test rows to measure on")
         targets = torch.stack([data.test.y, torch.full_like(data.test.y, TEST_ROW)], dim=1)
         test, batch_size = data.test.with_labels(targets), self.config.evaluation.batch_size
 
-        return lambda: evaluation_batches(test, batch_size, self.facts.mean, self.facts.std)
+        return lambda: evaluation_batches(test, batch_size, self.info.mean, self.info.std)
 
     def assessment(self) -> Assessment:
-        together = classes_compete(self.config, self.facts)
+        together = classes_compete(self.config, self.info)
         members = self.config.evaluation.members
-        return DiscoveryAssessment(self.facts.known, together, members=members)
+        return DiscoveryAssessment(self.info.known, together, members=members)
 
     def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Clusters of all peers in the order of the first one's, without classes left out."""
-        known, orders = self.facts.known, self.facts.orders
+        known, orders = self.info.known, self.info.orders
         ordered = {
             name: in_order(z, torch.tensor(orders[name]), known) if name in orders else z.clone()
             for name, z in logits.items()

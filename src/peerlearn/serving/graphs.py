@@ -10,7 +10,7 @@ from torch import nn
 
 from peerlearn.data.graphs import (
     GraphDataSpec,
-    GraphFacts,
+    GraphInfo,
     GraphsDataset,
     NodeDataset,
     load_graphs_dataset,
@@ -28,10 +28,10 @@ from peerlearn.systems.graph.data import evaluated_graphs, evaluated_nodes
 Data = TypeVar("Data", NodeDataset, GraphsDataset)
 
 
-class _GraphReader(Reader[GraphFacts]):
+class _GraphReader(Reader[GraphInfo]):
     """Features are made as those of the training data were; see `Encoding`."""
 
-    facts_type = GraphFacts
+    info_type = GraphInfo
 
     def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterator[Inputs]:
         """`.npz` files and folders of raw files, each of them whole.
@@ -57,14 +57,14 @@ class _GraphReader(Reader[GraphFacts]):
     def _renamed(self, data: Data, name: str) -> Data:
         """Other data with their labels as classes of the run; those that are unknown stay so."""
         known, y = labelled_rows(data.y), data.y.clone()
-        y[known] = self.places(GraphFacts.from_dataset(data), name)[y[known]]
+        y[known] = self.places(GraphInfo.from_dataset(data), name)[y[known]]
         return replace(data, y=y)
 
     def _check_edgeless(
         self, where: str, arrays: Mapping[str, Any], peers: Mapping[str, nn.Module]
     ) -> None:
         readers = [name for name, peer in peers.items() if getattr(peer, "reads_edges", True)]
-        if readers or self.facts.encoding.degrees:
+        if readers or self.info.encoding.degrees:
             why = f"peer {readers[0]!r} reads edges" if readers else "features are degrees"
             raise InputError(
                 f"{where}: array 'edge_index' is missing, but {why}. Found: "
@@ -76,11 +76,11 @@ class NodeReader(_GraphReader):
     """The nodes of one graph, by their numbers."""
 
     def test_rows(self, name: str) -> Rows:
-        data = load_node_dataset(self._other(name), self.facts.encoding)
+        data = load_node_dataset(self._other(name), self.info.encoding)
         return evaluated_nodes(self.config, self._renamed(data, name), "test")
 
     def _to_label(self, arrays: Mapping[str, Any], where: str) -> tuple[int, Rows]:
-        data = unlabelled_nodes(arrays, self.facts.encoding, self.config.data, where)
+        data = unlabelled_nodes(arrays, self.info.encoding, self.config.data, where)
         return len(data.test), evaluated_nodes(self.config, data, "test")
 
 
@@ -88,9 +88,9 @@ class GraphReader(_GraphReader):
     """Graphs, by their numbers."""
 
     def test_rows(self, name: str) -> Rows:
-        data = load_graphs_dataset(self._other(name), self.facts.encoding)
+        data = load_graphs_dataset(self._other(name), self.info.encoding)
         return evaluated_graphs(self.config, self._renamed(data, name), "test")
 
     def _to_label(self, arrays: Mapping[str, Any], where: str) -> tuple[int, Rows]:
-        data = unlabelled_graphs(arrays, self.facts.encoding, self.config.data, where)
+        data = unlabelled_graphs(arrays, self.info.encoding, self.config.data, where)
         return len(data.test), evaluated_graphs(self.config, data, "test")

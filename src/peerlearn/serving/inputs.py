@@ -11,7 +11,6 @@ from torch import Tensor
 
 from peerlearn.data.arrays import Array
 from peerlearn.data.arrays import read_rows as rows_of_array
-from peerlearn.data.facts import RowFacts
 from peerlearn.data.image_folder import (
     GREY_MODES,
     SUFFIXES,
@@ -21,6 +20,7 @@ from peerlearn.data.image_folder import (
     images_below,
     require_pillow,
 )
+from peerlearn.data.info import RowInfo
 from peerlearn.data.npz import open_npz, read_array
 from peerlearn.errors import InputError, nearest
 
@@ -42,13 +42,13 @@ class InputRows:
 
 
 def read_inputs(
-    paths: Sequence[Path], facts: RowFacts, fit: bool = False, batch_size: int = 512
+    paths: Sequence[Path], info: RowInfo, fit: bool = False, batch_size: int = 512
 ) -> Iterator[InputRows]:
     """The rows of every input, in order; images decoded a batch at a time.
 
     Args:
         paths: image files, folders of images (also in subfolders), `.npz` or `.npy` files.
-        facts: of the data that the networks were trained on.
+        info: of the data that the networks were trained on.
         fit: scale and crop images to the size of those; otherwise they must have it.
         batch_size: images decoded at once.
 
@@ -63,12 +63,12 @@ def read_inputs(
             if len(images) < batch_size:
                 continue
         if images:
-            yield _image_rows(images, facts, fit)
+            yield _image_rows(images, info, fit)
             images = []
         if file.suffix.lower() not in SUFFIXES:
-            yield _array_rows(file, facts)
+            yield _array_rows(file, info)
     if images:
-        yield _image_rows(images, facts, fit)
+        yield _image_rows(images, info, fit)
 
 
 def input_files(path: Path) -> list[Path]:
@@ -92,19 +92,19 @@ def input_files(path: Path) -> list[Path]:
     return [path]
 
 
-def checked_image(path: Path, facts: RowFacts) -> ImageHeader:
+def checked_image(path: Path, info: RowInfo) -> ImageHeader:
     """The header of an image whose pixels the networks can read, whatever its size.
 
     Raises:
         InputError: it is damaged, or the networks read no images or others; names the file.
     """
     require_pillow()
-    if len(facts.sample_shape) != 3 or facts.dtype != "uint8":
+    if len(info.sample_shape) != 3 or info.dtype != "uint8":
         raise InputError(
-            f"{path}: an image, but the run was trained on {_rows(facts)}; give an .npz or "
+            f"{path}: an image, but the run was trained on {_rows(info)}; give an .npz or "
             ".npy file of such rows"
         )
-    channels = facts.sample_shape[0]
+    channels = info.sample_shape[0]
     if channels not in (1, 3):
         raise InputError(
             f"{path}: an image file has 1 or 3 channels, but the run was trained on "
@@ -119,12 +119,12 @@ def checked_image(path: Path, facts: RowFacts) -> ImageHeader:
     return header
 
 
-def checked_array(path: Path, facts: RowFacts, any_size: bool = False) -> Tensor:
+def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
     """The rows of an `.npz` or `.npy` file that the networks can read; see `InputRows`.
 
     Args:
         path: of the file.
-        facts: of the data that the networks were trained on.
+        info: of the data that the networks were trained on.
         any_size: images may have another height and width than those.
 
     Raises:
@@ -132,19 +132,19 @@ def checked_array(path: Path, facts: RowFacts, any_size: bool = False) -> Tensor
     """
     where, array = _array(path)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
-        raise InputError(f"{where}: dtype {array.dtype}, but the run was trained on {_rows(facts)}")
+        raise InputError(f"{where}: dtype {array.dtype}, but the run was trained on {_rows(info)}")
     x = rows_of_array(array, where)
     dtype = "uint8" if x.dtype == torch.uint8 else "float32"
-    found, expected = tuple(x.shape[1:]), facts.sample_shape
+    found, expected = tuple(x.shape[1:]), info.sample_shape
     fits = (len(found), found[0]) == (3, expected[0]) if any_size else found == expected
     if not fits:
         raise InputError(
-            f"{where}: shape {array.shape}, but the run was trained on {_rows(facts)}; expected "
+            f"{where}: shape {array.shape}, but the run was trained on {_rows(info)}; expected "
             f"{_layouts(expected, any_size)}"
         )
-    if dtype != facts.dtype:
+    if dtype != info.dtype:
         raise InputError(
-            f"{where}: dtype {array.dtype}, but the run was trained on {_rows(facts)}; uint8 is "
+            f"{where}: dtype {array.dtype}, but the run was trained on {_rows(info)}; uint8 is "
             "scaled to [0, 1] and float is not"
         )
     if not len(x):
@@ -152,9 +152,9 @@ def checked_array(path: Path, facts: RowFacts, any_size: bool = False) -> Tensor
     return x
 
 
-def _image_rows(paths: Sequence[Path], facts: RowFacts, fit: bool) -> InputRows:
-    headers = [checked_image(path, facts) for path in paths]
-    channels, height, width = facts.sample_shape
+def _image_rows(paths: Sequence[Path], info: RowInfo, fit: bool) -> InputRows:
+    headers = [checked_image(path, info) for path in paths]
+    channels, height, width = info.sample_shape
     for header in headers:
         if not fit and (header.height, header.width) != (height, width):
             raise InputError(
@@ -165,8 +165,8 @@ def _image_rows(paths: Sequence[Path], facts: RowFacts, fit: bool) -> InputRows:
     return InputRows(tuple(map(str, paths)), (0,) * len(paths), files.decode(range(len(paths))))
 
 
-def _array_rows(path: Path, facts: RowFacts) -> InputRows:
-    x = checked_array(path, facts)
+def _array_rows(path: Path, info: RowInfo) -> InputRows:
+    x = checked_array(path, info)
     return InputRows((str(path),) * len(x), tuple(range(len(x))), x)
 
 
@@ -195,8 +195,8 @@ def _array(path: Path) -> tuple[str, Array]:
     return str(path), array
 
 
-def _rows(facts: RowFacts) -> str:
-    return f"{facts.dtype} rows of shape {facts.sample_shape}"
+def _rows(info: RowInfo) -> str:
+    return f"{info.dtype} rows of shape {info.sample_shape}"
 
 
 def _layouts(shape: tuple[int, ...], any_size: bool) -> str:

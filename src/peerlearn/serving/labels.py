@@ -10,7 +10,7 @@ from typing import TextIO
 import torch
 from torch import Tensor
 
-from peerlearn.data.facts import DataFacts
+from peerlearn.data.info import DataInfo
 from peerlearn.serving.predictor import Prediction
 from peerlearn.serving.table import write_table
 
@@ -19,7 +19,7 @@ COLUMNS = ("input", "row", "label", "probability")
 
 def write_labels(
     predictions: Iterable[Prediction],
-    facts: DataFacts,
+    info: DataInfo,
     out: Path | TextIO,
     probabilities: bool = False,
 ) -> int:
@@ -30,7 +30,7 @@ def write_labels(
 
     Args:
         predictions: from `Predictor.predict`; all are made before anything is written.
-        facts: of the run.
+        info: of the run.
         out: a file, written whole or not at all, or an open stream.
         probabilities: add the columns of the classes.
 
@@ -41,14 +41,14 @@ def write_labels(
         RunError: the file cannot be written; the old one stays.
     """
     made = list(predictions)
-    lines = [line for prediction in made for line in _lines(prediction, facts, probabilities)]
-    write_table(out, [*COLUMNS, *(facts.class_names if probabilities else ())], lines)
+    lines = [line for prediction in made for line in _lines(prediction, info, probabilities)]
+    write_table(out, [*COLUMNS, *(info.class_names if probabilities else ())], lines)
     return len(lines)
 
 
-def _lines(prediction: Prediction, facts: DataFacts, probabilities: bool) -> Iterator[list[str]]:
+def _lines(prediction: Prediction, info: DataInfo, probabilities: bool) -> Iterator[list[str]]:
     rows, p_NC = prediction.rows, prediction.probabilities
-    labels, chosen = _several(p_NC, facts) if facts.multilabel else _one(p_NC, facts)
+    labels, chosen = _several(p_NC, info) if info.multilabel else _one(p_NC, info)
     columns = p_NC.tolist() if probabilities else [[]] * len(p_NC)
     for source, number, label, p, each in zip(
         rows.sources, rows.numbers, labels, chosen, columns, strict=True
@@ -56,15 +56,15 @@ def _lines(prediction: Prediction, facts: DataFacts, probabilities: bool) -> Ite
         yield [source, str(number), label, *(f"{value:.6g}" for value in (p, *each))]
 
 
-def _one(p_NC: Tensor, facts: DataFacts) -> tuple[list[str], list[float]]:
+def _one(p_NC: Tensor, info: DataInfo) -> tuple[list[str], list[float]]:
     top = p_NC.max(1)
-    return [facts.class_names[i] for i in top.indices.tolist()], top.values.tolist()
+    return [info.class_names[i] for i in top.indices.tolist()], top.values.tolist()
 
 
-def _several(p_NC: Tensor, facts: DataFacts) -> tuple[list[str], list[float]]:
+def _several(p_NC: Tensor, info: DataInfo) -> tuple[list[str], list[float]]:
     holds_NC = p_NC > 0.5
     labels = [
-        "|".join(name for name, holds in zip(facts.class_names, row, strict=True) if holds)
+        "|".join(name for name, holds in zip(info.class_names, row, strict=True) if holds)
         for row in holds_NC.tolist()
     ]
     return labels, torch.where(holds_NC, p_NC, 1 - p_NC).prod(1).tolist()

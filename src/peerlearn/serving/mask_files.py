@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.data.facts import DataFacts
 from peerlearn.data.image_folder import require_pillow
-from peerlearn.data.segmentation import IGNORED, SegmentationFacts
+from peerlearn.data.info import DataInfo
+from peerlearn.data.segmentation import IGNORED, SegmentationInfo
 from peerlearn.errors import InputError
 from peerlearn.serving.masks import ImageInputs
 from peerlearn.serving.palette import palette
@@ -51,7 +51,7 @@ class Decisions(NamedTuple):
 
 def write_masks(
     predictions: Iterable[Prediction],
-    facts: DataFacts,
+    info: DataInfo,
     out: Path,
     overlay: bool = False,
     probabilities: bool = False,
@@ -65,7 +65,7 @@ def write_masks(
 
     Args:
         predictions: from `Predictor.predict`; written as they are made.
-        facts: of the run.
+        info: of the run.
         out: folder, filled when all is made, or not at all; files of the same names are replaced.
         overlay: write `NAME-overlay.png` too, the image under half-transparent colours.
         probabilities: write `NAME.npz` too, with `probabilities` (K, H, W) and `class_names`.
@@ -78,8 +78,8 @@ def write_masks(
         RunError: a file cannot be written.
     """
     require_pillow()
-    check_overlay(facts, overlay)
-    labels = _file_labels(facts.class_names)
+    check_overlay(info, overlay)
+    labels = _file_labels(info.class_names)
     lines: list[list[str]] = []
     with filled(out) as staging:
         for prediction in predictions:
@@ -90,29 +90,29 @@ def write_masks(
                 rows.sources, rows.numbers, rows.names, prediction.probabilities, pictures,
                 strict=True,
             ):  # fmt: skip
-                made = _several(p_KHW, labels) if facts.multilabel else _one(p_KHW)
+                made = _several(p_KHW, labels) if info.multilabel else _one(p_KHW)
                 files = "|".join(_save_masks(staging, name, source, made.masks))
                 if picture is not None:
                     _save_overlay(staging.path(f"{name}-overlay.png", source), picture, made)
                 if probabilities:
-                    _save_probabilities(staging.path(f"{name}.npz", source), p_KHW, facts)
+                    _save_probabilities(staging.path(f"{name}.npz", source), p_KHW, info)
                 numbers = (f"{value:.6g}" for value in (made.confidence, *made.fractions))
                 lines.append([source, str(number), files, *numbers])
-        write_table(staging.path(SUMMARY), [*COLUMNS, *facts.class_names], lines)
+        write_table(staging.path(SUMMARY), [*COLUMNS, *info.class_names], lines)
     return len(lines)
 
 
-def check_overlay(facts: DataFacts, overlay: bool) -> None:
+def check_overlay(info: DataInfo, overlay: bool) -> None:
     """Refuse to show images that have no colours.
 
     Raises:
         InputError: they have another number of channels than `OVERLAID`.
     """
-    channels = facts.sample_shape[0] if isinstance(facts, SegmentationFacts) else 0
+    channels = info.sample_shape[0] if isinstance(info, SegmentationInfo) else 0
     if overlay and channels not in OVERLAID:
         raise InputError(
             f"--overlay: shows images of {', '.join(map(str, OVERLAID))} channels; the run was "
-            f"trained on {facts.content}"
+            f"trained on {info.content}"
         )
 
 
@@ -183,9 +183,9 @@ def _rgb(picture_CHW: Tensor) -> Bytes:
     return shown.permute(1, 2, 0).contiguous().numpy()
 
 
-def _save_probabilities(path: Path, p_KHW: Tensor, facts: DataFacts) -> None:
+def _save_probabilities(path: Path, p_KHW: Tensor, info: DataInfo) -> None:
     with path.open("wb") as file:
-        np.savez(file, probabilities=p_KHW.float().numpy(), class_names=np.array(facts.class_names))
+        np.savez(file, probabilities=p_KHW.float().numpy(), class_names=np.array(info.class_names))
 
 
 def _file_labels(names: Sequence[str]) -> list[str]:

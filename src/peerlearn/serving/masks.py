@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from peerlearn.data.augment import normalise
 from peerlearn.data.image_folder import SUFFIXES
 from peerlearn.data.segmentation import (
-    SegmentationFacts,
+    SegmentationInfo,
     Tiles,
     load_segmentation,
     segmentation_batches,
@@ -75,26 +75,26 @@ class Image:
     rows: Tensor | None = None
 
 
-class MaskReader(Reader[SegmentationFacts]):
+class MaskReader(Reader[SegmentationInfo]):
     """Images are normalised by the mean and standard deviation of the training data.
 
     Image files are resized as those of the training data were, by `data.size`, however large they
     are; what is predicted is brought back to their own size. With `--tile` they are not resized.
 
     Args:
-        facts: of the data that the networks were trained on.
+        info: of the data that the networks were trained on.
         config: of the run.
         tiling: how images are cut; None as `Tiling()`, which leaves most of them whole.
     """
 
-    facts_type = SegmentationFacts
+    info_type = SegmentationInfo
 
     def __init__(
-        self, facts: SegmentationFacts, config: object, tiling: Tiling | None = None
+        self, info: SegmentationInfo, config: object, tiling: Tiling | None = None
     ) -> None:
-        super().__init__(facts, config)
+        super().__init__(info, config)
         self.tiling = tiling or Tiling()
-        self.channels, *trained = facts.sample_shape
+        self.channels, *trained = info.sample_shape
         self.trained = (trained[0], trained[1])
 
     def test_rows(self, name: str) -> Rows:
@@ -103,11 +103,11 @@ class MaskReader(Reader[SegmentationFacts]):
         size = spec.size if Path(name).is_dir() else None
         other = {"name": name, "train_size": None, "labels": None, "size": size}
         data = load_segmentation(spec.model_copy(update=other))
-        own = SegmentationFacts.from_dataset(data)
+        own = SegmentationInfo.from_dataset(data)
         kinds = [
             ("channels", data.sample_shape[0], self.channels),
-            ("dtype", own.dtype, self.facts.dtype),
-            ("multilabel", own.multilabel, self.facts.multilabel),
+            ("dtype", own.dtype, self.info.dtype),
+            ("multilabel", own.multilabel, self.info.multilabel),
         ]
         for what, found, expected in kinds:
             if found != expected:
@@ -117,25 +117,25 @@ class MaskReader(Reader[SegmentationFacts]):
         places, batch_size = self.places(own, name), self._at_once(*data.sample_shape[1:])
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            facts = self.facts
-            for x, y in segmentation_batches(data.test, batch_size, facts.mean, facts.std):
-                yield x, y if facts.multilabel else _placed(y, places)
+            info = self.info
+            for x, y in segmentation_batches(data.test, batch_size, info.mean, info.std):
+                yield x, y if info.multilabel else _placed(y, places)
 
         return batches
 
     def assessment(self) -> SegmentationAssessment:
         return SegmentationAssessment(
-            self.facts.class_names,
-            multilabel=self.facts.multilabel,
+            self.info.class_names,
+            multilabel=self.info.multilabel,
             members=self.config.evaluation.members,
         )
 
     def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
-        shape, classes = self.facts.sample_shape, self.facts.classes
+        shape, classes = self.info.sample_shape, self.info.classes
         return {name: AnySize(peer, name, shape, classes) for name, peer in peers.items()}
 
     def tiled(self, tiling: Tiling) -> Self:
-        return type(self)(self.facts, self.config, tiling)
+        return type(self)(self.info, self.config, tiling)
 
     def inputs(
         self, paths: Sequence[Path], peers: Mapping[str, nn.Module]
@@ -161,14 +161,14 @@ class MaskReader(Reader[SegmentationFacts]):
     def _listed(self, path: Path) -> Iterator[Image]:
         for file in input_files(path):
             if file.suffix.lower() not in SUFFIXES:
-                rows = checked_array(file, self.facts, any_size=True)
+                rows = checked_array(file, self.info, any_size=True)
                 count, _, height, width = rows.shape
                 digits = max(4, len(str(count - 1)))
                 for number in range(count):
                     name = f"{file.stem}-{number:0{digits}}"
                     yield Image(file, number, name, height, width, rows)
             elif not _beside_images(file, path):
-                header = checked_image(file, self.facts)
+                header = checked_image(file, self.info)
                 yield Image(file, 0, _name(file, path), header.height, header.width)
 
     def _group(self, images: Sequence[Image], tiles: Tiles | None) -> ImageInputs:
@@ -230,7 +230,7 @@ class MaskReader(Reader[SegmentationFacts]):
         return lambda: files.decode(range(len(paths)))
 
     def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return normalise(x, self.facts.mean, self.facts.std), torch.zeros(len(x))
+        return normalise(x, self.info.mean, self.info.std), torch.zeros(len(x))
 
     def _at_once(self, height: int, width: int) -> int:
         """Images of a size that have about as many pixels as a batch of evaluation."""

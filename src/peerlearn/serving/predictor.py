@@ -111,6 +111,6 @@ class Predictor:
 
     def _together(self, logits: Mapping[str, Tensor]) -> Tensor:
         outputs = [z.double() for z in logits.values()]
-        if self.run.facts.multilabel:
+        if self.run.info.multilabel:
             return ensemble_multilabel_logits(outputs).sigmoid()
         return ensemble_log_probs([torch.log_softmax(z, 1) for z in outputs]).exp()

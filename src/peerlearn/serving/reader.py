@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from peerlearn.data.facts import DataFacts
+from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.serving.tiling import Tiling
 
-Facts = TypeVar("Facts", bound=DataFacts)
+InfoT = TypeVar("InfoT", bound=DataInfo)
 Join = Callable[[Iterable[Tensor]], Tensor]
 
 
@@ -46,18 +46,18 @@ class Inputs:
         return len(self.sources)
 
 
-class Reader(ABC, Generic[Facts]):
+class Reader(ABC, Generic[InfoT]):
     """Reads one kind of data as the networks of a run do.
 
     Args:
-        facts: of the data that the networks were trained on.
+        info: of the data that the networks were trained on.
         config: of the run.
     """
 
-    facts_type: ClassVar[type[DataFacts]]
+    info_type: ClassVar[type[DataInfo]]
 
-    def __init__(self, facts: Facts, config: Any) -> None:
-        self.facts = facts
+    def __init__(self, info: InfoT, config: Any) -> None:
+        self.info = info
         self.config = config
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Reader(ABC, Generic[Facts]):
         """
         raise InputError(
             f"{tiling.option}: for runs that segment images; this one, of recipe "
-            f"{self.config.recipe!r}, reads {self.facts.content}"
+            f"{self.config.recipe!r}, reads {self.info.content}"
         )
 
     def choosing(self, among: str) -> Self:
@@ -123,35 +123,35 @@ class Reader(ABC, Generic[Facts]):
             f"{self.config.recipe!r}, does not"
         )
 
-    def places(self, own: DataFacts, name: str) -> torch.Tensor:
+    def places(self, own: DataInfo, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data is.
 
         Args:
-            own: facts of the other data.
+            own: info of the other data.
             name: as typed, for messages.
         """
-        facts = self.facts
-        if own.class_names == facts.class_names:
+        info = self.info
+        if own.class_names == info.class_names:
             return torch.arange(own.classes)
-        if _numbered(own) or _numbered(facts):
-            if own.classes > facts.classes or (own.classes != facts.classes and facts.multilabel):
+        if _numbered(own) or _numbered(info):
+            if own.classes > info.classes or (own.classes != info.classes and info.multilabel):
                 raise InputError(
                     f"--data {name}: {own.classes} classes, but the run was trained on "
-                    f"{facts.classes}"
+                    f"{info.classes}"
                 )
             return torch.arange(own.classes)
-        unknown = [label for label in own.class_names if label not in facts.class_names]
-        if unknown or facts.multilabel:
+        unknown = [label for label in own.class_names if label not in info.class_names]
+        if unknown or info.multilabel:
             raise InputError(
                 f"--data {name}: classes {_some(unknown or own.class_names)} are not those that "
-                f"the run was trained on: {_some(facts.class_names)}"
+                f"the run was trained on: {_some(info.class_names)}"
             )
-        return torch.tensor([facts.class_names.index(label) for label in own.class_names])
+        return torch.tensor([info.class_names.index(label) for label in own.class_names])
 
 
-def _numbered(facts: DataFacts) -> bool:
+def _numbered(info: DataInfo) -> bool:
     """Whether the classes have no names of their own."""
-    return facts.class_names == tuple(map(str, range(facts.classes)))
+    return info.class_names == tuple(map(str, range(info.classes)))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.facts import DataFacts
+from peerlearn.data.info import DataInfo
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
 from peerlearn.engine.run_folder import RunFolder, read_config, read_results
 from peerlearn.engine.selection import load_selected
@@ -62,14 +62,14 @@ class TrainedRun:
         return self.config.evaluation.members or self.peers
 
     @cached_property
-    def facts(self) -> DataFacts:
+    def info(self) -> DataInfo:
         """What the networks know of the data that they were trained on."""
-        return READERS[self.recipe.reads].facts_type.load(RunFolder(self.folder).facts)
+        return READERS[self.recipe.reads].info_type.load(RunFolder(self.folder).info)
 
     @cached_property
     def reader(self) -> Reader[Any]:
         """How the run reads data that it was not trained on."""
-        return READERS[self.recipe.reads](self.facts, self.config)
+        return READERS[self.recipe.reads](self.info, self.config)
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -83,7 +83,7 @@ class TrainedRun:
                 f"{self.folder}: peers of recipe {self.recipe.name!r} read more than plain rows; "
                 "they cannot be used without the data of the run"
             )
-        cohort = self.recipe.restore(self.config, self.facts)
+        cohort = self.recipe.restore(self.config, self.info)
         load_selected(self.folder, cohort)
         return cohort.eval()
 

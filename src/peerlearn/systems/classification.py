@@ -13,7 +13,7 @@ from peerlearn.data import (
     AugmentSpec,
     Dataset,
     DataSpec,
-    RowFacts,
+    RowInfo,
     load_dataset,
 )
 from peerlearn.data.datasets import Split
@@ -120,11 +120,11 @@ def build_classification(
         peers=config.peers,
         seed=config.seed,
         probe=probe_rows(data, config.evaluation.batch_size),
-        facts=RowFacts.from_dataset(data),
+        info=RowInfo.from_dataset(data),
     )
 
 
-def build_cohort(config: ClassificationConfig, data: Dataset | RowFacts) -> Cohort:
+def build_cohort(config: ClassificationConfig, data: Dataset | RowInfo) -> Cohort:
     """The peers of `config`, each with initial weights keyed by the seed and its name.
 
     Raises:

@@ -94,7 +94,7 @@ class Recipe:
         summary: one line for `peerlearn ls`.
         config: its typed configuration.
         build: from a configuration to a trainer that is ready to run.
-        restore: from a configuration and the facts of its data to the untrained cohort, for
+        restore: from a configuration and the info of its data to the untrained cohort, for
             recipes whose peers can be used without their data; None for the others.
         reads: what its peers read: images and vectors, the nodes of a graph, or graphs.
         system: folder of the system in `systems/`; None where it is called like the recipe.
@@ -194,8 +194,8 @@ def run_recipe(
         "selected": result.selected,
     }
     if folder is not None and trainer.transport.leads:
-        if trainer.facts is not None:
-            write_json(folder.facts, trainer.facts.model_dump())
+        if trainer.info is not None:
+            write_json(folder.info, trainer.info.model_dump())
         write_json(folder.results, results)
     return results
 

@@ -12,7 +12,7 @@ from peerlearn.data.loaders import split_rows
 from peerlearn.data.segmentation import (
     SegmentationDataset,
     SegmentationDataSpec,
-    SegmentationFacts,
+    SegmentationInfo,
     SegmentAugmentSpec,
     load_segmentation,
     segmentation_loader,
@@ -110,7 +110,7 @@ def build_segmentation(
         peers=config.peers,
         seed=config.seed,
         probe=rows(data.train.select(torch.arange(min(PROBE_IMAGES, len(data.train))))),
-        facts=SegmentationFacts.from_dataset(data),
+        info=SegmentationInfo.from_dataset(data),
         gallery=partial(
             gallery,
             split=data.test,
@@ -122,7 +122,7 @@ def build_segmentation(
 
 
 def build_segmentation_cohort(
-    config: SegmentationConfig, data: SegmentationDataset | SegmentationFacts
+    config: SegmentationConfig, data: SegmentationDataset | SegmentationInfo
 ) -> Cohort:
     """The peers of `config`, each with initial weights keyed by the seed and its name.
 

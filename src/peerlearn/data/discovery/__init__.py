@@ -1,7 +1,7 @@
 """Category discovery: labelled rows of known classes, unlabelled rows of new ones."""
 
 from peerlearn.data.discovery.datasets import DiscoveryDataset
-from peerlearn.data.discovery.facts import DiscoveryFacts
+from peerlearn.data.discovery.info import DiscoveryInfo
 from peerlearn.data.discovery.loaders import (
     evaluation_rows,
     paired_loader,
@@ -14,7 +14,7 @@ from peerlearn.data.discovery.spec import DiscoveryDataSpec
 __all__ = [
     "DiscoveryDataSpec",
     "DiscoveryDataset",
-    "DiscoveryFacts",
+    "DiscoveryInfo",
     "evaluation_rows",
     "load_discovery",
     "paired_loader",

@@ -3,10 +3,10 @@
 from peerlearn.data.graphs.arrays import graphs_dataset, node_dataset
 from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset
 from peerlearn.data.graphs.encoding import Encoding
-from peerlearn.data.graphs.facts import GraphFacts
 from peerlearn.data.graphs.files import read_graph_arrays
 from peerlearn.data.graphs.geometric import graphs_dataset_from_data, node_dataset_from_data
 from peerlearn.data.graphs.graph import Graph
+from peerlearn.data.graphs.info import GraphInfo
 from peerlearn.data.graphs.loaders import (
     GraphBatchLoader,
     NodeLoader,
@@ -35,7 +35,7 @@ __all__ = [
     "GraphBatchLoader",
     "GraphDataSpec",
     "GraphDescription",
-    "GraphFacts",
+    "GraphInfo",
     "GraphsDataset",
     "NeighbourSampler",
     "NodeDataset",

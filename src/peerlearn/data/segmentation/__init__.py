@@ -1,7 +1,7 @@
 """Segmentation: images with a class, or several, for every pixel."""
 
 from peerlearn.data.segmentation.arrays import masks_from_arrays
-from peerlearn.data.segmentation.facts import SegmentationFacts
+from peerlearn.data.segmentation.info import SegmentationInfo
 from peerlearn.data.segmentation.loaders import segmentation_batches, segmentation_loader
 from peerlearn.data.segmentation.masks import (
     IGNORED,
@@ -24,7 +24,7 @@ __all__ = [
     "SegmentAugmentSpec",
     "SegmentationDataSpec",
     "SegmentationDataset",
-    "SegmentationFacts",
+    "SegmentationInfo",
     "Tiles",
     "as_targets",
     "describe_segmentation_datasets",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.discovery import DiscoveryDataset, DiscoveryFacts
+from peerlearn.data.discovery import DiscoveryDataset, DiscoveryInfo
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import predict
 from peerlearn.engine.precision import Precision
@@ -14,12 +14,12 @@ from peerlearn.metrics.cluster_ensemble import Clusters, cluster_orders, decided
 from peerlearn.systems.discovery.config import DiscoveryConfig
 
 
-def classes_compete(config: DiscoveryConfig, facts: DiscoveryFacts) -> bool:
+def classes_compete(config: DiscoveryConfig, info: DiscoveryInfo) -> bool:
     """Whether known and new classes are told apart by one decision."""
-    return config.incremental or facts.generalised
+    return config.incremental or info.generalised
 
 
-def one_softmax(config: DiscoveryConfig, facts: DiscoveryFacts) -> bool:
+def one_softmax(config: DiscoveryConfig, info: DiscoveryInfo) -> bool:
     """Whether logits of known and new classes were trained beside each other.
 
     If not, each kind was trained on rows of its own only, and one says nothing of the other.
@@ -27,61 +27,60 @@ def one_softmax(config: DiscoveryConfig, facts: DiscoveryFacts) -> bool:
     beside = config.method == "uno" or (
         config.method == "pairs" and config.objective.unlabelled_are_new > 0
     )
-    return beside or classes_compete(config, facts)
+    return beside or classes_compete(config, info)
 
 
-def trained_facts(
+def trained_info(
     cohort: Cohort,
     precision: Precision,
     *,
-    facts: DiscoveryFacts,
+    info: DiscoveryInfo,
     data: DiscoveryDataset,
     config: DiscoveryConfig,
-) -> DiscoveryFacts:
-    """`facts` with the order in which every trained branch has its clusters."""
+) -> DiscoveryInfo:
+    """`info` with the order in which every trained branch has its clusters."""
     logits = unlabelled_logits(cohort, precision, data, config.evaluation.batch_size)
-    return with_orders(facts, logits, members_of(cohort, config))
+    return with_orders(info, logits, members_of(cohort, config))
 
 
 def with_orders(
-    facts: DiscoveryFacts, logits: Mapping[str, Tensor], members: Sequence[str]
-) -> DiscoveryFacts:
-    """`facts` with the order of clusters of every branch, from what it says of unlabelled rows.
+    info: DiscoveryInfo, logits: Mapping[str, Tensor], members: Sequence[str]
+) -> DiscoveryInfo:
+    """`info` with the order of clusters of every branch, from what it says of unlabelled rows.
 
     Args:
-        facts: of the data.
+        info: of the data.
         logits: as `unlabelled_logits` gives them.
         members: branches that make the ensemble; the first one's order is everybody's.
     """
     # Branches outside of the ensemble come after it, in order of the same first member.
     names = [*members, *(name for name in logits if name not in members)]
-    orders = cluster_orders([logits[name] for name in names], facts.known)
-    return facts.model_copy(
+    orders = cluster_orders([logits[name] for name in names], info.known)
+    return info.model_copy(
         update={"orders": {n: tuple(o.tolist()) for n, o in zip(names, orders, strict=True)}}
     )
 
 
 def found_clusters(
     logits: Mapping[str, Tensor],
-    facts: DiscoveryFacts,
+    info: DiscoveryInfo,
     config: DiscoveryConfig,
     who: Sequence[str],
 ) -> Clusters:
-    """Which class, in `facts.class_names`, some branches together give every row.
+    """Which class, in `info.class_names`, some branches together give every row.
 
     Args:
         logits: by name.
-        facts: of the trained branches.
+        info: of the trained branches.
         config: of the run.
         who: names of the branches that decide.
 
     Shapes:
         logits: (N, classes) each.
     """
-    start = 0 if classes_compete(config, facts) else facts.known
+    start = 0 if classes_compete(config, info) else info.known
     members = [
-        in_order(logits[name].double(), torch.tensor(facts.orders[name]), facts.known)
-        for name in who
+        in_order(logits[name].double(), torch.tensor(info.orders[name]), info.known) for name in who
     ]
     number, confidence = decided(members, slice(start, None))
     return Clusters(torch.where(number >= 0, number + start, -1), confidence)

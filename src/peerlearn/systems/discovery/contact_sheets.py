@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.discovery import DiscoveryDataset, DiscoveryFacts
+from peerlearn.data.discovery import DiscoveryDataset, DiscoveryInfo
 from peerlearn.engine.precision import Precision
 from peerlearn.systems.discovery.clusters import (
     found_clusters,
@@ -32,7 +32,7 @@ def contact_sheets(
     precision: Precision,
     *,
     data: DiscoveryDataset,
-    facts: DiscoveryFacts,
+    info: DiscoveryInfo,
     config: DiscoveryConfig,
     images: int = IMAGES,
 ) -> dict[str, NDArray[Any]]:
@@ -42,7 +42,7 @@ def contact_sheets(
         cohort: trained peers, on the device of `precision`.
         precision: of the run.
         data: images.
-        facts: of the data.
+        info: of the data.
         config: of the run.
         images: how many of each cluster, where there are so many.
 
@@ -55,8 +55,8 @@ def contact_sheets(
     """
     members = members_of(cohort, config)
     logits = unlabelled_logits(cohort, precision, data, config.evaluation.batch_size)
-    facts = with_orders(facts, logits, members)
-    number, confidence = found_clusters(logits, facts, config, members)
+    info = with_orders(info, logits, members)
+    number, confidence = found_clusters(logits, info, config, members)
     truth = data.truth[data.unlabelled]
     shown, sure, rows_of = [], [], {}
     for cluster in number[number >= 0].unique().tolist():
@@ -68,7 +68,7 @@ def contact_sheets(
         sure.append(F.pad(confidence[best].float(), (0, blank), value=torch.nan).numpy())
     common = [most_common(truth[rows]) for rows in rows_of.values()]
     return {
-        "clusters": np.array([facts.class_names[cluster] for cluster in rows_of]),
+        "clusters": np.array([info.class_names[cluster] for cluster in rows_of]),
         "sizes": np.array([len(rows) for rows in rows_of.values()]),
         "images": np.stack(shown),
         "confidence": np.stack(sure),

@@ -5,7 +5,7 @@ from functools import partial
 from peerlearn.cohort import Cohort
 from peerlearn.data.discovery import (
     DiscoveryDataset,
-    DiscoveryFacts,
+    DiscoveryInfo,
     evaluation_rows,
     load_discovery,
 )
@@ -18,7 +18,7 @@ from peerlearn.models import check_model_name
 from peerlearn.objectives.discovery import DiscoveryObjective
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import first_outputs, load_data, load_initial_weights
-from peerlearn.systems.discovery.clusters import classes_compete, trained_facts
+from peerlearn.systems.discovery.clusters import classes_compete, trained_info
 from peerlearn.systems.discovery.config import DiscoveryConfig
 from peerlearn.systems.discovery.contact_sheets import contact_sheets
 from peerlearn.systems.discovery.examination import examine
@@ -43,20 +43,20 @@ def build(config: DiscoveryConfig, data: DiscoveryDataset | None = None) -> Trai
     load_initial_weights(cohort, config)
     _prepare(cohort, data, config.seed)
     rows = evaluation_rows(data, config.evaluation.batch_size)
-    facts = DiscoveryFacts.from_discovery(data, new, config.data.overlap)
+    info = DiscoveryInfo.from_discovery(data, new, config.data.overlap)
     return Trainer(
         cohort,
         discovery_stages(config, data, config.augment.resolve(data), cohort),
         config,
         validation=rows,
         report=rows,
-        assess=partial(DiscoveryAssessment, data.known, classes_compete(config, facts)),
+        assess=partial(DiscoveryAssessment, data.known, classes_compete(config, info)),
         peers=config.peers,
         seed=config.seed,
-        facts=facts,
-        conclude=partial(trained_facts, facts=facts, data=data, config=config),
+        info=info,
+        conclude=partial(trained_info, info=info, data=data, config=config),
         gallery=(
-            partial(contact_sheets, data=data, facts=facts, config=config)
+            partial(contact_sheets, data=data, info=info, config=config)
             if len(data.sample_shape) == 3
             else None
         ),
@@ -64,10 +64,10 @@ def build(config: DiscoveryConfig, data: DiscoveryDataset | None = None) -> Trai
     )
 
 
-def restore(config: DiscoveryConfig, facts: DiscoveryFacts) -> Cohort:
+def restore(config: DiscoveryConfig, info: DiscoveryInfo) -> Cohort:
     """The untrained cohort of a run, whatever has become of the weights that it started from."""
-    new, untrained = facts.classes - facts.known, config.model_copy(update={"weights": None})
-    return build_discovery_cohort(untrained, facts.sample_shape, facts.known, new)
+    new, untrained = info.classes - info.known, config.model_copy(update={"weights": None})
+    return build_discovery_cohort(untrained, info.sample_shape, info.known, new)
 
 
 def new_classes(config: DiscoveryConfig, data: DiscoveryDataset) -> int:

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort, Objective
-from peerlearn.data.graphs import Graph, GraphFacts, GraphsDataset, NodeDataset
+from peerlearn.data.graphs import Graph, GraphInfo, GraphsDataset, NodeDataset
 from peerlearn.errors import InputError
 from peerlearn.models.graphs import AuxiliaryNetwork, build_graph_model
 from peerlearn.models.graphs.auxiliary import sizes
@@ -15,7 +15,7 @@ from peerlearn.systems.assembly import assemble, first_outputs
 from peerlearn.systems.graph.config import GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.systems.graph.objective import MultiTask
 
-GraphData = NodeDataset | GraphsDataset | GraphFacts
+GraphData = NodeDataset | GraphsDataset | GraphInfo
 
 
 def build_graph_cohort(config: GraphConfig, data: GraphData) -> Cohort:
@@ -51,7 +51,7 @@ def _build_peer(config: GraphConfig, data: GraphData, name: str) -> nn.Module:
             )
     except InputError as error:
         raise InputError(f"{field}: {error}") from None
-    if not isinstance(data, GraphFacts):
+    if not isinstance(data, GraphInfo):
         both.divide(_training_sizes(data))
     return both
 

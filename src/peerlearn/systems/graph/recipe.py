@@ -6,7 +6,7 @@ from functools import partial
 
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.graphs import (
-    GraphFacts,
+    GraphInfo,
     GraphsDataset,
     NodeDataset,
     load_graphs_dataset,
@@ -75,7 +75,7 @@ def _trainer(
         peers=config.peers,
         seed=config.seed,
         probe=rows("train"),
-        facts=GraphFacts.from_dataset(data),
+        info=GraphInfo.from_dataset(data),
     )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from peerlearn.cohort import Cohort
-from peerlearn.data import Dataset, RowFacts
+from peerlearn.data import Dataset, RowInfo
 from peerlearn.data.datasets import BatchLoader
-from peerlearn.data.segmentation import SegmentationDataset, SegmentationFacts
+from peerlearn.data.segmentation import SegmentationDataset, SegmentationInfo
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
 from peerlearn.models import build_model
@@ -51,9 +51,9 @@ def build_classify(config: StylesClassifyConfig) -> Trainer:
     return build_classification(_classifying(config, data), data, stages)
 
 
-def restore_classify(config: StylesClassifyConfig, facts: RowFacts) -> Cohort:
+def restore_classify(config: StylesClassifyConfig, info: RowInfo) -> Cohort:
     """The untrained cohort of a run."""
-    return build_cohort(_classifying(config, facts), facts)
+    return build_cohort(_classifying(config, info), info)
 
 
 def build_segment(config: StylesSegmentConfig) -> Trainer:
@@ -62,12 +62,12 @@ def build_segment(config: StylesSegmentConfig) -> Trainer:
     return build_segmentation(_segmenting(config, data), data, stages)
 
 
-def restore_segment(config: StylesSegmentConfig, facts: SegmentationFacts) -> Cohort:
+def restore_segment(config: StylesSegmentConfig, info: SegmentationInfo) -> Cohort:
     """The untrained cohort of a run."""
-    return build_segmentation_cohort(_segmenting(config, facts), facts)
+    return build_segmentation_cohort(_segmenting(config, info), info)
 
 
-def _classifying(config: StylesClassifyConfig, data: Dataset | RowFacts) -> StylesClassifyConfig:
+def _classifying(config: StylesClassifyConfig, data: Dataset | RowInfo) -> StylesClassifyConfig:
     def build(model: str, arguments: dict[str, Any], field: str) -> nn.Module:
         return build_model(model, data.sample_shape, data.classes, arguments, field)
 
@@ -75,7 +75,7 @@ def _classifying(config: StylesClassifyConfig, data: Dataset | RowFacts) -> Styl
 
 
 def _segmenting(
-    config: StylesSegmentConfig, data: SegmentationDataset | SegmentationFacts
+    config: StylesSegmentConfig, data: SegmentationDataset | SegmentationInfo
 ) -> StylesSegmentConfig:
     def build(model: str, arguments: dict[str, Any], field: str) -> nn.Module:
         return build_segmentation_model(model, data.sample_shape, data.classes, arguments, field)

@@ -13,7 +13,7 @@ from peerlearn.errors import InputError
 from peerlearn.validation import validated
 
 
-class DataFacts(BaseModel, ABC):
+class DataInfo(BaseModel, ABC):
     """What holds for every kind of data; `data.json` of a run.
 
     Attributes:
@@ -53,7 +53,7 @@ class DataFacts(BaseModel, ABC):
         return validated(cls, given, str(path))
 
 
-class RowFacts(DataFacts):
+class RowInfo(DataInfo):
     """The shape, the classes and the normalisation of images or vectors.
 
     Attributes:
@@ -69,7 +69,7 @@ class RowFacts(DataFacts):
 
     @classmethod
     def from_dataset(cls, data: Dataset) -> Self:
-        """The facts of `data`."""
+        """What a run keeps of `data`."""
         raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
         return cls(
             name=data.name,

@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 
 from peerlearn.data.discovery.datasets import DiscoveryDataset
-from peerlearn.data.facts import RowFacts
+from peerlearn.data.info import RowInfo
 
 
-class DiscoveryFacts(RowFacts):
+class DiscoveryInfo(RowInfo):
     """The shape, the classes and the normalisation of rows with known and new classes.
 
     `classes` counts known classes and clusters, `class_names` names the clusters "new 1", "new 2",
@@ -29,7 +29,7 @@ class DiscoveryFacts(RowFacts):
 
     @classmethod
     def from_discovery(cls, data: DiscoveryDataset, novel: int, overlap: bool = False) -> Self:
-        """The facts of `data` for networks, still untrained, that tell `novel` classes apart."""
+        """What a run keeps of `data` for untrained networks that tell `novel` classes apart."""
         raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
         clusters = tuple(f"new {number}" for number in range(1, novel + 1))
         return cls(

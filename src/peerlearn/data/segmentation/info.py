@@ -1,9 +1,9 @@
 """What a trained network must know of images with masks, so that it works without them."""
 
-from peerlearn.data.facts import RowFacts
+from peerlearn.data.info import RowInfo
 
 
-class SegmentationFacts(RowFacts):
+class SegmentationInfo(RowInfo):
     """The shape, the classes and the normalisation of images with masks.
 
     `rows` counts images, `classes` leaves out labels that are ignored, and `multilabel` says

@@ -2,12 +2,12 @@
 
 from typing import Literal, Self
 
-from peerlearn.data.facts import DataFacts
 from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset
 from peerlearn.data.graphs.encoding import Encoding
+from peerlearn.data.info import DataInfo
 
 
-class GraphFacts(DataFacts):
+class GraphInfo(DataInfo):
     """The classes and the features of a graph data set; `data.json` of a run.
 
     Attributes:
@@ -24,7 +24,7 @@ class GraphFacts(DataFacts):
 
     @classmethod
     def from_dataset(cls, data: NodeDataset | GraphsDataset) -> Self:
-        """The facts of `data`."""
+        """What a run keeps of `data`."""
         whole = data.graph if isinstance(data, NodeDataset) else data
         return cls(
             name=data.name,
