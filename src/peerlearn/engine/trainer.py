@@ -31,7 +31,7 @@ from peerlearn.engine.settings import PeerSettings, Steps, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.sizes import peer_sizes
 from peerlearn.engine.stage import Stage
-from peerlearn.engine.steps import Clock, Stepper
+from peerlearn.engine.steps import Clock, Stepper, StepResult
 from peerlearn.engine.threads import threads
 from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
 from peerlearn.engine.updates import PeerUpdate
@@ -46,6 +46,7 @@ Examine = Callable[
     [Cohort, Precision, Sequence[Mapping[str, Any]]], Mapping[str, Mapping[str, float]]
 ]
 Conclude = Callable[[Cohort, Precision], DataInfo]
+Step = Callable[..., list[StepResult]]
 
 
 @dataclass
@@ -168,6 +169,50 @@ class Trainer:
             self._load_selected()
             return self._result()
 
+    @contextmanager
+    def stepping(self, stage: int = 0) -> Iterator[Step]:
+        """Single steps of one stage in this process, as `run` makes them, for a loop of one's own.
+
+        The cohort is put on its device and in the training modes of the stage; `begin` of the
+        stage is not done. Edges, objectives, modes, random generators and the number of threads
+        are as they were when the block ends; weights and the place of the cohort are not.
+
+        Yields:
+            `step(*batches)`: one optimiser step over one batch, or over several that accumulate.
+            It returns losses, logits and targets of every batch. Random streams and schedules
+            advance with every batch, and stay at the end of the stage once they are there.
+        """
+        at, transfer, objectives = self.stages[stage], self.cohort.transfer, self.cohort.objectives
+        if at.transfer is not None:
+            self.cohort.transfer = at.transfer
+        if at.objectives is not None:
+            self.cohort.objectives = dict(at.objectives)
+        try:
+            with preserved_rng(), threads(self.training.threads):
+                self.precision.place(self.cohort)
+                self.transport = LocalTransport(self.cohort.names)
+                with self._learning(at, self._learners_of(stage)):
+                    yield self._step(at)
+        finally:
+            self.cohort.transfer = transfer
+            if at.objectives is not None:
+                self.cohort.objectives = objectives
+
+    def _step(self, stage: Stage) -> Step:
+        """Steps of a stage that has been made ready, counted from its beginning."""
+        number, per_epoch, stepper = 0, len(stage.loader), self.stepper
+
+        def step(*batches: Batch) -> list[StepResult]:
+            nonlocal number
+            when = min(number / per_epoch, stage.epochs)
+            for update in stepper.updates.values():
+                update.set_rate(when, stage.epochs)
+            clock = Clock(self.seed, stage.name, number, when / stage.epochs)
+            number += len(batches)
+            return stepper.step([self._place(batch) for batch in batches], clock)
+
+        return step
+
     # One stage -------------------------------------------------------------------------------
 
     def _run_stage(
@@ -184,12 +229,19 @@ class Trainer:
             stage.begin(self.cohort)
         self.precision.place(self.cohort)
         learners = self._learners_of(position.stage)
-        self.learners = [name for name in learners if name in self.transport.owned]
-        with learning_only((self.cohort.peers[name] for name in learners), stage.parts):
-            self.updates = self._updates(stage)
+        with self._learning(stage, learners):
             self.monitor = EpochMonitor(self.learners, self.device)
             if state is not None:
                 self._restore_progress(state)
+            while position.epoch < stage.epochs:
+                self._run_epoch(stage, position, interruption)
+
+    @contextmanager
+    def _learning(self, stage: Stage, learners: Sequence[str]) -> Iterator[None]:
+        """Optimisers, a stepper and training modes for the steps of a stage."""
+        self.learners = [name for name in learners if name in self.transport.owned]
+        with learning_only((self.cohort.peers[name] for name in learners), stage.parts):
+            self.updates = self._updates(stage)
             self.stepper = Stepper(
                 self.cohort,
                 self.updates,
@@ -201,8 +253,7 @@ class Trainer:
                 kept=KeptInputs(stage.versions) if stage.versions and not stage.trunk else None,
             )
             with self._training_modes(stage, learners):
-                while position.epoch < stage.epochs:
-                    self._run_epoch(stage, position, interruption)
+                yield
 
     @contextmanager
     def _training_modes(self, stage: Stage, learners: Sequence[str]) -> Iterator[None]:
