@@ -9,9 +9,10 @@ from peerlearn.data.discovery import (
     DiscoveryInfo,
     evaluation_rows,
     load_discovery,
+    marked_rows,
 )
+from peerlearn.data.discovery.loaders import TEST_ROW, TRAINING_ROW
 from peerlearn.errors import InputError
-from peerlearn.metrics.discovery import TEST_ROW, TRAINING_ROW
 from peerlearn.validation import validated
 
 RNG = np.random.default_rng(0)
@@ -468,7 +469,7 @@ def test_info_names_known_classes_and_numbers_the_clusters(two, tmp_path):
 
 def test_evaluation_gives_unlabelled_rows_then_test_rows_with_their_truth(two):
     data = load(**two())
-    rows = evaluation_rows(data, 8)
+    rows = marked_rows(evaluation_rows(data, 8))
     for _ in range(2):
         x, y = (torch.cat(part) for part in zip(*rows(), strict=True))
         raw = torch.cat([data.train.x[data.unlabelled], data.test.x])
@@ -480,8 +481,10 @@ def test_evaluation_gives_unlabelled_rows_then_test_rows_with_their_truth(two):
 
 def test_evaluation_without_truth_and_without_test(two):
     data = load(**two({"x_test": None, "y_test": None}, {"y": None}), test_size=0)
-    batches = list(evaluation_rows(data, 8)())
+    sets = evaluation_rows(data, 8)
+    batches = list(sets["unlabelled"]())
     assert [len(x) for x, _ in batches] == [8, 8, 4]
-    assert all(y[:, 0].eq(-1).all() for _, y in batches)
+    assert all(y.eq(-1).all() for _, y in batches)
+    assert not list(sets["test"]())
     with pytest.raises(InputError, match="batch_size: 0"):
         evaluation_rows(data, 0)

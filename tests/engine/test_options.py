@@ -7,11 +7,11 @@ import pytest
 from pydantic import BaseModel
 from tiny import tiny_trainer, weights
 
-from peerlearn.data.spec import AugmentSpec, DataSpec
+from peerlearn.data.spec import AugmentChoice, AugmentSpec, DataSpec
 from peerlearn.engine.optimisers import LearningRate
 from peerlearn.engine.settings import EvaluationSpec, PeerSettings
 from peerlearn.objectives.classification import Classification
-from peerlearn.systems.classification import AugmentChoice, ClassificationConfig
+from peerlearn.systems.classification import ClassificationConfig
 from peerlearn.systems.recipe import PeerSpec
 
 #: Options that must change the trained weights: overrides before, and the change itself.

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from tiny_discovery import ALONE, digit_arrays, tiny_discovery, weights
 
 from peerlearn.data.discovery import DiscoveryDataSpec
+from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.settings import EvaluationSpec, PeerSettings
 from peerlearn.objectives.discovery import DiscoverySpec
 from peerlearn.objectives.parts import PartSpec
 from peerlearn.objectives.uno import UnoSpec
-from peerlearn.systems.classification import AugmentChoice
 from peerlearn.systems.discovery.config import (
     BranchSpec,
     DiscoveryConfig,

@@ -91,6 +91,7 @@ def strata(y: Tensor) -> Tensor:
 class MeasuredOnTrain:
     """What data are like, by the rows that are learnt from."""
 
+    name: str
     train: Split
 
     @property

@@ -18,6 +18,9 @@ from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
 
+Rows = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+"""Batches (x, y) of the rows to evaluate on, whenever asked."""
+
 
 @dataclass(frozen=True)
 class BatchMaker:
@@ -175,8 +178,6 @@ def evaluation_batches(
         yield normalisation.apply(x), y
 
 
-def split_rows(
-    split: Split, data: Dataset, batch_size: int
-) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+def split_rows(split: Split, data: Dataset, batch_size: int) -> Rows:
     """`evaluation_batches` of `split` whenever asked, normalised by the statistics of train."""
     return lambda: evaluation_batches(split, batch_size, data.mean, data.std)

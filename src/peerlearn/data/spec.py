@@ -5,7 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from peerlearn.data.datasets import MeasuredOnTrain
+
 Side = Annotated[int, Field(ge=1)]
+MIRRORED = ("cifar10", "cifar100")
+"""Data sets whose images mean the same in a mirror."""
 
 
 def fraction_or_count(value: float) -> float:
@@ -93,3 +97,23 @@ class AugmentSpec(BaseModel):
     flip: bool = Field(False, description="mirror left and right, half of the time")
     cutout: int = Field(0, ge=0, description="side in pixels of a square set to the channel mean")
     rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees, either way")
+
+
+class AugmentChoice(BaseModel):
+    """The `augment` block, with `auto` for what depends on the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop: int | Literal["auto"] = Field("auto", description="auto: an eighth of the side")
+    flip: bool | Literal["auto"] = Field("auto", description="auto: for CIFAR only")
+    cutout: int = Field(0, ge=0, description="side in pixels of a square set to the mean")
+    rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees")
+
+    def resolve(self, data: MeasuredOnTrain) -> AugmentSpec:
+        """The augmentation for `data`; vectors get none unless asked."""
+        image = len(data.sample_shape) == 3
+        crop = (
+            (min(data.sample_shape[1:]) // 8 if image else 0) if self.crop == "auto" else self.crop
+        )
+        flip = data.name in MIRRORED if self.flip == "auto" else self.flip
+        return AugmentSpec(crop=crop, flip=flip, cutout=self.cutout, rotation=self.rotation)

@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from peerlearn.data.discovery.loaders import TRAINING_ROW
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.cluster_ensemble import decided, matched_members
 from peerlearn.metrics.clustering import align, ari, cluster_accuracy, nmi, right_rows
-
-TRAINING_ROW, TEST_ROW = 0, 1
-"""Groups of rows that are measured: unlabelled ones of training, and those nobody trained on."""
 
 
 class DiscoveryAssessment:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from peerlearn.data import evaluation_batches
 from peerlearn.data.discovery import DiscoveryInfo, load_discovery
+from peerlearn.data.discovery.loaders import TEST_ROW
 from peerlearn.data.discovery.pools import class_folder, read_pool
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.metrics.assessment import Assessment
 from peerlearn.metrics.cluster_ensemble import in_order
-from peerlearn.metrics.discovery import TEST_ROW, DiscoveryAssessment
+from peerlearn.metrics.discovery import DiscoveryAssessment
 from peerlearn.serving.reader import Inputs
 from peerlearn.serving.rows import RowReader
 from peerlearn.systems.discovery.clusters import classes_compete, one_softmax

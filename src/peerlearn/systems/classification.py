@@ -2,23 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
-from peerlearn.data import (
-    AugmentSpec,
-    Dataset,
-    DataSpec,
-    RowInfo,
-    load_dataset,
-)
+from peerlearn.data import Dataset, DataSpec, RowInfo, load_dataset
 from peerlearn.data.datasets import Split
-from peerlearn.data.discovery import DiscoveryDataset
 from peerlearn.data.loaders import split_rows, train_loader
+from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
 from peerlearn.models import build_model, check_model_name
@@ -37,29 +30,7 @@ from peerlearn.systems.assembly import (
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.predictions import OutputForm
 
-#: Data sets whose images mean the same in a mirror.
-MIRRORED = ("cifar10", "cifar100")
 PROBE_ROWS = 1_000
-
-
-class AugmentChoice(BaseModel):
-    """The `augment` block, with `auto` for what depends on the data."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    crop: int | Literal["auto"] = Field("auto", description="auto: an eighth of the side")
-    flip: bool | Literal["auto"] = Field("auto", description="auto: for CIFAR only")
-    cutout: int = Field(0, ge=0, description="side in pixels of a square set to the mean")
-    rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees")
-
-    def resolve(self, data: Dataset | DiscoveryDataset) -> AugmentSpec:
-        """The augmentation for `data`; vectors get none unless asked."""
-        image = len(data.sample_shape) == 3
-        crop = (
-            (min(data.sample_shape[1:]) // 8 if image else 0) if self.crop == "auto" else self.crop
-        )
-        flip = data.name in MIRRORED if self.flip == "auto" else self.flip
-        return AugmentSpec(crop=crop, flip=flip, cutout=self.cutout, rotation=self.rotation)
 
 
 class ClassificationConfig(RecipeConfig):

@@ -4,6 +4,7 @@ from peerlearn.data.discovery.datasets import DiscoveryDataset
 from peerlearn.data.discovery.info import DiscoveryInfo
 from peerlearn.data.discovery.loaders import (
     evaluation_rows,
+    marked_rows,
     paired_loader,
     rotation_loader,
     supervised_loader,
@@ -17,6 +18,7 @@ __all__ = [
     "DiscoveryInfo",
     "evaluation_rows",
     "load_discovery",
+    "marked_rows",
     "paired_loader",
     "rotation_loader",
     "supervised_loader",

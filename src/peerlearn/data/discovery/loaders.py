@@ -3,7 +3,7 @@
 Every loader gives batches that are a pure function of (seed, epoch, step), from memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,13 +13,17 @@ from peerlearn.data.augment import Draws, changed
 from peerlearn.data.batches import Batches, Device, Order
 from peerlearn.data.datasets import Batch, Split
 from peerlearn.data.discovery.datasets import DiscoveryDataset
-from peerlearn.data.loaders import BatchMaker, batch_maker, evaluation_batches
+from peerlearn.data.loaders import BatchMaker, Rows, batch_maker, evaluation_batches
 from peerlearn.data.order import batch_order
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
-from peerlearn.metrics.discovery import TEST_ROW, TRAINING_ROW
-from peerlearn.models.discovery import ROTATIONS
 from peerlearn.randomness import keyed_generator
+
+ROTATIONS = 4
+"""Quarter turns that the first stage tells apart."""
+
+TRAINING_ROW, TEST_ROW = 0, 1
+"""Groups of rows that are measured: unlabelled ones of training, and those nobody trained on."""
 
 
 def rotation_loader(
@@ -111,28 +115,42 @@ def paired_loader(
 
 def evaluation_rows(
     data: DiscoveryDataset, batch_size: int, device: Device = None
-) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
-    """The unlabelled training rows, then those of test, in order and unchanged, whenever asked.
+) -> dict[str, Rows]:
+    """The rows to measure on, in order and unchanged: "unlabelled" ones of train, and "test".
+
+    Each set gives nothing where it has no row.
 
     Shapes:
         x: float32 (B, C, H, W) or (B, F), normalised by the statistics of train.
-        y: int64 (B, 2), the true class (−1 where nobody knows it) and `TRAINING_ROW` or
-            `TEST_ROW`; a batch holds rows of one kind.
+        y: int64 (B,), the true class, −1 where nobody knows it.
     """
     if batch_size < 1:
         raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
 
+    def batches(split: Callable[[], Split]) -> Iterator[tuple[Tensor, Tensor]]:
+        if len(rows := split()):
+            yield from evaluation_batches(rows, batch_size, data.mean, data.std, device)
+
+    def unlabelled() -> Split:
+        return data.train.select(data.unlabelled).with_labels(data.truth[data.unlabelled])
+
+    return {
+        "unlabelled": lambda: batches(unlabelled),
+        "test": lambda: batches(lambda: data.test),
+    }
+
+
+def marked_rows(sets: Mapping[str, Rows]) -> Rows:
+    """The sets of `evaluation_rows` one after the other.
+
+    Shapes:
+        y: int64 (B, 2), the true class and `TRAINING_ROW` or `TEST_ROW`.
+    """
+
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        unlabelled = data.train.select(data.unlabelled)
-        truth = data.truth[data.unlabelled]
-        for split, y, kind in (
-            (unlabelled, truth, TRAINING_ROW),
-            (data.test, data.test.y, TEST_ROW),
-        ):
-            if len(split):
-                targets = torch.stack([y, torch.full_like(y, kind)], dim=1)
-                rows = split.with_labels(targets)
-                yield from evaluation_batches(rows, batch_size, data.mean, data.std, device)
+        for kind, name in ((TRAINING_ROW, "unlabelled"), (TEST_ROW, "test")):
+            for x, y in sets[name]():
+                yield x, torch.stack([y, torch.full_like(y, kind)], dim=1)
 
     return batches
 

@@ -8,10 +8,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from peerlearn.data.discovery.loaders import ROTATIONS
 from peerlearn.models.backbone import Backbone, initialise
 from peerlearn.transfer.outputs import PeerOutput
-
-ROTATIONS = 4  # quarter turns
 
 
 class Trunk(nn.Module):

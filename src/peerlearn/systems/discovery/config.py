@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.data.discovery import DiscoveryDataSpec
+from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.settings import EvaluationSpec, MetricName, StepSettings
 from peerlearn.objectives.discovery import DiscoverySpec
 from peerlearn.objectives.uno import UnoSpec
-from peerlearn.systems.classification import AugmentChoice
 from peerlearn.systems.recipe import PeerSpec, RecipeConfig
 
 

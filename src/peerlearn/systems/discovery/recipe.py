@@ -8,6 +8,7 @@ from peerlearn.data.discovery import (
     DiscoveryInfo,
     evaluation_rows,
     load_discovery,
+    marked_rows,
 )
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.modes import evaluating
@@ -42,7 +43,7 @@ def build(config: DiscoveryConfig, data: DiscoveryDataset | None = None) -> Trai
     cohort = build_discovery_cohort(config, data.sample_shape, data.known, new)
     load_initial_weights(cohort, config)
     _prepare(cohort, data, config.seed)
-    rows = evaluation_rows(data, config.evaluation.batch_size)
+    rows = marked_rows(evaluation_rows(data, config.evaluation.batch_size))
     info = DiscoveryInfo.from_discovery(data, new, config.data.overlap)
     return Trainer(
         cohort,
