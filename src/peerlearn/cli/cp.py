@@ -11,8 +11,8 @@ def cp(
     dest: Annotated[Path, typer.Argument(help="A new .yaml file.", show_default=False)],
 ) -> None:
     """Copy a recipe's YAML, with its comments, to change it and run it."""
-    from peerlearn.engine.files import write_text
     from peerlearn.errors import InputError, unknown_name
+    from peerlearn.files import write_text
     from peerlearn.systems.registry import RECIPES
 
     if recipe not in RECIPES:

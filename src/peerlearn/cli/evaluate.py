@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
     from peerlearn.cli.tables import console, metrics_table
-    from peerlearn.engine.files import write_json
+    from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run, open_run
 
     trained = open_run(run)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from peerlearn.errors import InputError
+from peerlearn.errors import PeerlearnError
 
 
 def report_beside(folder: Path) -> None:
@@ -14,5 +14,5 @@ def report_beside(folder: Path) -> None:
     console = Console(stderr=True, highlight=False)
     try:
         console.print(f"report: {write_report([folder], folder / 'report.html')}")
-    except (InputError, OSError) as error:
+    except (PeerlearnError, OSError) as error:
         console.print(f"results: {folder / 'results.json'} (no report: {error})")

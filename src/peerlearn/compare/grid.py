@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from peerlearn.compare.statistics import differences, merge_arm
-from peerlearn.engine.files import read_json, write_json, write_text
 from peerlearn.engine.run_folder import check_same, holds, not_empty, read_config
 from peerlearn.errors import InputError, RunError, unknown_name
+from peerlearn.files import read_json, write_json, write_text
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
 

@@ -4,9 +4,7 @@ The page needs nothing but itself: style and figures are inside, there is no scr
 content security policy forbids every request. The same folders give the same bytes.
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,6 +18,7 @@ from peerlearn.compare.report_gallery import exhibition
 from peerlearn.compare.report_studies import read_studies
 from peerlearn.compare.report_tables import by_class, comparison, tiles
 from peerlearn.compare.report_words import joined, measured_metrics, outcomes, seeds_count, titled
+from peerlearn.files import write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -59,7 +58,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     require_report_extra()
     studies = read_studies(folders)
     out = Path(out)
-    _write_atomically(out, _render(studies))
+    write_text(out, _render(studies))
     return out
 
 
@@ -162,16 +161,3 @@ def _flat(env: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 def _read(name: str) -> str:
     return resources.files("peerlearn.compare").joinpath(name).read_text(encoding="utf-8")
-
-
-def _write_atomically(out: Path, text: str) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(out)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -13,6 +13,7 @@ from peerlearn.compare.report_clusters import Sheets, read_sheets
 from peerlearn.compare.report_gallery import Gallery, read_gallery
 from peerlearn.compare.report_words import printable
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.files import read_json
 
 Json = dict[str, Any]
 
@@ -60,7 +61,7 @@ def read_study(folder: Path) -> Study:
             f"{path}: not found; the report needs a folder written by `peerlearn run` or "
             "`peerlearn compare`"
         )
-    results = _object(_read_json(path), path, "the file")
+    results = _object(_printable(read_json(path)), path, "the file")
     arms = _object(results.get("arms"), path, "arms")
     if not arms:
         raise InputError(f"{path}: arms is empty; expected at least one arm")
@@ -89,7 +90,7 @@ def read_study(folder: Path) -> Study:
         differences=_read_differences(results, path, arms),
         epochs=epochs,
         config={"config.yaml": config} if config else {},
-        env=_object(_read_json(env_file), env_file, "the file") if env_file else {},
+        env=_object(_printable(read_json(env_file)), env_file, "the file") if env_file else {},
         commands=(_command(folder, tuple(arms), seeds),) if config else (),
         galleries=galleries,
         sheets=sheets,
@@ -206,13 +207,6 @@ def _read_epochs(path: Path) -> list[Json]:
             events.pop(key, None)
             events[key] = event
     return list(events.values())
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return _printable(json.loads(_read_text(path)))
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON: {error}") from error
 
 
 def _read_text(path: Path) -> str:

@@ -1,6 +1,5 @@
 """What a trained network must know of its data, so that it works without them."""
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal, Self
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from peerlearn.data.datasets import Dataset
 from peerlearn.errors import InputError
+from peerlearn.files import read_json
 from peerlearn.validation import validated
 
 
@@ -44,13 +44,9 @@ class DataInfo(BaseModel, ABC):
         Raises:
             InputError: no such file, or not what a run writes.
         """
-        try:
-            given = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; a finished run has one") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable as JSON ({error})") from None
-        return validated(cls, given, str(path))
+        if not path.exists():
+            raise InputError(f"{path}: no such file; a finished run has one")
+        return validated(cls, read_json(path), str(path))
 
 
 class RowInfo(DataInfo):

@@ -14,16 +14,9 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.engine.files import (
-    cannot_write,
-    load_state,
-    read_json,
-    save_state,
-    write_arrays,
-    write_json,
-    write_text,
-)
+from peerlearn.engine.files import load_state, save_state
 from peerlearn.errors import InputError
+from peerlearn.files import cannot_write, read_json, write_arrays, write_json, write_text
 
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from peerlearn.engine.files import cannot_write
 from peerlearn.errors import InputError
+from peerlearn.files import cannot_write
 
 
 class Staging:

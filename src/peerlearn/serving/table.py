@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from peerlearn.engine.files import write_atomically
+from peerlearn.files import write_atomically
 
 
 def write_table(out: Path | TextIO, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:

@@ -11,13 +11,13 @@ import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.cohort import Cohort
-from peerlearn.engine.files import write_json
 from peerlearn.engine.run_folder import RunFolder, read_config, read_results
 from peerlearn.engine.settings import MetricName, PeerSettings, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.engine.transports import leads_launch
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.files import write_json
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.discovery import DiscoveryDataset, load_discovery
-from peerlearn.engine.files import read_json, write_json
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer
 from peerlearn.errors import InputError
+from peerlearn.files import read_json, write_json
 from peerlearn.metrics.class_count import CountScore, Estimate, estimate_classes
 from peerlearn.models import check_model_name
 from peerlearn.randomness import keyed_generator

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from peerlearn.engine import files
-from peerlearn.errors import InputError, RunError
+from peerlearn.errors import InputError
 
 STATE = {
     "weights": {"w": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)},
@@ -55,22 +55,3 @@ def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
     save_file({"w": torch.ones(1)}, tmp_path / "s.safetensors")
     with pytest.raises(InputError, match="not a state written by peerlearn"):
         files.load_state(tmp_path / "s.safetensors")
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    files.write_json(path, {"old": 1})
-
-    def full(temporary: Path) -> None:
-        temporary.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(RunError, match=r"cannot write .*results\.json: No space left"):
-        files.write_atomically(path, full)
-    assert files.read_json(path) == {"old": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
-
-
-def test_json_holds_no_nan(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "r.json", {"nll": float("nan"), "x": [float("inf"), 1.5]})
-    assert files.read_json(tmp_path / "r.json") == {"nll": None, "x": [None, 1.5]}

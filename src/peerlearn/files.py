@@ -1,0 +1,95 @@
+"""Files that are either whole or not there: texts, JSON, arrays."""
+
+import errno
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from peerlearn.errors import InputError, RunError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    Raises:
+        RunError: the file cannot be written (disk full, no permission); the old one stays.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o644)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> RunError:
+    """What to raise when `path` could not be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
+    hint = "; free some space and run again with --resume" if full else ""
+    return RunError(f"cannot write {path}: {reason}{hint}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity become null."""
+    write_text(path, json.dumps(_json_numbers(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays to one compressed `.npz` file, atomically; none of them holds objects."""
+    content: dict[str, Any] = dict(arrays)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # a name would get a suffix of numpy's choice
+            np.savez_compressed(file, **content)
+
+    write_atomically(path, write)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: no such file, or not JSON; names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
+
+
+def _json_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_numbers(inner) for inner in value]
+    if hasattr(value, "tolist"):  # a tensor or an array
+        return _json_numbers(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
