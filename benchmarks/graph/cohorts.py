@@ -68,14 +68,6 @@ def epoch_of(peers: Peers, data: NodeDataset, transfer: Any = MUTUAL) -> Work:
     return engine(peers, data, transfer).epoch
 
 
-def epoch_one_by_one(peers: Peers, data: NodeDataset) -> Work:
-    """One epoch in which every peer propagates alone."""
-    cohort, epoch, _ = engine(peers, data)
-    for peer in cohort.peers.values():
-        peer.register_forward_pre_hook(_nothing)  # peers with such hooks are called by themselves
-    return epoch
-
-
 def training(peers: Peers, data: NodeDataset, epochs: int) -> Work:
     """A whole `Trainer.run` that validates after every epoch and keeps the best weights."""
     cohort = _cohort(peers, data, MUTUAL)
@@ -118,10 +110,6 @@ def _cohort(peers: Peers, data: NodeDataset, transfer: Any) -> Cohort:
     with seeded_rng(0, "transfer"), evaluating(cohort), torch.no_grad():
         cohort.transfer.prepare(cohort(data.graph))
     return cohort
-
-
-def _nothing(*_: object) -> None:
-    return None
 
 
 def _count(calls: Counter[str], name: str, *_: object) -> None:

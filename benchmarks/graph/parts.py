@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from cohorts import engine, epoch_of, epoch_one_by_one
+from cohorts import engine, epoch_of
 from measuring import interleave, row, summary
 from peers import MUTUAL, Peers, gcns, mixed
 
@@ -11,8 +11,8 @@ from peerlearn.data.graphs import Graph, NodeDataset
 
 ADAPTIVE = {"divergence": "kl", "weighting": "class"}
 EPOCH, ALONE = "mutual epoch", "independent"
-WEIGHTED, APART = "with adaptive weighting", "propagated one by one"
-EVALUATED, DENSE = "with validation", "dense features"
+WEIGHTED, EVALUATED = "with adaptive weighting", "with validation"
+DENSE = "dense features"
 
 
 def part_lines(data: NodeDataset, rounds: int) -> list[dict[str, Any]]:
@@ -34,7 +34,6 @@ def _parts(name: str, peers: Peers, data: NodeDataset, rounds: int) -> list[dict
         ALONE: epoch_of(peers, data, "none"),
         WEIGHTED: epoch_of(peers, data, ADAPTIVE),
         EVALUATED: with_validation,
-        APART: epoch_one_by_one(peers, data),
         DENSE: epoch_of(peers, dense, MUTUAL),
     }
     samples = interleave(works, rounds)
@@ -42,7 +41,6 @@ def _parts(name: str, peers: Peers, data: NodeDataset, rounds: int) -> list[dict
         row(f"{name}: transfer edges", samples, EPOCH, ALONE),
         row(f"{name}: adaptive weighting", samples, WEIGHTED, EPOCH),
         row(f"{name}: validation", samples, EVALUATED, EPOCH),
-        row(f"{name}: propagation one by one", samples, APART, EPOCH),
         row(f"{name}: dense features", samples, DENSE, EPOCH),
     ]
     lines[0]["works"] = summary(samples)

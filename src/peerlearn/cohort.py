@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
-from peerlearn.models.graphs.propagation import GraphNetwork, Scope, forward_together
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.transfer.graph import TransferGraph
@@ -219,18 +218,17 @@ class Cohort(nn.Module):
 
 
 def forward_peers(
-    peers: Mapping[str, nn.Module], x: Any, scope: Scope = nullcontext
+    peers: Mapping[str, nn.Module],
+    x: Any,
+    scope: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, PeerOutput]:
     """One forward of each peer on the same input.
 
     Args:
-        peers: networks by name. Graph networks go through their layers side by side, so that they
-            share propagation.
+        peers: networks by name.
         x: what all of them read.
-        scope: a context by name that a peer's own computations run in; peers may take turns.
+        scope: a context by name, which that peer's forward runs in.
     """
-    if any(isinstance(peer, GraphNetwork) for peer in peers.values()):
-        return forward_together(peers, x, scope)
     outputs = {}
     for name, peer in peers.items():
         with scope(name):

@@ -107,8 +107,13 @@ def test_what_is_derived_is_made_once_and_shared():
     assert it.to("cpu") is it
     assert it.to(None) is it
     made = []
-    assert it.kept("mine", lambda: made.append(1) or "it") == it.kept("mine", lambda: "other")
-    assert made == [1]
+
+    def made_of(graph, number):
+        made.append(number)
+        return graph, number
+
+    assert [it.cached(made_of, number) for number in (2, 2, 3)] == [(it, 2), (it, 2), (it, 3)]
+    assert made == [2, 3]
 
 
 def test_moving_to_a_device_moves_every_tensor_and_drops_what_was_derived():
@@ -123,7 +128,7 @@ def test_moving_to_a_device_moves_every_tensor_and_drops_what_was_derived():
     tensors = (moved.x, moved.edge_index, moved.graph_of, moved.degree)
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert moved.device.type == "meta"
-    assert not moved._kept
+    assert not moved._cache
 
 
 def test_an_unknown_operator_is_refused_with_the_nearest_one():

@@ -6,12 +6,7 @@ from torch import nn
 
 from peerlearn.data.graphs import Graph
 from peerlearn.errors import InputError
-from peerlearn.models.graphs import (
-    AuxiliaryNetwork,
-    build_graph_model,
-    forward_together,
-    propagation,
-)
+from peerlearn.models.graphs import AuxiliaryNetwork, build_graph_model
 from peerlearn.models.graphs.auxiliary import sizes
 
 EDGES = torch.tensor([[0, 1, 2, 3, 3, 4], [1, 2, 1, 1, 3, 0]])
@@ -54,19 +49,6 @@ def test_every_network_takes_a_second_head(name, of_graphs):
     output.features["auxiliary"].sum().backward()
     assert all(p.grad is not None for p in both.network.operators[0].parameters() if p.ndim > 1)
     assert both.reads_edges == (name != "graph_mlp")
-
-
-def test_networks_with_two_heads_share_propagation(monkeypatch):
-    asked = []
-
-    def counted(graph, kind, h):
-        asked.append(tuple(h.shape))
-        return graph.operator(kind) @ h
-
-    monkeypatch.setattr(propagation, "propagate", counted)
-    both = network(input_dropout=0.1)
-    forward_together({"a": both, "b": network(input_dropout=0.1)}, Graph(STATES, EDGES))
-    assert asked == [(5, 6), (5, 4)]  # three columns before they widen, two logits: of both
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.graphs import build_graph_model, features, forward_together
+from peerlearn.models.graphs import build_graph_model, propagation
 from peerlearn.models.graphs.dropout import dropout, kept
 from peerlearn.models.graphs.features import Projection, SparseFeatures, input_features
 from peerlearn.randomness import keyed_generator, seeded_rng
@@ -109,12 +109,12 @@ def test_dropout_of_sparse_features_has_the_distribution_of_dense_dropout():
 
 def test_raw_dense_features_are_propagated_once_for_all_peers_and_steps(monkeypatch):
     products = []
-    multiply = features.multiply
-    monkeypatch.setattr(features, "multiply", lambda *a: products.append(1) or multiply(*a))
+    multiply = propagation.multiply
+    monkeypatch.setattr(propagation, "multiply", lambda *a: products.append(1) or multiply(*a))
     given = graph(False)
-    peers = {name: build_graph_model("sage", COLUMNS, 3, {"input_dropout": 0.0}) for name in "abc"}
-    for _ in range(2):
-        forward_together(peers, given)
+    peers = [build_graph_model("sage", COLUMNS, 3, {"input_dropout": 0.0}) for _ in "abc"]
+    for peer in peers * 2:
+        peer(given)
     assert len(products) == 1
     dropped = build_graph_model("sage", COLUMNS, 3)
     dropped(given)

@@ -55,13 +55,7 @@ class Single(nn.Module):
         from peerlearn.models.graphs.features import input_features
 
         h = input_features(graph, 0.0)
-        steps, answer = self.operator.steps(graph, h if raw else h.clone()), None
-        while True:
-            try:
-                ask = steps.send(answer)
-            except StopIteration as finished:
-                return finished.value
-            answer = propagate(graph, ask.kind, ask.h)
+        return self.operator(graph, h if raw else h.clone())
 
 
 def gcn_pair(columns):

@@ -19,7 +19,7 @@ from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import Transport
 from peerlearn.engine.updates import PeerUpdate
-from peerlearn.randomness import RandomStreams, derive_seed
+from peerlearn.randomness import seeded_rng
 from peerlearn.transfer.outputs import PeerOutput
 
 
@@ -149,11 +149,9 @@ class Stepper:
     def _forward(
         self, names: Sequence[str], batch: Any, view: int, clock: Clock, number: int
     ) -> dict[str, PeerOutput]:
-        streams = RandomStreams(
-            lambda name: derive_seed(clock.seed, clock.stage, clock.step, number, name)
-        )
+        scope = partial(seeded_rng, clock.seed, clock.stage, clock.step, number)
         with self.precision.autocast():
-            with streams("trunk"), nullcontext() if self.trunk_learns else torch.no_grad():
+            with scope("trunk"), nullcontext() if self.trunk_learns else torch.no_grad():
                 shared = self._shared(batch, view)
             trained, fixed = (
                 {
@@ -163,9 +161,9 @@ class Stepper:
                 }
                 for learns in (True, False)
             )
-            outputs = forward_peers(trained, shared, streams)
+            outputs = forward_peers(trained, shared, scope)
             with torch.no_grad():
-                return outputs | forward_peers(fixed, shared, streams)
+                return outputs | forward_peers(fixed, shared, scope)
 
     def _shared(self, batch: Any, view: int) -> Any:
         compute = partial(self.cohort.shared_input, batch.views[view])

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
-from peerlearn.models.graphs.features import Projection
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.transfer.outputs import PeerOutput, as_peer_output
 
@@ -84,11 +83,15 @@ def flatness(
 
 
 def noised_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights of convolution and linear layers by name: no bias, no normalisation, none twice."""
+    """Weights of convolution and linear layers by name: no bias, no normalisation, none twice.
+
+    A layer of one's own counts as linear where it has an attribute `linear = True`.
+    """
     weights = {
         f"{layer}.{name}": weight
         for layer, module in model.named_modules()
-        if isinstance(module, (nn.Linear, Projection, *_CONVOLUTIONS))
+        if isinstance(module, (nn.Linear, *_CONVOLUTIONS))
+        or getattr(module, "linear", None) is True
         for name, weight in module.named_parameters()
         if weight.ndim >= 2
     }

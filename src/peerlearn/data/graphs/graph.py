@@ -1,6 +1,6 @@
 """One graph, or a disjoint union of several: the value that graph networks read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Graph:
     """Nodes with features and the edges between them.
 
-    What is derived from them (operators, attention edges) is made at first use and kept in the
+    What is derived from them (operators, attention edges) is made at first use and cached in the
     instance: the peers of a cohort, who read one graph, share it.
 
     Shapes:
@@ -42,7 +42,7 @@ class Graph:
     graphs: int = 1
     seeds: int | None = None
     degree: Tensor | None = None
-    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _cache: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def num_nodes(self) -> int:
@@ -75,29 +75,22 @@ class Graph:
         Raises:
             InputError: no such kind.
         """
-        return self.kept(f"operator {kind}", lambda: csr_tensor(self._matrix(kind), self.device))
+        return self.cached(_operator, kind)
 
     def transposed(self, kind: str) -> Tensor:
         """The transpose of `operator(kind)`, the same tensor where that is symmetric."""
-
-        def make() -> Tensor:
-            matrix = self._matrix(kind)
-            turned = transposed_matrix(matrix)
-            return self.operator(kind) if turned is matrix else csr_tensor(turned, self.device)
-
-        return self.kept(f"transposed {kind}", make)
+        return self.cached(_transposed, kind)
 
     def attention_edges(self) -> AttentionEdges:
         """Edges sorted by receiver, with one self-loop at every node."""
-        return self.kept(
-            "attention", lambda: attention_edges(self.edge_index, self.num_nodes).to(self.device)
-        )
+        return self.cached(_attention_edges)
 
-    def kept(self, key: str, make: Callable[[], T]) -> T:
-        """What `make` gives, made once for this graph and `key`."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        value: T = self._kept[key]
+    def cached(self, make: Callable[..., T], *arguments: Hashable) -> T:
+        """What `make(self, *arguments)` gives, made once for this graph, `make` and arguments."""
+        key = (make, *arguments)
+        if key not in self._cache:
+            self._cache[key] = make(self, *arguments)
+        value: T = self._cache[key]
         return value
 
     def to(self, device: torch.device | str | None, non_blocking: bool = False) -> "Graph":
@@ -116,8 +109,20 @@ class Graph:
             degree=move(self.degree),
         )
 
-    def _matrix(self, kind: str) -> Any:
-        return self.kept(
-            f"matrix {kind}",
-            lambda: operator_matrix(kind, self.edge_index, self.num_nodes, self.degree),
-        )
+
+def _matrix(graph: Graph, kind: str) -> Any:
+    return operator_matrix(kind, graph.edge_index, graph.num_nodes, graph.degree)
+
+
+def _operator(graph: Graph, kind: str) -> Tensor:
+    return csr_tensor(graph.cached(_matrix, kind), graph.device)
+
+
+def _transposed(graph: Graph, kind: str) -> Tensor:
+    matrix = graph.cached(_matrix, kind)
+    turned = transposed_matrix(matrix)
+    return graph.operator(kind) if turned is matrix else csr_tensor(turned, graph.device)
+
+
+def _attention_edges(graph: Graph) -> AttentionEdges:
+    return attention_edges(graph.edge_index, graph.num_nodes).to(graph.device)

@@ -1,6 +1,7 @@
 """Draws the neighbourhood of some nodes, for graphs whose whole does not fit into a step."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class NeighbourSampler:
                 "or -1 for all of them."
             )
         self.graph, self.fanout = graph, tuple(fanout)
-        received = graph.kept("adjacency", lambda: adjacency(graph.edge_index, graph.num_nodes))
+        received = graph.cached(_received)
         self._offsets, self._senders = received.indptr.astype(np.int64), received.indices
         self._degree = torch.from_numpy(np.diff(self._offsets))
         self._looped = np.zeros(graph.num_nodes, bool)
@@ -110,6 +111,10 @@ class NeighbourSampler:
             spans = np.append(spans, first[crowded, None] + chosen)
             receivers = np.append(receivers, np.repeat(frontier[crowded], size))
         return self._senders[spans].astype(np.int64), receivers
+
+
+def _received(graph: Graph) -> Any:
+    return adjacency(graph.edge_index, graph.num_nodes)
 
 
 def distinct_numbers(limits: Positions, count: int, generator: torch.Generator) -> Positions:

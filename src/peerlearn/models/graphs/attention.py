@@ -5,17 +5,14 @@ head-edge is then one edge of a large graph, and all heads together are one spar
 """
 
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.graphs.products import Rows, multiply
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
-
 
 REGISTER = 8
 """Floats that a vector register of a common CPU holds."""
@@ -49,9 +46,9 @@ class HeadEdges(NamedTuple):
         return Rows(self.out_offsets, self.out_receivers, weights.index_select(0, self.order))
 
 
-def head_edges(graph: "Graph", heads: int) -> HeadEdges:
+def head_edges(graph: Graph, heads: int) -> HeadEdges:
     """The head-edges of a graph, made once for each number of heads."""
-    return graph.kept(f"attention of {heads} heads", lambda: _head_edges(graph, heads))
+    return graph.cached(_head_edges, heads)
 
 
 def attend(
@@ -127,7 +124,7 @@ def _at_edges(receiving: Tensor, sending: Tensor, edges: HeadEdges) -> Tensor:
     return torch.sparse.sampled_addmm(pattern, receiving, sending.t(), beta=0).values()
 
 
-def _head_edges(graph: "Graph", heads: int) -> HeadEdges:
+def _head_edges(graph: Graph, heads: int) -> HeadEdges:
     senders, receivers, offsets = graph.attention_edges()
     edges, rows = len(senders) * heads, graph.num_nodes * heads
     integer = torch.int32 if max(edges, rows) < 2**31 else torch.int64

@@ -3,18 +3,13 @@
 Suffixes: R rows (nodes that are asked for an output, or graphs), B buckets.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.errors import InputError
-from peerlearn.models.graphs.network import OperatorNetwork, linear
-from peerlearn.models.graphs.propagation import GraphNetwork, Steps
+from peerlearn.models.graphs.network import GraphNetwork, OperatorNetwork, linear
 from peerlearn.transfer.outputs import PeerOutput
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 
 class AuxiliaryNetwork(GraphNetwork):
@@ -55,25 +50,25 @@ class AuxiliaryNetwork(GraphNetwork):
         parts = torch.arange(1, len(self.bounds) + 1) * len(sizes) // (len(self.bounds) + 1)
         self.bounds.copy_(sizes.sort().values[parts])
 
-    def steps(self, graph: "Graph") -> Steps:
-        output = yield from self.network.steps(graph)
+    def forward(self, graph: Graph) -> PeerOutput:
+        output = self.network(graph)
         target = torch.bucketize(sizes(graph).to(self.bounds.dtype), self.bounds, right=True)
         auxiliary = {"auxiliary": self.head(output.features[self.source])}
         return PeerOutput(output.logits, output.features | auxiliary | {"auxiliary_target": target})
 
 
-def sizes(graph: "Graph") -> Tensor:
+def sizes(graph: Graph) -> Tensor:
     """What the head tells, int64 (R,): nodes of each graph, or edges that a node receives.
 
     Self-loops are not counted; in a sampled graph those of the whole one are.
     """
+    return graph.cached(_sizes)[: graph.seeds]
 
-    def count() -> Tensor:
-        if graph.graph_of is not None:
-            return torch.bincount(graph.graph_of, minlength=graph.graphs)
-        if graph.degree is not None:
-            return graph.degree
-        senders, receivers = graph.edge_index
-        return torch.bincount(receivers[senders != receivers], minlength=graph.num_nodes)
 
-    return graph.kept("sizes", count)[: graph.seeds]
+def _sizes(graph: Graph) -> Tensor:
+    if graph.graph_of is not None:
+        return torch.bincount(graph.graph_of, minlength=graph.graphs)
+    if graph.degree is not None:
+        return graph.degree
+    senders, receivers = graph.edge_index
+    return torch.bincount(receivers[senders != receivers], minlength=graph.num_nodes)

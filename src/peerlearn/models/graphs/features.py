@@ -1,16 +1,14 @@
 """What the first layer reads: node features, dense or with few values that are not zero."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.graphs.dropout import dropout
 from peerlearn.models.graphs.products import Rows, multiply
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 
 class SparseFeatures(NamedTuple):
@@ -34,29 +32,22 @@ class SparseFeatures(NamedTuple):
         )
 
 
-def input_features(graph: "Graph", rate: float) -> Tensor | SparseFeatures:
+States = Tensor | SparseFeatures
+"""What a layer reads of the nodes, (N, columns): only the first may see sparse features."""
+
+
+def input_features(graph: Graph, rate: float) -> States:
     """The node features after dropout.
 
     Where features are sparse, only the entries that are not zero are drawn: the distribution is
     that of dropout on the dense matrix, whose zeros stay zero. Where they are dense and `rate` is
     0, the result is `graph.x` itself, by which layers know that they may share what they make of
-    it; see `received`.
+    it; see `propagation.received`.
     """
     if not graph.sparse_features:
         return dropout(graph.x, rate)
-    features = graph.kept("features by row and column", lambda: _both_ways(graph.x))
+    features = graph.cached(_both_ways)
     return features.with_values(dropout(features.rows.values, rate)) if rate else features
-
-
-def propagated_features(graph: "Graph", kind: str) -> Tensor:
-    """operator @ x of dense features: made once for a graph, whoever asks."""
-
-    def make() -> Tensor:
-        # Not an inference tensor, which could not be used in training afterwards.
-        with torch.inference_mode(False), torch.no_grad():
-            return multiply(Rows.of(graph.operator(kind)), graph.x)
-
-    return graph.kept(f"propagated {kind}", make)
 
 
 class Projection(nn.Module):
@@ -72,6 +63,8 @@ class Projection(nn.Module):
         weight: (columns_in, columns)
     """
 
+    linear = True
+
     def __init__(self, columns_in: int, columns: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(columns_in, columns))
@@ -82,7 +75,7 @@ class Projection(nn.Module):
         """Whether h W has no more columns than h, so that it costs no more to propagate."""
         return self.weight.shape[1] <= self.weight.shape[0]
 
-    def forward(self, h: Tensor | SparseFeatures) -> Tensor:
+    def forward(self, h: States) -> Tensor:
         if isinstance(h, SparseFeatures):
             product: Tensor = _FeatureProduct.apply(self.weight, h)
             return product
@@ -107,7 +100,8 @@ class _FeatureProduct(torch.autograd.Function):
         return multiply(ctx.features.transposed, gradients[0]).to(ctx.dtype), None
 
 
-def _both_ways(x: Tensor) -> SparseFeatures:
+def _both_ways(graph: Graph) -> SparseFeatures:
+    x = graph.x
     rows = Rows.of(x)
     order = rows.columns.argsort(stable=True)
     row_numbers = torch.arange(len(x), dtype=rows.columns.dtype, device=x.device)

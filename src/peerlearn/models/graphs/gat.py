@@ -1,28 +1,22 @@
 """Graph attention network (Veličković et al., "Graph Attention Networks", ICLR 2018,
 arXiv:1710.10903)."""
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.arguments import Count, Rate
 from peerlearn.models.graphs.attention import attend, head_edges
 from peerlearn.models.graphs.dropout import kept
-from peerlearn.models.graphs.features import Projection
+from peerlearn.models.graphs.features import Projection, States
 from peerlearn.models.graphs.network import (
     Head,
     Norm,
     Operator,
     OperatorNetwork,
-    OperatorSteps,
-    States,
 )
 from peerlearn.models.graphs.readout import Readout
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 SLOPE = 0.2
 """Of the LeakyReLU on attention scores."""
@@ -68,8 +62,7 @@ class GATOperator(Operator):
         self.own_head: Tensor
         self.register_buffer("own_head", torch.eye(heads)[:, None, :, None], persistent=False)
 
-    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
-        yield from ()  # attention is a peer's own: nothing to ask for
+    def forward(self, graph: Graph, h: States) -> Tensor:
         z = self.projection(h)
         edges = head_edges(graph, self.heads)
         rate = self.attention_dropout if self.training else 0.0

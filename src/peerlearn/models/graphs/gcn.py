@@ -1,26 +1,20 @@
 """Graph convolutional network (Kipf & Welling, "Semi-Supervised Classification with Graph
 Convolutional Networks", ICLR 2017, arXiv:1609.02907)."""
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.arguments import Count, Rate
-from peerlearn.models.graphs.features import Projection
+from peerlearn.models.graphs.features import Projection, States
 from peerlearn.models.graphs.network import (
     Head,
     Norm,
     Operator,
     OperatorNetwork,
-    OperatorSteps,
-    States,
-    received,
 )
+from peerlearn.models.graphs.propagation import received
 from peerlearn.models.graphs.readout import Readout
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 
 class GCNOperator(Operator):
@@ -35,8 +29,8 @@ class GCNOperator(Operator):
         self.projection = Projection(columns_in, columns)
         self.bias = nn.Parameter(torch.zeros(columns))
 
-    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
-        return (yield from received(graph, h, "gcn", self.projection)) + self.bias
+    def forward(self, graph: Graph, h: States) -> Tensor:
+        return received(graph, h, "gcn", self.projection) + self.bias
 
 
 def gcn(

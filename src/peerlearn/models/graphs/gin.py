@@ -2,30 +2,25 @@
 ICLR 2019, arXiv:1810.00826)."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.arguments import Count, Rate
-from peerlearn.models.graphs.features import Projection, propagated_features
+from peerlearn.models.graphs.features import Projection, States
 from peerlearn.models.graphs.network import (
     Head,
     Jump,
     Norm,
     Operator,
     OperatorNetwork,
-    OperatorSteps,
-    States,
     linear,
     normalisation,
 )
-from peerlearn.models.graphs.propagation import Ask
+from peerlearn.models.graphs.propagation import propagate, propagated_features
 from peerlearn.models.graphs.readout import Readout
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 
 class GINOperator(Operator):
@@ -46,18 +41,21 @@ class GINOperator(Operator):
         self.norm = normalisation(norm, inner)
         self.output = linear(inner, columns)
 
-    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
-        summed = yield from self._projected_sum(graph, h)
-        output: Tensor = self.output(F.relu(self.norm(summed + self.bias)))
+    def forward(self, graph: Graph, h: States) -> Tensor:
+        summed = self._projected_sum(graph, h) + self.bias
+        output: Tensor = self.output(F.relu(self.norm(summed)))
         return output
 
-    def _projected_sum(self, graph: "Graph", h: States) -> OperatorSteps:
+    def _projected_sum(self, graph: Graph, h: States) -> Tensor:
+        projected: Tensor
         if h is graph.x:
-            return self.projection((1 + self.eps) * graph.x + propagated_features(graph, "sum"))
-        if isinstance(h, Tensor) and not self.projection.narrows:
-            return self.projection((1 + self.eps) * h + (yield Ask("sum", h)))
-        projected = self.projection(h)
-        return (1 + self.eps) * projected + (yield Ask("sum", projected))
+            projected = self.projection((1 + self.eps) * h + propagated_features(graph, "sum"))
+        elif isinstance(h, Tensor) and not self.projection.narrows:
+            projected = self.projection((1 + self.eps) * h + propagate(graph, "sum", h))
+        else:
+            own = self.projection(h)
+            projected = (1 + self.eps) * own + propagate(graph, "sum", own)
+        return projected
 
 
 def gin(

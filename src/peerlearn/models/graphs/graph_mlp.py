@@ -1,18 +1,16 @@
 """A multilayer perceptron on node features: what a graph network teaches, served without edges."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.arguments import Count, Rate
-from peerlearn.models.graphs.features import Projection
-from peerlearn.models.graphs.network import Norm, Operator, OperatorNetwork, OperatorSteps, States
+from peerlearn.models.graphs.features import Projection, States
+from peerlearn.models.graphs.network import Norm, Operator, OperatorNetwork
 from peerlearn.models.graphs.readout import Readout
 from peerlearn.transfer.outputs import PeerOutput
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 
 class NodeOperator(Operator):
@@ -27,8 +25,7 @@ class NodeOperator(Operator):
         self.projection = Projection(columns_in, columns)
         self.bias = nn.Parameter(torch.zeros(columns))
 
-    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
-        yield from ()
+    def forward(self, graph: Graph, h: States) -> Tensor:
         return self.projection(h) + self.bias
 
 
@@ -50,7 +47,7 @@ class GraphMLP(OperatorNetwork):
 
     reads_edges = False
 
-    def forward(self, graph: "Graph | Tensor") -> PeerOutput:
+    def forward(self, graph: Graph | Tensor) -> PeerOutput:
         return super().forward(_Nodes(graph) if isinstance(graph, Tensor) else graph)  # type: ignore[arg-type]
 
 

@@ -1,41 +1,50 @@
 """What all graph networks have in common: hidden layers, a readout and a head."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.errors import InputError
 from peerlearn.models.graphs.dropout import dropout
-from peerlearn.models.graphs.features import (
-    Projection,
-    SparseFeatures,
-    input_features,
-    propagated_features,
-)
-from peerlearn.models.graphs.propagation import Ask, GraphNetwork, Steps
+from peerlearn.models.graphs.features import States, input_features
 from peerlearn.models.graphs.readout import Readout, read_out
 from peerlearn.transfer.outputs import PeerOutput
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 Head = Literal["operator", "linear"]
 Norm = Literal["none", "batch"]
 Jump = Literal["none", "cat"]
-States = Tensor | SparseFeatures
-OperatorSteps = Generator[Ask, Tensor, Tensor]
 
 
 class Operator(nn.Module, ABC):
     """What one layer does before its norm and activation."""
 
     @abstractmethod
-    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
-        """Node states (N, columns in) to (N, columns), asking for propagation where needed."""
+    def forward(self, graph: Graph, h: States) -> Tensor:
+        """Node states (N, columns in) to (N, columns)."""
+
+
+class GraphNetwork(nn.Module, ABC):
+    """A network that reads a `Graph`.
+
+    Shapes:
+        logits: (N, classes), or (seeds, classes) where only those nodes are asked for an output,
+            or (graphs, classes) where nodes belong to graphs
+        features: see `OperatorNetwork`
+
+    Attributes:
+        reads_edges: whether outputs depend on the edges.
+    """
+
+    reads_edges: bool = True
+
+    @abstractmethod
+    def forward(self, graph: Graph) -> PeerOutput:
+        """Logits and named features."""
 
 
 class OperatorNetwork(GraphNetwork):
@@ -103,7 +112,7 @@ class OperatorNetwork(GraphNetwork):
         """Operators in all, that of the head included: how many edges away a network sees."""
         return len(self.operators) + isinstance(self.head, Operator)
 
-    def steps(self, graph: "Graph") -> Steps:
+    def forward(self, graph: Graph) -> PeerOutput:
         if graph.x.shape[1] != self.features:
             raise InputError(
                 f"graph: nodes have {graph.x.shape[1]} features; the network reads {self.features}"
@@ -111,14 +120,12 @@ class OperatorNetwork(GraphNetwork):
         h = input_features(graph, self.input_dropout if self.training else 0.0)
         hidden: list[Tensor] = []
         for operator, norm in zip(self.operators, self.norms, strict=True):
-            assert isinstance(operator, Operator)
             h = self._dropped(hidden[-1]) if hidden else h
-            h = yield from operator.steps(graph, h)
-            hidden.append(self.activation(norm(h)))
+            hidden.append(self.activation(norm(operator(graph, h))))
         features = {f"hidden{n}": states[: graph.seeds] for n, states in enumerate(hidden, 1)}
         if isinstance(self.head, Operator):
             h = self._dropped(hidden[-1]) if hidden else h
-            logits = self._asked_for(graph, (yield from self.head.steps(graph, h)))
+            logits = self._asked_for(graph, self.head(graph, h))
             pooled = self._asked_for(graph, hidden[-1]) if hidden else None
         else:
             pooled = torch.cat(hidden, 1) if self.jump == "cat" else hidden[-1]
@@ -128,7 +135,7 @@ class OperatorNetwork(GraphNetwork):
             features["pooled"] = pooled
         return PeerOutput(logits, features)
 
-    def _asked_for(self, graph: "Graph", h: Tensor) -> Tensor:
+    def _asked_for(self, graph: Graph, h: Tensor) -> Tensor:
         """A row per graph, or per node that is asked for an output."""
         if graph.graph_of is not None:
             return read_out(graph, h, self.readout)
@@ -143,18 +150,6 @@ class OperatorNetwork(GraphNetwork):
             f"activation={self.activation.__name__}, dropout={self.dropout}, "
             f"input_dropout={self.input_dropout}, readout={self.readout}, jump={self.jump}"
         )
-
-
-def received(graph: "Graph", h: States, kind: str, projection: Projection) -> OperatorSteps:
-    """operator @ h W, in the order of multiplication that costs less.
-
-    Raw dense features are propagated once, for all peers and steps.
-    """
-    if h is graph.x:
-        return projection(propagated_features(graph, kind))
-    if isinstance(h, Tensor) and not projection.narrows:
-        return projection((yield Ask(kind, h)))
-    return (yield Ask(kind, projection(h)))
 
 
 class BatchNorm(nn.BatchNorm1d):

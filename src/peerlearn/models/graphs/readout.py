@@ -1,19 +1,17 @@
 """From node states to one vector per graph."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.graphs.products import Rows, sparse_product
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 Readout = Literal["mean", "sum", "max"]
 
 
-def read_out(graph: "Graph", h: Tensor, kind: Readout) -> Tensor:
+def read_out(graph: Graph, h: Tensor, kind: Readout) -> Tensor:
     """Mean, sum or columnwise maximum over the nodes of each graph; 0 for a graph without nodes.
 
     Shapes:
@@ -25,10 +23,10 @@ def read_out(graph: "Graph", h: Tensor, kind: Readout) -> Tensor:
         index = graph.graph_of[:, None].expand_as(h)
         empty = h.new_zeros(graph.graphs, h.shape[1])
         return empty.scatter_reduce(0, index, h, "amax", include_self=False)
-    return sparse_product(*graph.kept(f"readout {kind}", lambda: _matrices(graph, kind)), h)
+    return sparse_product(*graph.cached(_matrices, kind), h)
 
 
-def _matrices(graph: "Graph", kind: Readout) -> tuple[Rows, Rows]:
+def _matrices(graph: Graph, kind: Readout) -> tuple[Rows, Rows]:
     """The matrix (graphs, N) whose product is the readout, and its transpose."""
     graph_of = graph.graph_of
     assert graph_of is not None

@@ -1,26 +1,20 @@
 """GraphSAGE (Hamilton, Ying & Leskovec, "Inductive Representation Learning on Large Graphs",
 NeurIPS 2017, arXiv:1706.02216)."""
 
-from typing import TYPE_CHECKING
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.arguments import Count, Rate
-from peerlearn.models.graphs.features import Projection
+from peerlearn.models.graphs.features import Projection, States
 from peerlearn.models.graphs.network import (
     Head,
     Norm,
     Operator,
     OperatorNetwork,
-    OperatorSteps,
-    States,
-    received,
 )
+from peerlearn.models.graphs.propagation import received
 from peerlearn.models.graphs.readout import Readout
-
-if TYPE_CHECKING:
-    from peerlearn.data.graphs.graph import Graph
 
 
 class SAGEOperator(Operator):
@@ -38,9 +32,9 @@ class SAGEOperator(Operator):
         self.neighbours = Projection(columns_in, columns)
         self.bias = nn.Parameter(torch.zeros(columns))
 
-    def steps(self, graph: "Graph", h: States) -> OperatorSteps:
+    def forward(self, graph: Graph, h: States) -> Tensor:
         own = self.own(h) + self.bias
-        return own + (yield from received(graph, h, "mean", self.neighbours))
+        return own + received(graph, h, "mean", self.neighbours)
 
 
 def sage(
