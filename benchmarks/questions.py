@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
-from cells import difference_cell
-
+from benchmarks.cells import difference_cell
 from peerlearn.compare.report_words import choose_metric, metric_label
 
 

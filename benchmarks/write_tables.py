@@ -17,18 +17,18 @@ new classes there are.
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder that `benchmarks` is in
+
+from benchmarks.discovery.class_count import counts_markdown
+from benchmarks.questions import questions_markdown
+from benchmarks.renyi.grid import grid_markdown
 from peerlearn.compare.table import markdown_table
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-# Found through the line above.
-from discovery.class_count import counts_markdown  # noqa: E402
-from questions import questions_markdown  # noqa: E402
-from renyi.grid import grid_markdown  # noqa: E402
 
 SLOT = re.compile(
     r"(<!-- (?P<kind>table|peers|grid|questions|counts): (?P<file>\S+) -->\n).*?(<!-- end -->)",
@@ -59,7 +59,7 @@ def peers_markdown(results: dict[str, Any]) -> str:
     return f"{rows}\n\nn = {seeds} seeds; differences are paired by seed, with 95 % intervals.\n"
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[..., str]] = {
     "table": markdown_table,
     "peers": peers_markdown,
     "grid": grid_markdown,

@@ -43,7 +43,7 @@ def test_every_arm_that_is_asked_about_was_compared() -> None:
         results = json.loads(path.read_text(encoding="utf-8"))
         if "arms" in results:
             compared.setdefault(results["recipe"], set()).update(results["arms"])
-    _module()  # puts the folder of questions.py on the path
-    for recipe, questions in importlib.import_module("questions").BY_RECIPE.items():
+    _module()  # puts the folder of benchmarks on the path
+    for recipe, questions in importlib.import_module("benchmarks.questions").BY_RECIPE.items():
         asked = {arm for question in questions.asked for arm in question[:2]}
         assert asked <= compared[recipe], f"{recipe}: nobody compared {asked - compared[recipe]}"

@@ -8,8 +8,9 @@ before the joint one are taken over; nothing is trained.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -49,7 +50,7 @@ def counted(folder: Path) -> dict[str, Any]:
     return {"data": data.name, "truth": data.novel, "known": data.known, "seeds": seeds}
 
 
-def counts_markdown(found: list[Mapping[str, Any]]) -> str:
+def counts_markdown(found: Sequence[Mapping[str, Any]]) -> str:
     """A row for each data set."""
     lines = [
         "| data | new classes | estimate by seed (BIC) | mean error | by silhouette | by probes |",
@@ -60,7 +61,7 @@ def counts_markdown(found: list[Mapping[str, Any]]) -> str:
         counts = [each["count"] for each in seeds]
         error = mean(abs(count - entry["truth"]) for count in counts)
         others = (
-            [max(each["scores"], key=lambda s, w=which: s[w])["count"] for each in seeds]
+            [max(each["scores"], key=itemgetter(which))["count"] for each in seeds]
             for which in ("silhouette", "probe_accuracy")
         )
         estimates, *cells = (", ".join(map(str, numbers)) for numbers in (counts, *others))

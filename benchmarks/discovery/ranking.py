@@ -3,39 +3,43 @@
 python benchmarks/discovery/ranking.py --write-readme
 """
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "speed"))  # the clock and the page
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
 import torch
-from page import conditions, markdown_table, options, publish
-from timing import environment, interleave, pin, row, summary
 from torch import Tensor
 
+from benchmarks.speed.page import conditions, markdown_table, options, publish
+from benchmarks.speed.timing import environment, interleave, pin, row, summary
 from peerlearn.objectives.ranking_statistics import same_top_k, top_k_columns
 
 README = Path(__file__).with_name("README.md")
 TABLE, PAIRS = "table of sets", "every pair"
 TARGET = ("<=", 1 / 20)
-ROWS, WIDTH, K = 4096, 512, 5
+ROWS, FEWEST_ROWS, WIDTH, K = 4096, 64, 512, 5
 
 
-def features(clusters: int, spread: float) -> Tensor:
-    """Rows around `clusters` centres, without negative entries as after a ReLU."""
+def features(rows: int, clusters: int, spread: float) -> Tensor:
+    """`rows` rows around `clusters` centres, without negative entries as after a ReLU."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(clusters, WIDTH, generator=generator)
-    which = torch.randint(clusters, (ROWS,), generator=generator)
-    return (centres[which] + spread * torch.randn(ROWS, WIDTH, generator=generator)).relu()
+    which = torch.randint(clusters, (rows,), generator=generator)
+    return (centres[which] + spread * torch.randn(rows, WIDTH, generator=generator)).relu()
 
 
 #: What the rows are like, by name of a section.
-SECTIONS: dict[str, tuple[str, Callable[[], Tensor]]] = {
-    "apart": ("nearly every row has a set of its own", lambda: features(ROWS, 1.0)),
-    "clusters": ("20 classes of rows", lambda: features(20, 0.02)),
-    "ties": ("features of few values, every row tied", lambda: features(20, 0.5).mul(2).round()),
+SECTIONS: dict[str, tuple[str, Callable[[int], Tensor]]] = {
+    "apart": ("nearly every row has a set of its own", lambda rows: features(rows, rows, 1.0)),
+    "clusters": ("20 classes of rows", lambda rows: features(rows, 20, 0.02)),
+    "ties": (
+        "features of few values, every row tied",
+        lambda rows: features(rows, 20, 0.5).mul(2).round(),
+    ),
 }
 
 
@@ -60,22 +64,26 @@ def main() -> None:
     publish(
         arguments,
         README,
-        lambda: measure(arguments.threads, arguments.rounds, arguments.only),
+        measure,
         markdown,
     )
 
 
-def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Every section."""
-    pin(threads)
-    results: dict[str, Any] = {"environment": environment(threads), "rounds": rounds}
-    return results | {"lines": [measured(section, rounds) for section in only]}
+    pin(arguments.threads)
+    rounds, rows = arguments.rounds, FEWEST_ROWS if arguments.smallest else ROWS
+    results: dict[str, Any] = {
+        "environment": environment(arguments.threads),
+        "rounds": rounds,
+    }
+    return results | {"lines": [measured(section, rows, rounds) for section in arguments.only]}
 
 
-def measured(section: str, rounds: int) -> dict[str, Any]:
+def measured(section: str, rows: int, rounds: int) -> dict[str, Any]:
     """One section, as ranking.json has it; the two must agree exactly."""
     what, make = SECTIONS[section]
-    x = make()
+    x = make(rows)
     direct = every_pair_of_ties if section == "ties" else every_pair
     if not torch.equal(same_top_k(x, K), direct(x)):
         raise SystemExit(f"{section}: the two disagree")

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from cohorts import engine, epoch_of, parameters, training
-from measuring import Work, interleave, row, summary
-from peers import Peers, gcns, mixed
-
+from benchmarks.graph.cohorts import epoch_of, parameters, training
+from benchmarks.graph.peers import Peers, gcns, mixed
+from benchmarks.speed.timing import Opened, Work, interleave, row, summary
 from peerlearn.data.graphs import NodeDataset
 
 OURS, ALONE = "peerlearn, mutual", "peerlearn, independent"
@@ -44,12 +43,12 @@ def _epoch(
 ) -> Lines:
     """One epoch of training and nothing else."""
     try:
-        import geometric
+        from benchmarks.graph import geometric
     except ImportError as error:
         return [_skipped(name, error)]
     _check_sizes(geometric.parameters(peers, data), parameters(peers, data))
-    works: dict[str, Work] = {
-        OURS: engine(peers, data).epoch,
+    works: dict[str, Work | Opened] = {
+        OURS: epoch_of(peers, data),
         ALONE: epoch_of(peers, data, "none"),
         THEIRS: geometric.epoch_of(peers, data),
         CACHED: geometric.epoch_of(peers, data, cached=True),
@@ -70,7 +69,7 @@ def _with_evaluation(name: str, peers: Peers, data: NodeDataset, rounds: int) ->
     """Trainings as a user runs them: each epoch is followed by an evaluation."""
     name = f"{name}, {EPOCHS} epochs with evaluation"
     try:
-        import geometric
+        from benchmarks.graph import geometric
     except ImportError as error:
         return [_skipped(name, error)]
     works = {

@@ -1,102 +1,90 @@
 """peerlearn's side: cohorts in its engine. A graph is one batch, so that a step is an epoch."""
 
-import itertools
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from measuring import Work
-from peers import ADAM, LR, MUTUAL, Peers
 
+from benchmarks.graph.peers import ADAM, LR, MUTUAL, Peers
+from benchmarks.speed.timing import Opened, Work
+from benchmarks.speed.work import stepping
 from peerlearn.cohort import Cohort
 from peerlearn.data.graphs import NodeDataset, NodeLoader, node_rows
 from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.modes import evaluating
-from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
-from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.stage import Stage
-from peerlearn.engine.steps import Clock, Stepper
 from peerlearn.engine.trainer import Trainer
-from peerlearn.engine.transports import LocalTransport
-from peerlearn.engine.updates import PeerUpdate
 from peerlearn.metrics.assessment import ClassificationAssessment
 from peerlearn.models.graphs import build_graph_model
 from peerlearn.randomness import seeded_rng
 
-FP32 = Precision(torch.device("cpu"), bf16=False, channels_last=False)
-OPTIMISER = OptimiserSpec.model_validate({"name": "adam", **ADAM})
-
-
-class Engine(NamedTuple):
-    """A cohort, one epoch of its training, and one validation of it."""
-
-    cohort: Cohort
-    epoch: Work
-    validate: Work
-
-
-def engine(peers: Peers, data: NodeDataset, transfer: Any = MUTUAL) -> Engine:
-    """The engine's own step over `peers` on the whole graph."""
-    cohort = _cohort(peers, data, transfer).train()
-    updates = {
-        name: PeerUpdate(
-            peer,
-            OPTIMISER,
-            LR,
-            LearningRate(kind="constant"),
-            extra=cohort.transfer.parameters_of(name),
-        )
-        for name, peer in cohort.peers.items()
+TRAINING = TrainingSpec.model_validate(
+    {
+        "epochs": 1,
+        "lr": LR,
+        "optimiser": {"name": "adam", **ADAM},
+        "lr_schedule": "constant",
+        "precision": "fp32",
+        "device": "cpu",
+        "evaluation": {"select": "last"},
     }
-    stepper = Stepper(cohort, updates, FP32, LocalTransport(cohort.names), {}, cohort.names)
-    loader, rows = NodeLoader(data), node_rows(data, "val")
-    numbers = itertools.count()
-
-    def epoch() -> None:
-        stepper.step(list(loader.epoch(0)), Clock(0, "mutual", next(numbers), 0.5))
-
-    def validate() -> None:
-        assessed(predict(dict(cohort.peers.items()), rows, FP32), ClassificationAssessment())
-
-    return Engine(cohort, epoch, validate)
+)
 
 
-def epoch_of(peers: Peers, data: NodeDataset, transfer: Any = MUTUAL) -> Work:
-    """One epoch of training."""
-    return engine(peers, data, transfer).epoch
+def trainer_of(peers: Peers, data: NodeDataset, transfer: Any = MUTUAL) -> Trainer:
+    """What trains `peers` on the whole graph."""
+    return _trainer(_cohort(peers, data, transfer), data, TRAINING)
+
+
+def epoch_of(peers: Peers, data: NodeDataset, transfer: Any = MUTUAL) -> Opened:
+    """One epoch of training, which is one step."""
+    return stepping(trainer_of(peers, data, transfer))
+
+
+@contextmanager
+def epoch_and_validation(peers: Peers, data: NodeDataset) -> Iterator[Work]:
+    """One epoch of training and a validation after it."""
+    trainer, rows = trainer_of(peers, data), node_rows(data, "val")
+    with stepping(trainer) as epoch:
+
+        def both() -> None:
+            epoch()
+            outputs = predict(dict(trainer.cohort.peers.items()), rows, trainer.precision)
+            assessed(outputs, ClassificationAssessment())
+
+        yield both
 
 
 def training(peers: Peers, data: NodeDataset, epochs: int) -> Work:
     """A whole `Trainer.run` that validates after every epoch and keeps the best weights."""
-    cohort = _cohort(peers, data, MUTUAL)
-    spec = TrainingSpec(
-        epochs=epochs,
-        lr=LR,
-        optimiser=OPTIMISER,
-        lr_schedule=LearningRate(kind="constant"),
-        precision="fp32",
-        device="cpu",
-        evaluation=EvaluationSpec(select="best"),
-    )
-    stage, rows = Stage("mutual", epochs, NodeLoader(data)), node_rows(data, "val")
-    return lambda: Trainer(cohort, [stage], spec, validation=rows).run()
+    cohort, best = _cohort(peers, data, MUTUAL), EvaluationSpec(select="best")
+    spec = TRAINING.model_copy(update={"epochs": epochs, "evaluation": best})
+    return lambda: _trainer(cohort, data, spec).run()
 
 
 def forwards_per_step(peers: Peers, data: NodeDataset) -> dict[str, int]:
     """Training forwards of each network in one step, counted at the networks themselves."""
-    cohort, epoch, _ = engine(peers, data)
+    trainer = trainer_of(peers, data)
     calls: Counter[str] = Counter()
-    for name, peer in cohort.peers.items():
+    for name, peer in trainer.cohort.peers.items():
         peer.register_forward_hook(partial(_count, calls, name))
-    epoch()
+    with stepping(trainer) as epoch:
+        epoch()
     return dict(calls)
 
 
 def parameters(peers: Peers, data: NodeDataset) -> int:
     """Number of weights of all networks."""
     return sum(p.numel() for p in _cohort(peers, data, "none").peers.parameters())
+
+
+def _trainer(cohort: Cohort, data: NodeDataset, spec: TrainingSpec) -> Trainer:
+    stage = Stage("mutual", spec.epochs, NodeLoader(data))
+    return Trainer(cohort, [stage], spec, validation=node_rows(data, "val"))
 
 
 def _cohort(peers: Peers, data: NodeDataset, transfer: Any) -> Cohort:

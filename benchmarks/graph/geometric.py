@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measuring import Work
-from peers import ADAM, LR, Network, Peers
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 from torch_geometric.transforms import ToSparseTensor
 
+from benchmarks.graph.peers import ADAM, LR, Network, Peers
+from benchmarks.speed.timing import Work
 from peerlearn.data.graphs import NodeDataset
 
 

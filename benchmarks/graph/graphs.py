@@ -12,8 +12,10 @@ CORA_FILLED = 0.0127
 """Share of Cora's features that are not zero."""
 
 
-def cora() -> tuple[NodeDataset, str]:
+def cora(smallest: bool = False) -> tuple[NodeDataset, str]:
     """Cora where `PEERLEARN_DATA` has it, else a random graph of its size that costs the same."""
+    if smallest:
+        return _dataset(random_arrays(400, 100)), "a random graph of 100 nodes"
     if find_named("cora", kind="graphs"):
         return load_node_dataset(GraphDataSpec(name="cora")), "Cora"
     arrays = random_arrays(**CORA)
@@ -21,9 +23,9 @@ def cora() -> tuple[NodeDataset, str]:
     return _dataset(arrays | {"x": words.astype(np.float32)}), "a random graph of Cora's size"
 
 
-def random_dataset(edges: int) -> NodeDataset:
-    """A random graph of `NODES` nodes, each with `FEATURES` dense features."""
-    return _dataset(random_arrays(edges))
+def random_dataset(edges: int, nodes: int = NODES) -> NodeDataset:
+    """A random graph of nodes with `FEATURES` dense features each."""
+    return _dataset(random_arrays(edges, nodes))
 
 
 def random_arrays(

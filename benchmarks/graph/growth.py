@@ -2,41 +2,54 @@
 
 import statistics
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from cohorts import epoch_of
-from graphs import CLASSES, FEATURES, NODES, random_dataset
-from measuring import Sample, Work, interleave
-from peers import MUTUAL, gcns
 
-EDGES = (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000)
-PEERS = (1, 2, 4, 6, 8)
-PEERS_ALONG_EDGES, EDGES_ALONG_PEERS = 4, 250_000
+from benchmarks.graph.cohorts import epoch_of
+from benchmarks.graph.graphs import CLASSES, FEATURES, NODES, random_dataset
+from benchmarks.graph.peers import MUTUAL, gcns
+from benchmarks.speed.timing import Opened, Sample, interleave
+
+PEERS_ALONG_EDGES = 4
 LEAST_R2, WORST = 0.98, 0.1
 """What counts as a line: its R², and how far a single point may be off."""
 
 
-def growth(rounds: int) -> dict[str, Any]:
+class Size(NamedTuple):
+    """How far costs are followed; along peers the graph has the fewest edges."""
+
+    nodes: int
+    edges: tuple[int, ...]
+    peers: tuple[int, ...]
+
+
+FULL = Size(NODES, (250_000, 500_000, 1_000_000, 2_000_000, 4_000_000), (1, 2, 4, 6, 8))
+SMALLEST = Size(100, (400, 800), (1, 2, 3))
+
+
+def growth(rounds: int, size: Size) -> dict[str, Any]:
     """Epochs over the edges of the graph, and over peers, mutual and independent."""
     along_edges = {
-        edges: epoch_of(gcns(PEERS_ALONG_EDGES), random_dataset(edges)) for edges in EDGES
+        edges: epoch_of(gcns(PEERS_ALONG_EDGES), random_dataset(edges, size.nodes))
+        for edges in size.edges
     }
-    graph = random_dataset(EDGES_ALONG_PEERS)
-    alone = {count: epoch_of(gcns(count), graph, "none") for count in PEERS}
+    fewest = min(size.edges)
+    graph = random_dataset(fewest, size.nodes)
+    alone = {count: epoch_of(gcns(count), graph, "none") for count in size.peers}
     # A single peer has nobody to learn from: its epoch is another kind.
-    mutual = {count: epoch_of(gcns(count), graph, MUTUAL) for count in PEERS if count > 1}
+    mutual = {count: epoch_of(gcns(count), graph, MUTUAL) for count in size.peers if count > 1}
     return {
-        "graph": f"random, {NODES:,} nodes, {FEATURES} features, {CLASSES} classes",
+        "graph": f"random, {size.nodes:,} nodes, {FEATURES} features, {CLASSES} classes",
         "curves": [
             _curve("edges", f"{PEERS_ALONG_EDGES} mutual peers", along_edges, rounds),
-            _curve("peers", f"mutual, {EDGES_ALONG_PEERS:,} edges", mutual, rounds),
-            _curve("peers", f"independent, {EDGES_ALONG_PEERS:,} edges", alone, rounds),
+            _curve("peers", f"mutual, {fewest:,} edges", mutual, rounds),
+            _curve("peers", f"independent, {fewest:,} edges", alone, rounds),
         ],
     }
 
 
-def _curve(over: str, what: str, works: Mapping[int, Work], rounds: int) -> dict[str, Any]:
+def _curve(over: str, what: str, works: Mapping[int, Opened], rounds: int) -> dict[str, Any]:
     samples = interleave({str(size): work for size, work in works.items()}, rounds)
     points = [{"size": size} | _point(samples[str(size)]) for size in works]
     line = _line(list(works), [p["cpu_s"] for p in points])
@@ -53,7 +66,7 @@ def _curve(over: str, what: str, works: Mapping[int, Work], rounds: int) -> dict
 def _point(taken: list[Sample]) -> dict[str, float]:
     """Medians and quartiles. Processor time makes the curve: neighbours add nothing to it."""
     cpu = sorted(sample.cpu for sample in taken)
-    q25, _, q75 = statistics.quantiles(cpu, n=4, method="inclusive")
+    q25, q75 = map(float, np.quantile(cpu, (0.25, 0.75)))
     return {
         "cpu_s": statistics.median(cpu),
         "cpu_q25": q25,

@@ -25,18 +25,24 @@ TRAININGS: tuple[tuple[str, int, dict[str, Any]], ...] = (
 )
 
 
-def memory_lines(threads: int) -> list[dict[str, Any]]:
+SMALLEST: tuple[tuple[str, int, dict[str, Any]], ...] = (("gml-node", 1_000, {}),)
+
+
+def memory_lines(threads: int, smallest: bool = False) -> list[dict[str, Any]]:
     """Peak resident memory in GB of trainings with adaptive weighting and validation."""
-    return [_measured(*training, threads) for training in TRAININGS]
+    trainings = SMALLEST if smallest else TRAININGS
+    return [_measured(*training, threads) for training in trainings]
 
 
 def _measured(name: str, edges: int, changes: dict[str, Any], threads: int) -> dict[str, Any]:
     import numpy as np
-    from graphs import random_arrays
+
+    from benchmarks.graph.graphs import NODES, random_arrays
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random.npz"
-        np.savez(file, **random_arrays(edges))
+        arrays: dict[str, Any] = random_arrays(edges, min(NODES, edges // 10))
+        np.savez(file, **arrays)
         command = [sys.executable, __file__, str(file), json.dumps(changes), str(threads)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from cohorts import engine, epoch_of
-from measuring import interleave, row, summary
-from peers import MUTUAL, Peers, gcns, mixed
-
+from benchmarks.graph.cohorts import epoch_and_validation, epoch_of
+from benchmarks.graph.peers import MUTUAL, Peers, gcns, mixed
+from benchmarks.speed.timing import interleave, row, summary
 from peerlearn.data.graphs import Graph, NodeDataset
 
 ADAPTIVE = {"divergence": "kl", "weighting": "class"}
@@ -23,17 +22,11 @@ def part_lines(data: NodeDataset, rounds: int) -> list[dict[str, Any]]:
 
 def _parts(name: str, peers: Peers, data: NodeDataset, rounds: int) -> list[dict[str, Any]]:
     dense = replace(data, graph=Graph(data.graph.x.to_dense(), data.graph.edge_index))
-    validated = engine(peers, data)
-
-    def with_validation() -> None:
-        validated.epoch()
-        validated.validate()
-
     works = {
         EPOCH: epoch_of(peers, data, MUTUAL),
         ALONE: epoch_of(peers, data, "none"),
         WEIGHTED: epoch_of(peers, data, ADAPTIVE),
-        EVALUATED: with_validation,
+        EVALUATED: epoch_and_validation(peers, data),
         DENSE: epoch_of(peers, dense, MUTUAL),
     }
     samples = interleave(works, rounds)

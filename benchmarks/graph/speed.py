@@ -1,21 +1,25 @@
 """How fast graph cohorts train, and how their cost grows. See SPEED.md beside this file."""
 
+import argparse
 import importlib.metadata
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from against import gcn_lines, mixed_lines
-from cohorts import forwards_per_step
-from graphs import cora
-from growth import growth
-from measuring import environment, options, pin, publish
-from memory import memory_lines
-from parts import part_lines
-from peers import gcns, mixed
-from plot import draw
-from tables import markdown, show
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
+from benchmarks.graph.against import gcn_lines, mixed_lines
+from benchmarks.graph.cohorts import forwards_per_step
+from benchmarks.graph.graphs import cora
+from benchmarks.graph.growth import FULL, SMALLEST, growth
+from benchmarks.graph.memory import memory_lines
+from benchmarks.graph.parts import part_lines
+from benchmarks.graph.peers import gcns, mixed
+from benchmarks.graph.plot import draw
+from benchmarks.graph.tables import markdown, show
+from benchmarks.speed.page import options, publish
+from benchmarks.speed.timing import environment, pin
 from peerlearn.engine.memory import keep_freed_memory
 
 PAGE = Path(__file__).with_name("SPEED.md")
@@ -29,17 +33,18 @@ def main() -> None:
     publish(
         arguments,
         PAGE,
-        lambda: measure(arguments.threads, arguments.rounds, arguments.only),
+        measure,
         page_of,
         show,
     )
 
 
-def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything, as speed.json has it."""
     began = time.perf_counter()
+    threads, rounds, only = arguments.threads, arguments.rounds, arguments.only
     pin(threads)
-    data, source = cora()
+    data, source = cora(arguments.smallest)
     results: dict[str, Any] = {
         "environment": environment(threads) | {"torch_geometric": _version("torch-geometric")},
         "rounds": rounds,
@@ -58,9 +63,9 @@ def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
         }
         lines += part_lines(data, rounds)
     if "growth" in only:
-        results["growth"] = growth(rounds)
+        results["growth"] = growth(rounds, SMALLEST if arguments.smallest else FULL)
     if "memory" in only:
-        results["memory"] = memory_lines(threads)
+        results["memory"] = memory_lines(threads, arguments.smallest)
     return results | {"lines": lines, "seconds": time.perf_counter() - began}
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from measuring import conditions, markdown_table
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.speed.page import conditions, markdown_table
 
 RATIOS = ["what", "ratio", "quartiles", "95 % interval", "CPU time", "target", ""]
 GROWTH = ["over", "of", "points, s", "line, s", "R²", "furthest point", "target", ""]

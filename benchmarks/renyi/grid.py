@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cells import difference_cell
+from benchmarks.cells import difference_cell
 
 ORDERS = (0.5, 1.0, 1.5, 2.0)
 WEIGHTS = (0.5, 1.0, 1.5, 2.0)

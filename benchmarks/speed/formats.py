@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from timing import interleave, row, summary
-from work import FP32, FP32_CHANNELS_LAST, auto_precision, engine_step
+from benchmarks.speed.timing import interleave, row, summary
+from benchmarks.speed.work import FP32, FP32_CHANNELS_LAST, Size, auto_precision, engine_step
 
 PLAIN, LAYOUT, AUTO = "fp32", "fp32, channels_last", "auto"
 
 
-def precision_gain(rounds: int) -> list[dict[str, Any]]:
+def precision_gain(rounds: int, size: Size) -> list[dict[str, Any]]:
     """For a small and a deeper network, two peers that teach each other."""
     auto = auto_precision()
     target = (">=", 2.0) if auto.bf16 else None
     lines = []
-    for model in ("resnet8", "resnet32"):
+    for model in size.models:
         works = {
-            name: engine_step(2, precision, "predictions: kl", model)
+            name: engine_step(2, precision, size.batch, "predictions: kl", model)
             for name, precision in {
                 PLAIN: FP32,
                 LAYOUT: FP32_CHANNELS_LAST,

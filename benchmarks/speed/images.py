@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timing import interleave, row, summary
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from work import BATCH, CLASSES, SHAPE
 
+from benchmarks.speed.timing import interleave, row, summary
+from benchmarks.speed.work import CLASSES, SHAPE
 from peerlearn.data.datasets import Split
 from peerlearn.data.loaders import ArrayLoader
 from peerlearn.data.spec import AugmentSpec
@@ -38,9 +38,9 @@ def images(count: int) -> tuple[Split, str]:
     return Split(pixels, torch.randint(CLASSES, (count,), generator=generator)), "noise"
 
 
-def array_loader(split: Split) -> ArrayLoader:
+def array_loader(split: Split, batch: int) -> ArrayLoader:
     """peerlearn's data path."""
-    return ArrayLoader(split, BATCH, 0, AugmentSpec(crop=CROP, flip=True), MEAN, STD)
+    return ArrayLoader(split, batch, 0, AugmentSpec(crop=CROP, flip=True), MEAN, STD)
 
 
 class PerSample(Dataset[tuple[Tensor, Tensor]]):
@@ -65,7 +65,7 @@ class PerSample(Dataset[tuple[Tensor, Tensor]]):
 
 
 def per_sample_loader(
-    split: Split, workers: int = 0, processors: Iterable[int] = ()
+    split: Split, batch: int, workers: int = 0, processors: Iterable[int] = ()
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """A torch DataLoader over `PerSample`; its workers may use all of `processors`."""
     free = set(processors)
@@ -78,7 +78,7 @@ def per_sample_loader(
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     return DataLoader(
         PerSample(split),
-        BATCH,
+        batch,
         shuffle=True,
         drop_last=True,
         num_workers=workers,
@@ -87,13 +87,13 @@ def per_sample_loader(
     )
 
 
-def data_path(rounds: int, processors: list[int]) -> list[dict[str, Any]]:
+def data_path(rounds: int, processors: list[int], batch: int) -> list[dict[str, Any]]:
     """Time of an epoch of batches with no training in it."""
-    split, _ = images(20 * BATCH)
-    ours = array_loader(split)
+    split, _ = images(20 * batch)
+    ours = array_loader(split, batch)
     works: dict[str, Any] = {OURS: lambda: _exhaust(ours.epoch(0))}
     for workers in (0, 2):
-        loader = per_sample_loader(split, workers, processors)
+        loader = per_sample_loader(split, batch, workers, processors)
         works[LOADER.format(workers)] = lambda loader=loader: _exhaust(loader)
     samples = interleave(works, rounds)
     lines = [

@@ -4,37 +4,44 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from timing import interleave, row, summary
-from work import FP32, auto_precision, engine, engine_step, plain_steps
-
+from benchmarks.speed.timing import Opened, Work, interleave, row, summary
+from benchmarks.speed.work import (
+    FP32,
+    Size,
+    auto_precision,
+    engine_step,
+    plain_steps,
+    stepping,
+    trainer_of,
+)
 from peerlearn.engine.precision import Precision
 
 MUTUAL, ALONE, PLAIN = "mutual step", "engine, no edges", "plain loop"
 TARGET = ("<=", 1.03)
 
 
-def mutual_overhead(rounds: int) -> list[dict[str, Any]]:
+def mutual_overhead(rounds: int, size: Size) -> list[dict[str, Any]]:
     """All-to-all KL among K networks, K = 2, 4, 8, in fp32 and in auto precision."""
     precisions = {"fp32": FP32, "auto": auto_precision()}
     return [
-        _measured(f"mutual step, K = {count}, {name}", count, precision, rounds, TARGET)
+        _measured(f"mutual step, K = {count}, {name}", count, precision, rounds, size, TARGET)
         for name, precision in precisions.items()
-        for count in (2, 4, 8)
+        for count in size.peers
     ]
 
 
-def with_memory_given_back(rounds: int) -> list[dict[str, Any]]:
+def with_memory_given_back(rounds: int, size: Size) -> list[dict[str, Any]]:
     """The same before freed memory is kept, as it is in a process that trains by hand."""
-    return [_measured("mutual step, K = 2, fp32, memory given back", 2, FP32, rounds)]
+    return [_measured("mutual step, K = 2, fp32, memory given back", 2, FP32, rounds, size)]
 
 
 def _measured(
-    name: str, count: int, precision: Precision, rounds: int, target: Any = None
+    name: str, count: int, precision: Precision, rounds: int, size: Size, target: Any = None
 ) -> dict[str, Any]:
-    works = {
-        MUTUAL: engine_step(count, precision, "predictions: kl"),
-        ALONE: engine_step(count, precision, "none"),
-        PLAIN: plain_steps(count, precision),
+    works: dict[str, Work | Opened] = {
+        MUTUAL: engine_step(count, precision, size.batch, "predictions: kl"),
+        ALONE: engine_step(count, precision, size.batch, "none"),
+        PLAIN: plain_steps(count, precision, size.batch),
     }
     samples = interleave(works, rounds)
     line = row(name, samples, MUTUAL, PLAIN, target)
@@ -43,15 +50,16 @@ def _measured(
     return line | {"works": summary(samples)}
 
 
-def forwards_per_step() -> dict[str, int]:
+def forwards_per_step(size: Size) -> dict[str, int]:
     """Training forwards in one mutual step, counted at the networks themselves."""
     counted = {}
-    for count in (2, 4, 8):
-        cohort, step = engine(count, FP32, "predictions: kl")
+    for count in size.peers:
+        trainer = trainer_of(count, FP32, size.batch, "predictions: kl")
         calls: Counter[str] = Counter()
-        for name, peer in cohort.train().peers.items():
+        for name, peer in trainer.cohort.peers.items():
             peer.register_forward_hook(partial(_count, calls, name))
-        step()
+        with stepping(trainer) as step:
+            step()
         counted[str(count)] = calls.total()
     return counted
 

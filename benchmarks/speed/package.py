@@ -15,18 +15,17 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from images import array_loader, images, per_sample_loader
-from timing import interleave, row, summary
 from torch import Tensor, nn
-from work import BATCH, LR, SGD, networks, sgd
 
+from benchmarks.speed.images import array_loader, images, per_sample_loader
+from benchmarks.speed.timing import interleave, row, summary
+from benchmarks.speed.work import networks, sgd, training
 from peerlearn.cohort import Cohort
 from peerlearn.data.loaders import ArrayLoader
-from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
 
-ROWS = 4 * BATCH
+BATCHES = 4
 THEIRS, THEIRS_OUR_BATCHES = "pytorch-dml", "pytorch-dml on ArrayLoader"
 OURS_FP32, OURS_AUTO = "peerlearn, fp32", "peerlearn, auto"
 
@@ -64,7 +63,7 @@ class Pairs:
 
 
 def against_package(
-    rounds: int, threads: int, folder: Path | None
+    rounds: int, threads: int, batch: int, folder: Path | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Lines of the table, and where the time of each arm goes; a reason where it is skipped."""
     try:
@@ -72,12 +71,12 @@ def against_package(
     except ImportError as error:
         reason = f"{error}; pip install --no-deps --target DIR pytorch-dml tqdm, --pytorch-dml DIR"
         return [{"name": "pytorch-dml", "skipped": reason}], {}
-    split, source = images(ROWS)
+    split, source = images(BATCHES * batch)
     works = {
-        THEIRS: _theirs(package, per_sample_loader(split)),
-        THEIRS_OUR_BATCHES: _theirs(package, Pairs(array_loader(split))),
-        OURS_FP32: _ours(array_loader(split), "fp32", threads),
-        OURS_AUTO: _ours(array_loader(split), "auto", threads),
+        THEIRS: _theirs(package, per_sample_loader(split, batch)),
+        THEIRS_OUR_BATCHES: _theirs(package, Pairs(array_loader(split, batch))),
+        OURS_FP32: _ours(array_loader(split, batch), batch, "fp32", threads),
+        OURS_AUTO: _ours(array_loader(split, batch), batch, "auto", threads),
     }
     samples = interleave(works, rounds)
     lines = [
@@ -114,25 +113,13 @@ def _theirs(package: ModuleType, loader: Any) -> Callable[[], None]:
     return epoch
 
 
-def _ours(loader: ArrayLoader, precision: str, threads: int) -> Callable[[], None]:
+def _ours(loader: ArrayLoader, batch: int, precision: str, threads: int) -> Callable[[], None]:
     """A whole `Trainer.run` of one epoch: set-up, monitoring and hand-back included."""
     cohort = Cohort(networks(2), "predictions: kl")
-    training = TrainingSpec.model_validate(
-        {
-            "epochs": 1,
-            "batch_size": BATCH,
-            "lr": LR,
-            "lr_schedule": "constant",
-            "optimiser": {"name": "sgd", **SGD},
-            "precision": precision,
-            "device": "cpu",
-            "threads": threads,
-            "evaluation": EvaluationSpec(select="last"),
-        }
-    )
+    spec = training(batch, precision=precision, threads=threads)
 
     def epoch() -> None:
-        Trainer(cohort, [Stage("mutual", 1, loader)], training).run()
+        Trainer(cohort, [Stage("mutual", 1, loader)], spec).run()
 
     return epoch
 

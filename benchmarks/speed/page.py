@@ -19,6 +19,9 @@ def options(about: str | None, sections: Sequence[str], results: Path) -> argpar
         default=16,
         help="samples behind every figure; where even, either order of the works counts as often",
     )
+    parser.add_argument(
+        "--smallest", action="store_true", help="once, at sizes that show only that it runs"
+    )
     parser.add_argument("--out", type=Path, default=results)
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections))
     parser.add_argument("--reuse", action="store_true", help="take --out, measure nothing")
@@ -29,15 +32,19 @@ def options(about: str | None, sections: Sequence[str], results: Path) -> argpar
 def publish(
     arguments: argparse.Namespace,
     page: Path,
-    measure: Callable[[], dict[str, Any]],
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
     markdown: Callable[[dict[str, Any]], str],
     show: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Measure, or take what was measured; show it, and fill in the page where asked."""
+    if arguments.smallest:
+        if arguments.out.parent == page.parent:
+            raise SystemExit("--smallest makes no results for the page; give another --out")
+        arguments.rounds = 1
     if arguments.reuse:
         results = json.loads(arguments.out.read_text(encoding="utf-8"))
     else:
-        results = measure()
+        results = measure(arguments)
         text = json.dumps(results, indent=1, ensure_ascii=False)
         arguments.out.write_text(text + "\n", encoding="utf-8")
     if show is None:
@@ -54,6 +61,7 @@ def conditions(results: dict[str, Any], *details: str) -> str:
     parts = [
         where["processor"],
         f"{where['threads']} of {where['processors']} processors",
+        *([f"commit {where['commit']}"] if where.get("commit") else []),
         f"torch {where['torch']}",
         *details,
         f"{results['rounds']} rounds",

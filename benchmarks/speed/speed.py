@@ -1,18 +1,23 @@
 """How fast peerlearn is: one script, one run, ratios only. See README.md beside this file."""
 
+import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from formats import precision_gain
-from images import data_path
-from mutual import forwards_per_step, mutual_overhead, with_memory_given_back
-from package import against_package
-from page import conditions, markdown_table, options, publish, ratio_cells
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
+
 from rich.console import Console
 from rich.table import Table
-from timing import environment, pin
 
+from benchmarks.speed.formats import precision_gain
+from benchmarks.speed.images import data_path
+from benchmarks.speed.mutual import forwards_per_step, mutual_overhead, with_memory_given_back
+from benchmarks.speed.package import against_package
+from benchmarks.speed.page import conditions, markdown_table, options, publish, ratio_cells
+from benchmarks.speed.timing import environment, pin
+from benchmarks.speed.work import FULL, SMALLEST
 from peerlearn.engine.memory import keep_freed_memory
 
 README = Path(__file__).with_name("README.md")
@@ -28,31 +33,35 @@ def main() -> None:
     publish(
         arguments,
         README,
-        lambda: measure(arguments.threads, arguments.rounds, arguments.only, arguments.pytorch_dml),
+        measure,
         markdown,
         show,
     )
 
 
-def measure(threads: int, rounds: int, only: list[str], package: Path | None) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything, as results.json has it."""
     began = time.perf_counter()
+    threads, rounds, only = arguments.threads, arguments.rounds, arguments.only
+    size = SMALLEST if arguments.smallest else FULL
     processors = pin(threads)
     results: dict[str, Any] = {"environment": environment(threads), "rounds": rounds}
     lines: list[dict[str, Any]] = []
     if "memory" in only:
-        lines += with_memory_given_back(rounds)
+        lines += with_memory_given_back(rounds, size)
     keep_freed_memory()  # as Trainer.run does; from here on every arm has it, the package's too
     if "mutual" in only:
-        results["forwards_per_step"] = forwards_per_step()
-        lines += mutual_overhead(rounds)
+        results["forwards_per_step"] = forwards_per_step(size)
+        lines += mutual_overhead(rounds, size)
     if "precision" in only:
-        lines += precision_gain(rounds)
+        lines += precision_gain(rounds, size)
     if "package" in only:
-        compared, results["where_time_goes_ms"] = against_package(rounds, threads, package)
+        compared, results["where_time_goes_ms"] = against_package(
+            rounds, threads, size.batch, arguments.pytorch_dml
+        )
         lines += compared
     if "data" in only:
-        lines += data_path(rounds, processors)
+        lines += data_path(rounds, processors, size.batch)
     return results | {"lines": lines, "seconds": time.perf_counter() - began}
 
 

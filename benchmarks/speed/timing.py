@@ -5,16 +5,21 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.stats import binom
 
 Work = Callable[[], object]
+Opened = AbstractContextManager[Work]
+"""Work that needs something around it, such as networks in training mode."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Ratio:
         ordered = sorted(values)
         n = len(ordered)
         low = max(int(binom.ppf(0.025, n, 0.5)) - 1, 0)
-        q25, _, q75 = statistics.quantiles(ordered, n=4, method="inclusive")
+        q25, q75 = map(float, np.quantile(ordered, (0.25, 0.75)))
         interval = (ordered[low], ordered[n - 1 - low])
         return cls(statistics.median(ordered), q25, q75, interval, n)
 
@@ -52,18 +57,23 @@ class Ratio:
 Samples = dict[str, list[Sample]]
 
 
-def interleave(works: Mapping[str, Work], rounds: int, warm_up: int = 1) -> Samples:
+def interleave(works: Mapping[str, Work | Opened], rounds: int, warm_up: int = 1) -> Samples:
     """Call every work once a round, and reverse the order every other round.
 
     Work of one round runs back to back, so a busy neighbour slows all of it alike; the reversal
     cancels what one work leaves behind for the next (caches, heap).
     """
     samples: Samples = {name: [] for name in works}
-    for number in range(-warm_up, rounds):
-        for name in list(works) if number % 2 else reversed(list(works)):
-            sample = timed(works[name])
-            if number >= 0:
-                samples[name].append(sample)
+    with ExitStack() as around:
+        ready = {
+            name: around.enter_context(work) if isinstance(work, AbstractContextManager) else work
+            for name, work in works.items()
+        }
+        for number in range(-warm_up, rounds):
+            for name in list(ready) if number % 2 else reversed(list(ready)):
+                sample = timed(ready[name])
+                if number >= 0:
+                    samples[name].append(sample)
     return samples
 
 
@@ -132,6 +142,7 @@ def pin(threads: int) -> list[int]:
 def environment(threads: int) -> dict[str, Any]:
     """What the figures depend on."""
     return {
+        "commit": _commit(),
         "processor": _processor(),
         "processors": os.cpu_count(),
         "threads": threads,
@@ -142,6 +153,16 @@ def environment(threads: int) -> dict[str, Any]:
         "load_average": list(os.getloadavg()),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _commit() -> str | None:
+    """What was measured; with a plus where files differ from the commit."""
+    command = ["git", "describe", "--always", "--abbrev=9", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _processor() -> str:

@@ -1,30 +1,44 @@
 """The work that is timed: the same networks, batch and optimiser by hand and by the engine."""
 
-import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.speed.timing import Opened, Work
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
-from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import Precision
-from peerlearn.engine.steps import Clock, Stepper
-from peerlearn.engine.transports import LocalTransport
-from peerlearn.engine.updates import PeerUpdate
+from peerlearn.engine.settings import TrainingSpec
+from peerlearn.engine.stage import Stage
+from peerlearn.engine.trainer import Trainer
 from peerlearn.models import build_model
 from peerlearn.randomness import seeded_rng
 
-SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 128
+SHAPE, CLASSES = (3, 32, 32), 10
 LR = 0.01
 SGD: dict[str, Any] = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 CPU = torch.device("cpu")
 
 FP32 = Precision(CPU, bf16=False, channels_last=False)
 FP32_CHANNELS_LAST = Precision(CPU, bf16=False, channels_last=True)
+
+
+class Size(NamedTuple):
+    """How much is measured."""
+
+    batch: int
+    peers: Sequence[int]
+    models: Sequence[str]
+
+
+FULL = Size(128, (2, 4, 8), ("resnet8", "resnet32"))
+SMALLEST = Size(4, (2,), ("resnet8",))
 
 
 def auto_precision() -> Precision:
@@ -41,11 +55,11 @@ def networks(count: int, model: str = "resnet8") -> dict[str, nn.Module]:
     return built
 
 
-def random_batch() -> tuple[Tensor, Tensor]:
+def random_batch(rows: int) -> tuple[Tensor, Tensor]:
     """Images and labels without meaning; the time of a step does not depend on them."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(BATCH, *SHAPE, generator=generator)
-    return x, torch.randint(CLASSES, (BATCH,), generator=generator)
+    x = torch.randn(rows, *SHAPE, generator=generator)
+    return x, torch.randint(CLASSES, (rows,), generator=generator)
 
 
 def sgd(network: nn.Module) -> torch.optim.SGD:
@@ -53,9 +67,11 @@ def sgd(network: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(network.parameters(), lr=LR, **SGD)
 
 
-def plain_steps(count: int, precision: Precision, model: str = "resnet8") -> Callable[[], None]:
+def plain_steps(
+    count: int, precision: Precision, batch: int, model: str = "resnet8"
+) -> Callable[[], None]:
     """`count` independent training steps as one writes them by hand, one network at a time."""
-    x, y = random_batch()
+    x, y = random_batch(batch)
     x = precision.place(x)
     nets = [precision.place(network).train() for network in networks(count, model).values()]
     optimisers = [sgd(network) for network in nets]
@@ -71,32 +87,57 @@ def plain_steps(count: int, precision: Precision, model: str = "resnet8") -> Cal
     return step
 
 
-def engine_step(
-    count: int, precision: Precision, transfer: str, model: str = "resnet8"
-) -> Callable[[], None]:
-    """One step of peerlearn's engine over a cohort of `count` networks."""
-    cohort, step = engine(count, precision, transfer, model)
-    cohort.train()
-    return step
+class OneBatch:
+    """Epochs of one batch, the same every time."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        return islice([self.batch], start, None)
 
 
-def engine(
-    count: int, precision: Precision, transfer: str, model: str = "resnet8"
-) -> tuple[Cohort, Callable[[], None]]:
-    """A cohort and a function that steps it."""
-    x, y = random_batch()
+def training(rows: int, **more: Any) -> TrainingSpec:
+    """One epoch of batches of `rows`, with the optimiser of every arm."""
+    return TrainingSpec.model_validate(
+        {
+            "epochs": 1,
+            "batch_size": rows,
+            "lr": LR,
+            "lr_schedule": "constant",
+            "optimiser": {"name": "sgd", **SGD},
+            "device": "cpu",
+            "evaluation": {"select": "last"},
+            **more,
+        }
+    )
+
+
+def trainer_of(
+    count: int, precision: Precision, rows: int, transfer: str, model: str = "resnet8"
+) -> Trainer:
+    """A cohort of `count` networks and one batch, with nothing to validate."""
+    x, y = random_batch(rows)
+    batch = Batch((precision.place(x),), y, torch.arange(rows))
     cohort = Cohort(networks(count, model), transfer)
-    precision.place(cohort)
-    optimiser = OptimiserSpec.model_validate({"name": "sgd", **SGD})
-    updates = {
-        name: PeerUpdate(peer, optimiser, LR, LearningRate(kind="constant"))
-        for name, peer in cohort.peers.items()
-    }
-    stepper = Stepper(cohort, updates, precision, LocalTransport(cohort.names), {}, cohort.names)
-    batch = Batch((precision.place(x),), y, torch.arange(BATCH))
-    numbers = itertools.count()
+    trainer = Trainer(cohort, [Stage("mutual", 1, OneBatch(batch))], training(rows))
+    trainer.precision = precision
+    return trainer
 
-    def step() -> None:
-        stepper.step([batch], Clock(0, "mutual", next(numbers), 0.5))
 
-    return cohort, step
+def engine_step(
+    count: int, precision: Precision, rows: int, transfer: str, model: str = "resnet8"
+) -> Opened:
+    """One step of peerlearn's engine over a cohort of `count` networks."""
+    return stepping(trainer_of(count, precision, rows, transfer, model))
+
+
+@contextmanager
+def stepping(trainer: Trainer, stage: int = 0) -> Iterator[Work]:
+    """Steps of a trainer on the first batch of a stage, again and again."""
+    first = next(iter(trainer.stages[stage].loader.epoch(0)))
+    with trainer.stepping(stage) as step:
+        yield partial(step, first)

@@ -3,24 +3,19 @@
 python benchmarks/styles/speed.py --write-readme
 """
 
-import itertools
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "speed"))  # the clock and the page
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
-from page import conditions, markdown_table, options, publish, ratio_cells
-from timing import environment, interleave, pin, row, summary
-
-from peerlearn.data.datasets import Batch
+from benchmarks.speed.page import conditions, markdown_table, options, publish, ratio_cells
+from benchmarks.speed.timing import Opened, Work, environment, interleave, pin, row, summary
+from benchmarks.speed.work import stepping
 from peerlearn.engine.memory import keep_freed_memory
-from peerlearn.engine.optimisers import LearningRate
-from peerlearn.engine.steps import Clock, Stepper
 from peerlearn.engine.trainer import Trainer
-from peerlearn.engine.transports import LocalTransport
-from peerlearn.engine.updates import PeerUpdate
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 
@@ -40,6 +35,11 @@ SECTIONS = {
         ["data.name=camvid", "augment.crop=[96,128]", "peers.teacher.arguments.width=14"],
     ),
 }
+#: Of both recipes, where it is only asked whether everything runs.
+SMALLEST = {
+    "classify": ["batch_size=4", "data.train_size=100"],
+    "segment": ["batch_size=2", "augment.crop=[32,32]", "data.train_size=10"],
+}
 FORMS = {"kdml-v1": "predictions", "kdml-v4": "mixed", "kdml-v2": "features"}
 
 
@@ -49,87 +49,67 @@ def main() -> None:
     publish(
         arguments,
         README,
-        lambda: measure(arguments.threads, arguments.rounds, arguments.only),
+        measure,
         markdown,
     )
 
 
-def measure(threads: int, rounds: int, only: list[str]) -> dict[str, Any]:
-    """Every form of every section."""
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every form of every section; at the smallest size one form of each."""
+    threads, rounds, smallest = arguments.threads, arguments.rounds, arguments.smallest
     pin(threads)
     results: dict[str, Any] = {"environment": environment(threads), "rounds": rounds}
     keep_freed_memory()  # as Trainer.run does; both sides have it
     return results | {
         "lines": [
-            measured(section, arm, precision, rounds)
-            for section in only
-            for precision in ("fp32", "auto")
-            for arm in FORMS
+            measured(section, arm, precision, rounds, SMALLEST[section] if smallest else [])
+            for section in arguments.only
+            for precision in (["auto"] if smallest else ["fp32", "auto"])
+            for arm in (["kdml-v4"] if smallest else FORMS)
         ]
     }
 
 
-def measured(section: str, arm: str, precision: str, rounds: int) -> dict[str, Any]:
+def measured(
+    section: str, arm: str, precision: str, rounds: int, smaller: list[str]
+) -> dict[str, Any]:
     """One form of one section, as speed.json has it."""
     what, *_ = SECTIONS[section]
-    together, alone = (trainer_of(section, arm, precision) for _ in range(2))
-    works = {STEP: engine_step(together), ALONE: plain_steps(alone)}
+    together, alone = (
+        trainer_of(section, f"arm={arm}", f"precision={precision}", *smaller) for _ in range(2)
+    )
+    last = len(together.stages) - 1
+    works: dict[str, Work | Opened] = {STEP: stepping(together, last), ALONE: plain_steps(alone)}
     samples = interleave(works, rounds)
     name = f"{what}, {FORMS[arm]} (`{arm}`), {precision}"
     return row(name, samples, STEP, ALONE, TARGET) | {"works": summary(samples)}
 
 
-def trainer_of(section: str, arm: str, precision: str) -> Trainer:
+def trainer_of(section: str, *more: str) -> Trainer:
     """What `peerlearn run` would train."""
     _, name, overrides = SECTIONS[section]
     recipe, given = find_recipe(name)
-    overrides = [*overrides, f"arm={arm}", f"precision={precision}"]
-    trainer = recipe.build(recipe.resolve(given, parse_assignments(overrides)))
-    trainer.precision.place(trainer.cohort)
-    return trainer
-
-
-def first_batch(trainer: Trainer) -> Batch:
-    """The batch that both sides step on."""
-    batch = next(iter(trainer.stages[-1].loader.epoch(0)))
-    return Batch(tuple(map(trainer.precision.place, batch.views)), batch.y, batch.index)
-
-
-def updates_of(trainer: Trainer) -> dict[str, PeerUpdate]:
-    """The optimisers of the recipe; those of students also step their adapters."""
-    spec, transfer = trainer.training, trainer.cohort.transfer
-    return {
-        name: PeerUpdate(
-            peer, spec.optimiser, spec.lr, LearningRate(), extra=transfer.parameters_of(name)
-        )
-        for name, peer in trainer.cohort.peers.items()
-    }
-
-
-def engine_step(trainer: Trainer) -> Callable[[], None]:
-    """One step of the cohort."""
-    cohort, batch = trainer.cohort.train(), first_batch(trainer)
-    transport = LocalTransport(cohort.names)
-    stepper = Stepper(cohort, updates_of(trainer), trainer.precision, transport, {}, cohort.names)
-    numbers = itertools.count()
-
-    def step() -> None:
-        stepper.step([batch], Clock(0, "mutual", next(numbers), 0.5))
-
-    return step
+    return recipe.build(recipe.resolve(given, parse_assignments([*overrides, *more])))
 
 
 def plain_steps(trainer: Trainer) -> Callable[[], None]:
     """Forward, objective, backward and optimiser of one network after the other."""
-    cohort, batch, updates = trainer.cohort.train(), first_batch(trainer), updates_of(trainer)
+    spec, precision = trainer.training, trainer.precision
+    cohort, batch = trainer.cohort.train(), next(iter(trainer.stages[-1].loader.epoch(0)))
+    precision.place(cohort)
+    x = precision.place(batch.views[0])
+    optimisers = {
+        name: spec.optimiser.build(list(network.parameters()), spec.lr)
+        for name, network in cohort.peers.items()
+    }
 
     def step() -> None:
         for name, network in cohort.peers.items():
-            updates[name].zero()
-            with trainer.precision.autocast():
-                output = network(batch.views[0])
+            optimisers[name].zero_grad(set_to_none=True)
+            with precision.autocast():
+                output = network(x)
             cohort.objectives[name](output, batch.y).backward()
-            updates[name].step()
+            optimisers[name].step()
 
     return step
 

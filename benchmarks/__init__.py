@@ -1,0 +1,1 @@
+"""Measured evidence: scripts, their results, and the pages that show them."""
