@@ -6,6 +6,8 @@ import pytest
 
 from peerlearn.cli.progress import EpochProgress, GridProgress
 from peerlearn.cli.tables import console, metrics_table
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
 
 
 def epoch(**val) -> dict:
@@ -50,15 +52,21 @@ def block(metrics: dict[str, float]) -> dict:
 
 
 def test_a_summary_tells_the_metrics_of_the_task(capsys):
-    for metrics, said in (
-        ({"accuracy": 0.9, "nll": 0.5, "brier": 0.1}, "  a          accuracy 0.9000  nll 0.5000"),
+    for task, metrics, said in (
         (
+            CLASSIFICATION,
+            {"accuracy": 0.9, "nll": 0.5, "brier": 0.1},
+            "  a          accuracy 0.9000  nll 0.5000",
+        ),
+        (
+            SEGMENTATION,
             MEASURED | {"hd95": 3.5},
             "  a          iou 0.6100  dice 0.7000  accuracy 0.9000  nll 0.5000  hd95 3.5000",
         ),
     ):
         EpochProgress(2).summarise(
-            {"arms": {"mutual": block(metrics)}, "data": "digits", "seeds": [0]}
+            {"arms": {"mutual": block(metrics)}, "data": "digits", "seeds": [0]},
+            Catalogue(task),
         )
         assert said in capsys.readouterr().out.splitlines()
 

@@ -104,7 +104,7 @@ def discover(
     with RowProgress("images") as rows:
         made = assignments(open_run(folder), lambda done: rows.observe(done, None))
     write_assignments(folder / "assignments.csv", made)
-    progress.summarise(results)
+    progress.summarise(results, recipe.metrics)
     console().print(cluster_table(made))
     print(f"assignments: {folder / 'assignments.csv'}")
     report_beside(folder)

@@ -9,21 +9,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-#: What the summary of a run tells of every peer, where it was measured.
-SUMMARISED = (
-    "cluster_accuracy",
-    "nmi",
-    "ari",
-    "old_accuracy",
-    "new_accuracy",
-    "known_accuracy",
-    "iou",
-    "dice",
-    "accuracy",
-    "nll",
-    "ece",
-    "hd95",
-)
+from peerlearn.metrics.catalogue import Catalogue
 
 
 class _Live:
@@ -82,15 +68,16 @@ class EpochProgress(_Live):
             stage = "" if event.get("stage", "mutual") == "mutual" else f"{event['stage']} "
             self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {said}")
 
-    def summarise(self, results: dict[str, Any]) -> None:
+    def summarise(self, results: dict[str, Any], metrics: Catalogue) -> None:
         """Print the results of a run, a line a peer."""
         console = Console()
+        told = dict.fromkeys([*metrics.headlines, *metrics.brief])
         for arm, block in results["arms"].items():
             console.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
             rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
-            for who, metrics in rows.items():
+            for who, found in rows.items():
                 said = "  ".join(
-                    f"{name} {metrics[name]['mean']:.4f}" for name in SUMMARISED if name in metrics
+                    f"{name} {found[name]['mean']:.4f}" for name in told if name in found
                 )
                 console.print(f"  {who:<10} {said}", highlight=False, soft_wrap=True)
 

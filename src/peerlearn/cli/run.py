@@ -39,7 +39,7 @@ def run(
     folder = out_folder(out, found.name)
     with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
         results = run_recipe(found, config, folder, resume, progress.observe)
-    progress.summarise(results)
+    progress.summarise(results, found.metrics)
     report_beside(folder)
 
 

@@ -24,6 +24,7 @@ from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.validation import validated
 
 Data = Dataset | str | Path | Mapping[str, Any]
@@ -72,6 +73,7 @@ def fit(
         RunError: a loss that is not finite, or a file that cannot be written.
     """
     spec = validated(TrainingSpec, {"epochs": epochs} | training)
+    Catalogue(CLASSIFICATION).selecting(spec.evaluation.metric, "fit")
     settings = {
         name: validated(PeerSettings, own, f"peers.{name}") for name, own in (peers or {}).items()
     }

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.run_folder import RunFolder
-from peerlearn.engine.settings import MetricName
 from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import Metric
 
 Selected = dict[str, Any]
 TRUNK = "trunk"
@@ -19,10 +19,10 @@ class Selection:
     """The best epoch of every peer so far and a copy of its weights.
 
     Args:
-        metric: what is compared; see `better`.
+        metric: what is compared.
     """
 
-    def __init__(self, metric: MetricName) -> None:
+    def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self.best: dict[str, Selected] = {}
         self.weights: dict[str, dict[str, Tensor]] = {}
@@ -30,9 +30,9 @@ class Selection:
     def offer(self, peer: str, value: float, epoch: int, module: nn.Module) -> bool:
         """Keep `module` if it beats what is kept; equal values keep the earlier epoch."""
         known = self.best.get(peer)
-        if known is not None and not better(self.metric, value, known["value"]):
+        if known is not None and not self.metric.beats(value, known["value"]):
             return False
-        self.best[peer] = {"epoch": epoch, self.metric: value, "value": value}
+        self.best[peer] = {"epoch": epoch, self.metric.name: value, "value": value}
         self.keep(peer, module)
         return True
 
@@ -41,11 +41,6 @@ class Selection:
         self.weights[peer] = {
             name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
         }
-
-
-def better(metric: MetricName, one: float, other: float) -> bool:
-    """Whether a value beats another: higher, but for nll lower."""
-    return one < other if metric == "nll" else one > other
 
 
 def load_selected(folder: Path, cohort: Cohort) -> None:

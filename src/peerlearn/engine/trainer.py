@@ -37,8 +37,13 @@ from peerlearn.engine.transports import LocalTransport, Transport, launched_tran
 from peerlearn.engine.updates import PeerUpdate
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.metrics.assessment import Assess, Assessment, ClassificationAssessment
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+from peerlearn.metrics.discovery import METRICS as DISCOVERY
+from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
 from peerlearn.randomness import preserved_rng
 
+# Until the trainer is given what is measured together with who measures it.
+_EVERY_METRIC = Catalogue((*SEGMENTATION, *CLASSIFICATION, *DISCOVERY))
 SAVING_SHARE = 20  # epochs may be as short as milliseconds: save for a twentieth of the time
 Observer = Callable[[dict[str, Any]], None]
 Gallery = Callable[[Cohort, Precision], Mapping[str, NDArray[Any]]]
@@ -132,7 +137,7 @@ class Trainer:
             )
         self.device = resolve_device(self.training.device)
         self.precision = Precision.resolve(self.training.precision, self.device)
-        self.selection = Selection(self.training.evaluation.metric)
+        self.selection = Selection(_EVERY_METRIC[self.training.evaluation.metric])
         self.updates: dict[str, PeerUpdate] = {}
         self.history: list[dict[str, Any]] = []
         self.tail: list[dict[str, Any]] = []
@@ -399,7 +404,7 @@ class Trainer:
 
     def _offer(self, measured: Mapping[str, Mapping[str, float]], position: _Position) -> None:
         for name in self._last_learns(position.stage):
-            value = measured[name][self.selection.metric]
+            value = measured[name][self.selection.metric.name]
             if self.selection.offer(name, value, position.epoch, self._evaluated(name)):
                 self.unsaved.add(name)
 

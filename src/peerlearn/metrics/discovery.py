@@ -13,8 +13,25 @@ from torch import Tensor
 from peerlearn.data.discovery.loaders import TRAINING_ROW
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import mean_metrics
+from peerlearn.metrics.catalogue import Metric, fraction
 from peerlearn.metrics.cluster_ensemble import decided, matched_members
 from peerlearn.metrics.clustering import align, ari, cluster_accuracy, nmi, right_rows
+
+METRICS = (
+    fraction("cluster_accuracy", headline=True, selects=True, brief=0),
+    fraction("nmi", "NMI", headline=True, brief=1),
+    fraction("ari", "ARI", headline=True),
+    fraction("all_accuracy"),
+    fraction("old_accuracy", brief=2),
+    fraction("new_accuracy", brief=3),
+    fraction("oracle_cluster_accuracy", "oracle, best by truth", compared=False),
+    fraction("known_accuracy", brief=4),
+    fraction("test_cluster_accuracy"),
+    fraction("pair_precision"),
+    fraction("pair_recall"),
+    Metric("clusters", "clusters found", decimals=1, compared=False),
+    fraction("largest_cluster", better=None, compared=False),
+)
 
 
 class DiscoveryAssessment:

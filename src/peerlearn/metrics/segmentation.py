@@ -9,6 +9,7 @@ from torch import Tensor
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.calibration import as_lists, calibration_error, means_of
+from peerlearn.metrics.catalogue import ACCURACY, BRIER, ECE, NLL, Metric, fraction
 from peerlearn.metrics.peers import phi
 from peerlearn.metrics.pixels import (
     Counts,
@@ -19,6 +20,16 @@ from peerlearn.metrics.pixels import (
     read_labels,
     read_outputs,
     together,
+)
+
+METRICS = (
+    fraction("iou", "IoU", headline=True, selects=True, brief=0),  # most pixels are easy ones
+    fraction("dice", "Dice", headline=True, selects=True, brief=2),
+    ACCURACY,
+    Metric("hd95", "HD95", "lower", unit="px", decimals=2, brief=5),
+    ECE,
+    NLL,
+    BRIER,
 )
 
 

@@ -102,8 +102,8 @@ class TrainedRun:
                 f"validation (evaluation.select: {self.config.evaluation.select}); allowed: "
                 f"{', '.join([*self.peers, 'ensemble'])}"
             )
-        pick = min if self.config.evaluation.metric == "nll" else max
-        return pick(values, key=lambda name: values[name])
+        metric = self.recipe.metrics[self.config.evaluation.metric]
+        return metric.best(values)
 
     def precision(self, name: PrecisionName | None = None, device: str | None = None) -> Precision:
         """Where and in which format to run: as in training, unless said otherwise.

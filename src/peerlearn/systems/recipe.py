@@ -2,7 +2,7 @@
 
 import importlib.resources
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,12 +12,13 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.run_folder import RunFolder, read_config, read_results
-from peerlearn.engine.settings import MetricName, PeerSettings, TrainingSpec
+from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.engine.transports import leads_launch
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_json
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
@@ -53,15 +54,11 @@ class RecipeConfig(TrainingSpec):
         {}, description="named overrides that `compare` sets against each other"
     )
 
-    metrics: ClassVar[tuple[MetricName, ...]] = ("accuracy", "nll")
+    metrics: ClassVar[Sequence[Metric]] = CLASSIFICATION
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
-        if self.evaluation.metric not in self.metrics:
-            raise ValueError(
-                f"evaluation.metric: {self.evaluation.metric!r} is not measured by recipe "
-                f"{self.recipe!r}; allowed: {', '.join(self.metrics)}"
-            )
+        Catalogue(self.metrics).selecting(self.evaluation.metric, f"recipe {self.recipe!r}")
         return self
 
     @model_validator(mode="before")
@@ -107,6 +104,11 @@ class Recipe:
     restore: Callable[[Any, Any], Cohort] | None = None
     reads: Reads = "rows"
     system: str | None = None
+
+    @property
+    def metrics(self) -> Catalogue:
+        """What its runs measure."""
+        return Catalogue(self.config.metrics)
 
     def default_text(self) -> str:
         """The recipe's YAML, with its comments."""

@@ -1,5 +1,6 @@
 """What the systems that segment images share: configuration and assembly."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -17,10 +18,10 @@ from peerlearn.data.segmentation import (
     load_segmentation,
     segmentation_loader,
 )
-from peerlearn.engine.settings import MetricName
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
-from peerlearn.metrics.segmentation import SegmentationAssessment
+from peerlearn.metrics.catalogue import Metric
+from peerlearn.metrics.segmentation import METRICS, SegmentationAssessment
 from peerlearn.models.segmentation import build_segmentation_model, check_segmentation_model_name
 from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.randomness import seeded_rng
@@ -43,7 +44,7 @@ PROBE_IMAGES = 16
 class SegmentationConfig(RecipeConfig):
     """Configuration of the systems that segment images."""
 
-    metrics: ClassVar[tuple[MetricName, ...]] = ("iou", "dice", "accuracy", "nll")
+    metrics: ClassVar[Sequence[Metric]] = METRICS
 
     data: SegmentationDataSpec = Field(
         SegmentationDataSpec(), description="which images with masks, and how many of them"

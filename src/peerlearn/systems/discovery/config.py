@@ -1,13 +1,15 @@
 """What the recipe of category discovery may be told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.data.discovery import DiscoveryDataSpec
 from peerlearn.data.spec import AugmentChoice
-from peerlearn.engine.settings import EvaluationSpec, MetricName, StepSettings
+from peerlearn.engine.settings import EvaluationSpec, StepSettings
+from peerlearn.metrics.catalogue import Metric
+from peerlearn.metrics.discovery import METRICS
 from peerlearn.objectives.discovery import DiscoverySpec
 from peerlearn.objectives.uno import UnoSpec
 from peerlearn.systems.recipe import PeerSpec, RecipeConfig
@@ -70,7 +72,7 @@ class DiscoveryEvaluation(EvaluationSpec):
     select: Literal["last"] = Field(
         "last", description="weights to report: those of the last epoch"
     )
-    metric: MetricName = Field("cluster_accuracy", description="shown while training")
+    metric: str = Field("cluster_accuracy", description="shown while training")
     every: int = Field(10, ge=1, description="epochs between measurements while training")
     report: Literal["test"] = Field(
         "test", description="rows to report on: unlabelled training rows, and those of test"
@@ -87,7 +89,7 @@ class DiscoveryEvaluation(EvaluationSpec):
 class DiscoveryConfig(RecipeConfig):
     """Configuration of `discovery`."""
 
-    metrics: ClassVar[tuple[MetricName, ...]] = ("cluster_accuracy",)
+    metrics: ClassVar[Sequence[Metric]] = METRICS
 
     data: DiscoveryDataSpec = Field(
         DiscoveryDataSpec(), description="labelled rows of known classes, unlabelled ones of new"
