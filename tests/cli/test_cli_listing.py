@@ -4,7 +4,7 @@ import pytest
 import yaml
 from tiny_commands import TINY
 
-from peerlearn.data import dataset_names
+from peerlearn.data import DATASETS
 from peerlearn.models import model_names
 from peerlearn.models.segmentation import segmentation_model_names
 from peerlearn.systems.registry import RECIPES
@@ -38,7 +38,7 @@ def test_ls_data_shows_files_of_the_root(cli, tmp_path, monkeypatch):
     (tmp_path / "mine.npz").touch()
     monkeypatch.setenv("PEERLEARN_DATA", str(tmp_path))
     said = cli("ls", "data")
-    assert {*dataset_names(), "mine"} <= set(first_words(said.out))
+    assert {*DATASETS.names(), "mine"} <= set(first_words(said.out))
     assert str(tmp_path / "mine.npz") in said.out
 
 

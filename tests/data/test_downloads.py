@@ -10,9 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from peerlearn.data import DataSpec, get_dataset, load_dataset
+from peerlearn.data import DATASETS, DataSpec, load_dataset
 from peerlearn.data.downloads import Patience, RemoteFile, download, mirrored
-from peerlearn.data.originals import originals, read_cifar10, read_cifar100, read_idx
+from peerlearn.data.originals import (
+    ORIGINALS,
+    fetch_original,
+    read_cifar10,
+    read_cifar100,
+    read_idx,
+)
 from peerlearn.errors import InputError, RunError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -177,7 +183,7 @@ def test_other_kinds_of_address_are_refused(fetch):
 
 
 def test_a_mirror_replaces_every_source():
-    files = originals()["mnist"].files
+    files = ORIGINALS["mnist"].files
     moved = mirrored("mnist", files, "http://here/data/")
     assert moved[0].urls == ("http://here/data/mnist/train-images-idx3-ubyte.gz",)
     assert [file.md5 for file in moved] == [file.md5 for file in files]
@@ -216,16 +222,12 @@ def published(monkeypatch, server):
     """Publish small files under a real data set's names and checksums of their own."""
 
     def publish(name, files):
-        known = originals()
         server.files |= {f"/{name}/{file}": content for file, content in files.items()}
-        known[name] = replace(
-            known[name],
-            files=tuple(
-                replace(file, md5=hashlib.md5(files[file.name]).hexdigest())
-                for file in known[name].files
-            ),
+        renewed = tuple(
+            replace(file, md5=hashlib.md5(files[file.name]).hexdigest())
+            for file in ORIGINALS[name].files
         )
-        monkeypatch.setattr("peerlearn.data.registry.originals", lambda: known)
+        monkeypatch.setitem(ORIGINALS, name, replace(ORIGINALS[name], files=renewed))
         monkeypatch.setenv("PEERLEARN_MIRROR", server.url)
 
     return publish
@@ -237,7 +239,7 @@ def test_mnist_is_downloaded_over_a_flaky_line_converted_and_found_again(
     published("mnist", small_mnist())
     server.faults = [None, "break"]
     spec = DataSpec(name="mnist", root=str(tmp_path), val_size=10)
-    path = get_dataset("mnist", str(tmp_path), patience=Patience(sleep=lambda _: None))
+    path = fetch_original("mnist", str(tmp_path), Patience(sleep=lambda _: None))
     data = load_dataset(spec)
     asked = len(server.requests)
     assert path == tmp_path / "mnist.npz"
@@ -258,7 +260,7 @@ def test_a_failed_download_leaves_no_data_set(server, published, tmp_path):
     published("mnist", small_mnist())
     server.files["/mnist/t10k-labels-idx1-ubyte.gz"] = b"something else"
     with pytest.raises(RunError, match=r"t10k-labels-idx1-ubyte\.gz.*expected md5"):
-        get_dataset("mnist", str(tmp_path))
+        DATASETS.get("mnist", str(tmp_path))
     assert not (tmp_path / "mnist.npz").exists()
 
 

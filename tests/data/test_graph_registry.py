@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from peerlearn.data.graphs import (
+    GRAPH_SETS,
+    NODE_SETS,
     GraphDataSpec,
-    graph_dataset_names,
     load_graphs_dataset,
     load_node_dataset,
 )
@@ -30,17 +31,17 @@ def test_names_are_found_in_the_root_and_in_its_graphs_folder(tmp_path, monkeypa
     assert load_node_dataset(GraphDataSpec(name="cora", root=root)).graph.num_nodes == 12
     monkeypatch.setenv("PEERLEARN_DATA", root)
     assert load_node_dataset(GraphDataSpec(name="cora")).name == "cora"
-    names = graph_dataset_names("node")
+    names = NODE_SETS.names()
     assert names[:4] == ("digits-knn", "cora", "citeseer", "pubmed")
     assert "mine" in names
     assert "other" not in names
-    assert "mine" not in graph_dataset_names("graph")
+    assert "mine" not in GRAPH_SETS.names()
 
 
 def test_files_that_are_no_graphs_are_no_names(tmp_path):
     np.savez(tmp_path / "table.npz", x_train=np.zeros(3))
     (tmp_path / "broken.npz").write_text("no")
-    assert not {"table", "broken"} & set(graph_dataset_names("node", str(tmp_path)))
+    assert not {"table", "broken"} & set(NODE_SETS.names(str(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data import DataSpec, dataset_names, describe_datasets, get_dataset, load_dataset
+from peerlearn.data import DATASETS, DataSpec, load_dataset
 from peerlearn.data.roots import writable_root
 from peerlearn.errors import InputError
 
@@ -40,7 +40,7 @@ def test_a_name_is_found_in_the_root_before_its_images(tmp_path):
     assert len(load_dataset(spec).test) == 20
     write(tmp_path / "gtsrb.npz", 30)
     assert len(load_dataset(spec).test) == 30
-    assert get_dataset("gtsrb", str(tmp_path)) == tmp_path / "gtsrb.npz"
+    assert DATASETS.get("gtsrb", str(tmp_path)) == tmp_path / "gtsrb.npz"
 
 
 def test_the_environment_names_the_root_and_the_field_overrides_it(tmp_path, monkeypatch):
@@ -53,9 +53,9 @@ def test_the_environment_names_the_root_and_the_field_overrides_it(tmp_path, mon
 
 def test_names_and_descriptions_cover_embedded_downloads_and_files(tmp_path):
     write(tmp_path / "images" / "mine.npz")
-    names = dataset_names(str(tmp_path))
+    names = DATASETS.names(str(tmp_path))
     assert names == ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "mine")
-    places = {line.name: line.place for line in describe_datasets(str(tmp_path))}
+    places = {line.name: line.place for line in DATASETS.describe(str(tmp_path))}
     assert places["digits"] == "embedded"
     assert places["cifar100"].startswith("download")
     assert places["mine"] == str(tmp_path / "images" / "mine.npz")
@@ -87,9 +87,9 @@ def test_other_files_are_refused(tmp_path):
 
 def test_there_is_nothing_to_get_for_embedded_or_unknown_names():
     with pytest.raises(InputError, match="shipped with scikit-learn"):
-        get_dataset("digits")
+        DATASETS.get("digits")
     with pytest.raises(InputError, match="Did you mean 'mnist'"):
-        get_dataset("mnits")
+        DATASETS.get("mnits")
 
 
 def test_downloads_avoid_a_folder_marked_read_only(tmp_path, monkeypatch):

@@ -7,12 +7,10 @@ from pydantic import ValidationError
 
 from peerlearn.data.segmentation import (
     IGNORED,
+    MASK_SETS,
     SegmentationDataSpec,
     SegmentationInfo,
-    describe_segmentation_datasets,
-    get_segmentation_dataset,
     load_segmentation,
-    segmentation_dataset_names,
 )
 from peerlearn.errors import InputError
 
@@ -67,14 +65,14 @@ def test_a_name_is_found_in_the_root_before_its_segmentation_folder(tmp_path):
     assert len(load_segmentation(spec).test) == 6
     write(tmp_path / "cells.npz", 8)
     assert len(load_segmentation(spec).test) == 8
-    assert get_segmentation_dataset("cells", str(tmp_path)) == tmp_path / "cells.npz"
+    assert MASK_SETS.get("cells", str(tmp_path)) == tmp_path / "cells.npz"
 
 
 def test_names_and_descriptions_leave_other_files_out(tmp_path):
     write(tmp_path / "segmentation" / "cells.npz")
     np.savez(tmp_path / "rows.npz", x_train=np.zeros((3, 2)), y_train=np.zeros(3))
-    assert segmentation_dataset_names(str(tmp_path)) == ("digits-scenes", "cells")
-    first, second = describe_segmentation_datasets(str(tmp_path))
+    assert MASK_SETS.names(str(tmp_path)) == ("digits-scenes", "cells")
+    first, second = MASK_SETS.describe(str(tmp_path))
     assert (first.rows, first.place) == ((360, 100), "embedded")
     assert second.place == str(tmp_path / "segmentation" / "cells.npz")
 
@@ -106,9 +104,9 @@ def test_misspelt_and_other_files_are_refused(tmp_path):
 
 def test_there_is_nothing_to_get_for_embedded_or_unknown_names():
     with pytest.raises(InputError, match="nothing to download"):
-        get_segmentation_dataset("digits-scenes")
+        MASK_SETS.get("digits-scenes")
     with pytest.raises(InputError, match="Did you mean 'digits-scenes'"):
-        get_segmentation_dataset("digit-scenes")
+        MASK_SETS.get("digit-scenes")
 
 
 @pytest.mark.parametrize(

@@ -25,19 +25,14 @@ def get(
     root: RootOption = None,
 ) -> None:
     """Download a data set, unless it is there, and print where it is."""
-    from peerlearn.data import dataset_names, get_dataset
-    from peerlearn.data.graphs import get_graph_dataset, graph_dataset_names
-    from peerlearn.data.segmentation import get_segmentation_dataset, segmentation_dataset_names
+    from peerlearn.data import DATASETS
+    from peerlearn.data.graphs import GRAPH_SETS, NODE_SETS
+    from peerlearn.data.segmentation import MASK_SETS
     from peerlearn.errors import unknown_name
 
-    graphs = [*graph_dataset_names("node", root), *graph_dataset_names("graph", root)]
-    kinds = (
-        (dataset_names(root), get_dataset),
-        (graphs, get_graph_dataset),
-        (segmentation_dataset_names(root), get_segmentation_dataset),
-    )
-    for names, get_one in kinds:
+    kinds = [(it, it.names(root)) for it in (DATASETS, NODE_SETS, GRAPH_SETS, MASK_SETS)]
+    for catalogue, names in kinds:
         if name in names:
-            print(get_one(name, root))
+            print(catalogue.get(name, root))
             return
-    raise unknown_name("data set", name, {name for names, _ in kinds for name in names})
+    raise unknown_name("data set", name, {name for _, names in kinds for name in names})

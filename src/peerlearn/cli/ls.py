@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from peerlearn.data.graphs.registry import Task
-    from peerlearn.data.registry import Description
+    from peerlearn.data.catalogue import Description
     from peerlearn.models.registry import ModelInfo
     from peerlearn.systems.recipe import Reads
 
@@ -54,10 +53,22 @@ def list_recipes() -> None:
 
 def list_data(root: str | None = None) -> None:
     """Print every data set that has a name, and where it is."""
-    list_rows(root)
-    list_graphs("node", "nodes", root)
-    list_graphs("graph", "graphs", root)
-    list_masks(root)
+    from peerlearn.data import DATASETS
+    from peerlearn.data.graphs import GRAPH_SETS, NODE_SETS
+    from peerlearn.data.segmentation import MASK_SETS
+
+    rows, nodes, graphs, masks = (
+        it.describe(root) for it in (DATASETS, NODE_SETS, GRAPH_SETS, MASK_SETS)
+    )
+    others = {it.place for it in (*nodes, *graphs, *masks)} - {"embedded"}
+    print(f"for {_recipes('rows')}")
+    print_datasets(it for it in rows if it.place not in others)
+    print(f"\nfor {_recipes('nodes')}")
+    print_datasets(nodes, "nodes")
+    print(f"\nfor {_recipes('graphs')}")
+    print_datasets(graphs, "graphs")
+    print(f"\nfor {_recipes('masks')}")
+    print_datasets(masks)
     print(
         "\nyour own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), masks in place "
         "of labels, nodes (x, y,\nedge_index, split) or graphs (edge_index, ptr, y, x or "
@@ -66,28 +77,8 @@ def list_data(root: str | None = None) -> None:
     )
 
 
-def list_rows(root: str | None) -> None:
-    """Print the data sets of images and vectors."""
-    from peerlearn.data import describe_datasets
-    from peerlearn.data.graphs import describe_graph_datasets
-    from peerlearn.data.segmentation import describe_segmentation_datasets
-
-    kinds = (describe_graph_datasets(root), describe_segmentation_datasets(root))
-    others = {it.place for kind in kinds for it in kind} - {"embedded"}
-    print(f"for {_recipes('rows')}")
-    print_datasets(it for it in describe_datasets(root) if it.place not in others)
-
-
-def list_masks(root: str | None) -> None:
-    """Print the data sets of images with masks."""
-    from peerlearn.data.segmentation import describe_segmentation_datasets
-
-    print(f"\nfor {_recipes('masks')}")
-    print_datasets(describe_segmentation_datasets(root))
-
-
-def print_datasets(datasets: Iterable["Description"]) -> None:
-    """Print some data sets of images or vectors."""
+def print_datasets(datasets: Iterable["Description"], things: str | None = None) -> None:
+    """Print some data sets: of `things`, or of rows with a shape for train and for test."""
     from peerlearn.cli.tables import console, table
 
     rows = (
@@ -95,28 +86,15 @@ def print_datasets(datasets: Iterable["Description"]) -> None:
             it.name,
             it.about,
             _number(it.classes),
-            "" if it.shape is None else "×".join(map(str, it.shape)),
-            "" if it.rows is None else " + ".join(map(_number, it.rows)),
+            *([] if things else ["×".join(map(str, it.shape or ()))]),
+            " + ".join(map(_number, it.rows or ())),
             it.place,
         ]
         for it in datasets
     )
-    columns = ["data", "what it is", "classes", "shape", "train + test", "where"]
-    console().print(table(columns, rows, whole=("shape", "train + test")))
-
-
-def list_graphs(task: "Task", classified: "Reads", root: str | None) -> None:
-    """Print the data sets of which nodes are classified, or graphs."""
-    from peerlearn.cli.tables import console, table
-    from peerlearn.data.graphs import describe_graph_datasets
-
-    rows = (
-        [it.name, it.about, _number(it.classes), _number(it.items), it.place]
-        for it in describe_graph_datasets(root)
-        if it.task == task
-    )
-    print(f"\nfor {_recipes(classified)}")
-    console().print(table(["data", "what it is", "classes", classified, "where"], rows))
+    counted = [things] if things else ["shape", "train + test"]
+    columns = ["data", "what it is", "classes", *counted, "where"]
+    console().print(table(columns, rows, whole=() if things else counted))
 
 
 def list_models() -> None:

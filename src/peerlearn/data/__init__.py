@@ -4,11 +4,12 @@ from peerlearn.data.augment import Normalisation, augment, normalise
 from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Source, Split
 from peerlearn.data.info import DataInfo, RowInfo
 from peerlearn.data.loaders import ArrayLoader, StreamLoader, evaluation_batches, train_loader
-from peerlearn.data.registry import dataset_names, describe_datasets, get_dataset, load_dataset
+from peerlearn.data.registry import DATASETS, load_dataset
 from peerlearn.data.spec import AugmentSpec, DataSpec, NamedDataSpec
 from peerlearn.data.splits import build_dataset
 
 __all__ = [
+    "DATASETS",
     "ArrayLoader",
     "AugmentSpec",
     "Batch",
@@ -24,10 +25,7 @@ __all__ = [
     "StreamLoader",
     "augment",
     "build_dataset",
-    "dataset_names",
-    "describe_datasets",
     "evaluation_batches",
-    "get_dataset",
     "load_dataset",
     "normalise",
     "train_loader",

@@ -6,6 +6,8 @@ bytes and 3 x 32 x 32 pixels). Neither can hold code, unlike the pickled CIFAR v
 
 import gzip
 import math
+import os
+import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -15,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from peerlearn.data.downloads import RemoteFile
+from peerlearn.data.downloads import Patience, RemoteFile, download, mirrored
+from peerlearn.data.npz import write_npz
+from peerlearn.data.roots import alone, writable_root
 from peerlearn.errors import InputError
 
 Bytes = NDArray[np.uint8]
@@ -116,58 +120,86 @@ def _mnist_files(bases: tuple[str, ...], md5: Mapping[str, str]) -> tuple[Remote
     )
 
 
-def originals() -> dict[str, Original]:
-    """Every data set that can be downloaded, by name."""
-    return {
-        "mnist": Original(
-            "handwritten digits", 10, (1, 28, 28), (60_000, 10_000), 12,
-            _mnist_files(
-                (
-                    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-                    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-                ),
-                {
-                    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-                    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-                    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-                },
-            ),
-            read_mnist,
-        ),
-        "fashion_mnist": Original(
-            "photographs of clothes", 10, (1, 28, 28), (60_000, 10_000), 31,
-            _mnist_files(
-                ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-                {
-                    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-                    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-                    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-                },
-            ),
-            read_mnist,
-        ),
-        "cifar10": Original(
-            "small colour photographs", 10, (3, 32, 32), (50_000, 10_000), 170,
+ORIGINALS = {
+    "mnist": Original(
+        "handwritten digits", 10, (1, 28, 28), (60_000, 10_000), 12,
+        _mnist_files(
             (
-                RemoteFile(
-                    "cifar-10-binary.tar.gz",
-                    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-                    "c32a1d4ab5d03f1284b67883e8d87530",
-                ),
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
             ),
-            read_cifar10,
+            {
+                "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+                "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+                "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+            },
         ),
-        "cifar100": Original(
-            "small colour photographs", 100, (3, 32, 32), (50_000, 10_000), 169,
-            (
-                RemoteFile(
-                    "cifar-100-binary.tar.gz",
-                    ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
-                    "03b5dce01913d631647c71ecec9e9cb8",
-                ),
+        read_mnist,
+    ),
+    "fashion_mnist": Original(
+        "photographs of clothes", 10, (1, 28, 28), (60_000, 10_000), 31,
+        _mnist_files(
+            ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+            {
+                "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+                "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+                "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+            },
+        ),
+        read_mnist,
+    ),
+    "cifar10": Original(
+        "small colour photographs", 10, (3, 32, 32), (50_000, 10_000), 170,
+        (
+            RemoteFile(
+                "cifar-10-binary.tar.gz",
+                ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+                "c32a1d4ab5d03f1284b67883e8d87530",
             ),
-            read_cifar100,
         ),
-    }  # fmt: skip
+        read_cifar10,
+    ),
+    "cifar100": Original(
+        "small colour photographs", 100, (3, 32, 32), (50_000, 10_000), 169,
+        (
+            RemoteFile(
+                "cifar-100-binary.tar.gz",
+                ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
+                "03b5dce01913d631647c71ecec9e9cb8",
+            ),
+        ),
+        read_cifar100,
+    ),
+}  # fmt: skip
+"""Every data set that can be downloaded, by name."""
+
+
+def fetch_original(name: str, root: str | None = None, patience: Patience | None = None) -> Path:
+    """Download a data set of `ORIGINALS` and convert it, unless `ROOT/NAME.npz` is there.
+
+    Args:
+        name: of the data set.
+        root: where to write; default as in `SourceSpec.root`. $PEERLEARN_MIRROR is a base address
+            that holds `NAME/FILE` for each original file, in place of the public sources.
+        patience: how long to try.
+
+    Raises:
+        InputError: a folder that cannot be written.
+        RunError: the download failed.
+    """
+    target = writable_root(root) / f"{name}.npz"
+    parts = target.parent / name
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        with alone(parts / ".lock"):
+            if not target.exists():
+                original, mirror = ORIGINALS[name], os.environ.get("PEERLEARN_MIRROR")
+                for file in mirrored(name, original.files, mirror):
+                    download(file, parts, patience)
+                write_npz(target, original.read(parts))
+                shutil.rmtree(parts, ignore_errors=True)
+    except PermissionError as error:
+        raise InputError(f"data.root: {error.filename} cannot be written.") from error
+    return target

@@ -19,12 +19,9 @@ Allocation = Callable[[Tensor, int], Tensor]
 """(rows available per class, rows wanted in all) -> rows to take per class."""
 
 
-def build_dataset(name: str, source: Source, spec: DataSpec, in_memory: bool = True) -> Dataset:
+def build_dataset(name: str, source: Source, spec: DataSpec) -> Dataset:
     """The data set of a source, divided as `divide` does."""
-    train, val, test = divide(source, spec)
-    return Dataset(
-        name, train, val, test, source.classes, source.class_names, source.multilabel, in_memory
-    )
+    return Dataset(name, *divide(source, spec), *source[3:])
 
 
 def divide(source: Source[S], spec: NamedDataSpec) -> tuple[S, S, S]:

@@ -17,10 +17,8 @@ from peerlearn.data.graphs.loaders import (
 )
 from peerlearn.data.graphs.operators import AttentionEdges
 from peerlearn.data.graphs.registry import (
-    GraphDescription,
-    describe_graph_datasets,
-    get_graph_dataset,
-    graph_dataset_names,
+    GRAPH_SETS,
+    NODE_SETS,
     load_graphs_dataset,
     load_node_dataset,
 )
@@ -29,21 +27,19 @@ from peerlearn.data.graphs.spec import GraphDataSpec
 from peerlearn.data.graphs.unlabelled import unlabelled_graphs, unlabelled_nodes
 
 __all__ = [
+    "GRAPH_SETS",
+    "NODE_SETS",
     "AttentionEdges",
     "Encoding",
     "Graph",
     "GraphBatchLoader",
     "GraphDataSpec",
-    "GraphDescription",
     "GraphInfo",
     "GraphsDataset",
     "NeighbourSampler",
     "NodeDataset",
     "NodeLoader",
     "SampledLoader",
-    "describe_graph_datasets",
-    "get_graph_dataset",
-    "graph_dataset_names",
     "graph_rows",
     "graphs_dataset",
     "graphs_dataset_from_data",

@@ -1,7 +1,5 @@
 """Two small tasks that need no file: scikit-learn's digits as one graph, and as many."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -13,22 +11,6 @@ from peerlearn.data.graphs.splits import random_nodes
 NEIGHBOURS = 8
 HALF_OF_THE_NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
 """Steps (down, right) to four of the eight pixels around one; the others are their opposites."""
-
-
-ABOUT = {
-    "digits-knn": "handwritten digits, each joined with eight like it",
-    "digits-grid": "handwritten digits as graphs of their inked pixels",
-}
-
-
-def node_tasks() -> dict[str, Callable[[], dict[str, Array]]]:
-    """Makers of the embedded node classification tasks, by name."""
-    return {"digits-knn": digits_knn}
-
-
-def graph_tasks() -> dict[str, Callable[[], dict[str, Array]]]:
-    """Makers of the embedded graph classification tasks, by name."""
-    return {"digits-grid": digits_grid}
 
 
 def digits_knn() -> dict[str, Array]:

@@ -9,17 +9,13 @@ from peerlearn.data.segmentation.masks import (
     SegmentationDataset,
     as_targets,
 )
-from peerlearn.data.segmentation.registry import (
-    describe_segmentation_datasets,
-    get_segmentation_dataset,
-    load_segmentation,
-    segmentation_dataset_names,
-)
+from peerlearn.data.segmentation.registry import MASK_SETS, load_segmentation
 from peerlearn.data.segmentation.spec import SegmentationDataSpec, SegmentAugmentSpec
 from peerlearn.data.segmentation.tiles import Tiles, predict_tiled
 
 __all__ = [
     "IGNORED",
+    "MASK_SETS",
     "MaskSplit",
     "SegmentAugmentSpec",
     "SegmentationDataSpec",
@@ -27,12 +23,9 @@ __all__ = [
     "SegmentationInfo",
     "Tiles",
     "as_targets",
-    "describe_segmentation_datasets",
-    "get_segmentation_dataset",
     "load_segmentation",
     "masks_from_arrays",
     "predict_tiled",
     "segmentation_batches",
-    "segmentation_dataset_names",
     "segmentation_loader",
 ]

@@ -1,0 +1,145 @@
+"""Data sets by name: which there are, what they hold, and where they are found.
+
+Every kind of data has one `Catalogue`, beside the functions that load it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+from peerlearn.data.roots import find_named, looks_like_path, named_files
+from peerlearn.errors import InputError, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Known(Generic[T]):
+    """A data set that has a name although it need not be a file below a root.
+
+    Attributes:
+        about: a few words.
+        classes: how many.
+        rows: how many for train and for test, or altogether where the data say nothing of these.
+        read: its content, of embedded data or of those that are downloaded to a root.
+        shape: of a row; None where rows have no common one.
+        origin: the package that embedded data are from, in words.
+        get: downloads it to a root and gives its place; None where it is embedded.
+        download: what `peerlearn ls data` says where it is not there yet.
+    """
+
+    about: str
+    classes: int
+    rows: tuple[int, ...]
+    read: Callable[[str | None], T]
+    shape: tuple[int, ...] | None = None
+    origin: str = "made of scikit-learn's digits"
+    get: Callable[[str | None], Path] | None = None
+    download: str = "download"
+
+
+class Description(NamedTuple):
+    """One line of `peerlearn ls data`.
+
+    Attributes:
+        name: what `data.name` takes.
+        about: a few words.
+        classes, shape, rows: as in `Known`; None where only the file knows.
+        place: the file or folder that would be read, "embedded", or what is downloaded.
+    """
+
+    name: str
+    about: str
+    classes: int | None
+    shape: tuple[int, ...] | None
+    rows: tuple[int, ...] | None
+    place: str
+
+
+@dataclass(frozen=True)
+class Catalogue(Generic[T]):
+    """The data sets of one kind.
+
+    Attributes:
+        what: such a data set, in words.
+        folder: below a root, where they are looked for after the root itself.
+        known: those that are embedded or can be downloaded.
+        holds: whether an `.npz` file is of this kind.
+
+    The root of every method is as in `SourceSpec.root`.
+    """
+
+    what: str
+    folder: str
+    known: Mapping[str, Known[T]]
+    holds: Callable[[Path], bool] = lambda path: True
+
+    def names(self, root: str | None = None) -> tuple[str, ...]:
+        """Every name that `data.name` takes: embedded, downloadable, or a file below the root."""
+        files = [
+            name
+            for name in named_files(root, self.folder)
+            if (path := find_named(name, root, self.folder)) and self.holds(path)
+        ]
+        return tuple(dict.fromkeys([*self.known, *files]))
+
+    def describe(self, root: str | None = None) -> tuple[Description, ...]:
+        """A line for each of `names`."""
+        return tuple(self._described(name, root) for name in self.names(root))
+
+    def find(self, name: str, root: str | None = None) -> Path | None:
+        """The file of a name below the root, or None."""
+        return find_named(name, root, self.folder)
+
+    def get(self, name: str, root: str | None = None) -> Path:
+        """The file or folder of a name, downloaded where it is not there yet.
+
+        Raises:
+            InputError: unknown name, embedded data, or a folder that cannot be written.
+            RunError: the download failed.
+        """
+        known = self.known.get(name)
+        if known is not None and known.get is None:
+            raise InputError(f"{name}: {known.origin}; there is nothing to download.")
+        if found := self.find(name, root):
+            return found
+        if known is None or known.get is None:
+            raise unknown_name(self.what, name, self.names(root))
+        return known.get(root)
+
+    def read(self, name: str, root: str | None, at: Callable[[Path], T]) -> T:
+        """The content of a data set by name or path.
+
+        A name is embedded, or `ROOT/NAME.npz`, or `ROOT/FOLDER/NAME.npz`, or downloaded; anything
+        else is a path.
+
+        Args:
+            name: of `data.name`.
+            root: where names are looked for.
+            at: reads a path.
+
+        Raises:
+            InputError: neither a name nor a path, or as `at` raises.
+            RunError: a download failed.
+        """
+        known = self.known.get(name)
+        if known is not None and known.get is None:
+            return known.read(root)
+        if found := self.find(name, root):
+            return at(found)
+        if known is not None:
+            return known.read(root)
+        path = Path(name).expanduser()
+        if path.exists() or looks_like_path(name):
+            return at(path)
+        raise unknown_name(f"{self.what} or path", name, self.names(root), field="data.name")
+
+    def _described(self, name: str, root: str | None) -> Description:
+        found, known = self.find(name, root), self.known.get(name)
+        if known is None:
+            return Description(name, "your file", None, None, None, str(found))
+        place = str(found) if found else known.download
+        if known.get is None:
+            place = "embedded"
+        return Description(name, known.about, known.classes, known.shape, known.rows, place)
