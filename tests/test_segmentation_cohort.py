@@ -9,7 +9,7 @@ from peerlearn import Cohort
 from peerlearn.cohort import PeerLoss
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.steps import StepResult
-from peerlearn.models.segmentation import build_segmentation_model
+from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.randomness import seeded_rng
 
@@ -27,7 +27,7 @@ def masks(overlapping: bool) -> torch.Tensor:
 @pytest.mark.parametrize("overlapping", [False, True])
 def test_peers_of_two_kinds_teach_each_other(overlapping, rows):
     with seeded_rng(0):
-        peers = {n: build_segmentation_model(n, SHAPE, 3, {"width": 4}) for n in ("unet", "fpn")}
+        peers = {n: SEGMENTATION_MODELS.build(n, SHAPE, 3, {"width": 4}) for n in ("unet", "fpn")}
     x, y = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(1)), masks(overlapping)
     loss = "bce+dice" if overlapping else "ce+dice"
     form = "sigmoid" if overlapping else "softmax"

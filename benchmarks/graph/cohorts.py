@@ -19,7 +19,7 @@ from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
 from peerlearn.metrics.assessment import ClassificationAssessment
-from peerlearn.models.graphs import build_graph_model
+from peerlearn.models.graphs import GRAPH_MODELS
 from peerlearn.randomness import seeded_rng
 
 TRAINING = TrainingSpec.model_validate(
@@ -91,7 +91,7 @@ def _cohort(peers: Peers, data: NodeDataset, transfer: Any) -> Cohort:
     built = {}
     for name, network in peers.items():
         with seeded_rng(0, "weights", name):
-            built[name] = build_graph_model(
+            built[name] = GRAPH_MODELS.build(
                 network.model, data.num_features, data.classes, network.arguments
             )
     cohort = Cohort(built, transfer)

@@ -18,7 +18,7 @@ from tiny_graph_files import (
     with_value,
 )
 
-from peerlearn.models.graphs import graph_model_names
+from peerlearn.models.graphs import GRAPH_MODELS
 from peerlearn.systems.registry import RECIPES
 
 MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
@@ -76,8 +76,8 @@ def test_ls_models_says_which_recipes_the_graph_networks_are_for(cli):
     )
     images, graphs = cli("ls", "models").out.split(f"for {graph_recipes}\n")
     assert images.startswith(f"for {rows}\n")
-    assert set(graph_model_names()) <= set(first_words(graphs))
-    assert not set(graph_model_names()) & set(first_words(images))
+    assert set(GRAPH_MODELS.names) <= set(first_words(graphs))
+    assert not set(GRAPH_MODELS.names) & set(first_words(images))
     assert "hidden=64" in graphs
 
 

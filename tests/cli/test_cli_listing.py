@@ -5,8 +5,8 @@ import yaml
 from tiny_commands import TINY
 
 from peerlearn.data import DATASETS
-from peerlearn.models import model_names
-from peerlearn.models.segmentation import segmentation_model_names
+from peerlearn.models import MODELS
+from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.systems.registry import RECIPES
 
 
@@ -30,7 +30,7 @@ def test_ls_recipes_names_the_arms(cli):
 
 def test_ls_models_shows_every_model_with_its_arguments(cli):
     said = cli("ls", "models")
-    assert {*model_names(), *segmentation_model_names()} <= set(first_words(said.out))
+    assert {*MODELS.names, *SEGMENTATION_MODELS.names} <= set(first_words(said.out))
     assert "hidden=(256, 256)" in said.out
 
 

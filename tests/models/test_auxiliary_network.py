@@ -6,7 +6,7 @@ from torch import nn
 
 from peerlearn.data.graphs import Graph
 from peerlearn.errors import InputError
-from peerlearn.models.graphs import AuxiliaryNetwork, build_graph_model
+from peerlearn.models.graphs import GRAPH_MODELS, AuxiliaryNetwork
 from peerlearn.models.graphs.auxiliary import sizes
 
 EDGES = torch.tensor([[0, 1, 2, 3, 3, 4], [1, 2, 1, 1, 3, 0]])
@@ -16,7 +16,7 @@ STATES = torch.arange(15.0).view(5, 3)
 def network(name="gcn", of_graphs=False, **arguments):
     torch.manual_seed(0)
     small = {"hidden": 4, "dropout": 0.0, **arguments}
-    return AuxiliaryNetwork(build_graph_model(name, 3, 2, small), of_graphs, buckets=3)
+    return AuxiliaryNetwork(GRAPH_MODELS.build(name, 3, 2, small), of_graphs, buckets=3)
 
 
 def test_sizes_are_in_degrees_without_self_loops_or_nodes_of_graphs():
@@ -53,7 +53,7 @@ def test_every_network_takes_a_second_head(name, of_graphs):
 
 @pytest.mark.parametrize(
     ("inner", "found"),
-    [(nn.Linear(3, 2), "Linear"), (build_graph_model("gcn", 3, 2, {"layers": 1}), "1 layer")],
+    [(nn.Linear(3, 2), "Linear"), (GRAPH_MODELS.build("gcn", 3, 2, {"layers": 1}), "1 layer")],
 )
 def test_a_network_without_hidden_layer_has_no_place_for_it(inner, found):
     with pytest.raises(InputError, match=f"an auxiliary head reads .* found {found}"):

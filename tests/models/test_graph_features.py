@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.graphs import build_graph_model, propagation
+from peerlearn.models.graphs import GRAPH_MODELS, propagation
 from peerlearn.models.graphs.dropout import dropout, kept
 from peerlearn.models.graphs.features import Projection, SparseFeatures, input_features
 from peerlearn.randomness import keyed_generator, seeded_rng
@@ -112,11 +112,11 @@ def test_raw_dense_features_are_propagated_once_for_all_peers_and_steps(monkeypa
     multiply = propagation.multiply
     monkeypatch.setattr(propagation, "multiply", lambda *a: products.append(1) or multiply(*a))
     given = graph(False)
-    peers = [build_graph_model("sage", COLUMNS, 3, {"input_dropout": 0.0}) for _ in "abc"]
+    peers = [GRAPH_MODELS.build("sage", COLUMNS, 3, {"input_dropout": 0.0}) for _ in "abc"]
     for peer in peers * 2:
         peer(given)
     assert len(products) == 1
-    dropped = build_graph_model("sage", COLUMNS, 3)
+    dropped = GRAPH_MODELS.build("sage", COLUMNS, 3)
     dropped(given)
     assert len(products) == 1
     dropped.eval()(given)  # no dropout in evaluation, so the same product
@@ -126,7 +126,7 @@ def test_raw_dense_features_are_propagated_once_for_all_peers_and_steps(monkeypa
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("name", ["gcn", "gat", "sage", "gin", "graph_mlp"])
 def test_what_evaluation_made_can_be_trained_on(name, sparse):
-    network, given = build_graph_model(name, COLUMNS, 3, {"input_dropout": 0.0}), graph(sparse)
+    network, given = GRAPH_MODELS.build(name, COLUMNS, 3, {"input_dropout": 0.0}), graph(sparse)
     pooled = Graph(given.x, given.edge_index, torch.arange(NODES) // 10, 5)
     with torch.inference_mode():
         network.eval()(given)
@@ -136,6 +136,6 @@ def test_what_evaluation_made_can_be_trained_on(name, sparse):
 
 
 def test_features_that_do_not_fit_the_network_are_refused():
-    network = build_graph_model("gcn", COLUMNS + 1, 3)
+    network = GRAPH_MODELS.build("gcn", COLUMNS + 1, 3)
     with pytest.raises(ValueError, match="have 20 features; the network reads 21"):
         network(graph(True))

@@ -11,7 +11,7 @@ from peerlearn.models.graphs.gat import GATOperator
 from peerlearn.models.graphs.gcn import GCNOperator
 from peerlearn.models.graphs.gin import GINOperator
 from peerlearn.models.graphs.propagation import propagate
-from peerlearn.models.graphs.registry import build_graph_model
+from peerlearn.models.graphs.registry import GRAPH_MODELS
 from peerlearn.models.graphs.sage import SAGEOperator
 from peerlearn.randomness import keyed_generator, seeded_rng
 
@@ -143,7 +143,7 @@ def test_operators_agree_with_torch_geometric_in_value_and_gradient(name, shape,
 
 def test_two_layers_of_gat_agree_with_torch_geometric():
     with seeded_rng(0, "weights"):
-        own = build_graph_model("gat", FEATURES, 4, {"hidden": 5, "heads": 3, "last_heads": 2})
+        own = GRAPH_MODELS.build("gat", FEATURES, 4, {"hidden": 5, "heads": 3, "last_heads": 2})
     layers = [*own.operators, own.head]
     others = [
         pyg.GATConv(FEATURES, 5, heads=3),
@@ -197,5 +197,5 @@ def test_a_node_without_neighbours_sees_only_itself():
     given = graph("directed", sparse=False)
     alone = Graph(given.x[-3:], torch.empty(2, 0, dtype=torch.int64))
     for name in ("gcn", "gat", "sage", "gin"):
-        network = build_graph_model(name, FEATURES, 4).eval()
+        network = GRAPH_MODELS.build(name, FEATURES, 4).eval()
         torch.testing.assert_close(network(given).logits[-3:], network(alone).logits)

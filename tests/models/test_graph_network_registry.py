@@ -5,27 +5,20 @@ import torch
 
 from peerlearn.data.graphs.graph import Graph
 from peerlearn.errors import InputError
-from peerlearn.models import model_names
+from peerlearn.models import MODELS
 from peerlearn.models.arguments import argument_defaults
-from peerlearn.models.graphs import (
-    GraphNetwork,
-    build_graph_model,
-    check_graph_model_name,
-    describe_graph_models,
-    graph_model_names,
-)
-from peerlearn.models.graphs.registry import GRAPH_MODELS
+from peerlearn.models.graphs import GRAPH_MODELS, GraphNetwork
 from peerlearn.randomness import seeded_rng
 
 
 def test_every_network_is_described():
-    infos = {info.name: info for info in describe_graph_models()}
-    assert list(infos) == graph_model_names() == ["gcn", "gat", "sage", "gin", "graph_mlp"]
+    infos = {info.name: info for info in GRAPH_MODELS.describe()}
+    assert list(infos) == GRAPH_MODELS.names == ["gcn", "gat", "sage", "gin", "graph_mlp"]
     for name, info in infos.items():
         assert info.summary.endswith("."), name
-        assert info.arguments == argument_defaults(GRAPH_MODELS[name])
-        assert isinstance(build_graph_model(name, 5, 2, info.arguments), GraphNetwork)
-    assert not set(infos) & set(model_names())
+        assert info.arguments == argument_defaults(GRAPH_MODELS.builders[name])
+        assert isinstance(GRAPH_MODELS.build(name, 5, 2, info.arguments), GraphNetwork)
+    assert not set(infos) & set(MODELS.names)
 
 
 @pytest.mark.parametrize("name", ["gcn", "gat", "sage", "gin", "graph_mlp"])
@@ -33,7 +26,7 @@ def test_equal_seeds_give_equal_weights(name):
     networks = []
     for seed in (0, 0, 1):
         with seeded_rng(seed, "weights"):
-            networks.append(build_graph_model(name, 5, 2).state_dict())
+            networks.append(GRAPH_MODELS.build(name, 5, 2).state_dict())
     first, second, third = networks
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert any(not torch.equal(first[key], third[key]) for key in first)
@@ -59,20 +52,20 @@ def test_equal_seeds_give_equal_weights(name):
 )
 def test_wrong_names_and_arguments_are_refused(name, arguments, said):
     with pytest.raises(InputError, match=said):
-        build_graph_model(name, 5, 2, arguments, field="peers.a.model")
+        GRAPH_MODELS.build(name, 5, 2, arguments, field="peers.a.model")
 
 
 @pytest.mark.parametrize(("features", "classes"), [(0, 2), (5, 0), (5, 1.5)])
 def test_wrong_sizes_are_refused(features, classes):
     with pytest.raises(InputError, match="expected a positive integer"):
-        build_graph_model("gcn", features, classes)
+        GRAPH_MODELS.build("gcn", features, classes)
 
 
 def test_names_are_checked_without_building():
-    check_graph_model_name("gat")
-    check_graph_model_name("python:not.looked:into")
+    GRAPH_MODELS.check("gat")
+    GRAPH_MODELS.check("python:not.looked:into")
     with pytest.raises(InputError, match="unknown model 'resnet20'"):
-        check_graph_model_name("resnet20", "peers.b.model")
+        GRAPH_MODELS.check("resnet20", "peers.b.model")
 
 
 def test_a_factory_of_the_user_is_given_what_the_data_decide(tmp_path, monkeypatch):
@@ -86,8 +79,8 @@ def test_a_factory_of_the_user_is_given_what_the_data_decide(tmp_path, monkeypat
         "        return self.layer(graph.x)\n"
     )
     monkeypatch.chdir(tmp_path)
-    network = build_graph_model("python:my_graph_nets:Net", 5, 2, {"depth": 4})
+    network = GRAPH_MODELS.build("python:my_graph_nets:Net", 5, 2, {"depth": 4})
     graph = Graph(torch.ones(3, 5), torch.empty(2, 0, dtype=torch.int64))
     assert network.depth == 4 and network(graph).shape == (3, 2)
     with pytest.raises(InputError, match=r"unknown argument of .* 'deep'. Did you mean 'depth'"):
-        build_graph_model("python:my_graph_nets:Net", 5, 2, {"deep": 4})
+        GRAPH_MODELS.build("python:my_graph_nets:Net", 5, 2, {"deep": 4})

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.graphs import build_graph_model, describe_graph_models, graph_model_names
+from peerlearn.models.graphs import GRAPH_MODELS
 from peerlearn.models.graphs.readout import read_out
 from peerlearn.randomness import keyed_generator, seeded_rng
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 FEATURES, CLASSES = 10, 4
 SIZES = [5, 1, 12, 7, 1]
 
-every_model = pytest.mark.parametrize("name", graph_model_names())
+every_model = pytest.mark.parametrize("name", GRAPH_MODELS.names)
 either_head = pytest.mark.parametrize("head", ["operator", "linear"])
 
 
@@ -26,7 +26,7 @@ def build(name: str, **arguments: Any) -> nn.Module:
     if name == "graph_mlp":
         arguments.pop("head", None)
     with seeded_rng(0, "weights"):
-        network = build_graph_model(name, FEATURES, CLASSES, arguments)
+        network = GRAPH_MODELS.build(name, FEATURES, CLASSES, arguments)
         for parameter in network.parameters():  # so that biases and eps count
             if parameter.ndim < 2:
                 nn.init.normal_(parameter, std=0.5)
@@ -169,14 +169,14 @@ def another(argument: str, default: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [(info.name, key) for info in describe_graph_models() for key in info.arguments],
+    [(info.name, key) for info in GRAPH_MODELS.describe() for key in info.arguments],
 )
 def test_every_argument_changes_the_output(name, argument):
-    defaults = {info.name: info.arguments for info in describe_graph_models()}[name]
+    defaults = {info.name: info.arguments for info in GRAPH_MODELS.describe()}[name]
     outputs = []
     for arguments in ({}, {argument: another(argument, defaults[argument])}):
         with seeded_rng(0, "weights"):
-            network = build_graph_model(name, FEATURES, CLASSES, arguments)
+            network = GRAPH_MODELS.build(name, FEATURES, CLASSES, arguments)
         with seeded_rng(0, "dropout"):
             outputs.append(network(batch()[0]).logits)
     assert not torch.allclose(*outputs)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.models import build_model, model_names
+from peerlearn.models import MODELS, build_model
 from peerlearn.models.resnet import resnet
 
 IMAGE = (3, 32, 32)
@@ -22,7 +22,7 @@ def test_unknown_model_names_the_nearest_and_every_other():
     message = refusal("resnt32")
     assert "'resnt32'" in message
     assert "Did you mean 'resnet32'?" in message
-    assert all(name in message for name in model_names())
+    assert all(name in message for name in MODELS.names)
     assert "python:package.module:function" in message
 
 
@@ -33,7 +33,7 @@ def test_unknown_argument_names_the_nearest_and_the_allowed():
     assert "Allowed: dropout, widen, width." in message
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", MODELS.names)
 @pytest.mark.parametrize("argument", ["in_shape", "classes", "no_such_argument"])
 def test_what_the_data_decide_is_no_argument(name, argument):
     assert repr(argument) in refusal(name, arguments={argument: 3})
@@ -87,7 +87,7 @@ def test_hidden_sizes_come_as_lists_or_tuples(hidden):
     assert build_model("mlp", (5,), 2, {"hidden": hidden}).classifier.in_features == 3
 
 
-@pytest.mark.parametrize("name", [name for name in model_names() if name != "mlp"])
+@pytest.mark.parametrize("name", [name for name in MODELS.names if name != "mlp"])
 def test_image_model_on_vectors_names_the_models_that_take_them(name):
     assert "Models that take vectors: mlp." in refusal(name, in_shape=(64,))
 

@@ -14,9 +14,8 @@ from model_promises import (
 )
 from torch import nn
 
-from peerlearn.models import build_model, describe_models, model_names
+from peerlearn.models import MODELS, build_model
 from peerlearn.models.arguments import argument_defaults
-from peerlearn.models.registry import MODELS
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -44,7 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "googlenet": {"width": 0.125},
 }
 
-every_model = pytest.mark.parametrize("name", model_names())
+every_model = pytest.mark.parametrize("name", MODELS.names)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -179,7 +178,7 @@ def another(name: str, argument: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "argument"), [(info.name, key) for info in describe_models() for key in info.arguments]
+    ("name", "argument"), [(info.name, key) for info in MODELS.describe() for key in info.arguments]
 )
 def test_every_argument_changes_the_network(name, argument):
     x = sample(batch=2)
@@ -206,11 +205,11 @@ def test_models_export_with_a_free_batch_size(name):
 
 
 def test_every_model_is_described_and_has_a_narrow_instance():
-    described = {info.name: info for info in describe_models()}
-    assert list(described) == model_names() == list(MODELS) == list(SMALL)
+    described = {info.name: info for info in MODELS.describe()}
+    assert list(described) == MODELS.names == list(SMALL)
     for name, info in described.items():
         assert info.summary.endswith("."), name
-        assert info.arguments == argument_defaults(MODELS[name])
+        assert info.arguments == argument_defaults(MODELS.builders[name])
         build = partial(build_model, name, (3, 32, 32), 10)
         with torch.device("meta"):
             by_default, spelled_out = build(), build(info.arguments)

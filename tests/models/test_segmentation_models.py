@@ -18,15 +18,9 @@ from model_promises import (
 from torch import nn
 
 from peerlearn.errors import InputError
-from peerlearn.models import model_names, multiply_adds, parameter_count
+from peerlearn.models import MODELS, multiply_adds, parameter_count
 from peerlearn.models.arguments import argument_defaults
-from peerlearn.models.segmentation import (
-    build_segmentation_model,
-    check_segmentation_model_name,
-    describe_segmentation_models,
-    segmentation_model_names,
-)
-from peerlearn.models.segmentation.registry import SEGMENTATION_MODELS
+from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -47,7 +41,7 @@ every_model = pytest.mark.parametrize("name", NAMES)
 
 def build(name: str, in_shape=(3, 16, 24), seed: int = 0, **arguments: Any) -> nn.Module:
     with seeded_rng(seed, "weights"):
-        return build_segmentation_model(name, in_shape, CLASSES, SMALL[name] | arguments)
+        return SEGMENTATION_MODELS.build(name, in_shape, CLASSES, SMALL[name] | arguments)
 
 
 def sample(in_shape=(3, 16, 24), batch: int = 4) -> torch.Tensor:
@@ -138,7 +132,7 @@ def test_pixels_near_and_far_reach_the_logits_of_a_pixel(name):
 @every_model
 def test_width_scales_parameters_as_its_square(name):
     counts = [
-        parameter_count(build_segmentation_model(name, (3, 32, 32), CLASSES, {"width": width}))
+        parameter_count(SEGMENTATION_MODELS.build(name, (3, 32, 32), CLASSES, {"width": width}))
         for width in (8, 16, 32)
     ]
     assert 3.5 < counts[1] / counts[0] < 4.1
@@ -206,7 +200,7 @@ OTHER = {
     ("name", "argument"),
     [
         pytest.param(info.name, key, marks=MONAI if info.name == "monai_unet" else ())
-        for info in describe_segmentation_models()
+        for info in SEGMENTATION_MODELS.describe()
         for key in info.arguments
     ],
 )
@@ -237,14 +231,14 @@ def test_unet_of_the_papers_width_has_the_papers_parameters():
     # Ronneberger et al. 2015, figure 1: 31.03 million weights and biases of convolutions with one
     # channel in and two classes out; batch normalisation has two numbers where a bias was one.
     with torch.device("meta"):
-        model = build_segmentation_model("unet", (1, 572, 572), 2, {"width": 64})
+        model = SEGMENTATION_MODELS.build("unet", (1, 572, 572), 2, {"width": 64})
     assert parameter_count(model) / 1e6 == pytest.approx(31.03, abs=0.02)
 
 
 def test_multiply_adds_are_counted():
     with torch.device("meta"):
-        small = build_segmentation_model("unet", (3, 64, 64), 2, {"width": 8})
-        large = build_segmentation_model("unet", (3, 128, 128), 2, {"width": 8})
+        small = SEGMENTATION_MODELS.build("unet", (3, 64, 64), 2, {"width": 8})
+        large = SEGMENTATION_MODELS.build("unet", (3, 128, 128), 2, {"width": 8})
     assert multiply_adds(small, (3, 64, 64)) * 4 == multiply_adds(large, (3, 128, 128))
     assert multiply_adds(small, (3, 64, 64)) > 64 * 64 * 9 * (3 * 8 + 8 * 8)
 
@@ -267,12 +261,12 @@ def test_it_learns_which_side_is_bright(name):
 
 
 def test_every_model_is_described_and_has_a_narrow_instance():
-    described = {info.name: info for info in describe_segmentation_models()}
-    assert list(described) == segmentation_model_names() == list(SEGMENTATION_MODELS) == list(SMALL)
-    assert not set(described) & set(model_names())
+    described = {info.name: info for info in SEGMENTATION_MODELS.describe()}
+    assert list(described) == SEGMENTATION_MODELS.names == list(SMALL)
+    assert not set(described) & set(MODELS.names)
     for name, info in described.items():
         assert info.summary.endswith("."), name
-        assert info.arguments == argument_defaults(SEGMENTATION_MODELS[name])
+        assert info.arguments == argument_defaults(SEGMENTATION_MODELS.builders[name])
 
 
 @pytest.mark.parametrize(
@@ -290,7 +284,7 @@ def test_every_model_is_described_and_has_a_narrow_instance():
 )
 def test_wrong_names_and_arguments_are_refused(name, arguments, said):
     with pytest.raises(InputError, match=said):
-        build_segmentation_model(name, (3, 8, 8), 2, arguments, field="peers.a.model")
+        SEGMENTATION_MODELS.build(name, (3, 8, 8), 2, arguments, field="peers.a.model")
 
 
 @pytest.mark.parametrize(
@@ -299,14 +293,14 @@ def test_wrong_names_and_arguments_are_refused(name, arguments, said):
 )
 def test_wrong_samples_and_classes_are_refused(in_shape, classes, said):
     with pytest.raises(InputError, match=said):
-        build_segmentation_model("unet", in_shape, classes)
+        SEGMENTATION_MODELS.build("unet", in_shape, classes)
 
 
 def test_names_are_checked_without_building():
-    check_segmentation_model_name("monai_unet")
-    check_segmentation_model_name("python:not.looked:into")
+    SEGMENTATION_MODELS.check("monai_unet")
+    SEGMENTATION_MODELS.check("python:not.looked:into")
     with pytest.raises(InputError, match="unknown model 'gcn'"):
-        check_segmentation_model_name("gcn", "peers.b.model")
+        SEGMENTATION_MODELS.check("gcn", "peers.b.model")
 
 
 def test_a_factory_of_the_user_is_given_what_the_data_decide(tmp_path, monkeypatch):
@@ -316,14 +310,14 @@ def test_a_factory_of_the_user_is_given_what_the_data_decide(tmp_path, monkeypat
         "    return nn.Conv2d(in_shape[0], classes, kernel, padding=kernel // 2)\n"
     )
     monkeypatch.chdir(tmp_path)
-    network = build_segmentation_model("python:my_masks:net", (2, 8, 8), 3, {"kernel": 3})
+    network = SEGMENTATION_MODELS.build("python:my_masks:net", (2, 8, 8), 3, {"kernel": 3})
     assert network(torch.zeros(1, 2, 8, 8)).shape == (1, 3, 8, 8)
 
 
 def test_without_monai_the_command_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     with pytest.raises(InputError, match=r'pip install "peerlearn\[segmentation\]"'):
-        build_segmentation_model("monai_unet", (3, 8, 8), 2)
+        SEGMENTATION_MODELS.build("monai_unet", (3, 8, 8), 2)
 
 
 @MONAI

@@ -99,16 +99,16 @@ def print_datasets(datasets: Iterable["Description"], things: str | None = None)
 
 def list_models() -> None:
     """Print every model with its arguments."""
-    from peerlearn.models import describe_models
-    from peerlearn.models.graphs import describe_graph_models
-    from peerlearn.models.segmentation import describe_segmentation_models
+    from peerlearn.models import MODELS
+    from peerlearn.models.graphs import GRAPH_MODELS
+    from peerlearn.models.segmentation import SEGMENTATION_MODELS
 
     print(f"for {_recipes('rows')}")
-    print_models(describe_models())
+    print_models(MODELS.describe())
     print(f"\nfor {_recipes('nodes', 'graphs')}")
-    print_models(describe_graph_models())
+    print_models(GRAPH_MODELS.describe())
     print(f"\nfor {_recipes('masks')}")
-    print_models(describe_segmentation_models())
+    print_models(SEGMENTATION_MODELS.describe())
     print(
         "\nuse one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"
         "your own: peers.b.model=python:package.module:function"

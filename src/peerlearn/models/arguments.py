@@ -16,14 +16,11 @@ Size = Annotated[int, Field(strict=True, ge=0)]
 Factor = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
-CONTEXT = ("in_shape", "features", "classes")
-"""What the data decide; every other parameter of a builder is the user's."""
-
 
 def argument_defaults(builder: Callable[..., Any]) -> dict[str, Any]:
-    """The user's arguments of a builder, with their defaults."""
-    parameters = inspect.signature(builder).parameters.items()
-    return {name: parameter.default for name, parameter in parameters if name not in CONTEXT}
+    """The user's arguments of a builder, which are its keyword-only ones, with their defaults."""
+    parameters = inspect.signature(builder).parameters.values()
+    return {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY}
 
 
 def check_arguments(

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Models by name: the built-in ones of a task, and the user's own."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,47 +8,10 @@ from torch import nn
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.models import custom
-from peerlearn.models.arguments import (
-    argument_defaults,
-    check_arguments,
-    check_count,
-    check_shape,
-)
-from peerlearn.models.backbone import Shape
-from peerlearn.models.cnn import cnn
-from peerlearn.models.googlenet import googlenet
-from peerlearn.models.mlp import mlp
-from peerlearn.models.mobilenet import mobilenet
-from peerlearn.models.preact_resnet import preact_resnet18
-from peerlearn.models.resnet import resnet8, resnet18, resnet20, resnet32, resnet56
-from peerlearn.models.vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
-from peerlearn.models.wide_resnet import wide_resnet, wrn16_2, wrn28_10
+from peerlearn.models.arguments import argument_defaults, check_arguments, check_count
 
-Builders = Mapping[str, Callable[..., nn.Module]]
-
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "mlp": mlp,
-    "cnn": cnn,
-    "resnet8": resnet8,
-    "resnet18": resnet18,
-    "resnet20": resnet20,
-    "resnet32": resnet32,
-    "resnet56": resnet56,
-    "wrn16_2": wrn16_2,
-    "wrn28_10": wrn28_10,
-    "wide_resnet": wide_resnet,
-    "preact_resnet18": preact_resnet18,
-    "mobilenet": mobilenet,
-    "vgg11_bn": vgg11_bn,
-    "vgg13_bn": vgg13_bn,
-    "vgg16_bn": vgg16_bn,
-    "vgg19_bn": vgg19_bn,
-    "googlenet": googlenet,
-}
-"""Builders, each `(in_shape, classes, *, arguments of its own) -> nn.Module`."""
-
-VECTOR_MODELS = ("mlp",)
-"""Those that also take samples of shape (F,); the others need images."""
+Builder = Callable[..., nn.Module]
+"""`(sample, classes, *, arguments of its own) -> nn.Module`."""
 
 
 class ModelInfo(NamedTuple):
@@ -59,87 +22,80 @@ class ModelInfo(NamedTuple):
     arguments: dict[str, Any]
 
 
-def model_names() -> list[str]:
-    """Every built-in name."""
-    return list(MODELS)
-
-
-def describe_models(builders: Builders = MODELS) -> list[ModelInfo]:
-    """Name, one-line description and argument defaults of every built-in model."""
-    return [
-        ModelInfo(
-            name, (inspect.getdoc(builder) or "").partition("\n")[0], argument_defaults(builder)
-        )
-        for name, builder in builders.items()
-    ]
-
-
-def check_model_name(name: str, field: str = "model", builders: Builders = MODELS) -> None:
-    """Raise `InputError` where no model has that name; `python:` names are not looked into."""
-    if not name.startswith(custom.PREFIX) and name not in builders:
-        raise unknown_name("model", name, [*builders, custom.FORM], field)
-
-
-def build_model(
-    name: str,
-    in_shape: Shape,
-    classes: int,
-    arguments: Mapping[str, Any] | None = None,
-    field: str = "model",
-) -> nn.Module:
-    """Build a network; its weights come from torch's global generator, which the caller seeds.
+class Models:
+    """The networks that a task can have as peers.
 
     Args:
-        name: one of `model_names()`, or `python:package.module:function` for the user's own.
-        in_shape: shape of one sample, (C, H, W) or (F,).
-        classes: number of logits.
-        arguments: keyword arguments of the model; see `describe_models()`.
-        field: the configuration field that holds `name`, for error messages.
-
-    Raises:
-        InputError: unknown name, unknown or wrong argument, or samples of a shape that the model
-            does not take.
+        builders: each under its own name; the first line of its docstring describes it, and its
+            signature is the only list of its arguments.
+        sample: name of the parameter by which builders are told what a row is.
+        check_sample: `(sample, model, field)` to what the builders get, or an `InputError`.
     """
-    shape, classes = check_shape(in_shape, field), check_count("classes", classes, field)
-    if len(shape) == 1 and isinstance(name, str) and name in MODELS and name not in VECTOR_MODELS:
-        raise InputError(
-            f"{field}: {name} takes images (channels, height, width), but a sample here is a "
-            f"vector of shape {shape}. Models that take vectors: {', '.join(VECTOR_MODELS)}."
-        )
-    return build_named(MODELS, name, {"in_shape": shape, "classes": classes}, arguments, field)
 
+    def __init__(
+        self, *builders: Builder, sample: str, check_sample: Callable[[Any, str, str], Any]
+    ) -> None:
+        self.builders = {builder.__name__: builder for builder in builders}
+        self._sample, self._check_sample = sample, check_sample
 
-def build_named(
-    builders: Builders,
-    name: str,
-    context: Mapping[str, Any],
-    arguments: Mapping[str, Any] | None,
-    field: str,
-) -> nn.Module:
-    """One of `builders`, or the user's own, called with `context` and the checked arguments.
+    @property
+    def names(self) -> list[str]:
+        """Every built-in name."""
+        return list(self.builders)
 
-    Args:
-        builders: by name; see `MODELS`.
-        name: one of their names, or `python:package.module:function`.
-        context: what the data decide, checked already.
-        arguments: those of the user.
-        field: the configuration field that holds `name`, for error messages.
+    def describe(self) -> list[ModelInfo]:
+        """Name, one-line description and argument defaults of every built-in model."""
+        return [
+            ModelInfo(
+                name, (inspect.getdoc(builder) or "").partition("\n")[0], argument_defaults(builder)
+            )
+            for name, builder in self.builders.items()
+        ]
 
-    Raises:
-        InputError: unknown name, unknown or wrong argument.
-    """
-    if arguments is not None and not isinstance(arguments, Mapping):
-        raise InputError(
-            f"{field}: arguments = {arguments!r}: expected a mapping of names to values"
-        )
-    arguments = arguments or {}
-    if not isinstance(name, str):
-        raise InputError(f"{field}: {name!r}: expected the name of a model")
-    if name.startswith(custom.PREFIX):
-        return custom.build_custom(name, context, arguments, field)
-    check_model_name(name, field, builders)
-    checked = check_arguments(name, builders[name], arguments, field)
-    try:
-        return builders[name](**context, **checked)
-    except InputError as error:
-        raise InputError(f"{field}: {name} {error}") from None
+    def check(self, name: str, field: str = "model") -> None:
+        """Raise `InputError` where no model has that name; `python:` names are not looked into."""
+        if not name.startswith(custom.PREFIX) and name not in self.builders:
+            raise unknown_name("model", name, [*self.builders, custom.FORM], field)
+
+    def build(
+        self,
+        name: str,
+        sample: Any,
+        classes: int,
+        arguments: Mapping[str, Any] | None = None,
+        field: str = "model",
+    ) -> nn.Module:
+        """Build a network; its weights come from torch's global generator, which the caller seeds.
+
+        Args:
+            name: one of `names`, or `python:package.module:function` for the user's own, which is
+                passed `classes` and what a row is where it names them.
+            sample: what a row is: for images and vectors the shape of one, (C, H, W) or (F,); for
+                graphs the number of node features.
+            classes: number of logits.
+            arguments: keyword arguments of the model; see `describe`.
+            field: the configuration field that holds `name`, for error messages.
+
+        Raises:
+            InputError: unknown name, unknown or wrong argument, or rows that the model does not
+                take.
+        """
+        context = {
+            self._sample: self._check_sample(sample, name, field),
+            "classes": check_count("classes", classes, field),
+        }
+        if arguments is not None and not isinstance(arguments, Mapping):
+            raise InputError(
+                f"{field}: arguments = {arguments!r}: expected a mapping of names to values"
+            )
+        arguments = arguments or {}
+        if not isinstance(name, str):
+            raise InputError(f"{field}: {name!r}: expected the name of a model")
+        if name.startswith(custom.PREFIX):
+            return custom.build_custom(name, context, arguments, field)
+        self.check(name, field)
+        checked = check_arguments(name, self.builders[name], arguments, field)
+        try:
+            return self.builders[name](**context, **checked)
+        except InputError as error:
+            raise InputError(f"{field}: {name} {error}") from None

@@ -14,7 +14,7 @@ from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
-from peerlearn.models import build_model, check_model_name
+from peerlearn.models import MODELS
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import seeded_rng
@@ -50,7 +50,7 @@ def load_classification_data(config: ClassificationConfig) -> Dataset:
     Raises:
         InputError: data that cannot be used, and then also unknown models and peers.
     """
-    return load_data(config, partial(load_dataset, config.data), check_model_name)
+    return load_data(config, partial(load_dataset, config.data), MODELS.check)
 
 
 def build_classification(
@@ -105,7 +105,7 @@ def build_cohort(config: ClassificationConfig, data: Dataset | RowInfo) -> Cohor
     def build_peer(name: str) -> nn.Module:
         peer, field = config.peers[name], f"peers.{name}.model"
         with seeded_rng(config.seed, "weights", name):
-            return build_model(peer.model, data.sample_shape, data.classes, peer.arguments, field)
+            return MODELS.build(peer.model, data.sample_shape, data.classes, peer.arguments, field)
 
     form: OutputForm = "sigmoid" if data.multilabel else "softmax"
     return assemble(config, build_peer, config.objective, form)

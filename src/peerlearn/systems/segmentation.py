@@ -22,7 +22,7 @@ from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.metrics.segmentation import METRICS, SegmentationAssessment
-from peerlearn.models.segmentation import build_segmentation_model, check_segmentation_model_name
+from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import (
@@ -65,7 +65,7 @@ def load_segmentation_data(config: SegmentationConfig) -> SegmentationDataset:
         InputError: data that cannot be used, and then also unknown models and peers.
     """
     read = partial(load_segmentation, config.data)
-    return load_data(config, read, check_segmentation_model_name)
+    return load_data(config, read, SEGMENTATION_MODELS.check)
 
 
 def build_segmentation(
@@ -134,7 +134,7 @@ def build_segmentation_cohort(
     def build_peer(name: str) -> nn.Module:
         peer, field = config.peers[name], f"peers.{name}.model"
         with seeded_rng(config.seed, "weights", name):
-            return build_segmentation_model(
+            return SEGMENTATION_MODELS.build(
                 peer.model, data.sample_shape, data.classes, peer.arguments, field
             )
 

@@ -18,7 +18,7 @@ from peerlearn.engine.trainer import Observer
 from peerlearn.errors import InputError
 from peerlearn.files import read_json, write_json
 from peerlearn.metrics.class_count import CountScore, Estimate, estimate_classes
-from peerlearn.models import check_model_name
+from peerlearn.models import MODELS
 from peerlearn.randomness import keyed_generator
 from peerlearn.systems.assembly import load_data
 from peerlearn.systems.discovery.config import DiscoveryConfig
@@ -65,7 +65,7 @@ def estimate_new_classes(
             "classes: unlabelled rows may be of known classes here, and are counted as if they "
             "were not; give a number"
         )
-    data = load_data(config, partial(load_discovery, config.data), check_model_name)
+    data = load_data(config, partial(load_discovery, config.data), MODELS.check)
     largest = len(data.unlabelled) - 1
     chosen = list(candidates or range(2, min(MOST, largest) + 1))
     if not chosen or min(chosen) < 2 or max(chosen) > largest:

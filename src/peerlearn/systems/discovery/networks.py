@@ -9,7 +9,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.errors import InputError
-from peerlearn.models import build_model
+from peerlearn.models import MODELS
 from peerlearn.models.backbone import Backbone, Shape
 from peerlearn.models.discovery import Branch, LinearHeads, Trunk, UnoHeads
 from peerlearn.objectives.discovery import DiscoveryObjective, DiscoverySpec
@@ -51,7 +51,7 @@ def build_discovery_cohort(config: DiscoveryConfig, shape: Shape, known: int, ne
 def _backbone(config: DiscoveryConfig, first: str, shape: Shape, known: int) -> Backbone:
     peer, field = config.peers[first], f"peers.{first}.model"
     with seeded_rng(config.seed, "weights", "trunk"):
-        network = build_model(peer.model, shape, known, peer.arguments, field)
+        network = MODELS.build(peer.model, shape, known, peer.arguments, field)
     if not isinstance(network, Backbone) or len(network.stages) < 2:
         raise InputError(
             f"{field}: {peer.model!r} cannot be divided into a trunk and branches; choose a "

@@ -15,7 +15,7 @@ from peerlearn.engine.modes import evaluating
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
 from peerlearn.metrics.discovery import DiscoveryAssessment
-from peerlearn.models import check_model_name
+from peerlearn.models import MODELS
 from peerlearn.objectives.discovery import DiscoveryObjective
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import first_outputs, load_data, load_initial_weights
@@ -38,7 +38,7 @@ def build(config: DiscoveryConfig, data: DiscoveryDataset | None = None) -> Trai
     Raises:
         InputError: data, networks or edges that cannot be used, or do not fit each other.
     """
-    data = data or load_data(config, partial(load_discovery, config.data), check_model_name)
+    data = data or load_data(config, partial(load_discovery, config.data), MODELS.check)
     new = new_classes(config, data)
     cohort = build_discovery_cohort(config, data.sample_shape, data.known, new)
     load_initial_weights(cohort, config)

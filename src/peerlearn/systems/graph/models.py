@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from peerlearn.cohort import Cohort, Objective
 from peerlearn.data.graphs import Graph, GraphInfo, GraphsDataset, NodeDataset
 from peerlearn.errors import InputError
-from peerlearn.models.graphs import AuxiliaryNetwork, build_graph_model
+from peerlearn.models.graphs import GRAPH_MODELS, AuxiliaryNetwork
 from peerlearn.models.graphs.auxiliary import sizes
 from peerlearn.models.graphs.network import OperatorNetwork
 from peerlearn.randomness import seeded_rng
@@ -37,7 +37,7 @@ def build_graph_cohort(config: GraphConfig, data: GraphData) -> Cohort:
 def _build_peer(config: GraphConfig, data: GraphData, name: str) -> nn.Module:
     peer, field = config.peers[name], f"peers.{name}.model"
     with seeded_rng(config.seed, "weights", name):
-        network = build_graph_model(
+        network = GRAPH_MODELS.build(
             peer.model, data.num_features, data.classes, peer.arguments, field
         )
     if isinstance(config, NodeConfig) and config.fanout is not None:

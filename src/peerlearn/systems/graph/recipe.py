@@ -13,7 +13,7 @@ from peerlearn.data.graphs import (
     load_node_dataset,
 )
 from peerlearn.engine.trainer import Trainer
-from peerlearn.models.graphs import check_graph_model_name
+from peerlearn.models.graphs import GRAPH_MODELS
 from peerlearn.systems.assembly import (
     load_data,
     load_initial_weights,
@@ -39,7 +39,7 @@ def build_nodes(config: NodeConfig) -> Trainer:
     Raises:
         InputError: data, models or edges that cannot be used, or do not fit each other.
     """
-    data = load_data(config, partial(load_node_dataset, config.data), check_graph_model_name)
+    data = load_data(config, partial(load_node_dataset, config.data), GRAPH_MODELS.check)
     loader = node_loader(config, data)
     return _trainer(config, data, loader, partial(evaluated_nodes, config, data))
 
@@ -50,7 +50,7 @@ def build_graphs(config: GraphsConfig) -> Trainer:
     Raises:
         InputError: data, models or edges that cannot be used, or do not fit each other.
     """
-    data = load_data(config, partial(load_graphs_dataset, config.data), check_graph_model_name)
+    data = load_data(config, partial(load_graphs_dataset, config.data), GRAPH_MODELS.check)
     loader = graph_loader(config, data)
     return _trainer(config, data, loader, partial(evaluated_graphs, config, data))
 

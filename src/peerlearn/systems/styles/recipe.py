@@ -11,8 +11,8 @@ from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.segmentation import SegmentationDataset, SegmentationInfo
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
-from peerlearn.models import build_model
-from peerlearn.models.segmentation import build_segmentation_model
+from peerlearn.models import MODELS
+from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.systems.assembly import one_stage
 from peerlearn.systems.classification import (
     build_classification,
@@ -69,7 +69,7 @@ def restore_segment(config: StylesSegmentConfig, info: SegmentationInfo) -> Coho
 
 def _classifying(config: StylesClassifyConfig, data: Dataset | RowInfo) -> StylesClassifyConfig:
     def build(model: str, arguments: dict[str, Any], field: str) -> nn.Module:
-        return build_model(model, data.sample_shape, data.classes, arguments, field)
+        return MODELS.build(model, data.sample_shape, data.classes, arguments, field)
 
     return taking_part(config, build)
 
@@ -78,7 +78,7 @@ def _segmenting(
     config: StylesSegmentConfig, data: SegmentationDataset | SegmentationInfo
 ) -> StylesSegmentConfig:
     def build(model: str, arguments: dict[str, Any], field: str) -> nn.Module:
-        return build_segmentation_model(model, data.sample_shape, data.classes, arguments, field)
+        return SEGMENTATION_MODELS.build(model, data.sample_shape, data.classes, arguments, field)
 
     return taking_part(config, build)
 
