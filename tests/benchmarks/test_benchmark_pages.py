@@ -1,25 +1,20 @@
 """Tables of the benchmark pages come from the result files beside them, and from nowhere else."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from benchmarks.questions import BY_RECIPE
+from benchmarks.write_tables import filled
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PAGES = sorted(BENCHMARKS.glob("*/README.md"))
-
-
-def _module():
-    spec = importlib.util.spec_from_file_location("write_tables", BENCHMARKS / "write_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_tables_are_those_of_the_result_files(page: Path) -> None:
-    assert _module().filled(page) == page.read_text(encoding="utf-8"), (
+    assert filled(page) == page.read_text(encoding="utf-8"), (
         f"{page} is stale: run python benchmarks/write_tables.py"
     )
 
@@ -43,7 +38,6 @@ def test_every_arm_that_is_asked_about_was_compared() -> None:
         results = json.loads(path.read_text(encoding="utf-8"))
         if "arms" in results:
             compared.setdefault(results["recipe"], set()).update(results["arms"])
-    _module()  # puts the folder of benchmarks on the path
-    for recipe, questions in importlib.import_module("benchmarks.questions").BY_RECIPE.items():
+    for recipe, questions in BY_RECIPE.items():
         asked = {arm for question in questions.asked for arm in question[:2]}
         assert asked <= compared[recipe], f"{recipe}: nobody compared {asked - compared[recipe]}"
