@@ -5,6 +5,7 @@ import torch
 
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS, build_model
+from peerlearn.models.arguments import argument_defaults, passing_on
 from peerlearn.models.resnet import resnet
 
 IMAGE = (3, 32, 32)
@@ -113,3 +114,16 @@ def test_wrong_kinds_of_name_and_arguments_are_refused(name, arguments):
 
 def test_a_torch_size_is_a_shape():
     assert build_model("cnn", torch.zeros(2, 1, 8, 8).shape[1:], 2)(torch.zeros(2, 1, 8, 8))
+
+
+def test_arguments_that_are_passed_on_show_in_the_signature():
+    def network(sample, *, hidden=1, layers=2, head="linear"):
+        return hidden, layers, head
+
+    @passing_on(network, "head")
+    def builder(sample, *, hidden=8, heads=3, **others):
+        return network(sample, hidden=hidden * heads, **others)
+
+    assert argument_defaults(builder) == {"hidden": 8, "heads": 3, "layers": 2}
+    assert list(argument_defaults(builder)) == ["hidden", "heads", "layers"]
+    assert builder(0, layers=5) == (24, 5, "linear")

@@ -5,7 +5,8 @@ A builder's own signature is the only list of its arguments: names, defaults and
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from itertools import pairwise
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -17,10 +18,45 @@ Factor = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 
+B = TypeVar("B", bound=Callable[..., Any])
+
+
 def argument_defaults(builder: Callable[..., Any]) -> dict[str, Any]:
     """The user's arguments of a builder, which are its keyword-only ones, with their defaults."""
-    parameters = inspect.signature(builder).parameters.values()
-    return {it.name: it.default for it in parameters if it.kind is it.KEYWORD_ONLY}
+    return {name: it.default for name, it in _keyword_only(builder).items()}
+
+
+def passing_on(target: Callable[..., Any], *fixed: str) -> Callable[[B], B]:
+    """Show the arguments that a builder passes on by `**others` in its signature.
+
+    They are the keyword-only ones of `target`. A builder that has one of them itself gives it
+    another default; one of its own stands behind the one that it follows there.
+
+    Args:
+        target: what the builder calls.
+        fixed: names that the builder gives itself.
+    """
+
+    def decorate(builder: B) -> B:
+        signature = inspect.signature(builder)
+        own, passed = _keyword_only(builder), _keyword_only(target)
+        names = [name for name in passed if name not in fixed]
+        for before, name in pairwise(own):
+            if name not in names:
+                names.insert(names.index(before) + 1, name)
+        positional = [
+            it for it in signature.parameters.values() if it.kind is it.POSITIONAL_OR_KEYWORD
+        ]
+        shown = [(passed | own)[name] for name in names]
+        builder.__signature__ = signature.replace(parameters=[*positional, *shown])  # type: ignore[attr-defined]
+        return builder
+
+    return decorate
+
+
+def _keyword_only(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(function).parameters.items()
+    return {name: it for name, it in parameters if it.kind is it.KEYWORD_ONLY}
 
 
 def check_arguments(

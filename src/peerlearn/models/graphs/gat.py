@@ -1,22 +1,18 @@
 """Graph attention network (Veličković et al., "Graph Attention Networks", ICLR 2018,
 arXiv:1710.10903)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import Count, Rate, passing_on
 from peerlearn.models.graphs.attention import attend, head_edges
 from peerlearn.models.graphs.dropout import kept
 from peerlearn.models.graphs.features import Projection, States
-from peerlearn.models.graphs.network import (
-    Head,
-    Norm,
-    Operator,
-    OperatorNetwork,
-)
-from peerlearn.models.graphs.readout import Readout
+from peerlearn.models.graphs.network import Operator, OperatorNetwork
 
 SLOPE = 0.2
 """Of the LeakyReLU on attention scores."""
@@ -83,6 +79,7 @@ class GATOperator(Operator):
         return z @ blocks.view(self.heads * self.columns, self.heads * 2)
 
 
+@passing_on(OperatorNetwork)
 def gat(
     features: int,
     classes: int,
@@ -90,13 +87,10 @@ def gat(
     hidden: Count = 8,
     heads: Count = 8,
     last_heads: Count = 1,
-    layers: Count = 2,
     dropout: Rate = 0.6,
     input_dropout: Rate | None = None,
     attention_dropout: Rate = 0.6,
-    norm: Norm = "none",
-    head: Head = "operator",
-    readout: Readout = "mean",
+    **others: Any,
 ) -> OperatorNetwork:
     """Graph attention network: neighbours weigh by learnt attention (Veličković et al. 2018).
 
@@ -104,13 +98,8 @@ def gat(
         hidden: columns of every head in the hidden layers, which have heads × hidden columns.
         heads: attention heads of every hidden layer.
         last_heads: heads of an operator head, which are averaged.
-        layers: operators in all.
-        dropout: rate before every operator but the first, and before a linear head.
-        input_dropout: rate on the node features; none given: `dropout`.
         attention_dropout: rate on the attention weights.
-        norm: `batch` normalises every hidden layer.
-        head: `operator`, or `linear` on the last hidden layer; see `OperatorNetwork`.
-        readout: `mean`, `sum` or `max` over the nodes of a graph, where graphs are classified.
+        dropout, input_dropout, others: see `OperatorNetwork`.
     """
 
     def operator(columns_in: int, columns: int) -> GATOperator:
@@ -129,13 +118,10 @@ def gat(
         features,
         classes,
         operator,
-        width=hidden * heads,
-        layers=layers,
-        head=head,
-        last=last,
-        activation=F.elu,
+        last,
+        F.elu,
+        hidden=hidden * heads,
         dropout=dropout,
         input_dropout=input_dropout,
-        norm=norm,
-        readout=readout,
+        **others,
     )

@@ -2,13 +2,14 @@
 ICLR 2019, arXiv:1810.00826)."""
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import Count, Rate, passing_on
 from peerlearn.models.graphs.features import Projection, States
 from peerlearn.models.graphs.network import (
     Head,
@@ -58,41 +59,38 @@ class GINOperator(Operator):
         return projected
 
 
+@passing_on(OperatorNetwork)
 def gin(
     features: int,
     classes: int,
     *,
     hidden: Count = 64,
     layers: Count = 3,
-    dropout: Rate = 0.5,
     input_dropout: Rate | None = 0.0,
     norm: Norm = "batch",
     head: Head = "linear",
     jump: Jump = "none",
     readout: Readout = "sum",
+    **others: Any,
 ) -> OperatorNetwork:
     """Graph isomorphism network: a perceptron on the sum of the neighbours (Xu et al. 2019).
 
     Args:
         hidden: columns of every hidden layer, and of the hidden layer of each perceptron.
-        layers: operators in all.
-        dropout: rate before every operator but the first, and before a linear head.
-        input_dropout: rate on the node features; null: `dropout`.
         norm: `batch` normalises every hidden layer, inside the perceptrons too.
-        head: `linear` on the last hidden layer, or `operator`; see `OperatorNetwork`.
         jump: `cat` shows a linear head all hidden layers.
-        readout: `mean`, `sum` or `max` over the nodes of a graph, where graphs are classified.
+        layers, input_dropout, head, readout, others: see `OperatorNetwork`.
     """
     return OperatorNetwork(
         features,
         classes,
         partial(GINOperator, inner=hidden, norm=norm),
-        width=hidden,
+        jump=jump,
+        hidden=hidden,
         layers=layers,
-        head=head,
-        dropout=dropout,
         input_dropout=input_dropout,
         norm=norm,
+        head=head,
         readout=readout,
-        jump=jump,
+        **others,
     )

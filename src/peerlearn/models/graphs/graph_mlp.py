@@ -1,15 +1,14 @@
 """A multilayer perceptron on node features: what a graph network teaches, served without edges."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import Count, Rate, passing_on
 from peerlearn.models.graphs.features import Projection, States
-from peerlearn.models.graphs.network import Norm, Operator, OperatorNetwork
-from peerlearn.models.graphs.readout import Readout
+from peerlearn.models.graphs.network import Operator, OperatorNetwork
 from peerlearn.transfer.outputs import PeerOutput
 
 
@@ -51,36 +50,13 @@ class GraphMLP(OperatorNetwork):
         return super().forward(_Nodes(graph) if isinstance(graph, Tensor) else graph)  # type: ignore[arg-type]
 
 
+@passing_on(GraphMLP, "head")
 def graph_mlp(
-    features: int,
-    classes: int,
-    *,
-    hidden: Count = 128,
-    layers: Count = 2,
-    dropout: Rate = 0.6,
-    input_dropout: Rate | None = None,
-    norm: Norm = "none",
-    readout: Readout = "mean",
+    features: int, classes: int, *, hidden: Count = 128, dropout: Rate = 0.6, **others: Any
 ) -> GraphMLP:
     """Multilayer perceptron on node features; edges are not used.
 
     Args:
-        hidden: units of every hidden layer.
-        layers: linear maps in all.
-        dropout: rate before every map but the first.
-        input_dropout: rate on the node features; none given: `dropout`.
-        norm: `batch` normalises every hidden layer.
-        readout: `mean`, `sum` or `max` over the nodes of a graph, where graphs are classified.
+        hidden, dropout, others: see `OperatorNetwork`, whose head is an operator.
     """
-    return GraphMLP(
-        features,
-        classes,
-        NodeOperator,
-        width=hidden,
-        layers=layers,
-        head="operator",
-        dropout=dropout,
-        input_dropout=input_dropout,
-        norm=norm,
-        readout=readout,
-    )
+    return GraphMLP(features, classes, NodeOperator, hidden=hidden, dropout=dropout, **others)

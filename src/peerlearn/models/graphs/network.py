@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from peerlearn.data.graphs.graph import Graph
 from peerlearn.errors import InputError
+from peerlearn.models.arguments import Count, Rate
 from peerlearn.models.graphs.dropout import dropout
 from peerlearn.models.graphs.features import States, input_features
 from peerlearn.models.graphs.readout import Readout, read_out
@@ -54,22 +55,23 @@ class OperatorNetwork(GraphNetwork):
         features: columns of the node features.
         classes: number of logits.
         operator: makes an operator from its columns in and its columns.
-        width: columns of every hidden layer.
+        last: makes the operator of the head; None for `operator`.
+        activation: after every hidden layer.
+        jump: `cat` shows the linear head every hidden layer rather than the last.
+        hidden: columns of every hidden layer.
         layers: operators in all, that of the head included.
+        dropout: rate before every operator but the first, and before the linear head.
+        input_dropout: rate on the node features; None for `dropout`.
+        norm: `batch` normalises each column of every hidden layer over the nodes.
         head: `operator` gives logits of the nodes by an operator without norm and activation, and
             reads them out where nodes belong to graphs; `linear` reads the hidden states out and
             classifies them linearly.
-        last: makes the operator of the head; None for `operator`.
-        activation: after every hidden layer.
-        dropout: rate before every operator but the first, and before the linear head.
-        input_dropout: rate on the node features; None for `dropout`.
-        norm: `batch` normalises each column over the nodes.
-        readout: from the nodes of a graph to the graph; not used where nodes are classified.
-        jump: `cat` shows the linear head every hidden layer rather than the last.
+        readout: `mean`, `sum` or `max` over the nodes of a graph; not used where nodes are
+            classified.
 
     Shapes:
         logits: (N, classes), (seeds, classes) or (graphs, classes); see `GraphNetwork`
-        features: `hidden1`, ... (N, width), or (seeds, width); where nodes belong to graphs also
+        features: `hidden1`, ... (N, hidden), or (seeds, hidden); where nodes belong to graphs also
             `pooled` (graphs, columns), the readout of the last of them, or with `jump` of all
     """
 
@@ -78,29 +80,29 @@ class OperatorNetwork(GraphNetwork):
         features: int,
         classes: int,
         operator: Callable[[int, int], Operator],
-        *,
-        width: int,
-        layers: int,
-        head: Head,
         last: Callable[[int, int], Operator] | None = None,
         activation: Callable[[Tensor], Tensor] = F.relu,
-        dropout: float,
-        input_dropout: float | None,
-        norm: Norm,
-        readout: Readout,
         jump: Jump = "none",
+        *,
+        hidden: Count = 64,
+        layers: Count = 2,
+        dropout: Rate = 0.5,
+        input_dropout: Rate | None = None,
+        norm: Norm = "none",
+        head: Head = "operator",
+        readout: Readout = "mean",
     ) -> None:
         super().__init__()
         if jump == "cat" and head != "linear":
             raise InputError(f"argument jump = {jump!r}: needs head = 'linear', found {head!r}")
-        sizes = [features] + [width] * (layers - (head == "operator"))
+        sizes = [features] + [hidden] * (layers - (head == "operator"))
         self.operators = nn.ModuleList(map(operator, sizes, sizes[1:]))
         self.norms = nn.ModuleList(normalisation(norm, columns) for columns in sizes[1:])
         seen = sum(sizes[1:]) if jump == "cat" else sizes[-1]
         self.head: nn.Module = (
             (last or operator)(seen, classes) if head == "operator" else linear(seen, classes)
         )
-        self.features, self.width, self.seen = features, width, seen
+        self.features, self.width, self.seen = features, hidden, seen
         self.activation = activation
         self.dropout = dropout
         self.input_dropout = dropout if input_dropout is None else input_dropout

@@ -1,20 +1,16 @@
 """GraphSAGE (Hamilton, Ying & Leskovec, "Inductive Representation Learning on Large Graphs",
 NeurIPS 2017, arXiv:1706.02216)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import passing_on
 from peerlearn.models.graphs.features import Projection, States
-from peerlearn.models.graphs.network import (
-    Head,
-    Norm,
-    Operator,
-    OperatorNetwork,
-)
+from peerlearn.models.graphs.network import Operator, OperatorNetwork
 from peerlearn.models.graphs.propagation import received
-from peerlearn.models.graphs.readout import Readout
 
 
 class SAGEOperator(Operator):
@@ -37,38 +33,11 @@ class SAGEOperator(Operator):
         return own + received(graph, h, "mean", self.neighbours)
 
 
-def sage(
-    features: int,
-    classes: int,
-    *,
-    hidden: Count = 64,
-    layers: Count = 2,
-    dropout: Rate = 0.5,
-    input_dropout: Rate | None = None,
-    norm: Norm = "none",
-    head: Head = "operator",
-    readout: Readout = "mean",
-) -> OperatorNetwork:
+@passing_on(OperatorNetwork)
+def sage(features: int, classes: int, **others: Any) -> OperatorNetwork:
     """GraphSAGE: a node and the mean of its neighbours, weighed apart (Hamilton et al. 2017).
 
     Args:
-        hidden: columns of every hidden layer.
-        layers: operators in all.
-        dropout: rate before every operator but the first, and before a linear head.
-        input_dropout: rate on the node features; none given: `dropout`.
-        norm: `batch` normalises every hidden layer.
-        head: `operator`, or `linear` on the last hidden layer; see `OperatorNetwork`.
-        readout: `mean`, `sum` or `max` over the nodes of a graph, where graphs are classified.
+        others: see `OperatorNetwork`.
     """
-    return OperatorNetwork(
-        features,
-        classes,
-        SAGEOperator,
-        width=hidden,
-        layers=layers,
-        head=head,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        norm=norm,
-        readout=readout,
-    )
+    return OperatorNetwork(features, classes, SAGEOperator, **others)
