@@ -1,14 +1,13 @@
 import pytest
 import torch
 
-from peerlearn.data import normalise
+from peerlearn.data import evaluation_batches, normalise
 from peerlearn.data.segmentation import (
     IGNORED,
     MaskSplit,
     SegmentationDataset,
     SegmentAugmentSpec,
     as_targets,
-    segmentation_batches,
     segmentation_loader,
 )
 from peerlearn.errors import InputError
@@ -108,7 +107,7 @@ def test_mixed_batches_hold_their_share_of_masks():
 
 def test_evaluation_gives_every_image_once_in_order():
     given = split(11)
-    batches = segmentation_batches(given, 4, [0.5] * 3, [0.2] * 3)
+    batches = evaluation_batches(given, 4, [0.5] * 3, [0.2] * 3)
     x, y = (torch.cat(part) for part in zip(*batches, strict=True))
     assert torch.equal(x, normalise(given.x, [0.5] * 3, [0.2] * 3))
     assert torch.equal(y, as_targets(given.y))

@@ -3,7 +3,7 @@
 from peerlearn.data.augment import Normalisation, augment, normalise
 from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Source, Split
 from peerlearn.data.info import DataInfo, RowInfo
-from peerlearn.data.loaders import ArrayLoader, StreamLoader, evaluation_batches, train_loader
+from peerlearn.data.loaders import ArrayLoader, evaluation_batches, train_loader
 from peerlearn.data.registry import DATASETS, load_dataset
 from peerlearn.data.spec import AugmentSpec, DataSpec, NamedDataSpec
 from peerlearn.data.splits import build_dataset
@@ -22,7 +22,6 @@ __all__ = [
     "RowInfo",
     "Source",
     "Split",
-    "StreamLoader",
     "augment",
     "build_dataset",
     "evaluation_batches",

@@ -3,8 +3,8 @@
 What a batch is made of, and which rows it holds, is given; so both ways give equal batches.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -30,58 +30,46 @@ class Order(Protocol):
         """Row numbers of each batch."""
 
 
+@dataclass(frozen=True)
 class Batches:
-    """Batches made in this process.
+    """Batches made in this process when they are asked for, or by workers while the model trains.
 
     Args:
         order: rows of each batch.
         make: makes a batch of them.
-        device: where the row numbers are put that `make` is given.
+        device: where finished batches are sent; None leaves them where they are made.
+        workers: processes that make batches; 0 for none but this one.
     """
 
-    def __init__(self, order: Order, make: Make, device: Device = None) -> None:
-        self._order, self._make, self._device = order, make, device
+    order: Order
+    make: Make
+    device: Device = None
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"workers: {self.workers}; allowed: 0 or more.")
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.order)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
-        for step, index in islice(enumerate(self._order.epoch(epoch)), start, None):
-            yield self._make(epoch, step, index.to(self._device))
-
-
-class StreamedBatches:
-    """Batches made by worker processes while the model trains.
-
-    Args:
-        order: rows of each batch.
-        make: makes a batch of them.
-        device: where finished batches are sent.
-        workers: processes; 0 makes every batch in this one, when it is asked for.
-    """
-
-    def __init__(self, order: Order, make: Make, device: Device = None, workers: int = 0) -> None:
-        if workers < 0:
-            raise InputError(f"workers: {workers}; allowed: 0 or more.")
-        self._order, self._make, self._device, self._workers = order, make, device, workers
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on."""
-        loader: DataLoader[Batch] = DataLoader(
-            _EpochSteps(self._make, epoch, self._order.epoch(epoch)),
-            sampler=range(start, len(self)),
-            batch_size=None,
-            num_workers=self._workers,
-            collate_fn=_as_it_is,
-            # Without one of its own a DataLoader draws from the global generator.
-            generator=torch.Generator(),
-        )
-        for batch in loader:
-            yield batch.to(self._device)
+        steps = _EpochSteps(self.make, epoch, self.order.epoch(epoch))
+        numbers = range(start, len(self))
+        made: Iterable[Batch] = (steps[number] for number in numbers)
+        if self.workers:
+            made = DataLoader(
+                steps,
+                sampler=numbers,
+                batch_size=None,
+                num_workers=self.workers,
+                collate_fn=_as_it_is,
+                # Without one of its own a DataLoader draws from the global generator.
+                generator=torch.Generator(),
+            )
+        for batch in made:
+            yield batch.to(self.device)
 
 
 class _EpochSteps(TorchDataset[Batch]):

@@ -57,6 +57,10 @@ class Split:
         """Positions of the rows that mean and std are measured on: all of them."""
         return torch.arange(len(self))
 
+    def to(self, device: torch.device | str | None) -> "Split":
+        """The same rows on `device`; None leaves them where they are."""
+        return self if device is None else Split(self.x.to(device), self.y.to(device))
+
     def select(self, index: Tensor) -> Self:
         """The split made of the rows at `index`."""
         return replace(self, x=self.x[index], y=self.y[index])

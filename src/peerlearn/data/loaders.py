@@ -1,8 +1,4 @@
-"""Training batches from memory or from a stream of workers, and evaluation batches.
-
-Both training loaders take their row order from one place and make a batch by one function, so
-they give identical batches; they differ only in where the work is done.
-"""
+"""Training batches, equal from memory and from a stream of workers, and evaluation batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +7,9 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.augment import Normalisation, augment, check_augment
-from peerlearn.data.batches import Batches, Device, StreamedBatches
-from peerlearn.data.datasets import Batch, BatchLoader, Dataset, Split
-from peerlearn.data.order import batch_order
+from peerlearn.data.batches import Batches, Device
+from peerlearn.data.datasets import Batch, Dataset, Split
+from peerlearn.data.order import batch_order, check_batch_size
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
@@ -24,33 +20,34 @@ Rows = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Turns row numbers into a batch of `views` augmented, normalised views."""
+    """Turns row numbers into a batch of `views` augmented, normalised views.
+
+    Raises:
+        InputError: changes that the rows cannot take, or no view.
+    """
 
     split: Split
     seed: int
     spec: AugmentSpec
     normalisation: Normalisation
-    views: int
+    views: int = 1
+
+    def __post_init__(self) -> None:
+        check_augment(self.spec, self.split.sample_shape)
+        check_views(self.views)
 
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        rows = self.split.rows(index)
-        return Batch(
-            tuple(
-                augment(
-                    rows,
-                    self.spec,
-                    keyed_generator(self.seed, "augment", epoch, step, view),
-                    self.normalisation,
-                )
-                for view in range(self.views)
-            ),
-            self.split.targets(index),
-            index,
-        )
+        index = index.to(self.split.y.device)
+        rows, seed = self.split.rows(index), self.seed
+        generators = [
+            keyed_generator(seed, "augment", epoch, step, view) for view in range(self.views)
+        ]
+        views = [augment(rows, self.spec, each, self.normalisation) for each in generators]
+        return Batch(tuple(views), self.split.targets(index), index)
 
 
 class ArrayLoader(Batches):
-    """Training batches from a split held in memory.
+    """Training batches of a split: from memory, or streamed by workers while the model trains.
 
     Args:
         split: the training rows.
@@ -61,7 +58,9 @@ class ArrayLoader(Batches):
         views: independently augmented views of every batch.
         drop_last: leave a short last batch out; an epoch still has at least one batch.
         labelled_per_batch: m > 0 puts m labelled rows first, unlabelled ones after them.
-        device: where rows are kept and batches made; None leaves them where they are.
+        device: where batches are to be; None leaves them where they are made.
+        workers: for rows that do not fit in memory, how many processes decode, augment and
+            normalise them, 0 for none but this one; None keeps all rows on `device`.
 
     Raises:
         InputError: an option that does not fit the data; see `batch_order`, `check_augment`.
@@ -79,58 +78,13 @@ class ArrayLoader(Batches):
         drop_last: bool = True,
         labelled_per_batch: int = 0,
         device: Device = None,
+        workers: int | None = None,
     ) -> None:
         order = batch_order(split.strata, batch_size, seed, drop_last, labelled_per_batch)
-        if device is not None:
-            split = Split(split.x.to(device), split.y.to(device))
-        make = batch_maker(split, seed, augment, mean, std, views)
-        super().__init__(order, make, split.y.device)
-
-
-class StreamLoader(StreamedBatches):
-    """The batches of `ArrayLoader`, made by worker processes while the model trains.
-
-    For rows that do not fit in memory: workers decode, augment and normalise. Arguments as for
-    `ArrayLoader`, and
-
-    Args:
-        workers: processes; 0 makes every batch in this one, when it is asked for.
-        device: where finished batches are sent.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        batch_size: int,
-        seed: int,
-        augment: AugmentSpec | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        views: int = 1,
-        drop_last: bool = True,
-        labelled_per_batch: int = 0,
-        device: Device = None,
-        workers: int = 0,
-    ) -> None:
-        order = batch_order(split.strata, batch_size, seed, drop_last, labelled_per_batch)
-        make = batch_maker(split, seed, augment, mean, std, views)
-        super().__init__(order, make, device, workers)
-
-
-def batch_maker(
-    split: Split,
-    seed: int,
-    augment: AugmentSpec | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    views: int,
-) -> BatchMaker:
-    """A `BatchMaker` whose options fit the split."""
-    spec = augment or AugmentSpec()
-    check_augment(spec, split.sample_shape)
-    if views < 1:
-        raise InputError(f"views: {views}; allowed: 1 or more.")
-    return BatchMaker(split, seed, spec, Normalisation.of(mean, std), views)
+        rows = split.to(device) if workers is None else split
+        spec = augment or AugmentSpec()
+        make = BatchMaker(rows, seed, spec, Normalisation.of(mean, std), views)
+        super().__init__(order, make, device, workers or 0)
 
 
 def train_loader(
@@ -143,17 +97,18 @@ def train_loader(
     workers: int = 0,
     drop_last: bool = True,
     device: Device = None,
-) -> BatchLoader:
+) -> Batches:
     """Batches of `dataset.train`: from memory, or streamed where `dataset.in_memory` is false."""
-    if dataset.in_memory:
-        return ArrayLoader(
-            dataset.train, batch_size, seed, augment, dataset.mean, dataset.std,
-            views, drop_last, labelled_per_batch, device,
-        )  # fmt: skip
-    return StreamLoader(
+    return ArrayLoader(
         dataset.train, batch_size, seed, augment, dataset.mean, dataset.std,
-        views, drop_last, labelled_per_batch, device, workers,
+        views, drop_last, labelled_per_batch, device, None if dataset.in_memory else workers,
     )  # fmt: skip
+
+
+def check_views(views: int) -> None:
+    """Refuse batches without a view."""
+    if views < 1:
+        raise InputError(f"views: {views}; allowed: 1 or more.")
 
 
 def evaluation_batches(
@@ -168,8 +123,7 @@ def evaluation_batches(
     Shapes:
         x: float32 (B, C, H, W) or (B, F); y: as in `Batch`. The last batch can be smaller.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
+    check_batch_size(batch_size)
     normalisation = Normalisation.of(mean, std)
     for index in torch.arange(len(split)).split(batch_size):
         x, y = split.rows(index), split.targets(index)

@@ -56,14 +56,8 @@ class MixedOrder:
     def epoch(self, epoch: int) -> Sequence[Tensor]:
         """Row numbers of each batch, int64 (B,), the labelled ones first."""
         parts = self._unlabelled_order().epoch(epoch)
-        needed = len(parts) * self.labelled_per_batch
-        cycles = [
-            torch.randperm(
-                len(self.labelled), generator=keyed_generator(self.seed, "labelled", epoch, cycle)
-            )
-            for cycle in range(-(-needed // len(self.labelled)))
-        ]
-        known = self.labelled[torch.cat(cycles)[:needed]].split(self.labelled_per_batch)
+        key = (self.seed, "labelled", epoch)
+        known = cycled(self.labelled, self.labelled_per_batch, len(parts), key)
         return [
             torch.cat([rows, self.unlabelled[part]])
             for rows, part in zip(known, parts, strict=True)
@@ -72,6 +66,26 @@ class MixedOrder:
     def _unlabelled_order(self) -> ShuffledOrder:
         places = self.batch_size - self.labelled_per_batch
         return ShuffledOrder(len(self.unlabelled), places, self.seed, self.drop_last)
+
+
+@dataclass(frozen=True)
+class OrderWithin:
+    """An order over some of the rows.
+
+    Attributes:
+        order: over 0 … n − 1.
+        rows: the n rows that are meant.
+    """
+
+    order: ShuffledOrder | MixedOrder
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, epoch: int) -> Sequence[Tensor]:
+        """Row numbers of each batch, int64 (B,)."""
+        return [self.rows[part] for part in self.order.epoch(epoch)]
 
 
 def batch_order(
@@ -90,8 +104,7 @@ def batch_order(
         InputError: a size below 1, a single training row, or a mixture that the labels of `y`
             cannot supply.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
+    check_batch_size(batch_size)
     if len(y) < 2:
         raise InputError(f"training split: {len(y)} row; at least 2 are needed to train.")
     if not labelled_per_batch:
@@ -112,6 +125,21 @@ def batch_order(
     return MixedOrder(labelled, unlabelled, batch_size, labelled_per_batch, seed, drop_last)
 
 
+def cycled(
+    rows: Tensor, per_batch: int, batches: int, key: tuple[int, str, int]
+) -> Sequence[Tensor]:
+    """`per_batch` of the rows for each batch, every one of them before any comes again.
+
+    Every cycle is a fresh permutation, keyed by `key` (seed, purpose, epoch) and its number.
+    """
+    needed = batches * per_batch
+    cycles = [
+        torch.randperm(len(rows), generator=keyed_generator(*key, cycle))
+        for cycle in range(-(-needed // len(rows)))
+    ]
+    return rows[torch.cat(cycles)[:needed]].split(per_batch)
+
+
 def batch_sizes(rows: int, batch_size: int, drop_last: bool) -> list[int]:
     """Sizes of the batches of an epoch: never none, and no last one of a single row.
 
@@ -126,3 +154,9 @@ def batch_sizes(rows: int, batch_size: int, drop_last: bool) -> list[int]:
     elif rest:
         sizes.append(rest)
     return sizes
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Refuse batches of nothing."""
+    if batch_size < 1:
+        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")

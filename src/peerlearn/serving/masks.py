@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peerlearn.data import evaluation_batches
 from peerlearn.data.augment import normalise
 from peerlearn.data.image_folder import SUFFIXES
 from peerlearn.data.segmentation import (
     SegmentationInfo,
     Tiles,
     load_segmentation,
-    segmentation_batches,
 )
 from peerlearn.data.segmentation.files import ResizedFiles
 from peerlearn.data.segmentation.pairs import IMAGES, MASKS
@@ -118,7 +118,7 @@ class MaskReader(Reader[SegmentationInfo]):
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
             info = self.info
-            for x, y in segmentation_batches(data.test, batch_size, info.mean, info.std):
+            for x, y in evaluation_batches(data.test, batch_size, info.mean, info.std):
                 yield x, y if info.multilabel else _placed(y, places)
 
         return batches

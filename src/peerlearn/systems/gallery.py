@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.segmentation import MaskSplit, SegmentationDataset, segmentation_batches
+from peerlearn.data import evaluation_batches
+from peerlearn.data.segmentation import MaskSplit, SegmentationDataset
 from peerlearn.engine.evaluate import predict
 from peerlearn.engine.precision import Precision
 
@@ -53,7 +54,7 @@ def gallery(
     """
     index = spread(len(split), images)
     few = split.select(index)
-    rows = partial(segmentation_batches, few, batch_size, data.mean, data.std)
+    rows = partial(evaluation_batches, few, batch_size, data.mean, data.std)
     names = list(cohort.names)
     chosen = [name for name in names if members is None or name in members]
     maps: dict[str, list[Tensor]] = {name: [] for name in (*names, "ensemble")}

@@ -3,18 +3,18 @@
 Every loader gives batches that are a pure function of (seed, epoch, step), from memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from peerlearn.data.augment import Draws, changed
-from peerlearn.data.batches import Batches, Device, Order
+from peerlearn.data.augment import Draws, Normalisation, changed
+from peerlearn.data.batches import Batches, Device
 from peerlearn.data.datasets import Batch, Split
 from peerlearn.data.discovery.datasets import DiscoveryDataset
-from peerlearn.data.loaders import BatchMaker, Rows, batch_maker, evaluation_batches
-from peerlearn.data.order import batch_order
+from peerlearn.data.loaders import BatchMaker, Rows, evaluation_batches
+from peerlearn.data.order import OrderWithin, batch_order, check_batch_size
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
@@ -71,7 +71,7 @@ def supervised_loader(
 ) -> Batches:
     """The labelled rows alone, in one view; arguments as for `rotation_loader`."""
     order = batch_order(data.train.y[data.labelled], batch_size, seed, drop_last)
-    within = RowsWithin(order, data.labelled)
+    within = OrderWithin(order, data.labelled)
     return Batches(within, _maker(data, seed, augment, 1, device), device)
 
 
@@ -124,8 +124,7 @@ def evaluation_rows(
         x: float32 (B, C, H, W) or (B, F), normalised by the statistics of train.
         y: int64 (B,), the true class, −1 where nobody knows it.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
+    check_batch_size(batch_size)
 
     def batches(split: Callable[[], Split]) -> Iterator[tuple[Tensor, Tensor]]:
         if len(rows := split()):
@@ -156,33 +155,13 @@ def marked_rows(sets: Mapping[str, Rows]) -> Rows:
 
 
 @dataclass(frozen=True)
-class RowsWithin:
-    """An order over some of the rows.
-
-    Attributes:
-        order: over 0 … n − 1.
-        rows: the n rows that are meant.
-    """
-
-    order: Order
-    rows: Tensor
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def epoch(self, epoch: int) -> Sequence[Tensor]:
-        """Row numbers of each batch, int64 (B,)."""
-        return [self.rows[part] for part in self.order.epoch(epoch)]
-
-
-@dataclass(frozen=True)
 class RotationMaker:
     """Turns row numbers into a batch of images in all four rotations."""
 
     make: BatchMaker
 
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        x = self.make(epoch, step, index).x
+        (x,), _, index, _ = self.make(epoch, step, index)
         turned = torch.cat([x.rot90(turns, (2, 3)) for turns in range(ROTATIONS)])
         y = torch.arange(ROTATIONS, device=x.device).repeat_interleave(len(index))
         return Batch((turned,), y, index.repeat(ROTATIONS))
@@ -214,6 +193,7 @@ class CopyMaker:
 
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
         make, copy = self.make, epoch % self.copies
+        index = index.to(make.split.y.device)
         rows = make.split.rows(index)
         views, versions = [], []
         for view in range(make.views):
@@ -227,7 +207,5 @@ class CopyMaker:
 def _maker(
     data: DiscoveryDataset, seed: int, augment: AugmentSpec | None, views: int, device: Device
 ) -> BatchMaker:
-    split = data.train
-    if device is not None:
-        split = Split(split.x.to(device), split.y.to(device))
-    return batch_maker(split, seed, augment, data.mean, data.std, views)
+    normalisation = Normalisation.of(data.mean, data.std)
+    return BatchMaker(data.train.to(device), seed, augment or AugmentSpec(), normalisation, views)

@@ -5,21 +5,22 @@ Batches are a pure function of (seed, epoch, step). A batch's only view is a `Gr
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from peerlearn.data.batches import Batches, Device
 from peerlearn.data.datasets import Batch
 from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset, Part
 from peerlearn.data.graphs.graph import Graph
 from peerlearn.data.graphs.sampling import ALL, NeighbourSampler
-from peerlearn.data.order import MixedOrder, ShuffledOrder, batch_order
+from peerlearn.data.order import OrderWithin, ShuffledOrder, batch_order, check_batch_size, cycled
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
 
-Device = torch.device | str | None
 Rows = Callable[[], Iterable[tuple[Graph, Tensor]]]
 
 
@@ -48,7 +49,7 @@ class NodeLoader:
         return islice([self._batch], start, None)
 
 
-class SampledLoader:
+class SampledLoader(Batches):
     """Batches of training nodes with a sample of their neighbourhood.
 
     An epoch passes once over the training nodes. Whoever learns from a batch reads the same
@@ -80,46 +81,63 @@ class SampledLoader:
         unlabelled_per_batch: int = 0,
         device: Device = None,
     ) -> None:
-        _check_size(batch_size)
+        check_batch_size(batch_size)
         rest = data.rest()
         if not 0 <= unlabelled_per_batch <= len(rest):
             raise InputError(
                 f"unlabelled_per_batch: {unlabelled_per_batch}; allowed: 0 to {len(rest)}, all "
                 "nodes outside train."
             )
-        self._sampler = NeighbourSampler(data.graph, fanout)
-        self._order = ShuffledOrder(len(data.train), batch_size, seed, drop_last=False)
-        self._train, self._rest, self._extra = data.train, rest, unlabelled_per_batch
-        self._targets = data.targets("train")
-        self._seed, self._device = seed, device
+        order = ShuffledOrder(len(data.train), batch_size, seed, drop_last=False)
+        seeds = SeedOrder(OrderWithin(order, data.train), rest, unlabelled_per_batch, seed)
+        sampler = NeighbourSampler(data.graph, fanout)
+        super().__init__(seeds, SampleMaker(sampler, data.targets("train"), seed), device)
+
+
+@dataclass(frozen=True)
+class SeedOrder:
+    """The seeds of each step: training nodes, then some of those outside train.
+
+    Attributes:
+        train: order of the training nodes.
+        rest: int64, the nodes outside train, ascending.
+        extra: how many of them join each batch.
+        seed: of their order.
+    """
+
+    train: OrderWithin
+    rest: Tensor
+    extra: int
+    seed: int
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.train)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on."""
-        steps = zip(self._order.epoch(epoch), self._companions(epoch), strict=True)
-        for step, (rows, companions) in islice(enumerate(steps), start, None):
-            seeds = torch.cat([self._train[rows], companions])
-            generator = keyed_generator(self._seed, "neighbours", epoch, step)
-            graph, _ = self._sampler.sample(seeds, generator)
-            batch = Batch((graph,), self._targets[seeds], seeds)
-            yield batch.to(graph.device if self._device is None else self._device)
-
-    def _companions(self, epoch: int) -> Sequence[Tensor]:
-        """The unlabelled seeds of each step."""
-        if not self._extra:
-            return [self._rest[:0]] * len(self)
-        needed, pool = len(self) * self._extra, len(self._rest)
-        cycles = [
-            torch.randperm(pool, generator=keyed_generator(self._seed, "unlabelled", epoch, cycle))
-            for cycle in range(-(-needed // pool))
-        ]
+    def epoch(self, epoch: int) -> Sequence[Tensor]:
+        """Node numbers of each batch, int64 (B,)."""
+        steps = self.train.epoch(epoch)
+        if not self.extra:
+            return steps
+        joining = cycled(self.rest, self.extra, len(steps), (self.seed, "unlabelled", epoch))
         # A node can end one cycle and begin the next: as a seed it comes once.
-        return [self._rest[rows.unique()] for rows in torch.cat(cycles)[:needed].split(self._extra)]
+        return [torch.cat([a, b.unique()]) for a, b in zip(steps, joining, strict=True)]
 
 
-class GraphBatchLoader:
+@dataclass(frozen=True)
+class SampleMaker:
+    """Turns seeds into a batch of their sampled neighbourhood."""
+
+    sampler: NeighbourSampler
+    targets: Tensor
+    seed: int
+
+    def __call__(self, epoch: int, step: int, seeds: Tensor) -> Batch:
+        generator = keyed_generator(self.seed, "neighbours", epoch, step)
+        graph, _ = self.sampler.sample(seeds, generator)
+        return Batch((graph,), self.targets[seeds], seeds).to(graph.device)
+
+
+class GraphBatchLoader(Batches):
     """Batches of whole training graphs, each batch one disjoint union.
 
     Args:
@@ -148,20 +166,18 @@ class GraphBatchLoader:
         device: Device = None,
     ) -> None:
         y = data.y[data.train]
-        self._order: ShuffledOrder | MixedOrder = batch_order(
-            y, batch_size, seed, drop_last, labelled_per_batch
-        )
-        self._data, self._device = data, device
+        order = batch_order(y, batch_size, seed, drop_last, labelled_per_batch)
+        super().__init__(OrderWithin(order, data.train), UnionMaker(data), device)
 
-    def __len__(self) -> int:
-        return len(self._order)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on."""
-        for rows in self._order.epoch(epoch)[start:]:
-            index = self._data.train[rows]
-            batch = Batch((self._data.select(index),), self._data.y[index], index)
-            yield batch.to(self._device)
+@dataclass(frozen=True)
+class UnionMaker:
+    """Turns positions of graphs into a batch that is their disjoint union."""
+
+    data: GraphsDataset
+
+    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
+        return Batch((self.data.select(index),), self.data.y[index], index)
 
 
 def node_rows(data: NodeDataset, part: Part, device: Device = None) -> Rows:
@@ -181,7 +197,7 @@ def sampled_node_rows(
     Shapes:
         y: (B,), the labels of the seeds; the last batch can be smaller.
     """
-    _check_size(batch_size)
+    check_batch_size(batch_size)
     sampler = NeighbourSampler(data.graph, [ALL] * hops)
     generator = torch.Generator()
 
@@ -199,7 +215,7 @@ def graph_rows(data: GraphsDataset, part: Part, batch_size: int, device: Device 
 
     Batches are made at first use and kept: their operators serve every later evaluation.
     """
-    _check_size(batch_size)
+    check_batch_size(batch_size)
 
     @cache
     def rows() -> list[tuple[Graph, Tensor]]:
@@ -208,8 +224,3 @@ def graph_rows(data: GraphsDataset, part: Part, batch_size: int, device: Device 
         return [(g, data.y[index].to(g.device)) for g, index in zip(graphs, parts, strict=True)]
 
     return rows
-
-
-def _check_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")

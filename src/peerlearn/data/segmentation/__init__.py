@@ -2,7 +2,7 @@
 
 from peerlearn.data.segmentation.arrays import masks_from_arrays
 from peerlearn.data.segmentation.info import SegmentationInfo
-from peerlearn.data.segmentation.loaders import segmentation_batches, segmentation_loader
+from peerlearn.data.segmentation.loaders import segmentation_loader
 from peerlearn.data.segmentation.masks import (
     IGNORED,
     MaskSplit,
@@ -26,6 +26,5 @@ __all__ = [
     "load_segmentation",
     "masks_from_arrays",
     "predict_tiled",
-    "segmentation_batches",
     "segmentation_loader",
 ]
