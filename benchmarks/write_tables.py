@@ -24,8 +24,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder that `benchmarks` is in
 
 from benchmarks.discovery.class_count import counts_markdown
+from benchmarks.discovery.questions import DISCOVERY
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
+from benchmarks.styles.questions import STYLES
 from peerlearn.compare.table import markdown_table
 
 HERE = Path(__file__).parent
@@ -63,9 +65,10 @@ MAKERS: dict[str, Callable[..., str]] = {
     "table": markdown_table,
     "peers": peers_markdown,
     "grid": grid_markdown,
-    "questions": questions_markdown,
     "counts": counts_markdown,
 }
+#: By folder of a page.
+QUESTIONS = {"discovery": DISCOVERY, "styles": STYLES}
 
 
 def filled(page: Path) -> str:
@@ -76,7 +79,11 @@ def filled(page: Path) -> str:
             json.loads((page.parent / name).read_text(encoding="utf-8"))
             for name in slot["file"].split(",")
         ]
-        return f"{slot[1]}\n{MAKERS[slot['kind']](*results)}\n{slot[4]}"
+        if slot["kind"] == "questions":
+            made = questions_markdown(QUESTIONS[page.parent.name], *results)
+        else:
+            made = MAKERS[slot["kind"]](*results)
+        return f"{slot[1]}\n{made}\n{slot[4]}"
 
     return SLOT.sub(table, page.read_text(encoding="utf-8"))
 
