@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
 from peerlearn.systems.registry import find_recipe
@@ -24,9 +25,7 @@ class BoundRecipe:
         """The resolved, typed configuration."""
         return self.system.resolve(self.given, self.changes)
 
-    def run(
-        self, seed: int = 0, out: str | Path | None = None, resume: bool = False
-    ) -> dict[str, Any]:
+    def run(self, seed: int = 0, out: str | Path | None = None, resume: bool = False) -> Results:
         """Train one arm with one seed; the content of `results.json`.
 
         Args:
@@ -43,7 +42,7 @@ class BoundRecipe:
         arms: Sequence[str] | None = None,
         seeds: Iterable[int] = range(3),
         resume: bool = False,
-    ) -> dict[str, Any]:
+    ) -> Results:
         """Train arms × seeds in `out` and compare them; the content of `results.json`."""
         cells = plan_cells(self.system, self.given, self.changes, arms, list(seeds))
         given = apply_overrides(self.given, self.changes)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from peerlearn.compare.statistics import differences, summary
+from peerlearn.compare.statistics import differences
+from peerlearn.results import summary
 
 Json = dict[str, Any]
 
@@ -69,7 +70,6 @@ def compare_folder(
         arm: arm_block(seeds, arm, peers, lift, arm != "independent", flatness)
         for arm, lift in arms.items()
     }
-    against = "independent" if "independent" in arms else next(iter(arms))
     for arm, lift in arms.items():
         for seed in seeds:
             run_folder(
@@ -89,7 +89,7 @@ def compare_folder(
         "data": "digits",
         "seeds": list(seeds),
         "arms": blocks,
-        "differences": differences(blocks, against),
+        "differences": differences(blocks),
     }
     _write_json(folder / "results.json", results)
     _write_common(folder, "mutual", peers, epochs, env=False)

@@ -13,9 +13,10 @@ from peerlearn.compare.report import write_report
 from peerlearn.compare.report_clusters import MOST, Sheets, sheet_walls
 from peerlearn.compare.report_tables import sorted_metrics
 from peerlearn.compare.report_words import amount, is_fraction, outcome, titled
-from peerlearn.compare.statistics import better, direction, summary
+from peerlearn.compare.statistics import better, direction
 from peerlearn.compare.table import markdown_table
 from peerlearn.errors import InputError
+from peerlearn.results import summary
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")

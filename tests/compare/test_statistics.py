@@ -7,23 +7,10 @@ from peerlearn.compare.statistics import (
     better,
     differences,
     direction,
-    merge_arm,
     paired_difference,
-    summary,
 )
 from peerlearn.errors import InputError
-
-
-def test_summary_is_the_sample_standard_deviation():
-    assert summary([1, 2, 3, 4]) == {
-        "mean": 2.5,
-        "std": pytest.approx(math.sqrt(5 / 3)),
-        "values": [1.0, 2.0, 3.0, 4.0],
-    }
-    assert summary([0.7]) == {"mean": 0.7, "std": 0.0, "values": [0.7]}
-    assert summary([0.1] * 3) == {"mean": 0.1, "std": 0.0, "values": [0.1] * 3}
-    with pytest.raises(InputError, match="no values"):
-        summary([])
+from peerlearn.results import summary
 
 
 @pytest.mark.parametrize(
@@ -133,88 +120,3 @@ def test_direction_of_every_metric(metric, expected):
 @pytest.mark.parametrize("ci95", [None, [-0.1, 0.2], [0.0, 0.1], [-0.1, 0.0], [0.0, 0.0]])
 def test_nobody_is_better_unless_the_interval_excludes_zero(ci95):
     assert better({"metric": "accuracy", "ci95": ci95}) is None
-
-
-def seed_block(accuracy, share, flat):
-    return arm(
-        [accuracy],
-        [1 - accuracy],
-        between_peers={"agreement": {"a~b": summary([accuracy])}, "error_correlation": {}},
-        reliability={
-            "a": {
-                "confidence": [0.2, 0.6 + accuracy / 10, None],
-                "accuracy": [0.0, accuracy, None],
-                "fraction": [1 - share, share, 0.0],
-            }
-        },
-        flatness={"sigma": [0.0, 0.1], "peers": {"a": {"mean": [flat, 2.0], "std": [0.0, flat]}}},
-        edges=[{"from": "a", "to": "b"}],
-    )
-
-
-def test_merged_arm_joins_seeds_in_order():
-    merged = merge_arm([seed_block(0.9, 0.5, 3.0), seed_block(0.7, 0.5, 4.0)])
-    assert merged["peers"]["b"]["accuracy"] == summary([0.9, 0.7])
-    assert merged["ensemble"]["nll"]["values"] == pytest.approx([0.1, 0.3])
-    assert merged["cost"]["train_s"] == summary([1.0, 1.0])
-    assert merged["between_peers"]["agreement"]["a~b"] == summary([0.9, 0.7])
-    assert merged["edges"] == [{"from": "a", "to": "b"}]
-    assert merge_arm(
-        [{"peers": {"a": {"accuracy": 0.5}}}, {"peers": {"a": {"accuracy": 0.7}}}]
-    ) == {"peers": {"a": {"accuracy": summary([0.5, 0.7])}}}
-
-
-def test_merged_reliability_weighs_bins_by_their_rows():
-    merged = merge_arm([seed_block(0.9, 0.2, 3.0), seed_block(0.7, 0.6, 4.0)])
-    assert merged["reliability"]["a"] == {
-        "confidence": [pytest.approx(0.2), pytest.approx((0.2 * 0.69 + 0.6 * 0.67) / 0.8), None],
-        "accuracy": [0.0, pytest.approx((0.2 * 0.9 + 0.6 * 0.7) / 0.8), None],
-        "fraction": pytest.approx([0.6, 0.4, 0.0]),
-    }
-
-
-def test_merged_flatness_averages_means_and_variances_over_seeds():
-    merged = merge_arm([seed_block(0.9, 0.2, 3.0), seed_block(0.7, 0.6, 4.0)])
-    assert merged["flatness"] == {
-        "sigma": [0.0, 0.1],
-        "peers": {"a": {"mean": [3.5, 2.0], "std": [0.0, pytest.approx(math.sqrt(12.5))]}},
-    }
-
-
-def test_a_class_that_one_seed_has_no_pixel_of_is_left_out():
-    whole, part = arm([0.9], [0.1]), arm([0.8], [0.2])
-    for block, names in ((whole, ("road", "boat")), (part, ("road",))):
-        block["ensemble"] = dict(block["ensemble"]) | {f"iou:{n}": summary([0.5]) for n in names}
-    for runs in ([whole, part], [part, whole]):
-        merged = merge_arm(runs)["ensemble"]
-        assert merged["iou:road"]["values"] == [0.5, 0.5]
-        assert "iou:boat" not in merged
-
-
-def test_sizes_and_class_weights_are_joined_over_seeds():
-    sizes = {"a": {"parameters": summary([7850]), "latency_ms": summary([0.5])}}
-    weights = {"a": {"road": summary([1.5])}}
-    merged = merge_arm([arm([v], [v], sizes=sizes, class_weights=weights) for v in (0.1, 0.2)])
-    assert merged["sizes"]["a"]["parameters"] == summary([7850, 7850])
-    assert merged["class_weights"]["a"]["road"]["values"] == [1.5, 1.5]
-
-
-def test_a_seed_of_an_earlier_version_has_no_sizes():
-    sizes = {"a": {"parameters": summary([7850])}}
-    runs = [arm([0.9], [0.1]), arm([0.8], [0.2], sizes=sizes)]
-    for order in (runs, runs[::-1]):
-        assert "sizes" not in merge_arm(order)
-
-
-def test_merging_seeds_that_do_not_match_says_which_lacks_what():
-    whole, part = seed_block(0.9, 0.2, 3.0), seed_block(0.7, 0.6, 4.0)
-    del part["peers"]["b"]
-    for runs in ([whole, part], [part, whole]):
-        with pytest.raises(InputError, match=r"run \d of 2 has no 'b' in peers"):
-            merge_arm(runs)
-    with pytest.raises(InputError, match="no run"):
-        merge_arm([])
-    other = seed_block(0.9, 0.2, 3.0)
-    other["flatness"]["sigma"] = [0.0, 0.2]
-    with pytest.raises(InputError, match=r"flatness\.sigma differs"):
-        merge_arm([whole, other])

@@ -3,8 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
-from peerlearn.compare.statistics import differences, summary
+from peerlearn.compare.statistics import differences
 from peerlearn.compare.table import comparison_table, markdown_table
+from peerlearn.results import summary
 
 
 def results(mutual, independent, seeds, metric="accuracy"):

@@ -9,7 +9,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.engine import trainer as trainer_module
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.sizes import peer_sizes
-from peerlearn.systems.recipe import one_seed
+from peerlearn.results import one_seed
 
 PLAIN = Precision(torch.device("cpu"), bf16=False, channels_last=False)
 

@@ -22,7 +22,7 @@ from peerlearn.engine.files import load_state
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
 from peerlearn.models.graphs.auxiliary import sizes
-from peerlearn.systems.recipe import one_seed
+from peerlearn.results import one_seed
 from peerlearn.systems.registry import find_recipe
 
 SAMPLED = ["fanout=[2, 2]", "transfer.weighting=sample", "unlabelled_per_batch=4"]

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from peerlearn.metrics.catalogue import Catalogue
+from peerlearn.results import Results
 
 
 class _Live:
@@ -68,7 +69,7 @@ class EpochProgress(_Live):
             stage = "" if event.get("stage", "mutual") == "mutual" else f"{event['stage']} "
             self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {said}")
 
-    def summarise(self, results: dict[str, Any], metrics: Catalogue) -> None:
+    def summarise(self, results: Results, metrics: Catalogue) -> None:
         """Print the results of a run, a line a peer."""
         console = Console()
         told = dict.fromkeys([*metrics.headlines, *metrics.brief])

@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from peerlearn.compare.statistics import differences, merge_arm
+from peerlearn import results
+from peerlearn.compare.statistics import differences
 from peerlearn.engine.run_folder import check_same, holds, not_empty, read_config
 from peerlearn.errors import InputError, RunError, unknown_name
-from peerlearn.files import read_json, write_json, write_text
+from peerlearn.files import write_text
+from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
-
-REFERENCE = "independent"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def run_grid(
     out: Path,
     resume: bool = False,
     observe: Callable[[dict[str, Any]], None] = lambda event: None,
-) -> dict[str, Any]:
+) -> Results:
     """Run every cell that is not finished, then put the arms side by side.
 
     Several processes may work on one folder: a cell that another one holds is left to it.
@@ -96,26 +96,25 @@ def run_grid(
                 if mine:
                     _run_cell(recipe, cell, out, observe)
                     waiting.remove(cell)
-    results = collect(recipe, cells, out)
-    write_json(out / "results.json", results)
-    return results
+    compared = collect(recipe, cells, out)
+    results.save(out / "results.json", compared)
+    return compared
 
 
-def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> dict[str, Any]:
+def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
     """`results.json` of a comparison from the results of its cells."""
-    by_arm: dict[str, list[dict[str, Any]]] = {}
+    by_arm: dict[str, list[Arm]] = {}
     for cell in cells:
-        run = read_json(cell.folder(out) / "results.json")
+        run = results.load(cell.folder(out) / "results.json")
         by_arm.setdefault(cell.arm, []).append(run["arms"][cell.arm])
-    arms = {arm: merge_arm(runs) for arm, runs in by_arm.items()}
-    reference = REFERENCE if REFERENCE in arms else next(iter(arms))
+    arms = {arm: merge(runs) for arm, runs in by_arm.items()}
     return {
-        "schema": 1,
+        "schema": results.SCHEMA,
         "recipe": recipe.name,
         "data": cells[0].config.data.short_name,
         "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
         "arms": arms,
-        "differences": differences(arms, reference),
+        "differences": differences(arms),
     }
 
 

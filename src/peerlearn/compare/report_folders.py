@@ -2,20 +2,26 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from peerlearn.compare.report_clusters import Sheets, read_sheets
 from peerlearn.compare.report_gallery import Gallery, read_gallery
-from peerlearn.compare.report_words import printable
-from peerlearn.errors import InputError, unknown_name
+from peerlearn.compare.report_words import holds_unprintable, printable
+from peerlearn.errors import InputError
 from peerlearn.files import read_json
+from peerlearn.results import Arm, check
 
 Json = dict[str, Any]
+_NOTHING: Json = {
+    **{part: {} for part in ("peers", "mean_peer", "ensemble", "cost")},
+    **{part: {} for part in ("reliability", "between_peers")},
+    "edges": [],
+}
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class Study:
     recipe: str
     data: str
     seeds: tuple[int, ...]
-    arms: dict[str, Json]
-    differences: list[Json] = field(default_factory=list)
+    arms: dict[str, Any]
+    differences: list[Any] = field(default_factory=list)
     epochs: dict[str, dict[int, list[Json]]] = field(default_factory=dict)
     config: dict[str, str] = field(default_factory=dict)
     env: Json = field(default_factory=dict)
@@ -61,12 +67,9 @@ def read_study(folder: Path) -> Study:
             f"{path}: not found; the report needs a folder written by `peerlearn run` or "
             "`peerlearn compare`"
         )
-    results = _object(_printable(read_json(path)), path, "the file")
-    arms = _object(results.get("arms"), path, "arms")
-    if not arms:
-        raise InputError(f"{path}: arms is empty; expected at least one arm")
-    arms = {name: _read_arm(arm, path, name) for name, arm in arms.items()}
-    seeds = _read_seeds(results, path)
+    results = check(_read_json(path), path)
+    arms = {name: _filled(arm) for name, arm in results["arms"].items()}
+    seeds = tuple(results.get("seeds") or ())
     runs = _run_folders(folder, tuple(arms), seeds)
     config = _read_text(folder / "config.yaml")
     env_files = [folder / "env.json", *(run / "env.json" for _, _, run in runs)]
@@ -87,10 +90,10 @@ def read_study(folder: Path) -> Study:
         data=str(results.get("data", "?")),
         seeds=seeds,
         arms=arms,
-        differences=_read_differences(results, path, arms),
+        differences=[e for e in results.get("differences") or [] if _is_number(e["mean"])],
         epochs=epochs,
         config={"config.yaml": config} if config else {},
-        env=_object(_printable(read_json(env_file)), env_file, "the file") if env_file else {},
+        env=_read_json(env_file) if env_file else {},
         commands=(_command(folder, tuple(arms), seeds),) if config else (),
         galleries=galleries,
         sheets=sheets,
@@ -132,48 +135,6 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def _read_arm(arm: Any, path: Path, name: str) -> Json:
-    arm = dict(_object(arm, path, f"arms.{name}"))
-    for part in ("peers", "mean_peer", "ensemble", "cost", "reliability", "between_peers"):
-        arm[part] = _object(arm.get(part) or {}, path, f"arms.{name}.{part}")
-    for part in ("sizes", "class_weights"):
-        for peer, values in _object(arm.get(part) or {}, path, f"arms.{name}.{part}").items():
-            _object(values, path, f"arms.{name}.{part}.{peer}")
-    for part in arm["between_peers"]:
-        _object(arm["between_peers"][part], path, f"arms.{name}.between_peers.{part}")
-    for part in ("flatness", "noise"):
-        if part in arm:
-            _object(arm[part], path, f"arms.{name}.{part}")
-    for peer, metrics in arm["peers"].items():
-        _object(metrics, path, f"arms.{name}.peers.{peer}")
-    edges = arm.get("edges") or []
-    if not isinstance(edges, list) or not all(
-        isinstance(edge, dict) and {"from", "to"} <= edge.keys() for edge in edges
-    ):
-        raise InputError(f"{path}: arms.{name}.edges must be a list of objects with from and to")
-    arm["edges"] = edges
-    return arm
-
-
-def _read_differences(results: Json, path: Path, arms: Json) -> list[Json]:
-    entries = results.get("differences") or []
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{path}: differences must be a list of objects")
-    for index, entry in enumerate(entries):
-        if missing := {"arm", "against", "who", "metric", "mean"} - entry.keys():
-            raise InputError(f"{path}: differences[{index}] lacks {', '.join(sorted(missing))}")
-        if entry["arm"] not in arms:
-            raise unknown_name("arm", str(entry["arm"]), arms, f"{path}: differences[{index}].arm")
-    return [entry for entry in entries if _is_number(entry["mean"])]
-
-
-def _read_seeds(results: Json, path: Path) -> tuple[int, ...]:
-    seeds = results.get("seeds") or []
-    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
-        raise InputError(f"{path}: seeds must be a list of integers, found {seeds!r}")
-    return tuple(seeds)
-
-
 def _run_folders(
     folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...]
 ) -> list[tuple[str, int, Path]]:
@@ -191,7 +152,8 @@ def _run_folders(
 def _read_epochs(path: Path) -> list[Json]:
     """The epoch events, the last of each epoch: a resumed run may have written one twice."""
     events: dict[tuple[str, str], Json] = {}
-    lines = _read_text(path).split("\n")
+    text = _read_text(path)
+    odd, lines = holds_unprintable(text), text.split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -202,20 +164,21 @@ def _read_epochs(path: Path) -> list[Json]:
                 break  # a killed run leaves its last line unfinished
             raise InputError(f"{path}, line {number}: not readable as JSON: {error}") from error
         if isinstance(event, dict) and event.get("event") == "epoch":
-            event = _printable(event)
+            event = _printable(event) if odd else event
             key = (str(event.get("stage", "")), str(event.get("epoch", len(events))))
             events.pop(key, None)
             events[key] = event
     return list(events.values())
 
 
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    try:
-        return _printable(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not readable as UTF-8 text: {error}") from error
+def _filled(arm: Mapping[str, Any]) -> Arm:
+    """The arm with something empty in place of what was not measured."""
+    return cast(Arm, _NOTHING | {part: value for part, value in arm.items() if value})
+
+
+def _read_json(path: Path) -> Any:
+    value = read_json(path)
+    return _printable(value) if holds_unprintable(path.read_text(encoding="utf-8")) else value
 
 
 def _printable(value: Any) -> Any:
@@ -228,11 +191,13 @@ def _printable(value: Any) -> Any:
     return value
 
 
-def _object(value: Any, path: Path, name: str) -> Json:
-    if not isinstance(value, dict):
-        found = "nothing" if value is None else type(value).__name__
-        raise InputError(f"{path}: {name} must be a JSON object, found {found}")
-    return value
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        return printable(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not readable as UTF-8 text: {error}") from error
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 from peerlearn.compare.report_clusters import Sheets
 from peerlearn.compare.report_folders import Json, Study, parse_config, read_study
 from peerlearn.compare.report_gallery import Gallery
-from peerlearn.compare.statistics import differences, merge_arm
+from peerlearn.compare.statistics import differences
 from peerlearn.errors import InputError
+from peerlearn.results import Arm, merge
 
 
 def read_studies(folders: Sequence[Path]) -> list[Study]:
@@ -71,7 +72,7 @@ def _configs(study: Study) -> list[Json]:
 def _side_by_side(studies: Sequence[Study]) -> Study:
     studies = sorted(studies, key=lambda study: study.seeds)  # pairs of seeds need one order
     first = studies[0]
-    blocks: dict[str, list[Json]] = {}
+    blocks: dict[str, list[Arm]] = {}
     epochs: dict[str, dict[int, list[Json]]] = {}
     galleries: dict[str, Gallery] = {}
     sheets: dict[str, Sheets] = {}
@@ -81,15 +82,14 @@ def _side_by_side(studies: Sequence[Study]) -> Study:
             epochs.setdefault(arm, {}).update(study.epochs.get(arm, {}))
         galleries = study.galleries | galleries  # of every arm, that of its first seed
         sheets = study.sheets | sheets
-    arms = {arm: merge_arm(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
-    against = "independent" if "independent" in arms else next(iter(arms))
+    arms = {arm: merge(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
     return Study(
         folders=tuple(folder for study in studies for folder in study.folders),
         recipe=first.recipe,
         data=first.data,
         seeds=tuple(sorted({seed for study in studies for seed in study.seeds})),
         arms=arms,
-        differences=differences(arms, against),
+        differences=differences(arms),
         epochs={arm: runs for arm, runs in epochs.items() if runs},
         config={
             f"{study.folders[0].resolve().name}/{title}": text

@@ -59,6 +59,7 @@ _MINUS = "−"
 NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
 # Not allowed in XML or not encodable: a name from a results file may hold anything JSON may.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_ESCAPED = re.compile(r"\\u(00[01]|007f|d[89a-f]|fff[ef])", re.IGNORECASE)  # as JSON writes them
 
 
 def metric_label(metric: str) -> str:
@@ -176,6 +177,11 @@ def seeds_count(count: int) -> str:
 def printable(text: str) -> str:
     """The text with a mark in place of every character that no page can hold."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def holds_unprintable(text: str) -> bool:
+    """Whether a text, or what JSON in it stands for, may hold a character that no page can."""
+    return bool(_UNPRINTABLE.search(text) or _ESCAPED.search(text))
 
 
 def joined(words: Iterable[str]) -> str:

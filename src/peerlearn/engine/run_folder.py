@@ -16,7 +16,7 @@ from torch import Tensor
 
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.errors import InputError
-from peerlearn.files import cannot_write, read_json, write_arrays, write_json, write_text
+from peerlearn.files import cannot_write, write_arrays, write_json, write_text
 
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
@@ -178,18 +178,6 @@ def _yaml_fault(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     return where + (getattr(error, "problem", None) or str(error).splitlines()[0])
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """`results.json` of a finished run or comparison.
-
-    Raises:
-        InputError: the folder has none.
-    """
-    path = folder / "results.json"
-    if not path.exists():
-        raise InputError(f"{folder}: no results.json here; is it a finished run?")
-    return read_json(path)
 
 
 def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]) -> None:

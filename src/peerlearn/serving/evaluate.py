@@ -8,9 +8,9 @@ from peerlearn.engine.selection import load_selected
 from peerlearn.engine.threads import threads
 from peerlearn.errors import InputError
 from peerlearn.randomness import preserved_rng
+from peerlearn.results import Results, of_one_seed
 from peerlearn.serving.run import TrainedRun
 from peerlearn.serving.sizes import OtherSizeError
-from peerlearn.systems.recipe import one_seed
 
 
 def evaluate_run(
@@ -18,7 +18,7 @@ def evaluate_run(
     data: str | None = None,
     precision: PrecisionName | None = None,
     device: str | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Metrics of every peer, their mean and their ensemble, in the layout of `results.json`.
 
     Without `data` the rows are those that the run itself reported on, and on the same machine the
@@ -38,15 +38,8 @@ def evaluate_run(
     spec = run.config.data if data is None else run.config.data.named(data)
     with preserved_rng(), threads(run.config.threads):
         block = _on_own_data(run, how) if data is None else _on_other_data(run, data, how)
-    return {
-        "schema": 1,
-        "recipe": run.recipe.name,
-        "run": str(run.folder),
-        "data": spec.short_name,
-        "seeds": [run.config.seed],
-        "arms": {run.arm: one_seed(block)},
-        "differences": [],
-    }
+    seed, folder = run.config.seed, str(run.folder)
+    return of_one_seed(run.recipe.name, spec.short_name, seed, run.arm, block, folder)
 
 
 def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:

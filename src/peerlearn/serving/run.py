@@ -9,9 +9,10 @@ from typing import Any
 from peerlearn.cohort import Cohort
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
-from peerlearn.engine.run_folder import RunFolder, read_config, read_results
+from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
+from peerlearn.results import Results, load
 from peerlearn.serving.clusters import ClusterReader
 from peerlearn.serving.graphs import GraphReader, NodeReader
 from peerlearn.serving.masks import MaskReader
@@ -44,7 +45,7 @@ class TrainedRun:
     folder: Path
     recipe: Recipe
     config: Any
-    results: dict[str, Any]
+    results: Results
 
     @property
     def arm(self) -> str:
@@ -148,7 +149,7 @@ def open_run(folder: Path) -> TrainedRun:
     given = read_config(paths.config)
     recipe, _ = find_recipe(str(paths.config))
     config = validated(recipe.config, given)
-    return TrainedRun(folder, recipe, config, read_results(folder))
+    return TrainedRun(folder, recipe, config, load(paths.results))
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from peerlearn import results
 from peerlearn.cohort import Cohort
-from peerlearn.engine.run_folder import RunFolder, read_config, read_results
+from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
@@ -19,6 +20,7 @@ from peerlearn.engine.transports import leads_launch
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_json
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
+from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
@@ -154,7 +156,7 @@ def run_recipe(
     resume: bool = False,
     observe: Observer | None = None,
     shared: Path | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Train one arm with one seed and write its run folder.
 
     Args:
@@ -175,7 +177,7 @@ def run_recipe(
     folder = RunFolder(out) if out is not None else None
     # Asked first: the networks and data of what is finished need not be made again.
     if folder is not None and resume and folder.finished(config.dump(), recipe.completed):
-        return read_results(folder.path)
+        return results.load(folder.results)
     trainer = recipe.build(config)
     if folder is not None:
         if leads_launch():
@@ -186,36 +188,19 @@ def run_recipe(
     if shared is not None:
         trainer.shared = SharedStages(shared)
     result = trainer.run(resume)
-    results = {
-        "schema": 1,
-        "recipe": config.recipe,
-        "data": config.data.short_name,
-        "seeds": [config.seed],
-        "arms": {config.arm or config.recipe: one_seed(result.block)},
-        "differences": [],
-        "selected": result.selected,
-    }
+    measured = results.of_one_seed(
+        config.recipe,
+        config.data.short_name,
+        config.seed,
+        config.arm or config.recipe,
+        result.block,
+    )
+    measured["selected"] = result.selected
     if folder is not None and trainer.transport.leads:
         if trainer.info is not None:
             write_json(folder.info, trainer.info.model_dump())
-        write_json(folder.results, results)
-    return results
-
-
-def one_seed(block: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm's block with every metric as the summary of one value."""
-    wrapped = dict(block)
-    for who in ("mean_peer", "ensemble", "cost"):
-        if who in block:
-            wrapped[who] = _summaries(block[who])
-    for group in ("peers", "between_peers", "sizes", "class_weights"):
-        if group in block:
-            wrapped[group] = {name: _summaries(inner) for name, inner in block[group].items()}
-    return wrapped
-
-
-def _summaries(values: Mapping[str, float]) -> dict[str, Any]:
-    return {name: {"mean": value, "std": 0.0, "values": [value]} for name, value in values.items()}
+        results.save(folder.results, measured)
+    return measured
 
 
 def load_recipe_file(path: Path) -> dict[str, Any]:

@@ -1,0 +1,326 @@
+"""`results.json`: what a run or a comparison measured, in the one layout that everything reads.
+
+A run has one arm and one seed, a comparison all of them. The types below say what a file holds;
+`load` checks it as far as readers rely on it. Keys of other versions are left as they are.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any, TypedDict, cast
+
+from peerlearn.errors import InputError, unknown_name
+from peerlearn.files import read_json, write_json
+from peerlearn.metrics.catalogue import is_of_class
+
+SCHEMA = 1
+
+
+class Summary(TypedDict):
+    """One metric over seeds; null where a value was not finite."""
+
+    mean: float
+    std: float
+    values: list[float]
+
+
+Measured = dict[str, Summary]
+"""By the name of the metric."""
+
+
+class Bins(TypedDict):
+    """A reliability diagram by bin; null in empty bins."""
+
+    confidence: list[float | None]
+    accuracy: list[float | None]
+    fraction: list[float]
+
+
+class Spread(TypedDict):
+    """A curve, and the standard deviation over draws of noise."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class Curves(TypedDict):
+    """A quantity over growing noise, by peer."""
+
+    sigma: list[float]
+    peers: dict[str, Spread]
+
+
+class Arm(TypedDict, total=False):
+    """What was measured of one arm.
+
+    `edges` are described by `TransferGraph.edges`; pairs of peers are called `a~b`.
+    """
+
+    peers: dict[str, Measured]
+    mean_peer: Measured
+    ensemble: Measured
+    between_peers: dict[str, Measured]
+    reliability: dict[str, Bins]
+    flatness: Curves
+    noise: Curves
+    edges: list[dict[str, Any]]
+    cost: Measured
+    class_weights: dict[str, Measured]
+    sizes: dict[str, Measured]
+
+
+class Difference(TypedDict):
+    """An arm minus another, paired by seed; `ci95` is null for a single seed."""
+
+    arm: str
+    against: str
+    who: str
+    metric: str
+    mean: float
+    ci95: list[float] | None
+    n: int
+
+
+class _Results(TypedDict):
+    schema: int
+    recipe: str
+    data: str
+    seeds: list[int]
+    arms: dict[str, Arm]
+    differences: list[Difference]
+
+
+class Results(_Results, total=False):
+    """The whole file. `selected` says of a run which epoch each peer's weights are from."""
+
+    run: str
+    selected: dict[str, dict[str, Any]]
+
+
+def of_one_seed(
+    recipe: str, data: str, seed: int, arm: str, block: Mapping[str, Any], run: str | None = None
+) -> Results:
+    """The results of one run.
+
+    Args:
+        block: what its training or its evaluation measured, as plain numbers.
+        run: folder of the run, where it is measured again.
+    """
+    head = {"schema": SCHEMA, "recipe": recipe} | ({} if run is None else {"run": run})
+    body = {"data": data, "seeds": [seed], "arms": {arm: one_seed(block)}, "differences": []}
+    return cast(Results, head | body)
+
+
+def load(path: Path) -> Results:
+    """Read a results file.
+
+    Raises:
+        InputError: no such file, or see `check`.
+    """
+    return check(read_json(path), path)
+
+
+def check(given: Any, path: Path) -> Results:
+    """See that what a file holds has what readers rely on.
+
+    Raises:
+        InputError: names the file and field.
+    """
+    results = _object(given, path, "the file")
+    arms = _object(results.get("arms"), path, "arms")
+    if not arms:
+        raise InputError(f"{path}: arms is empty; expected at least one arm")
+    for name, arm in arms.items():
+        _check_arm(arm, path, f"arms.{name}")
+    seeds = results.get("seeds") or []
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
+        raise InputError(f"{path}: seeds must be a list of integers, found {seeds!r}")
+    _check_differences(results.get("differences") or [], path, arms)
+    return cast(Results, results)
+
+
+def save(path: Path, results: Results) -> None:
+    """Write a results file, atomically; NaN and infinity become null.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    write_json(path, results)
+
+
+_OBJECTS = ("mean_peer", "ensemble", "cost", "reliability", "flatness", "noise")
+_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights")
+
+
+def _check_arm(arm: Any, path: Path, name: str) -> None:
+    _object(arm, path, name)
+    for part in (*_OBJECTS, *_OF_PEERS):
+        for key, value in _object(arm.get(part) or {}, path, f"{name}.{part}").items():
+            if part in _OF_PEERS:
+                _object(value, path, f"{name}.{part}.{key}")
+    edges = arm.get("edges") or []
+    if not isinstance(edges, list) or not all(
+        isinstance(edge, dict) and {"from", "to"} <= edge.keys() for edge in edges
+    ):
+        raise InputError(f"{path}: {name}.edges must be a list of objects with from and to")
+
+
+def _check_differences(entries: Any, path: Path, arms: Mapping[str, Any]) -> None:
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: differences must be a list of objects")
+    for index, entry in enumerate(entries):
+        if missing := {"arm", "against", "who", "metric", "mean"} - entry.keys():
+            raise InputError(f"{path}: differences[{index}] lacks {', '.join(sorted(missing))}")
+        if entry["arm"] not in arms:
+            raise unknown_name("arm", str(entry["arm"]), arms, f"{path}: differences[{index}].arm")
+
+
+def _object(value: Any, path: Path, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else type(value).__name__
+        raise InputError(f"{path}: {name} must be a JSON object, found {found}")
+    return value
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """Mean and sample standard deviation (ddof = 1; 0 for one value) beside the values."""
+    if not values:
+        raise InputError("summary: no values")
+    values = [float(value) for value in values]
+    return {"mean": mean(values), "std": sample_std(values), "values": values}
+
+
+def sample_std(values: Sequence[float]) -> float:
+    """The standard deviation with n − 1, exactly 0 where all values are equal."""
+    if len(values) < 2 or min(values) == max(values):
+        return 0.0  # a rounding error would make equal values look uncertain
+    centre = mean(values)
+    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+
+
+def one_seed(block: Mapping[str, Any]) -> Arm:
+    """An arm of one run: every metric of `block` as the summary of one value."""
+    arm = dict(block)
+    for who in ("mean_peer", "ensemble", "cost"):
+        if who in arm:
+            arm[who] = _summaries(arm[who])
+    for group in _OF_PEERS:
+        if group in arm:
+            arm[group] = {name: _summaries(inner) for name, inner in arm[group].items()}
+    return cast(Arm, arm)
+
+
+def _summaries(values: Mapping[str, float]) -> Measured:
+    return {name: {"mean": value, "std": 0.0, "values": [value]} for name, value in values.items()}
+
+
+def merge(runs: Sequence[Mapping[str, Any]]) -> Arm:
+    """One arm block of results.json over seeds, from the block of each seed's run.
+
+    Values of every metric and cost are joined in the order of `runs`; those of a class that a run
+    has no row of are left out, so that what is there is there for every seed. Reliability bins are
+    pooled, each seed's bin weighing as much as the rows in it. Of flatness and noise, means are
+    averaged over seeds and `std` is the spread over noise draws within a seed, √ mean std².
+    Anything else (the edges) is one thing for all seeds and taken from the first run.
+
+    Args:
+        runs: arm blocks, each over one or more seeds.
+
+    Raises:
+        InputError: no run, or runs that did not measure the same things.
+    """
+    if not runs:
+        raise InputError("merge: no run to merge")
+    merged: dict[str, Any] = {}
+    for key in _keys(runs):
+        if key in _NEWER and any(key not in run for run in runs):
+            continue
+        if key in _MERGED:
+            merged[key] = _MERGED[key](_each(runs, key, "the arm"), key)
+        else:
+            merged[key] = next(run[key] for run in runs if key in run)
+    return cast(Arm, merged)
+
+
+def _each(blocks: Sequence[Mapping[str, Any]], key: str, where: str) -> list[Any]:
+    """`block[key]` of every block, or an error that says which one lacks it."""
+    for run, block in enumerate(blocks, start=1):
+        if key not in block:
+            raise InputError(
+                f"merge: run {run} of {len(blocks)} has no {key!r} in {where}, others have; "
+                "seeds of one arm must come from the same configuration and version"
+            )
+    return [block[key] for block in blocks]
+
+
+def _keys(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for block in blocks for key in block))
+
+
+def _join(nodes: Sequence[Any], where: str) -> Any:
+    """Nested mappings alike in every run, with their metrics joined over runs."""
+    first = nodes[0]
+    if isinstance(first, Mapping) and "values" not in first:
+        keys = [
+            key
+            for key in _keys(nodes)
+            if not is_of_class(key) or all(key in node for node in nodes)
+        ]
+        return {key: _join(_each(nodes, key, where), f"{where}.{key}") for key in keys}
+    if isinstance(first, Mapping):
+        return summary([value for values in _each(nodes, "values", where) for value in values])
+    return summary(nodes) if isinstance(first, (int, float)) else first
+
+
+def _pool_reliability(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Bins]:
+    return {who: _pool_bins(_each(blocks, who, where), f"{where}.{who}") for who in _keys(blocks)}
+
+
+def _pool_bins(curves: Sequence[Mapping[str, Any]], where: str) -> Bins:
+    fractions = _each(curves, "fraction", where)
+    pooled: dict[str, Any] = {}
+    for name in ("confidence", "accuracy"):
+        seeds = _each(curves, name, where)
+        pooled[name] = [
+            _weighted_mean(values, weights)
+            for values, weights in zip(
+                zip(*seeds, strict=True), zip(*fractions, strict=True), strict=True
+            )
+        ]
+    pooled["fraction"] = [mean(weights) for weights in zip(*fractions, strict=True)]
+    return cast(Bins, pooled)
+
+
+def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    total = sum(weights)
+    if not total:
+        return None
+    return sum(w * v for v, w in zip(values, weights, strict=True) if v is not None) / total
+
+
+def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> Curves:
+    sigma, *others = _each(blocks, "sigma", where)
+    if any(other != sigma for other in others):
+        raise InputError(f"merge: {where}.sigma differs between runs")
+    by_peer = _each(blocks, "peers", where)
+    peers: dict[str, Spread] = {}
+    for peer in _keys(by_peer):
+        probes = _each(by_peer, peer, f"{where}.peers")
+        means, stds = ([probe[key] for probe in probes] for key in ("mean", "std"))
+        peers[peer] = {
+            "mean": [mean(column) for column in zip(*means, strict=True)],
+            "std": [
+                math.sqrt(mean([std**2 for std in column])) for column in zip(*stds, strict=True)
+            ],
+        }
+    return {"sigma": sigma, "peers": peers}
+
+
+_MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
+    **dict.fromkeys((*_OF_PEERS, "mean_peer", "ensemble", "cost"), _join),
+    "reliability": _pool_reliability,
+    **dict.fromkeys(["flatness", "noise"], _pool_curves),
+}
+# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
+_NEWER = ("sizes", "class_weights")
