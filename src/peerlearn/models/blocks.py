@@ -1,5 +1,7 @@
 """Layers and small sums that several networks share."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from peerlearn.errors import InputError
@@ -26,37 +28,31 @@ def conv(
     )
 
 
-def conv_bn(
-    channels_in: int,
-    channels: int,
-    kernel: int,
-    stride: int = 1,
-    groups: int = 1,
-    dilation: int = 1,
-) -> nn.Sequential:
-    """Convolution and batch normalisation."""
-    return nn.Sequential(
-        conv(channels_in, channels, kernel, stride, groups, dilation), nn.BatchNorm2d(channels)
-    )
+def conv_bn(channels_in: int, channels: int, kernel: int, **options: int) -> nn.Sequential:
+    """Convolution and batch normalisation; options as in `conv`."""
+    return nn.Sequential(conv(channels_in, channels, kernel, **options), nn.BatchNorm2d(channels))
 
 
-def conv_bn_relu(
-    channels_in: int,
-    channels: int,
-    kernel: int,
-    stride: int = 1,
-    groups: int = 1,
-    dilation: int = 1,
-) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU."""
-    return nn.Sequential(
-        *conv_bn(channels_in, channels, kernel, stride, groups, dilation), nn.ReLU(inplace=True)
-    )
+def conv_bn_relu(channels_in: int, channels: int, kernel: int, **options: int) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU; options as in `conv`."""
+    return conv_bn(channels_in, channels, kernel, **options).append(nn.ReLU(inplace=True))
 
 
 def bn_relu(channels: int) -> nn.Sequential:
     """Batch normalisation and ReLU, the pre-activation of a residual block."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
+def residual_stage(
+    block: Callable[[int, int, int], nn.Module],
+    channels_in: int,
+    channels: int,
+    blocks: int,
+    stride: int,
+) -> nn.Sequential:
+    """Blocks, made of channels in, channels and stride; the first changes all three."""
+    rest = (block(channels, channels, 1) for _ in range(blocks - 1))
+    return nn.Sequential(block(channels_in, channels, stride), *rest)
 
 
 def dropout(rate: float) -> nn.Module:

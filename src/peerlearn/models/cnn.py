@@ -1,10 +1,8 @@
 """Small convolutional network, the fast default for images."""
 
-from torch import nn
-
 from peerlearn.models.arguments import Factor
 from peerlearn.models.backbone import Backbone, Shape
-from peerlearn.models.blocks import conv_bn_relu, halving_pool, scaled
+from peerlearn.models.vgg import vgg
 
 
 def cnn(in_shape: Shape, classes: int, *, width: Factor = 1.0) -> Backbone:
@@ -15,10 +13,4 @@ def cnn(in_shape: Shape, classes: int, *, width: Factor = 1.0) -> Backbone:
     Args:
         width: multiplier of every channel count.
     """
-    channels, size = in_shape[0], in_shape[1:]
-    stages = []
-    for wide in (32, 64, 128):
-        pool, size = halving_pool(size)
-        stages.append(nn.Sequential(conv_bn_relu(channels, scaled(wide, width), 3), pool))
-        channels = scaled(wide, width)
-    return Backbone(stages, channels, classes)
+    return vgg(in_shape, classes, convolutions=(1, 1, 1), channels=(32, 64, 128), width=width)

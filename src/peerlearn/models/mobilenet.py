@@ -18,7 +18,7 @@ STAGES = ((64,), (128, 128), (256, 256), (512, 512, 512, 512, 512, 512), (1024, 
 def separable(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     """A 3x3 convolution of each channel by itself, then a 1x1 convolution across channels."""
     return nn.Sequential(
-        conv_bn_relu(channels_in, channels_in, 3, stride, groups=channels_in),
+        conv_bn_relu(channels_in, channels_in, 3, stride=stride, groups=channels_in),
         conv_bn_relu(channels_in, channels, 1),
     )
 

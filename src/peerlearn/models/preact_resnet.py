@@ -3,11 +3,14 @@
 He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016.
 """
 
+from functools import partial
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from peerlearn.models.arguments import Count
 from peerlearn.models.backbone import Backbone, Shape
-from peerlearn.models.blocks import bn_relu, conv, dropout
+from peerlearn.models.blocks import bn_relu, conv, dropout, residual_stage
 
 
 class PreActBlock(nn.Module):
@@ -47,15 +50,13 @@ def preact_backbone(
 
     The last stage ends in batch normalisation and ReLU: its sums have met neither.
     """
-    stages = []
-    channels = stem
-    for n, wide in enumerate(widths):
-        first = PreActBlock(channels, wide, 2 if n else 1, drop)
-        rest = (PreActBlock(wide, wide, 1, drop) for _ in range(blocks - 1))
-        stages.append(nn.Sequential(first, *rest))
-        channels = wide
-    stages[-1].append(bn_relu(channels))
-    return Backbone(stages, channels, classes, stem=conv(in_shape[0], stem, 3))
+    block = partial(PreActBlock, drop=drop)
+    stages = [
+        residual_stage(block, channels, wide, blocks, 2 if n else 1)
+        for n, (channels, wide) in enumerate(pairwise([stem, *widths]))
+    ]
+    stages[-1].append(bn_relu(widths[-1]))
+    return Backbone(stages, widths[-1], classes, stem=conv(in_shape[0], stem, 3))
 
 
 def preact_resnet18(in_shape: Shape, classes: int, *, width: Count = 64) -> Backbone:

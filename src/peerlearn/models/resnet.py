@@ -3,12 +3,14 @@
 He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
 """
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from peerlearn.models.arguments import Count
 from peerlearn.models.backbone import Backbone, Shape
-from peerlearn.models.blocks import blocks_per_stage, conv_bn, conv_bn_relu
+from peerlearn.models.blocks import blocks_per_stage, conv_bn, conv_bn_relu, residual_stage
 
 
 class BasicBlock(nn.Module):
@@ -23,7 +25,7 @@ class BasicBlock(nn.Module):
         self.stride = stride
         self.new_channels = channels - channels_in
         self.residual = nn.Sequential(
-            conv_bn_relu(channels_in, channels, 3, stride, dilation=dilation),
+            conv_bn_relu(channels_in, channels, 3, stride=stride, dilation=dilation),
             conv_bn(channels, channels, 3, dilation=dilation),
         )
 
@@ -49,14 +51,12 @@ def resnet(in_shape: Shape, classes: int, *, depth: Count, width: Count = 16) ->
 
 def _residual(in_shape: Shape, classes: int, width: int, stages: int, blocks: int) -> Backbone:
     """`stages` of `blocks`; each but the first halves the image and doubles the channels."""
-    built = []
-    channels = width
-    for number in range(stages):
-        wide = width * 2**number
-        first = BasicBlock(channels, wide, 2 if number else 1)
-        built.append(nn.Sequential(first, *(BasicBlock(wide, wide, 1) for _ in range(blocks - 1))))
-        channels = wide
-    return Backbone(built, channels, classes, stem=conv_bn_relu(in_shape[0], width, 3))
+    widths = [width * 2**number for number in range(stages)]
+    built = [
+        residual_stage(BasicBlock, channels, wide, blocks, 2 if n else 1)
+        for n, (channels, wide) in enumerate(pairwise([width, *widths]))
+    ]
+    return Backbone(built, widths[-1], classes, stem=conv_bn_relu(in_shape[0], width, 3))
 
 
 def resnet8(in_shape: Shape, classes: int, *, width: Count = 16) -> Backbone:

@@ -5,45 +5,47 @@ Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Rec
 map itself; `hidden=4096` puts the paper's two hidden layers back.
 """
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from peerlearn.models.arguments import Factor, Size
 from peerlearn.models.backbone import Backbone, Shape, global_average_pool
 from peerlearn.models.blocks import conv_bn_relu, halving_pool, scaled
 
-CHANNELS = (64, 128, 256, 512, 512)
-
 
 def vgg(
     in_shape: Shape,
     classes: int,
     *,
-    convolutions: tuple[int, ...],
+    convolutions: Sequence[int],
+    channels: Sequence[int] = (64, 128, 256, 512, 512),
     width: float = 1.0,
     hidden: int = 0,
 ) -> Backbone:
-    """Five stages of 3x3 convolutions, each ending in a max-pool.
+    """Stages of 3x3 convolutions, each ending in a max-pool.
 
     A pool that would go below one pixel is left out, so that images of any size pass.
 
     Args:
         convolutions: their number in each stage.
+        channels: of each stage.
         width: multiplier of every channel count.
         hidden: units of two hidden layers with dropout 0.5 before the classifier; 0 for none.
     """
-    channels, size = in_shape[0], in_shape[1:]
+    before, size = in_shape[0], in_shape[1:]
     stages = []
-    for wide, count in zip(CHANNELS, convolutions, strict=True):
+    for wide, count in zip(channels, convolutions, strict=True):
         stage = nn.Sequential()
         for _ in range(count):
-            stage.append(conv_bn_relu(channels, scaled(wide, width), 3))
-            channels = scaled(wide, width)
+            stage.append(conv_bn_relu(before, scaled(wide, width), 3))
+            before = scaled(wide, width)
         pool, size = halving_pool(size)
         stages.append(stage.append(pool))
     pool = global_average_pool()
-    for units_in in (channels, hidden) if hidden else ():
+    for units_in in (before, hidden) if hidden else ():
         pool = nn.Sequential(pool, nn.Linear(units_in, hidden), nn.ReLU(), nn.Dropout(0.5))
-    return Backbone(stages, hidden or channels, classes, pool=pool)
+    return Backbone(stages, hidden or before, classes, pool=pool)
 
 
 def vgg11_bn(in_shape: Shape, classes: int, *, width: Factor = 1.0, hidden: Size = 0) -> Backbone:

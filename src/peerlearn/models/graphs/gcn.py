@@ -3,27 +3,21 @@ Convolutional Networks", ICLR 2017, arXiv:1609.02907)."""
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from peerlearn.data.graphs.graph import Graph
 from peerlearn.models.arguments import passing_on
-from peerlearn.models.graphs.features import Projection, States
-from peerlearn.models.graphs.network import Operator, OperatorNetwork
+from peerlearn.models.graphs.features import States
+from peerlearn.models.graphs.network import LinearOperator, OperatorNetwork
 from peerlearn.models.graphs.propagation import received
 
 
-class GCNOperator(Operator):
+class GCNOperator(LinearOperator):
     """H' = (D + I)^-1/2 (A + I) (D + I)^-1/2 H W + b
 
     Shapes:
         H: (N, columns_in); H': (N, columns)
     """
-
-    def __init__(self, columns_in: int, columns: int) -> None:
-        super().__init__()
-        self.projection = Projection(columns_in, columns)
-        self.bias = nn.Parameter(torch.zeros(columns))
 
     def forward(self, graph: Graph, h: States) -> Tensor:
         return received(graph, h, "gcn", self.projection) + self.bias

@@ -12,7 +12,7 @@ from peerlearn.data.graphs.graph import Graph
 from peerlearn.errors import InputError
 from peerlearn.models.arguments import Count, Rate
 from peerlearn.models.graphs.dropout import dropout
-from peerlearn.models.graphs.features import States, input_features
+from peerlearn.models.graphs.features import Projection, States, input_features
 from peerlearn.models.graphs.readout import Readout, read_out
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -27,6 +27,22 @@ class Operator(nn.Module, ABC):
     @abstractmethod
     def forward(self, graph: Graph, h: States) -> Tensor:
         """Node states (N, columns in) to (N, columns)."""
+
+
+class LinearOperator(Operator):
+    """H' = H W + b: every node by itself.
+
+    Shapes:
+        H: (N, columns_in); H': (N, columns)
+    """
+
+    def __init__(self, columns_in: int, columns: int) -> None:
+        super().__init__()
+        self.projection = Projection(columns_in, columns)
+        self.bias = nn.Parameter(torch.zeros(columns))
+
+    def forward(self, graph: Graph, h: States) -> Tensor:
+        return self.projection(h) + self.bias
 
 
 class GraphNetwork(nn.Module, ABC):

@@ -1,8 +1,11 @@
 """The residual encoder that the pyramid networks read at several sizes."""
 
+from functools import partial
+from itertools import pairwise
+
 from torch import Tensor, nn
 
-from peerlearn.models.blocks import conv_bn_relu
+from peerlearn.models.blocks import conv_bn_relu, residual_stage
 from peerlearn.models.resnet import BasicBlock
 
 
@@ -29,14 +32,10 @@ class Encoder(nn.Module):
         self.channels = [width, 2 * width, 4 * width, 8 * width]
         self.stem = conv_bn_relu(channels, width, 3, stride=2)
         self.stages = nn.ModuleDict()
-        before = width
-        strides = (1, 2, 2, last_stride)
-        for n, (wide, stride) in enumerate(zip(self.channels, strides, strict=True), 1):
-            dilation = 2 if n == 4 and stride == 1 else 1
-            first = BasicBlock(before, wide, stride, dilation)
-            rest = (BasicBlock(wide, wide, 1, dilation) for _ in range(blocks - 1))
-            self.stages[f"stage{n}"] = nn.Sequential(first, *rest)
-            before = wide
+        strides, dilations = (1, 2, 2, last_stride), (1, 1, 1, 2 // last_stride)
+        for n, (before, wide) in enumerate(pairwise([width, *self.channels])):
+            block = partial(BasicBlock, dilation=dilations[n])
+            self.stages[f"stage{n + 1}"] = residual_stage(block, before, wide, blocks, strides[n])
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = self.stem(x)
