@@ -6,6 +6,7 @@ python benchmarks/discovery/ranking.py --write-readme
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmark
 import torch
 from torch import Tensor
 
-from benchmarks.speed.page import conditions, markdown_table, options, publish
-from benchmarks.speed.timing import environment, interleave, pin, row, summary
+from benchmarks.speed.page import Results, conditions, lines_of, markdown_table, options, publish
+from benchmarks.speed.timing import interleave, row, summary
 from peerlearn.objectives.ranking_statistics import same_top_k, top_k_columns
 
 README = Path(__file__).with_name("README.md")
@@ -60,24 +61,15 @@ def every_pair_of_ties(x: Tensor) -> Tensor:
 
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the page where asked."""
-    arguments = options(__doc__, list(SECTIONS), README.with_name("ranking.json")).parse_args()
-    publish(
-        arguments,
-        README,
-        measure,
-        markdown,
-    )
+    sections = {name: partial(measure, name) for name in SECTIONS}
+    arguments = options(__doc__, sections, README.with_name("ranking.json")).parse_args()
+    publish(arguments, README, sections, markdown)
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every section."""
-    pin(arguments.threads)
-    rounds, rows = arguments.rounds, FEWEST_ROWS if arguments.smallest else ROWS
-    results: dict[str, Any] = {
-        "environment": environment(arguments.threads),
-        "rounds": rounds,
-    }
-    return results | {"lines": [measured(section, rows, rounds) for section in arguments.only]}
+def measure(section: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One section."""
+    rows = FEWEST_ROWS if arguments.smallest else ROWS
+    return {"lines": [measured(section, rows, arguments.rounds)]}
 
 
 def measured(section: str, rows: int, rounds: int) -> dict[str, Any]:
@@ -94,11 +86,11 @@ def measured(section: str, rows: int, rounds: int) -> dict[str, Any]:
     return line | {"works": summary(samples), "sets": sets}
 
 
-def markdown(results: dict[str, Any]) -> str:
+def markdown(results: Results) -> str:
     """The table of the page."""
     header = ["rows", "sets", "ratio", "quartiles", "table, ms", "pairs, ms", "target", ""]
     rows = []
-    for line in results["lines"]:
+    for line in lines_of(results):
         ratio = line["ratio"]
         rows.append(
             [
@@ -112,8 +104,8 @@ def markdown(results: dict[str, Any]) -> str:
                 "met" if line["met"] else "missed",
             ]
         )
-    about = f"{ROWS} rows of {WIDTH} features, k = {K}. {conditions(results)}"
-    return "\n".join([about, "", *markdown_table(header, rows)]) + "\n"
+    about = f"{ROWS} rows of {WIDTH} features, k = {K}."
+    return "\n".join([about, "", conditions(results), "", *markdown_table(header, rows)]) + "\n"
 
 
 if __name__ == "__main__":

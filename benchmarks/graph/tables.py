@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed.page import conditions, markdown_table
+from benchmarks.speed.page import Results, conditions, lines_of, markdown_table
 
 RATIOS = ["what", "ratio", "quartiles", "95 % interval", "CPU time", "target", ""]
 GROWTH = ["over", "of", "points, s", "line, s", "R²", "furthest point", "target", ""]
@@ -15,7 +15,7 @@ WORKS = ["measured for", "work", "wall ms", "CPU ms", "page faults"]
 Cells = list[list[str]]
 
 
-def show(results: dict[str, Any]) -> None:
+def show(results: Results) -> None:
     """Everything on the terminal."""
     console = Console()
     for title, header, rows in _tables(results):
@@ -23,12 +23,12 @@ def show(results: dict[str, Any]) -> None:
         for cells in rows:
             table.add_row(*cells)
         console.print(table)
-    console.print(_conditions(results), _forwards(results), sep="\n", highlight=False)
+    console.print(conditions(results), _forwards(results), sep="\n", highlight=False)
 
 
-def markdown(results: dict[str, Any], picture: str) -> str:
+def markdown(results: Results, picture: str) -> str:
     """The results of the page; `picture` is the path of the plot."""
-    parts = [_conditions(results)]
+    parts = [conditions(results)]
     for title, header, rows in _tables(results):
         parts += ["", f"### {title}", "", *markdown_table(header, rows)]
         if header is RATIOS:
@@ -39,7 +39,7 @@ def markdown(results: dict[str, Any], picture: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _tables(results: dict[str, Any]) -> list[tuple[str, list[str], Cells]]:
+def _tables(results: Results) -> list[tuple[str, list[str], Cells]]:
     found = [
         ("Time of the first over time of the second", RATIOS, _ratios(results)),
         ("Growth", GROWTH, _growth(results)),
@@ -49,7 +49,7 @@ def _tables(results: dict[str, Any]) -> list[tuple[str, list[str], Cells]]:
     return [table for table in found if table[2]]
 
 
-def _ratios(results: dict[str, Any]) -> Cells:
+def _ratios(results: Results) -> Cells:
     return [
         [line["name"], *["–"] * 5, f"skipped: {line['skipped']}"]
         if "skipped" in line
@@ -61,11 +61,11 @@ def _ratios(results: dict[str, Any]) -> Cells:
             f"{line['cpu_ratio']['median']:.2f}",
             *_target(line),
         ]
-        for line in results["lines"]
+        for line in lines_of(results)
     ]
 
 
-def _growth(results: dict[str, Any]) -> Cells:
+def _growth(results: Results) -> Cells:
     return [
         [
             curve["over"],
@@ -80,7 +80,7 @@ def _growth(results: dict[str, Any]) -> Cells:
     ]
 
 
-def _memory(results: dict[str, Any]) -> Cells:
+def _memory(results: Results) -> Cells:
     return [
         [
             line["name"],
@@ -89,26 +89,20 @@ def _memory(results: dict[str, Any]) -> Cells:
             f"{line['epoch_s']:.1f} s",
             *_target(line),
         ]
-        for line in results.get("memory", [])
+        for line in results.get("memory", {}).get("trainings", [])
     ]
 
 
-def _works(results: dict[str, Any]) -> Cells:
+def _works(results: Results) -> Cells:
     return [
         [line["name"], work, f"{m['wall_ms']:.1f}", f"{m['cpu_ms']:.1f}", f"{m['page_faults']:.0f}"]
-        for line in results["lines"]
+        for line in lines_of(results)
         for work, m in line.get("works", {}).items()
     ]
 
 
-def _conditions(results: dict[str, Any]) -> str:
-    version = results["environment"]["torch_geometric"]
-    known = f"torch-geometric {version}" if version else "no torch-geometric"
-    return conditions(results, known, results["data"])
-
-
-def _forwards(results: dict[str, Any]) -> str:
-    counted = results.get("forwards_per_step", {})
+def _forwards(results: Results) -> str:
+    counted = results.get("parts", {}).get("forwards_per_step", {})
     return "Training forwards in one mutual step: " + (
         "; ".join(
             f"{name}: " + ", ".join(f"{calls} of {peer}" for peer, calls in peers.items())

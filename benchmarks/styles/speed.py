@@ -6,13 +6,22 @@ python benchmarks/styles/speed.py --write-readme
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
-from benchmarks.speed.page import conditions, markdown_table, options, publish, ratio_cells
-from benchmarks.speed.timing import Opened, Work, environment, interleave, pin, row, summary
+from benchmarks.speed.page import (
+    Results,
+    conditions,
+    lines_of,
+    markdown_table,
+    options,
+    publish,
+    ratio_cells,
+)
+from benchmarks.speed.timing import Opened, Work, interleave, row, summary
 from benchmarks.speed.work import stepping
 from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.trainer import Trainer
@@ -45,25 +54,20 @@ FORMS = {"kdml-v1": "predictions", "kdml-v4": "mixed", "kdml-v2": "features"}
 
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the page where asked."""
-    arguments = options(__doc__, list(SECTIONS), README.with_name("speed.json")).parse_args()
-    publish(
-        arguments,
-        README,
-        measure,
-        markdown,
-    )
+    sections = {name: partial(measure, name) for name in SECTIONS}
+    arguments = options(__doc__, sections, README.with_name("speed.json")).parse_args()
+    publish(arguments, README, sections, markdown)
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every form of every section; at the smallest size one form of each."""
-    threads, rounds, smallest = arguments.threads, arguments.rounds, arguments.smallest
-    pin(threads)
-    results: dict[str, Any] = {"environment": environment(threads), "rounds": rounds}
+def measure(section: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every form of a section; at the smallest size one."""
     keep_freed_memory()  # as Trainer.run does; both sides have it
-    return results | {
+    smallest = arguments.smallest
+    return {
         "lines": [
-            measured(section, arm, precision, rounds, SMALLEST[section] if smallest else [])
-            for section in arguments.only
+            measured(
+                section, arm, precision, arguments.rounds, SMALLEST[section] if smallest else []
+            )
             for precision in (["auto"] if smallest else ["fp32", "auto"])
             for arm in (["kdml-v4"] if smallest else FORMS)
         ]
@@ -114,11 +118,11 @@ def plain_steps(trainer: Trainer) -> Callable[[], None]:
     return step
 
 
-def markdown(results: dict[str, Any]) -> str:
+def markdown(results: Results) -> str:
     """The table of the page."""
     header = ["what", "ratio", "quartiles", "95 % interval", "step, ms", "target", ""]
     rows = []
-    for line in results["lines"]:
+    for line in lines_of(results):
         rows.append(
             [
                 line["name"],

@@ -1,10 +1,17 @@
 """Tables of the benchmark pages come from the result files beside them, and from nowhere else."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from benchmarks.discovery.ranking import markdown as ranking_markdown
+from benchmarks.graph.tables import markdown as graph_markdown
+from benchmarks.speed.page import BEGIN, END, Results
+from benchmarks.speed.speed import markdown as speed_markdown
+from benchmarks.styles.speed import markdown as styles_markdown
 from benchmarks.write_tables import QUESTIONS, filled
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -42,3 +49,20 @@ def test_every_arm_that_is_asked_about_was_compared(page: str) -> None:
     assert asked and compared
     for recipe, arms in compared.items():
         assert asked <= arms, f"{recipe}: nobody compared {asked - arms}"
+
+
+@pytest.mark.parametrize(
+    ("page", "results", "markdown"),
+    [
+        ("speed/README.md", "speed/results.json", speed_markdown),
+        ("graph/SPEED.md", "graph/speed.json", partial(graph_markdown, picture="growth.svg")),
+        ("styles/README.md", "styles/speed.json", styles_markdown),
+        ("discovery/README.md", "discovery/ranking.json", ranking_markdown),
+    ],
+)
+def test_pages_on_speed_say_what_was_measured(
+    page: str, results: str, markdown: Callable[[Results], str]
+) -> None:
+    measured = json.loads((BENCHMARKS / results).read_text(encoding="utf-8"))
+    text = (BENCHMARKS / page).read_text(encoding="utf-8")
+    assert f"{BEGIN}\n\n{markdown(measured)}\n{END}" in text

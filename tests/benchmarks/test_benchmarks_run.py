@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import peerlearn
-from benchmarks.speed.page import options, publish
+from benchmarks.speed import page
+from benchmarks.speed.page import lines_of, measure, options, publish
 
 ROOT = Path(__file__).parents[2]
 #: The discovery recipe at a size that trains in a second.
@@ -62,18 +63,41 @@ def test_a_script_on_speed_measures_every_section(
     out = tmp_path / "results.json"
     script(name, "--smallest", "--out", out)
     results = json.loads(out.read_text(encoding="utf-8"))
-    assert results["rounds"] == 1
-    assert results["environment"]["processor"]
-    measured = [line for line in results["lines"] if "skipped" not in line]
+    assert all(section["rounds"] == 1 for section in results.values())
+    measured = [line for line in lines_of(results) if "skipped" not in line]
     assert measured
     assert all(line["ratio"]["median"] > 0 for line in measured)
 
 
+def test_a_section_takes_its_place_beside_those_that_were_measured_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "pin", lambda threads: [])  # this process has other things to do
+    out = tmp_path / "speed.json"
+    lines = {"one": [{"name": "first"}], "two": [{"name": "second"}], "three": [{"skipped": "why"}]}
+    sections = {
+        name: lambda arguments, found=found: {"lines": found} for name, found in lines.items()
+    }
+
+    def measured(*arguments: str) -> list[str]:
+        given = options("", sections, out).parse_args(["--rounds", "3", *arguments])
+        measure(given, sections)
+        return [line.get("name", "skipped") for line in lines_of(json.loads(out.read_text()))]
+
+    assert measured("--only", "two") == ["second"]
+    assert measured("--only", "one", "three") == ["first", "second", "skipped"]
+    lines["three"][0] |= {"name": "third"}
+    del lines["three"][0]["skipped"]
+    assert measured("--only", "three") == ["first", "second", "third"]
+    lines["three"][:] = [{"skipped": "no longer there"}]
+    assert measured() == ["first", "second", "third"], "what cannot be measured stays"
+
+
 def test_the_smallest_size_does_not_overwrite_what_was_measured(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    arguments = options("", ["all"], tmp_path / "speed.json").parse_args(["--smallest"])
+    readme = tmp_path / "README.md"
+    arguments = options("", {}, tmp_path / "speed.json").parse_args(["--smallest"])
     with pytest.raises(SystemExit, match="give another --out"):
-        publish(arguments, page, lambda arguments: {}, str)
+        publish(arguments, readme, {}, str)
     assert not list(tmp_path.iterdir())
 
 
