@@ -106,7 +106,7 @@ def _data(data: NodeDataset) -> Data:
     masks = {}
     for part in ("train", "val", "test"):
         masks[f"{part}_mask"] = torch.zeros(len(data.y), dtype=torch.bool)
-        masks[f"{part}_mask"][data.nodes(part)] = True
+        masks[f"{part}_mask"][data.members(part)] = True
     x = data.graph.x.to_dense() if data.graph.sparse_features else data.graph.x
     return Data(x=x, edge_index=data.graph.edge_index, y=data.y, **masks)
 

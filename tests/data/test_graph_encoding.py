@@ -105,7 +105,7 @@ def test_train_size_and_labels_keep_the_same_nodes_and_the_whole_graph():
     assert torch.equal(few.y, whole.y)
     assert (blank.y == UNLABELLED).sum() == 4
     for part in ("val", "test"):
-        assert torch.equal(few.nodes(part), whole.nodes(part))
+        assert torch.equal(few.members(part), whole.members(part))
     assert set(kept(train_size=3).train.tolist()) < set(few.train.tolist())
     assert kept(train_size=6, split_seed=1).train.tolist() != few.train.tolist()
     assert set(kept(train_size=6, labels=3).train.tolist()) < set(few.train.tolist())

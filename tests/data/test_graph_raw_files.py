@@ -117,7 +117,7 @@ def test_published_graphs_survive_the_raw_layout(shared_data, tmp_path, name):
     assert torch.equal(raw.graph.edge_index, kept.graph.edge_index)
     assert torch.equal(raw.y, kept.y)
     for part in ("train", "val", "test"):
-        assert torch.equal(raw.nodes(part), kept.nodes(part))
+        assert torch.equal(raw.members(part), kept.members(part))
 
 
 def write_tables(base, **files):

@@ -115,7 +115,7 @@ def test_published_node_tasks_have_their_published_sizes(
     assert data.graph.num_nodes == nodes
     assert data.graph.edge_index.shape == (2, edges)
     assert data.classes == classes
-    assert tuple(len(data.nodes(part)) for part in ("train", "val", "test")) == split
+    assert tuple(len(data.members(part)) for part in ("train", "val", "test")) == split
     assert data.graph.sparse_features
     sums = data.graph.x.to_dense().sum(1)
     assert torch.allclose(sums[sums > 0], torch.ones(()))

@@ -10,7 +10,7 @@ from peerlearn.data.segmentation import (
     load_segmentation,
     masks_from_arrays,
 )
-from peerlearn.data.segmentation.npz import holds_masks
+from peerlearn.data.segmentation.arrays import holds_masks
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from peerlearn.data.datasets import Source, Split
 from peerlearn.errors import InputError, nearest
-from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 
 Array = NDArray[np.generic]
 KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "class_names")
@@ -48,10 +48,12 @@ def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
             )
     train = splits["train"]
     check_shapes(splits, arrays, where)
-    classes = _count_classes(train.y, f"{where}: y_train")
+    classes = train.y.shape[1] if train.y.ndim == 2 else count_classes(train.y, f"{where}: y_train")
+    if not bool(labelled_rows(train.y).any()):
+        raise InputError(f"{where}: y_train: no row has a label.")
     for part in splits.keys() - {"train"}:
         _check_labels(splits[part].y, train.y, classes, f"{where}: y_{part}")
-    names = _class_names(arrays.get("class_names"), classes, where)
+    names = read_class_names(arrays.get("class_names"), classes, where)
     multilabel = train.y.ndim == 2
     return Source(train, splits.get("val"), splits["test"], classes, names, multilabel)
 
@@ -174,15 +176,11 @@ def check_shapes(splits: Mapping[str, Split], arrays: Mapping[str, Array], where
             )
 
 
-def _count_classes(y: Tensor, where: str) -> int:
-    """C of the training labels, at least two of which must occur."""
-    if y.ndim == 2:
-        if torch.isnan(y).all():
-            raise InputError(f"{where}: no row has a label.")
-        return y.shape[1]
+def count_classes(y: Tensor, where: str, none: str = "no row has a label") -> int:
+    """The largest of labels (N,) + 1; two classes must occur, and `none` is said of no label."""
     found = y[y != UNLABELLED].unique()
     if len(found) < 2:
-        what = f"only class {int(found[0])} occurs" if len(found) else "no row has a label"
+        what = f"only class {int(found[0])} occurs" if len(found) else none
         raise InputError(f"{where}: {what}; at least two classes are needed.")
     return int(found[-1]) + 1
 
@@ -193,7 +191,8 @@ def _check_labels(y: Tensor, y_train: Tensor, classes: int, where: str) -> None:
         _refuse(y.numpy(), (y >= classes).numpy(), where, reason)
 
 
-def _class_names(found: Array | None, classes: int, where: str) -> tuple[str, ...]:
+def read_class_names(found: Array | None, classes: int, where: str) -> tuple[str, ...]:
+    """The names that an array holds, one a class; none where there is no array."""
     if found is None:
         return ()
     if found.shape != (classes,):

@@ -92,6 +92,17 @@ def strata(y: Tensor) -> Tensor:
     return y if y.ndim == 1 else labelled_rows(y).long() - 1
 
 
+class NamedClasses:
+    """Classes that have their numbers for names where none are given; for frozen data classes."""
+
+    classes: int
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.class_names:
+            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
+
+
 class MeasuredOnTrain:
     """What data are like, by the rows that are learnt from."""
 
@@ -119,7 +130,7 @@ class MeasuredOnTrain:
 
 
 @dataclass(frozen=True)
-class Dataset(MeasuredOnTrain):
+class Dataset(NamedClasses, MeasuredOnTrain):
     """A training, a validation and a test split over one set of classes."""
 
     name: str
@@ -130,10 +141,6 @@ class Dataset(MeasuredOnTrain):
     class_names: tuple[str, ...] = ()
     multilabel: bool = False
     in_memory: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.class_names:
-            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
 
     def decoded(self) -> Self:
         """The same data with all rows in memory."""

@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from peerlearn.data.datasets import Dataset
+from peerlearn.data.datasets import Dataset, MeasuredOnTrain
 from peerlearn.errors import InputError
 from peerlearn.files import read_json
 from peerlearn.validation import validated
@@ -66,19 +66,26 @@ class RowInfo(DataInfo):
     @classmethod
     def from_dataset(cls, data: Dataset) -> Self:
         """What a run keeps of `data`."""
-        raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
         return cls(
-            name=data.name,
-            sample_shape=data.sample_shape,
-            dtype="uint8" if raw.dtype == torch.uint8 else "float32",
+            **measured(data),
             classes=data.classes,
             class_names=data.class_names,
             multilabel=data.multilabel,
-            mean=data.mean,
-            std=data.std,
             rows={part: len(getattr(data, part)) for part in ("train", "val", "test")},
         )
 
     @property
     def content(self) -> str:
         return f"rows of {'×'.join(map(str, self.sample_shape))}"
+
+
+def measured(data: MeasuredOnTrain) -> dict[str, Any]:
+    """The fields of `RowInfo` that say what rows are like."""
+    raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
+    return {
+        "name": data.name,
+        "sample_shape": data.sample_shape,
+        "dtype": "uint8" if raw.dtype == torch.uint8 else "float32",
+        "mean": data.mean,
+        "std": data.std,
+    }

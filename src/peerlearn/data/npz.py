@@ -4,7 +4,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,8 @@ def read_npz(path: Path) -> Source:
     Raises:
         InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
-    with open_npz(path) as file:
-        check_names(dict.fromkeys(file.files), str(path))
-        arrays = {key: read_array(file, key, path) for key in KEYS if key in file.files}
-    return source_from_arrays(arrays, str(path))
+    check_names(dict.fromkeys(array_names(path)), str(path))
+    return source_from_arrays(read_arrays(path, KEYS), str(path))
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -62,12 +60,19 @@ def open_npz(path: Path) -> "np.lib.npyio.NpzFile":
     return file
 
 
-def read_array(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
-    """One array of an open file.
+def read_arrays(path: Path, keys: Iterable[str] | None = None) -> dict[str, Array]:
+    """The arrays of an `.npz` file by name: all of them, or those of `keys` that are there.
 
     Raises:
-        InputError: it is damaged, or holds pickled objects.
+        InputError: the file is missing, damaged or holds pickled objects.
     """
+    with open_npz(path) as file:
+        chosen = [key for key in keys or file.files if key in file.files]
+        return {key: read_array(file, key, path) for key in chosen}
+
+
+def read_array(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
+    """One array of an open file; refused where it is damaged or holds pickled objects."""
     try:
         array: Array = file[key]
     except ValueError as error:

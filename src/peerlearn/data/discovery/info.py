@@ -2,11 +2,10 @@
 
 from typing import Self
 
-import torch
 from pydantic import Field
 
 from peerlearn.data.discovery.datasets import DiscoveryDataset
-from peerlearn.data.info import RowInfo
+from peerlearn.data.info import RowInfo, measured
 
 
 class DiscoveryInfo(RowInfo):
@@ -30,18 +29,13 @@ class DiscoveryInfo(RowInfo):
     @classmethod
     def from_discovery(cls, data: DiscoveryDataset, novel: int, overlap: bool = False) -> Self:
         """What a run keeps of `data` for untrained networks that tell `novel` classes apart."""
-        raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
         clusters = tuple(f"new {number}" for number in range(1, novel + 1))
         return cls(
-            name=data.name,
-            sample_shape=data.sample_shape,
-            dtype="uint8" if raw.dtype == torch.uint8 else "float32",
+            **measured(data),
             classes=data.known + novel,
             class_names=data.class_names[: data.known] + clusters,
             known=data.known,
             generalised=overlap or data.generalised,
-            mean=data.mean,
-            std=data.std,
             rows={
                 "labelled": len(data.labelled),
                 "unlabelled": len(data.unlabelled),

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from peerlearn.data.arrays import Array, read_rows, read_targets
+from peerlearn.data.arrays import KEYS, Array, read_rows, read_targets
 from peerlearn.data.datasets import Source, Split
 from peerlearn.data.image_folder import (
     GREY_MODES,
@@ -24,13 +24,12 @@ from peerlearn.data.image_folder import (
     read_image_folder,
     require_pillow,
 )
-from peerlearn.data.npz import open_npz, read_array
+from peerlearn.data.npz import array_names, read_arrays
 from peerlearn.data.roots import npz_at
 from peerlearn.errors import InputError, nearest
 from peerlearn.objectives.labels import UNLABELLED
 
 SHORT_KEYS = {"x_train": "x", "y_train": "y"}
-KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "class_names")
 
 
 @dataclass(frozen=True)
@@ -135,16 +134,16 @@ def _folder_pool(path: Path, size: int | None) -> Pool:
 
 
 def _npz_pool(path: Path) -> Pool:
-    with open_npz(path) as file:
-        keys = _array_keys(file.files, path)
-        arrays = {role: read_array(file, key, path) for role, key in keys.items()}
+    keys = _array_keys(array_names(path), path)
+    found = read_arrays(path, keys.values())
+    arrays = {role: found[key] for role, key in keys.items()}
     train = _split(arrays, keys, "train", path)
     held = [part for part in ("val", "test") if f"y_{part}" in arrays]
     test = [_split(arrays, keys, part, path) for part in held]
     for part, split in zip(held, test, strict=True):
         check_alike(split, f"{path}: x_{part}", train, keys["x_train"])
-    found = [label for split in (train, *test) for label in found_classes(split.y)]
-    classes = max(found, default=UNLABELLED) + 1
+    labels = [label for split in (train, *test) for label in found_classes(split.y)]
+    classes = max(labels, default=UNLABELLED) + 1
     return Pool(
         train,
         joined(test) if test else None,

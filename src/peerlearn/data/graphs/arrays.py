@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from peerlearn.data.arrays import Array, read_targets
+from peerlearn.data.arrays import Array, count_classes, read_class_names, read_targets
 from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset
 from peerlearn.data.graphs.edges import read_edges
 from peerlearn.data.graphs.encoding import Encoding, encode
@@ -130,16 +130,6 @@ def _labelled(split: SplitIndex, y: Tensor) -> SplitIndex:
 
 
 def _classes(y: Tensor, arrays: Mapping[str, Array], where: str) -> tuple[int, tuple[str, ...]]:
-    """(C, class names), C being the largest label + 1."""
-    found = y[y != UNLABELLED].unique()
-    if len(found) < 2:
-        what = f"only class {int(found[0])} occurs" if len(found) else "there is no label"
-        raise InputError(f"{where}: y: {what}; at least two classes are needed.")
-    classes = int(found[-1]) + 1
-    names = arrays.get("class_names")
-    if names is not None and names.shape != (classes,):
-        raise InputError(
-            f"{where}: class_names has shape {names.shape}; expected one name for each of "
-            f"{classes} classes."
-        )
-    return classes, () if names is None else tuple(map(str, names.tolist()))
+    """(C, class names)."""
+    classes = count_classes(y, f"{where}: y", "there is no label")
+    return classes, read_class_names(arrays.get("class_names"), classes, where)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from peerlearn.data.datasets import NamedClasses
 from peerlearn.data.graphs.encoding import Encoding
 from peerlearn.data.graphs.features import ranges, take_rows
 from peerlearn.data.graphs.graph import Graph
@@ -15,8 +16,17 @@ from peerlearn.objectives.labels import UNLABELLED
 Part = Literal["train", "val", "test"]
 
 
+class _Divided(NamedClasses):
+    """Rows, nodes or graphs, in three splits."""
+
+    def members(self, part: Part) -> Tensor:
+        """int64, ascending positions of the rows of a split."""
+        members: Tensor = getattr(self, part)
+        return members
+
+
 @dataclass(frozen=True, eq=False)
-class NodeDataset:
+class NodeDataset(_Divided):
     """One graph whose nodes are classified.
 
     Training sees the whole graph, the nodes of val and test included, but only the labels of
@@ -40,10 +50,6 @@ class NodeDataset:
     class_names: tuple[str, ...] = ()
     encoding: Encoding = field(default_factory=Encoding)
 
-    def __post_init__(self) -> None:
-        if not self.class_names:
-            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
-
     @property
     def num_features(self) -> int:
         """Features of a node."""
@@ -53,14 +59,9 @@ class NodeDataset:
         """The same data with the graph on `device`; what reads it then shares its operators."""
         return replace(self, graph=self.graph.to(device))
 
-    def nodes(self, part: Part) -> Tensor:
-        """Positions of the labelled nodes of a split."""
-        nodes: Tensor = getattr(self, part)
-        return nodes
-
     def targets(self, part: Part) -> Tensor:
         """Labels of the nodes of a split, int64 (N,), `UNLABELLED` at all other nodes."""
-        nodes = self.nodes(part)
+        nodes = self.members(part)
         targets = torch.full_like(self.y, UNLABELLED)
         targets[nodes] = self.y[nodes]
         return targets
@@ -73,7 +74,7 @@ class NodeDataset:
 
 
 @dataclass(frozen=True, eq=False)
-class GraphsDataset:
+class GraphsDataset(_Divided):
     """Many graphs, each of them with a label; stored as one disjoint union.
 
     Shapes:
@@ -99,10 +100,6 @@ class GraphsDataset:
     class_names: tuple[str, ...] = ()
     encoding: Encoding = field(default_factory=Encoding)
 
-    def __post_init__(self) -> None:
-        if not self.class_names:
-            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
-
     def __len__(self) -> int:
         return len(self.y)
 
@@ -110,11 +107,6 @@ class GraphsDataset:
     def num_features(self) -> int:
         """Features of a node."""
         return self.x.shape[1]
-
-    def graphs(self, part: Part) -> Tensor:
-        """Positions of the graphs of a split."""
-        graphs: Tensor = getattr(self, part)
-        return graphs
 
     @cached_property
     def edge_ptr(self) -> Tensor:

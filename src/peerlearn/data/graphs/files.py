@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peerlearn.data.arrays import Array
-from peerlearn.data.graphs.npz import read_graph_npz
 from peerlearn.data.graphs.ogb_csv import is_ogb, read_ogb
 from peerlearn.data.graphs.planetoid import is_planetoid, read_planetoid
 from peerlearn.data.graphs.tu import is_tu, read_tu
+from peerlearn.data.npz import read_arrays
 from peerlearn.data.roots import npz_at
 from peerlearn.errors import InputError
 
@@ -33,7 +33,7 @@ def read_graph_arrays(path: Path, field: str | None = None) -> Arrays:
     said = f"{field}: {path}" if field else str(path)
     if path.is_dir():
         return _read_folder(path, said)
-    return read_graph_npz(npz_at(path, "a folder of raw graph files", said))
+    return read_arrays(npz_at(path, "a folder of raw graph files", said))
 
 
 def holds_graphs(folder: Path) -> bool:

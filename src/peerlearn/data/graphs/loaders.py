@@ -202,7 +202,7 @@ def sampled_node_rows(
     generator = torch.Generator()
 
     def rows() -> Iterator[tuple[Graph, Tensor]]:
-        for seeds in data.nodes(part).split(batch_size):
+        for seeds in data.members(part).split(batch_size):
             graph, _ = sampler.sample(seeds, generator)
             graph = graph.to(device)
             yield graph, data.y[seeds].to(graph.device)
@@ -219,7 +219,7 @@ def graph_rows(data: GraphsDataset, part: Part, batch_size: int, device: Device 
 
     @cache
     def rows() -> list[tuple[Graph, Tensor]]:
-        parts = data.graphs(part).split(batch_size)
+        parts = data.members(part).split(batch_size)
         graphs = [data.select(index).to(device) for index in parts]
         return [(g, data.y[index].to(g.device)) for g, index in zip(graphs, parts, strict=True)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from peerlearn.data.arrays import Array
-from peerlearn.data.graphs.text_tables import read_integers, read_numbers
+from peerlearn.data.graphs.raw_files import read_integers, read_numbers
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 

@@ -25,8 +25,8 @@ class _Sealed(type):
         raise pickle.UnpicklingError("attributes of classes cannot be set")
 
 
-class _Ndarray(metaclass=_Sealed):
-    """Notes the state of an array: (version, shape, dtype, Fortran order, bytes)."""
+class _Noted(metaclass=_Sealed):
+    """Notes the state that an object is given."""
 
     __slots__ = ("state",)
     state: Any
@@ -35,14 +35,16 @@ class _Ndarray(metaclass=_Sealed):
         self.state = state
 
 
-class _Csr(metaclass=_Sealed):
-    """Notes the attributes of a sparse matrix."""
+class _Ndarray(_Noted):
+    """An array: (version, shape, dtype, Fortran order, bytes)."""
 
-    __slots__ = ("state",)
-    state: Any
+    __slots__ = ()
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
+
+class _Csr(_Noted):
+    """The attributes of a sparse matrix."""
+
+    __slots__ = ()
 
 
 class _Dtype(metaclass=_Sealed):
@@ -62,10 +64,12 @@ class _Dtype(metaclass=_Sealed):
 
 
 class _Reconstruct(metaclass=_Sealed):
-    """`numpy.core.multiarray._reconstruct`: an array that gets its state later."""
+    """`numpy.core.multiarray._reconstruct` and `copy_reg._reconstructor`: state comes later."""
 
-    def __new__(cls, kind: type, *empty: object) -> Any:
-        return _made(kind)
+    def __new__(cls, kind: type, *rest: object) -> Any:
+        if kind not in (_Ndarray, _Csr):
+            raise InputError(f"it builds {kind!r}; allowed: arrays and sparse matrices")
+        return object.__new__(kind)
 
 
 class _FromBuffer(metaclass=_Sealed):
@@ -84,13 +88,6 @@ class _Scalar(metaclass=_Sealed):
         return _numbers(dtype, raw)[0].item()
 
 
-class _Reconstructor(metaclass=_Sealed):
-    """`copy_reg._reconstructor`: an object of the oldest protocols, without its state."""
-
-    def __new__(cls, kind: type, base: type, state: object) -> Any:
-        return _made(kind)
-
-
 class _Encode(metaclass=_Sealed):
     """`_codecs.encode`: how bytes are written by the older protocols."""
 
@@ -105,11 +102,14 @@ class _NoBytes(metaclass=_Sealed):
         return b""
 
 
-_NUMPY = ("numpy.core", "numpy._core")
+_NUMPY = {
+    ("multiarray", "_reconstruct"): _Reconstruct,
+    ("multiarray", "scalar"): _Scalar,
+    ("numeric", "_frombuffer"): _FromBuffer,
+}
+_BUILTINS = {"object": object, "list": list, "bytes": _NoBytes}
 _ALLOWED: dict[tuple[str, str], Any] = {
-    **{(f"{core}.multiarray", "_reconstruct"): _Reconstruct for core in _NUMPY},
-    **{(f"{core}.multiarray", "scalar"): _Scalar for core in _NUMPY},
-    **{(f"{core}.numeric", "_frombuffer"): _FromBuffer for core in _NUMPY},
+    **{(f"numpy.{core}.{m}", n): it for core in ("core", "_core") for (m, n), it in _NUMPY.items()},
     ("numpy", "ndarray"): _Ndarray,
     ("numpy", "dtype"): _Dtype,
     **{
@@ -117,16 +117,11 @@ _ALLOWED: dict[tuple[str, str], Any] = {
         for module in ("csr", "_csr")
         for name in ("csr_matrix", "csr_array")
     },
-    ("copy_reg", "_reconstructor"): _Reconstructor,
-    ("copyreg", "_reconstructor"): _Reconstructor,
-    ("__builtin__", "object"): object,
-    ("builtins", "object"): object,
-    ("__builtin__", "list"): list,
-    ("builtins", "list"): list,
+    ("copy_reg", "_reconstructor"): _Reconstruct,
+    ("copyreg", "_reconstructor"): _Reconstruct,
+    **{(b, n): it for b in ("__builtin__", "builtins") for n, it in _BUILTINS.items()},
     ("collections", "defaultdict"): defaultdict,
     ("_codecs", "encode"): _Encode,
-    ("__builtin__", "bytes"): _NoBytes,
-    ("builtins", "bytes"): _NoBytes,
 }
 
 
@@ -189,9 +184,3 @@ def _numbers(dtype: _Dtype, raw: Any) -> Array:
         raise InputError(f"an array of {type(data).__name__}; allowed: bytes")
     order = dtype.order if dtype.order in ("<", ">") else "="
     return np.frombuffer(data, np.dtype(order + dtype.code)).astype(dtype.code)
-
-
-def _made(kind: type) -> Any:
-    if kind not in (_Ndarray, _Csr):
-        raise InputError(f"it builds {kind!r}; allowed: arrays and sparse matrices")
-    return object.__new__(kind)

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from peerlearn.data.arrays import Array
 from peerlearn.data.graphs.pickled_arrays import read_pickle
-from peerlearn.data.graphs.text_tables import read_integers
+from peerlearn.data.graphs.raw_files import homes, only_home, read_integers
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 
@@ -24,7 +24,7 @@ VAL_NODES = 500
 
 def is_planetoid(folder: Path) -> bool:
     """Whether the folder, or `raw` in it, holds files of this layout."""
-    return any(_homes(folder))
+    return any(homes(folder, "ind.", ".graph"))
 
 
 def read_planetoid(folder: Path) -> dict[str, Array]:
@@ -37,11 +37,7 @@ def read_planetoid(folder: Path) -> dict[str, Array]:
     Raises:
         InputError: a file is missing, damaged or holds more than numbers, or they do not fit.
     """
-    homes = _homes(folder)
-    if len(homes) != 1:
-        found = ", ".join(str(home) for home in homes) or "none"
-        raise InputError(f"{folder}: expected one data set of files ind.NAME.*; found: {found}.")
-    prefix = homes[0]
+    prefix = only_home(folder, "ind.", ".graph", "ind.NAME.*")
     parts = {part: read_pickle(Path(f"{prefix}.{part}")) for part in PARTS}
     test = read_integers(Path(f"{prefix}.test.index"), columns=1)[:, 0]
     _check_parts(parts, test, str(prefix))
@@ -57,15 +53,6 @@ def read_planetoid(folder: Path) -> dict[str, Array]:
         "edge_index": _edges(parts["graph"], nodes, f"{prefix}.graph"),
         "split": split,
     }
-
-
-def _homes(folder: Path) -> list[Path]:
-    """`FOLDER/ind.NAME` of each data set below the folder."""
-    return [
-        path.with_suffix("")
-        for place in (folder, folder / "raw")
-        for path in sorted(place.glob("ind.*.graph"))
-    ]
 
 
 def _check_parts(parts: dict[str, Any], test: Array, prefix: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerlearn.data.arrays import Array
-from peerlearn.data.graphs.text_tables import read_integers, read_numbers
+from peerlearn.data.graphs.raw_files import homes, only_home, read_integers, read_numbers
 from peerlearn.errors import InputError
 
 Integers = NDArray[np.int64]
@@ -20,7 +20,7 @@ Integers = NDArray[np.int64]
 
 def is_tu(folder: Path) -> bool:
     """Whether the folder, or `raw` in it, holds files of this layout."""
-    return any(_homes(folder))
+    return any(homes(folder, "", "_A.txt"))
 
 
 def read_tu(folder: Path) -> dict[str, Array]:
@@ -32,11 +32,7 @@ def read_tu(folder: Path) -> dict[str, Array]:
     Raises:
         InputError: a file is missing or is no table of numbers, or they do not fit.
     """
-    homes = _homes(folder)
-    if len(homes) != 1:
-        found = ", ".join(str(home) for home in homes) or "none"
-        raise InputError(f"{folder}: expected one data set of files NAME_A.txt …; found: {found}.")
-    base = homes[0]
+    base = only_home(folder, "", "_A.txt", "NAME_A.txt …")
     graph_of = _file(base, "graph_indicator", 1)[:, 0]
     labels = _file(base, "graph_labels", 1)[:, 0]
     edges = _edges(base, len(graph_of))
@@ -61,15 +57,6 @@ def read_tu(folder: Path) -> dict[str, Array]:
                 raise InputError(f"{path}: {len(values)} lines for {len(order)} nodes.")
             arrays[key] = values[order]
     return arrays
-
-
-def _homes(folder: Path) -> list[Path]:
-    """`FOLDER/NAME` of each data set below the folder."""
-    return [
-        path.with_name(path.name.removesuffix("_A.txt"))
-        for place in (folder, folder / "raw")
-        for path in sorted(place.glob("*_A.txt"))
-    ]
 
 
 def _file(base: Path, name: str, columns: int) -> Integers:

@@ -8,6 +8,7 @@ L > 1, of 0 and 1 for masks that overlap, where 255, -1 and NaN do not count.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from peerlearn.data.arrays import Array, check_lengths, check_names, check_shapes, read_rows
 from peerlearn.data.datasets import Source
+from peerlearn.data.npz import array_names, array_shape, read_arrays
 from peerlearn.data.segmentation.labels import LabelTable, label_table
 from peerlearn.data.segmentation.masks import IGNORED, MaskSplit, any_labelled
 from peerlearn.errors import InputError
@@ -61,6 +63,25 @@ def masks_from_arrays(
         if not bool(any_labelled(split.y).any()):
             raise InputError(f"{where}: y_{part}: no pixel has a label.")
     return Source(splits["train"], splits.get("val"), splits["test"], len(names), names, multilabel)
+
+
+def read_mask_npz(path: Path, ignore: int | None = None) -> Source[MaskSplit]:
+    """The splits of an `.npz` file; see `masks_from_arrays`.
+
+    Raises:
+        InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
+    """
+    check_names(dict.fromkeys(array_names(path)), str(path), KEYS)
+    return masks_from_arrays(read_arrays(path, KEYS), str(path), ignore)
+
+
+def holds_masks(path: Path) -> bool:
+    """Whether the targets of an `.npz` file are masks; only their shape is read."""
+    try:
+        shape = array_shape(path, "y_train")
+    except InputError:
+        return False
+    return shape is not None and len(shape) >= 3
 
 
 def _read_split(arrays: Mapping[str, Array], part: str, where: str) -> MaskSplit:

@@ -6,10 +6,10 @@ from peerlearn.data.catalogue import Catalogue, Known
 from peerlearn.data.datasets import Source
 from peerlearn.data.registry import built
 from peerlearn.data.roots import npz_at
+from peerlearn.data.segmentation.arrays import holds_masks, read_mask_npz
 from peerlearn.data.segmentation.embedded import CLASSES, SCENES, SIDE, digits_scenes
 from peerlearn.data.segmentation.folder import read_mask_folder
 from peerlearn.data.segmentation.masks import MaskSplit, SegmentationDataset
-from peerlearn.data.segmentation.npz import holds_masks, read_mask_npz
 from peerlearn.data.segmentation.spec import SegmentationDataSpec
 from peerlearn.errors import InputError
 

@@ -1,4 +1,7 @@
-"""Reads text files of numbers, gzipped or not: one row a line, separated by commas or blanks."""
+"""What raw files of graph data share: how they are found, and tables of numbers in text.
+
+Tables may be gzipped: one row a line, numbers separated by commas or blanks.
+"""
 
 import gzip
 import zlib
@@ -8,6 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerlearn.errors import InputError
+
+
+def homes(folder: Path, begin: str, end: str) -> list[Path]:
+    """Of each file `BEGIN…END` in the folder, or in `raw` in it, the path without END."""
+    return [
+        path.with_name(path.name.removesuffix(end))
+        for place in (folder, folder / "raw")
+        for path in sorted(place.glob(f"{begin}*{end}"))
+    ]
+
+
+def only_home(folder: Path, begin: str, end: str, files: str) -> Path:
+    """The one of `homes`.
+
+    Raises:
+        InputError: there is none, or there are several; says that `files` were expected.
+    """
+    found = homes(folder, begin, end)
+    if len(found) != 1:
+        raise InputError(
+            f"{folder}: expected one data set of files {files}; "
+            f"found: {', '.join(map(str, found)) or 'none'}."
+        )
+    return found[0]
 
 
 def read_integers(path: Path, columns: int | None = None) -> NDArray[np.int64]:
