@@ -372,8 +372,8 @@ def test_construction_leaves_modes_and_randomness_alone():
 def test_two_cohorts_do_not_share_what_they_learn_about_edges():
     peers = nets()
     with_edges, without = Cohort(peers), Cohort(peers, "none")
-    assert with_edges.transfer.lessons
-    assert not without.transfer.lessons
+    assert with_edges.transfer.entries
+    assert not without.transfer.entries
 
 
 @pytest.mark.parametrize("name", ["a", "net-1", "ResNet_32", "0", "trunk", "peers"])

@@ -12,8 +12,7 @@ from peerlearn.errors import InputError
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.transfer.graph import TransferGraph
-from peerlearn.transfer.outputs import PeerOutput, as_peer_output
-from peerlearn.transfer.predictions import OutputForm
+from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
 
 #: `(output, targets)` to a scalar. One with an attribute `timed = True` is given the finished
@@ -147,6 +146,7 @@ class Cohort(nn.Module):
             labelled=labelled_rows(targets),
             progress=progress,
             learners=chosen,
+            peers=self.peers,
         )
         return {
             name: PeerLoss(self.objective(name, outputs[name], targets, progress), transfer[name])

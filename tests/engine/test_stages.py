@@ -62,7 +62,7 @@ def test_begin_happens_once_between_the_stages_and_to_what_the_first_one_left() 
 
     def begin(cohort: Cohort) -> None:
         seen.append((len(trainer.history), state(trainer)))
-        assert cohort.transfer.lessons, "the edges are not yet those of the stage that begins"
+        assert cohort.transfer.entries, "the edges are not yet those of the stage that begins"
 
     trainer.stages = [trainer.stages[0], two_stages(begin=begin).stages[1]]
     trainer.run()

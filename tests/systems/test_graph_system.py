@@ -213,7 +213,7 @@ def test_learned_class_weights_are_told_by_peer_and_class(nodes: Path) -> None:
     block = trainer.run().block
     assert set(block["class_weights"]) == {"gcn", "gat", "sage"}
     graph, _ = next(iter(trainer.report()))
-    for peer, weighting in trainer.cohort.transfer.adaptive.weightings_of(0).items():
+    for peer, weighting in trainer.cohort.transfer.entries[0].weightings.items():
         told = block["class_weights"][peer]
         assert list(told) == list(trainer.info.class_names)
         trainer.cohort.eval()

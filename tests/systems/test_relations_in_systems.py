@@ -34,8 +34,16 @@ def trainer(system: str, *overrides: str) -> Any:
 
 
 def positions(made: Any) -> dict[str, int]:
-    memories = made.cohort.transfer.memories.memories
-    return {key: int(memory.position) for key, memory in memories.items()}
+    return {key: int(memory.position) for key, memory in memories(made).items()}
+
+
+def memories(made: Any) -> dict[str, Any]:
+    """By entry and peer, as `0:a`."""
+    return {
+        f"{number}:{key}": memory
+        for number, entry in enumerate(made.cohort.transfer.entries)
+        for key, memory in getattr(entry, "memories", {}).items()
+    }
 
 
 def taught(made: Any) -> dict[str, float]:
@@ -86,7 +94,7 @@ def test_graph_networks_teach_relations_between_nodes(tmp_path: Path, memory: in
     )
     assert min(taught(made).values()) > 0
     assert len(set(positions(made).values())) == 1
-    widths = {part.rows.shape[1] for part in made.cohort.transfer.memories.memories.values()}
+    widths = {part.rows.shape[1] for part in memories(made).values()}
     assert len(widths) > 1, "networks of different width compare relations"
 
 

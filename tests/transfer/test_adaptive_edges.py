@@ -102,7 +102,7 @@ def test_a_free_gate_closes_when_only_the_divergence_trains_it_and_softmax_does_
             optimiser.zero_grad()
             torch.stack(list(losses(made, given).values())).sum().backward()
             optimiser.step()
-        weights = made.adaptive.weightings_of(0)["a"](given["a"].logits)
+        weights = made.entries[0].weightings["a"](given["a"].logits)
         reached[activation] = weights.mean().item()
     assert reached["sigmoid"] < 0.15
     assert reached["softmax"] == pytest.approx(1)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from peerlearn.randomness import seeded_rng
-from peerlearn.transfer import EdgeSpec, PeerOutput, TransferGraph, TransferSpec
+from peerlearn.transfer import PeerOutput, TransferGraph, TransferSpec
+from peerlearn.transfer.spec import EdgeFields
 
 NAMES = ["a", "b", "c"]
 TARGETS = torch.tensor([0, 1, -1, 3] * 2)  # rows may be read as pairs
@@ -72,12 +73,12 @@ def _output(z):
 
 
 def typed(name):
-    return EdgeSpec.model_fields[name].alias or name
+    return EdgeFields.model_fields[name].alias or name
 
 
-@pytest.mark.parametrize("name", EdgeSpec.model_fields)
+@pytest.mark.parametrize("name", EdgeFields.model_fields)
 def test_every_option_of_an_edge_changes_what_is_learned(name):
-    """A new field of EdgeSpec fails here until it has a case."""
+    """A new field of EdgeFields fails here until it has a case."""
     field = typed(name)
     assert field in CASES, f"add a case that shows what {field!r} changes"
     rest, values = CASES[field]
@@ -91,10 +92,10 @@ def test_every_option_of_an_edge_changes_what_is_learned(name):
         ), f"{field}: {value!r} changes nothing"
 
 
-@pytest.mark.parametrize("name", EdgeSpec.model_fields)
+@pytest.mark.parametrize("name", EdgeFields.model_fields)
 def test_every_allowed_value_has_a_case(name):
     """A new value of a closed option fails here until it has a case."""
-    field = EdgeSpec.model_fields[name]
+    field = EdgeFields.model_fields[name]
     if get_origin(field.annotation) is not Literal:
         return
     reached = {*CASES[typed(name)][1], field.default} | ELSEWHERE.get(name, set())
@@ -103,7 +104,7 @@ def test_every_allowed_value_has_a_case(name):
 
 def test_options_of_the_whole_graph_are_edges_and_update():
     """Blocks by knowledge and `edges` are tested in test_transfer_spec, `update` in the engine."""
-    assert set(TransferSpec.model_fields) - set(EdgeSpec.model_fields) == {
+    assert set(TransferSpec.model_fields) - set(EdgeFields.model_fields) == {
         "edges",
         "predictions",
         "features",

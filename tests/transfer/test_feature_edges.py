@@ -9,7 +9,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.errors import InputError
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer import PeerOutput, TransferGraph
-from peerlearn.transfer.features import attention, hint, similarity, to_common_size
+from peerlearn.transfer.knowledge.features import attention, hint, similarity, to_common_size
 
 ROWS = 6
 
@@ -137,20 +137,19 @@ def test_a_teacher_is_trained_where_the_edge_says_so(form):
 
 def test_hints_between_maps_of_different_width_have_adapters_that_train_with_the_learner():
     made = cohort("features: hint", a=Net(8), b=Net(5, stride=2), c=Net(8))
-    shapes = {
-        key: tuple(part.weight.shape) for key, part in made.transfer.adaptive.adapters.items()
-    }
-    assert shapes == {  # entry : learner : teacher; none between a and c, which are equally wide
-        "0:a:b": (5, 8, 1, 1),
-        "0:b:a": (8, 5, 1, 1),
-        "0:b:c": (8, 5, 1, 1),
-        "0:c:b": (5, 8, 1, 1),
+    (entry,) = made.transfer.entries
+    shapes = {key: tuple(part.weight.shape) for key, part in entry.adapters.items()}
+    assert shapes == {  # learner : teacher; none between a and c, which are equally wide
+        "a:b": (5, 8, 1, 1),
+        "b:a": (8, 5, 1, 1),
+        "b:c": (8, 5, 1, 1),
+        "c:b": (5, 8, 1, 1),
     }
     assert len(made.transfer.parameters_of("b")) == 4
     losses = transfer_losses(made, maps(3, 8, 8))
     losses["b"].backward()
-    grads = {key: part.weight.grad for key, part in made.transfer.adaptive.adapters.items()}
-    assert {key for key, grad in grads.items() if grad is not None} == {"0:b:a", "0:b:c"}
+    grads = {key: part.weight.grad for key, part in entry.adapters.items()}
+    assert {key for key, grad in grads.items() if grad is not None} == {"b:a", "b:c"}
 
 
 def test_peers_carry_no_adapter():

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.transfer import PeerOutput
-from peerlearn.transfer.outputs import as_peer_output
-from peerlearn.transfer.predictions import (
-    Predictions,
+from peerlearn.transfer import BatchView, PeerOutput
+from peerlearn.transfer.outputs import (
+    as_peer_output,
     class_last,
     log_probabilities,
     mean_log_probabilities,
@@ -61,11 +60,16 @@ def test_mean_of_probabilities():
     torch.testing.assert_close(mean_log_probabilities(stacked).exp(), stacked.exp().mean(0))
 
 
-def test_a_prediction_is_computed_once_per_temperature():
-    predictions = Predictions({"a": PeerOutput(logits(6, 5))})
-    cold = predictions.log_probs("a", 1.0, "softmax")
-    assert predictions.log_probs("a", 1.0, "softmax") is cold
-    assert not torch.equal(predictions.log_probs("a", 2.0, "softmax"), cold)
+def test_what_entries_share_is_computed_once_for_each_key():
+    view = BatchView({"a": PeerOutput(logits(6, 5))})
+
+    def made(temperature):
+        return view.once(
+            ("a", temperature), lambda: log_probabilities(view.outputs["a"].logits, temperature)
+        )
+
+    assert made(1.0) is made(1.0)
+    assert not torch.equal(made(2.0), made(1.0))
 
 
 # ---- what a peer may return ----------------------------------------------------------------

@@ -11,8 +11,11 @@ from peerlearn.cohort import Cohort
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.transfer import PeerOutput, TransferGraph
-from peerlearn.transfer.memory import RowMemory
-from peerlearn.transfer.relations import similarity_log_probs, unit_vectors
+from peerlearn.transfer.knowledge.relations import (
+    RowMemory,
+    similarity_log_probs,
+    unit_vectors,
+)
 
 ROWS, CLASSES, MEMORY = 6, 4, 8
 WIDTHS = {"a": 5, "b": 3, "c": 7}
@@ -50,8 +53,18 @@ def remember(made, of, targets=TARGETS, **more):
     made.remember(of, targets, labelled=targets != -1, **more)
 
 
+def memories(made):
+    """By entry and peer, as `0:a`."""
+    return {
+        f"{number}:{key}": memory
+        for number, entry in enumerate(made.entries)
+        if entry.remembers
+        for key, memory in entry.memories.items()
+    }
+
+
 def memory(made, key):
-    return made.memories.memories[key].rows
+    return memories(made)[key].rows
 
 
 def gradients(of):
@@ -111,7 +124,7 @@ def test_with_pairs_the_first_view_is_compared_with_the_second_too():
 
 def test_equal_peers_have_nothing_to_teach_and_others_do():
     made, of = graph(), outputs()
-    made.memories.memories["0:b"] = made.memories.memories["0:a"]
+    made.entries[0].memories["b"] = made.entries[0].memories["a"]
     assert losses(made, {"a": of["a"], "b": of["a"]})["a"] == 0
     assert losses(graph(), of)["a"] > 0
 
@@ -278,9 +291,9 @@ def test_entries_have_memories_of_their_own():
         {"knowledge": "predictions"},
     ]
     made = graph("abc", edges=edges)
-    assert set(made.memories.memories) == {"0:a", "0:b", "1:a", "1:b", "1:c"}
+    assert set(memories(made)) == {"0:a", "0:b", "1:a", "1:b", "1:c"}
     remember(made, outputs(), learners=["b"])
-    assert {int(part.position) for part in made.memories.memories.values()} == {ROWS}
+    assert {int(part.position) for part in memories(made).values()} == {ROWS}
 
 
 def test_a_peer_that_teaches_from_another_layer_than_it_learns_in_has_two_memories():
@@ -290,7 +303,7 @@ def test_a_peer_that_teaches_from_another_layer_than_it_learns_in_has_two_memori
     layers = {"from": "pooled", "to": "early"}
     made = TransferGraph({"knowledge": "relations", "memory": MEMORY, "layer": layers}, ["a", "b"])
     made.prepare(of)
-    shapes = {key: tuple(part.rows.shape) for key, part in made.memories.memories.items()}
+    shapes = {key: tuple(part.rows.shape) for key, part in memories(made).items()}
     assert shapes == {
         "0:a:from": (8, 5), "0:a:to": (8, 2), "0:b:from": (8, 3), "0:b:to": (8, 2)
     }  # fmt: skip
@@ -304,14 +317,14 @@ def test_memories_fill_while_the_weight_is_still_zero():
     made = graph(weight_schedule=schedule)
     assert losses(made, outputs(), progress=0.1)["a"] == 0
     remember(made, outputs())
-    assert made.memories.memories["0:a"].position == ROWS
+    assert memories(made)["0:a"].position == ROWS
 
 
 def test_an_entry_that_teaches_nobody_in_a_step_stands_still():
     made = graph("abc", edges=[{"from": "a", "to": "b"}, {"from": "b", "to": "c"}])
     given = outputs(names="ab")
     remember(made, given, learners=["b"])
-    positions = {key: int(part.position) for key, part in made.memories.memories.items()}
+    positions = {key: int(part.position) for key, part in memories(made).items()}
     assert positions == {"0:a": ROWS, "0:b": ROWS, "1:b": 0, "1:c": 0}
 
 
@@ -319,7 +332,7 @@ def test_a_memory_cannot_fall_behind_the_others_of_its_entry():
     made = graph("abc", edges=[{"from": "a", "to": ["b", "c"]}])
     with pytest.raises(InputError, match=r"transfer\.edges\.0.*'c' takes no part.*of their own"):
         remember(made, outputs(names="ab"), learners=["b"])
-    assert made.memories.memories["0:a"].position == 0
+    assert memories(made)["0:a"].position == 0
 
 
 def test_memories_are_part_of_the_state_of_the_graph():
@@ -367,7 +380,7 @@ def cohort(transfer="relations: symmetric_kl", **fields):
 
 
 def position(made):
-    (found,) = {int(part.position) for part in made.transfer.memories.memories.values()}
+    (found,) = {int(part.position) for part in memories(made.transfer).values()}
     return found
 
 

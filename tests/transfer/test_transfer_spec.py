@@ -3,8 +3,8 @@
 import pytest
 
 from peerlearn.errors import InputError
-from peerlearn.transfer import EdgeSpec, TransferGraph, TransferSpec
-from peerlearn.transfer.spec import FIELDS_OF
+from peerlearn.transfer import TransferGraph, TransferSpec
+from peerlearn.transfer.spec import FIELDS_OF, EdgeFields
 from peerlearn.validation import validated
 
 PEERS = ["net_a", "net_b", "net_c"]
@@ -103,9 +103,9 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
     }
     features = {"knowledge": "features", "layer": {"from": "a", "to": "b"}, "feature_loss": "hint"}
     relations = {"knowledge": "relations", "layer": "pooled", "memory": 512, "views": 2}
-    names = {field.alias or name for name, field in EdgeSpec.model_fields.items()}
+    names = {field.alias or name for name, field in EdgeFields.model_fields.items()}
     everything = values | features | relations
-    assert everything.keys() == names, "a new field of EdgeSpec needs a value here"
+    assert everything.keys() == names, "a new field of EdgeFields needs a value here"
     kinds = [set(fields) for fields in FIELDS_OF.values()]
     shared = names - set().union(*kinds)
     for own, special in zip(kinds, (values, features, relations), strict=True):

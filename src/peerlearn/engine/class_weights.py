@@ -10,7 +10,8 @@ from peerlearn.cohort import Cohort
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.errors import InputError
-from peerlearn.transfer.predictions import class_last
+from peerlearn.transfer.knowledge import PredictionKnowledge
+from peerlearn.transfer.outputs import class_last
 
 
 def learned_class_weights(
@@ -29,18 +30,18 @@ def learned_class_weights(
     Returns:
         By peer and class; empty where nothing was learned.
     """
-    lessons = [
-        lesson
-        for lesson in cohort.transfer.lessons
-        if lesson.spec.knowledge == "predictions" and lesson.spec.weighting.by == "class"
+    entries = [
+        entry
+        for entry in cohort.transfer.entries
+        if isinstance(entry, PredictionKnowledge) and entry.options.weighting.by == "class"
     ]
-    if not lessons:
+    if not entries:
         return {}
     with evaluating(cohort), torch.no_grad(), precision.autocast():
         outputs = cohort(precision.place(x))
     weights: dict[str, dict[str, float]] = {}
-    for entry in dict.fromkeys(lesson.entry for lesson in lessons):
-        for peer, weighting in cohort.transfer.adaptive.weightings_of(entry).items():
+    for entry in entries:
+        for peer, weighting in entry.weightings.items():
             with suppress(InputError), torch.no_grad():
                 learned = weighting(class_last(outputs[peer].logits).float()).tolist()
                 names = class_names or [str(number) for number in range(len(learned))]

@@ -73,9 +73,8 @@ class Stepper:
     @cached_property
     def needed(self) -> list[str]:
         """Learners, and whoever teaches one of them."""
-        lessons = [x for x in self.cohort.transfer.lessons if x.learner in self.learners]
-        asked = {teacher for lesson in lessons for teacher in lesson.teachers}
-        return [name for name in self.cohort.names if name in asked | set(self.learners)]
+        needed = self.cohort.transfer.teachers_of(self.learners) | set(self.learners)
+        return [name for name in self.cohort.names if name in needed]
 
     def step(self, micro_batches: Sequence[Any], clock: Clock) -> list[StepResult]:
         """One optimiser step of every peer over one or more micro-batches."""

@@ -475,10 +475,7 @@ class Trainer:
         if self.cohort.trunk is not None:
             raise InputError("a shared trunk cannot be spread over several processes")
         graphs = [stage.transfer or self.cohort.transfer for stage in self.stages]
-        lessons = [lesson for graph in graphs for lesson in graph.lessons]
-        if any(list(graph.parameters()) for graph in graphs) or any(
-            lesson.spec.knowledge != "predictions" for lesson in lessons
-        ):
+        if not all(graph.travels for graph in graphs):
             raise InputError(
                 "transfer: features, relations, weighting and learned temperatures cannot be "
                 "spread over several processes"

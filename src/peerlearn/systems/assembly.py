@@ -18,8 +18,7 @@ from peerlearn.errors import Faults, InputError
 from peerlearn.randomness import preserved_rng
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.graph import TransferGraph
-from peerlearn.transfer.outputs import PeerOutput
-from peerlearn.transfer.predictions import OutputForm
+from peerlearn.transfer.outputs import OutputForm, PeerOutput
 
 Data = TypeVar("Data")
 Config = TypeVar("Config", bound=RecipeConfig)

@@ -28,7 +28,7 @@ from peerlearn.systems.assembly import (
     reported_rows,
 )
 from peerlearn.systems.recipe import RecipeConfig
-from peerlearn.transfer.predictions import OutputForm
+from peerlearn.transfer.outputs import OutputForm
 
 PROBE_ROWS = 1_000
 

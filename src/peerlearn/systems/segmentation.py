@@ -36,7 +36,7 @@ from peerlearn.systems.assembly import (
 )
 from peerlearn.systems.gallery import gallery
 from peerlearn.systems.recipe import RecipeConfig
-from peerlearn.transfer.predictions import OutputForm
+from peerlearn.transfer.outputs import OutputForm
 
 PROBE_IMAGES = 16
 

@@ -1,4 +1,4 @@
-"""Who teaches whom: the edges between the peers of a cohort and the losses they make."""
+"""Who teaches whom: the entries of a transfer graph between the peers of a cohort."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -6,14 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peerlearn.transfer.adaptive import AdaptiveParts
-from peerlearn.transfer.feature_loss import feature_loss
-from peerlearn.transfer.lessons import Exchange, lessons_of
-from peerlearn.transfer.outputs import PeerOutput
-from peerlearn.transfer.prediction_loss import check_shapes, prediction_loss
-from peerlearn.transfer.predictions import OutputForm, Predictions
-from peerlearn.transfer.relation_loss import Relations, relation_loss
-from peerlearn.transfer.relation_memories import RelationMemories
+from peerlearn.errors import InputError, unknown_name
+from peerlearn.transfer.knowledge import kind_named
+from peerlearn.transfer.knowledge.base import SELF, EdgeOptions, IncomingEdges, Knowledge
+from peerlearn.transfer.outputs import BatchView, OutputForm, PeerOutput
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
 
@@ -25,6 +21,9 @@ class TransferGraph(nn.Module):
         transfer: a `TransferSpec`, or any of its forms: `"predictions: kl"`, `"none"`, a mapping.
         peers: names of the cohort's peers, in order.
         form: `softmax` for one class a row, `sigmoid` for multi-label outputs.
+
+    Attributes:
+        entries: one `Knowledge` for each entry of the configuration.
 
     Raises:
         InputError: unknown key or value, an unknown peer in `from` or `to`, or edges without two
@@ -45,9 +44,9 @@ class TransferGraph(nn.Module):
         )
         self.peers = tuple(peers)
         self.form: OutputForm = form
-        self.lessons = tuple(lessons_of(self.spec, peers))
-        self.adaptive = AdaptiveParts()
-        self.memories = RelationMemories()
+        # A plain tuple beside the registered modules: a step must not look them up by name.
+        self.entries = tuple(_made(self.spec, peers, form))
+        self.modules_of_entries = nn.ModuleList(self.entries)
 
     @property
     def sequential(self) -> bool:
@@ -56,10 +55,24 @@ class TransferGraph(nn.Module):
 
     @property
     def remembers(self) -> bool:
-        """Whether some edge compares rows with earlier ones."""
-        return any(lesson.spec.knowledge == "relations" for lesson in self.lessons)
+        """Whether some entry keeps something of every batch that trains."""
+        return any(entry.remembers for entry in self.entries)
 
-    def prepare(self, outputs: Mapping[str, PeerOutput]) -> None:
+    @property
+    def travels(self) -> bool:
+        """Whether peers can live in different processes, which share nothing but logits."""
+        return all(entry.travels for entry in self.entries)
+
+    def teachers_of(self, learners: Collection[str]) -> set[str]:
+        """Everyone who teaches one of `learners`."""
+        wanted = [edges for entry in self.entries for edges in entry.wanted(learners)]
+        return {teacher for edges in wanted for teacher in edges.teachers}
+
+    def prepare(
+        self,
+        outputs: Mapping[str, PeerOutput],
+        peers: Mapping[str, nn.Module] | nn.ModuleDict | None = None,
+    ) -> None:
         """Make what the edges themselves learn and keep, for batches of the shape of `outputs`.
 
         Initial values come from torch's global generator. Adaptive weighting, learned temperatures,
@@ -68,24 +81,20 @@ class TransferGraph(nn.Module):
         Raises:
             InputError: peers whose predictions or features cannot be compared.
         """
-        exchange = Exchange(outputs)
-        for lesson in self.lessons:
-            if lesson.spec.knowledge == "predictions":
-                check_shapes(lesson, exchange)
-            if lesson.spec.knowledge == "relations":
-                self.memories.add(lesson, exchange)
-            self.adaptive.add(lesson, exchange)
+        view = BatchView(outputs, peers={} if peers is None else peers)
+        for entry in self.entries:
+            entry.prepare(view)
 
     def parameters_of(self, peer: str) -> list[nn.Parameter]:
-        """What the edges learn on behalf of one peer, for its optimiser."""
-        return self.adaptive.parameters_of(peer)
+        """What the edges learn on behalf of one peer, for its optimiser, entry by entry."""
+        return [parameter for entry in self.entries for parameter in entry.parameters_of(peer)]
 
     def edges(self) -> Iterator[dict[str, Any]]:
         """Every edge as a flat mapping, for reports."""
-        for lesson in self.lessons:
-            for teacher in lesson.teachers:
-                ends = {"from": teacher, "to": lesson.learner}
-                yield ends | lesson.spec.described()
+        for entry in self.entries:
+            for learner, teachers in entry.incoming:
+                for teacher in teachers:
+                    yield {"from": teacher, "to": learner} | entry.options.described()
 
     def losses(
         self,
@@ -95,6 +104,7 @@ class TransferGraph(nn.Module):
         labelled: Tensor | None = None,
         progress: float | None = None,
         learners: Collection[str] | None = None,
+        peers: Mapping[str, nn.Module] | nn.ModuleDict | None = None,
     ) -> dict[str, Tensor]:
         """The weighted transfer loss of each learner, a scalar in fp32; 0 where nobody teaches.
 
@@ -106,36 +116,40 @@ class TransferGraph(nn.Module):
             labelled: boolean mask over rows, read where `rows` is not `all`; None: all labelled.
             progress: finished fraction of the stage, needed where a schedule moves.
             learners: peers to compute the loss of; None for all.
+            peers: the networks, for kinds of knowledge that compare more than outputs.
 
         Raises:
-            InputError: peers of one lesson disagree in the shape of their logits or features.
+            InputError: peers of one entry disagree in the shape of their logits or features.
         """
-        exchange = Exchange(outputs, targets, labelled, progress)
-        plain, relations = Predictions(outputs), Relations(exchange, self.memories)
-        by_entry: dict[int, Predictions] = {}  # those that weight no logits share `plain`
+        view = BatchView(outputs, targets, labelled, progress, {} if peers is None else peers)
         chosen = outputs if learners is None else learners
-        losses = {name: outputs[name].logits.new_zeros((), dtype=torch.float32) for name in chosen}
-        for lesson in self.lessons:
-            if lesson.learner not in losses:
-                continue
-            self.adaptive.check(lesson)
-            spec, entry = lesson.spec, lesson.entry
-            weight = exchange.at(spec.weight_schedule, spec.weight, "weight")
-            if weight == 0 or spec.gate == "cutoff":
-                continue
-            if spec.knowledge == "features":
-                term = feature_loss(lesson, exchange, self.adaptive.adapters_of(lesson))
-            elif spec.knowledge == "relations":
-                term = relation_loss(lesson, relations)
-            else:
-                if entry not in by_entry:
-                    parts = self.adaptive.weightings_of(entry)
-                    by_entry[entry] = Predictions(outputs, parts) if parts else plain
-                term = prediction_loss(lesson, by_entry[entry], exchange, self.adaptive, self.form)
-            losses[lesson.learner] = losses[lesson.learner] + weight * term
-        for peer, term in self.adaptive.supervision(exchange, losses):
-            losses[peer] = losses[peer] + term
-        return losses
+        losses: dict[str, Tensor] = {}
+        for entry in self.entries:
+            for name, term in self._terms(entry, view, chosen):
+                losses[name] = losses[name] + term if name in losses else term
+        for entry in self.entries:
+            if entry.supervised:
+                for name, term in entry.own_losses(view, chosen).items():
+                    losses[name] = losses[name] + term if name in losses else term
+        for name in chosen:
+            if name not in losses:
+                losses[name] = outputs[name].logits.new_zeros((), dtype=torch.float32)
+        return {name: losses[name] for name in chosen}
+
+    def _terms(
+        self, entry: Knowledge, view: BatchView, learners: Collection[str]
+    ) -> Iterator[tuple[str, Tensor]]:
+        if not entry.ready and entry.wanted(learners):
+            raise InputError(
+                "transfer: weighting, learned temperatures and hints have parameters of their "
+                "own; call cohort.transfer.prepare(cohort(x)) once before training"
+            )
+        options = entry.options
+        weight = view.at(options.weight_schedule, options.weight, "weight")
+        if weight == 0:
+            return
+        for name, term in entry.losses(view, learners).items():
+            yield name, term if weight == 1 else weight * term
 
     def remember(
         self,
@@ -160,5 +174,50 @@ class TransferGraph(nn.Module):
             InputError: a peer is missing beside which others learn from one entry, or features or
                 rows that cannot be compared.
         """
-        exchange = Exchange(outputs, targets, labelled)
-        self.memories.remember(self.lessons, exchange, self.peers if learners is None else learners)
+        view = BatchView(outputs, targets, labelled)
+        learning = self.peers if learners is None else learners
+        active = [entry for entry in self.entries if entry.remembers and entry.wanted(learning)]
+        for entry in active:
+            entry.check_memory(view)
+        with torch.no_grad():
+            for entry in active:
+                entry.remember(view)
+
+
+def _made(spec: TransferSpec, peers: Sequence[str], form: OutputForm) -> Iterator[Knowledge]:
+    for number, options in enumerate(spec.entries()):
+        field = "transfer" if spec.edges == "all" else f"transfer.edges.{number}"
+        kind = kind_named(options.knowledge, f"{field}.knowledge")
+        yield kind(options, field, _incoming(options, peers, field), form)
+
+
+def _incoming(options: EdgeOptions, peers: Sequence[str], field: str) -> list[IncomingEdges]:
+    """The edges of an entry, by learner.
+
+    Raises:
+        InputError: an unknown peer in `from` or `to`, or an entry without two peers to connect.
+    """
+    learners = _peer_names(options.learners, peers, f"{field}.to")
+    if options.teachers == SELF:
+        pairs = [IncomingEdges(learner, (learner,)) for learner in learners]
+    else:
+        teachers = _peer_names(options.teachers, peers, f"{field}.from")
+        pairs = [IncomingEdges(to, tuple(t for t in teachers if t != to)) for to in learners]
+    incoming = [edges for edges in pairs if edges.teachers]
+    if not incoming:
+        raise InputError(
+            f"{field}: nobody to learn from: an edge needs two different peers, found "
+            f"{', '.join(map(repr, peers))}. Add a peer, train alone with transfer: none, or "
+            "let a peer learn from itself with from: self."
+        )
+    return incoming
+
+
+def _peer_names(given: str | list[str], peers: Sequence[str], field: str) -> list[str]:
+    names = list(peers) if given == "all" else [given] if isinstance(given, str) else given
+    for name in names:
+        if name not in peers:
+            raise unknown_name("peer", name, peers, field)
+        if names.count(name) > 1:
+            raise InputError(f"{field}: {name!r} is named twice; to count it more use weight")
+    return names

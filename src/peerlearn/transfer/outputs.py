@@ -1,11 +1,30 @@
-"""What a peer says about a batch: the one shape that every edge, objective and metric reads."""
+"""What peers say of a batch: the output that every edge, objective and metric reads, the
+log-probabilities made of it, and the view of a batch that edges get.
 
-from typing import Any, NamedTuple
+Class scores become log-probabilities in fp32 whatever the training precision, because divergences
+subtract numbers that differ in the last digits of a 16-bit float.
+
+Pixels' classes stay second in memory, where a softmax over them is several times as fast; what
+the functions here give are views of it with the classes last.
+
+Shape suffixes: R rows (batch, or batch and pixels, or nodes), C classes, T teachers.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.transfer.schedules import Schedule
+
+#: softmax: one class a row. sigmoid: every label on its own (multi-label).
+OutputForm = Literal["softmax", "sigmoid"]
+Made = TypeVar("Made")
 
 
 class PeerOutput(NamedTuple):
@@ -54,3 +73,105 @@ def as_peer_output(raw: Any, peer: str) -> PeerOutput:
         f"peer {peer!r}: forward returned {type(raw).__name__}; expected a tensor of logits, "
         "a PeerOutput, or an object with .logits"
     )
+
+
+def class_last(logits: Tensor) -> Tensor:
+    """The view with the class dimension, second in the field's layouts, at the end."""
+    return logits.movedim(1, -1) if logits.ndim > 2 else logits
+
+
+def class_second(logits_RC: Tensor) -> Tensor:
+    """The view with the last dimension back where `class_last` took it from."""
+    return logits_RC.movedim(-1, 1) if logits_RC.ndim > 2 else logits_RC
+
+
+def stacked(predictions_RC: Sequence[Tensor]) -> Tensor:
+    """Predictions of several peers, with a new first dimension (T, R, C)."""
+    if len(predictions_RC) == 1:
+        return predictions_RC[0].unsqueeze(0)
+    in_memory = torch.stack([class_second(each) for each in predictions_RC])
+    return in_memory.movedim(2, -1) if in_memory.ndim > 3 else in_memory
+
+
+def log_probabilities(
+    logits: Tensor, temperature: float | Tensor = 1.0, form: OutputForm = "softmax"
+) -> Tensor:
+    """Log-probabilities of logits at a temperature, in fp32.
+
+    Shapes:
+        logits: (R, C), or (batch, C, ...) with further dimensions such as pixels.
+        temperature: one for all rows, or (R, 1).
+        result: (R, C) for softmax, class dimension last; (R, C, 2) for sigmoid, where the last
+            dimension holds the two outcomes of each label, so that every divergence applies.
+    """
+    return class_last_log_probabilities(class_last(in_fp32(logits)), temperature, form)
+
+
+def class_last_log_probabilities(
+    logits_RC: Tensor, temperature: float | Tensor, form: OutputForm
+) -> Tensor:
+    """`log_probabilities` of logits in fp32 whose classes are last."""
+    scaled_RC = logits_RC / temperature
+    if form == "softmax":
+        return class_last(F.log_softmax(class_second(scaled_RC), dim=1))
+    return torch.stack([F.logsigmoid(scaled_RC), F.logsigmoid(-scaled_RC)], dim=-1)
+
+
+def mean_log_probabilities(log_probs_TRC: Tensor) -> Tensor:
+    """Log of the mean probability over the first dimension: the ensemble's prediction."""
+    return torch.logsumexp(log_probs_TRC, dim=0) - math.log(len(log_probs_TRC))
+
+
+@dataclass
+class BatchView:
+    """What edges see of one batch.
+
+    Attributes:
+        outputs: of every peer for the same rows.
+        targets: labels; None where there are none.
+        labelled: boolean mask over rows; None where all are labelled.
+        progress: finished fraction of the stage; None where nobody counts.
+        peers: the networks themselves; empty where nobody gave them.
+    """
+
+    outputs: Mapping[str, PeerOutput]
+    targets: Tensor | None = None
+    labelled: Tensor | None = None
+    progress: float | None = None
+    peers: Mapping[str, nn.Module] | nn.ModuleDict = field(default_factory=dict)
+    _made: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives, computed for the first entry of the graph that asks for `key`."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    def at(self, schedule: Schedule, value: float, name: str) -> float:
+        """A scheduled quantity now.
+
+        Raises:
+            InputError: it moves, and the progress is not known.
+        """
+        if schedule.kind == "constant":
+            return value
+        if self.progress is None:
+            raise InputError(
+                f"transfer.{name}_schedule follows the training: pass progress=, the finished "
+                "fraction from 0 to 1"
+            )
+        return schedule.at(self.progress, value)
+
+    def row_mask(self, rows: str) -> Tensor | None:
+        """The rows that `all`, `labelled` or `unlabelled` means; None for all of them.
+
+        Raises:
+            InputError: unlabelled rows are asked for, and nothing marks them.
+        """
+        if rows == "all":
+            return None
+        if self.labelled is None:
+            if rows == "labelled":
+                return None
+            raise InputError("transfer.rows: 'unlabelled' needs targets that mark unlabelled rows")
+        return self.labelled if rows == "labelled" else ~self.labelled

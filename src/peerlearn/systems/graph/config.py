@@ -39,7 +39,7 @@ class GraphConfig(RecipeConfig):
 
     def weights_rows(self) -> bool:
         """Whether an edge has weights that belong to the rows of one batch."""
-        return any(entry.weighting.by == "class" for entry in self.transfer.entries())
+        return any(entry.fixed_rows for entry in self.transfer.entries())
 
 
 class NodeConfig(GraphConfig):

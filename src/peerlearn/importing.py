@@ -1,0 +1,98 @@
+"""What a configuration names by `python:package.module:NAME`: the user's own code."""
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from peerlearn.errors import InputError, nearest, unknown_name
+
+PREFIX = "python:"
+
+
+@contextmanager
+def imported(name: str, field: str, noun: str, purpose: str) -> Iterator[Callable[..., Any]]:
+    """The callable of a name.
+
+    The current directory can be imported from meanwhile, as under `python -m`.
+
+    Args:
+        name: `python:package.module:NAME`.
+        field: of the configuration, for messages.
+        noun, purpose: what is expected, such as a "function" that "builds a model".
+
+    Raises:
+        InputError: another form, no such module or attribute, or one that cannot be called.
+    """
+    module_name, separator, attribute = name.removeprefix(PREFIX).partition(":")
+    if not (module_name and separator and attribute):
+        raise InputError(f"{field}: {name!r} is not of the form {PREFIX}package.module:{noun}")
+    with _current_directory_importable():
+        module = _import(module_name, name, field)
+        yield _attribute(module, attribute, field, noun, purpose)
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def _import(module_name: str, name: str, field: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        # The module itself, or a package above it; not something that its own code imports.
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            match = nearest(missing.rpartition(".")[2], _siblings(missing))
+            hint = f" Did you mean {match!r}?" if match else ""
+            raise InputError(
+                f"{field}: {name!r}: no module {missing!r} in the current directory or among the "
+                f"installed packages.{hint}"
+            ) from None
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{field}: {name!r}: importing {module_name} failed: {reason}") from error
+
+
+def _siblings(missing: str) -> list[str]:
+    """Names that can be imported beside a missing module, in its package or at the top."""
+    package = sys.modules.get(missing.rpartition(".")[0])
+    if package is None:
+        return [found.name for found in pkgutil.iter_modules()]
+    return [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", []))]
+
+
+def _attribute(
+    module: ModuleType, attribute: str, field: str, noun: str, purpose: str
+) -> Callable[..., Any]:
+    found = getattr(module, attribute, None)
+    if callable(found):
+        return found
+    there = _callables(module)
+    if hasattr(module, attribute):
+        raise InputError(
+            f"{field}: {attribute!r} of {module.__name__} is {type(found).__name__}, not a "
+            f"{noun} that {purpose}. {noun.capitalize()}s there: {', '.join(there)}."
+        )
+    raise unknown_name(f"{noun} of {module.__name__}", attribute, there, field)
+
+
+def _callables(module: ModuleType) -> list[str]:
+    """Public callables that a module defines, or, where it defines none, those it passes on."""
+    public = {
+        key: getattr(value, "__module__", None)
+        for key, value in sorted(vars(module).items())
+        if callable(value) and not key.startswith("_")
+    }
+    return [key for key, home in public.items() if home == module.__name__] or list(public)

@@ -1,0 +1,31 @@
+"""The kinds of knowledge that edges can teach: one file and one line each."""
+
+from peerlearn.errors import InputError
+from peerlearn.importing import imported
+from peerlearn.transfer.knowledge.base import Knowledge
+from peerlearn.transfer.knowledge.features import FeatureKnowledge
+from peerlearn.transfer.knowledge.predictions import PredictionKnowledge
+from peerlearn.transfer.knowledge.relations import RelationKnowledge
+
+KINDS: dict[str, type[Knowledge]] = {
+    "predictions": PredictionKnowledge,
+    "features": FeatureKnowledge,
+    "relations": RelationKnowledge,
+}
+
+
+def kind_named(name: str, field: str) -> type[Knowledge]:
+    """The class of a kind, of this package or `python:package.module:Class`.
+
+    Raises:
+        InputError: a class that is not there, or is no `Knowledge` with `Options` of its own.
+    """
+    if name in KINDS:
+        return KINDS[name]
+    with imported(name, field, "class", "teaches a kind of knowledge") as found:
+        if isinstance(found, type) and issubclass(found, Knowledge) and hasattr(found, "Options"):
+            return found
+    raise InputError(
+        f"{field}: {name!r} is not a kind of knowledge; expected a subclass of "
+        "peerlearn.transfer.Knowledge with Options, a subclass of peerlearn.transfer.EdgeOptions"
+    )

@@ -1,0 +1,200 @@
+"""What every kind of knowledge shares: the options of an entry, and the object that teaches it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
+from peerlearn.transfer.outputs import BatchView, OutputForm
+from peerlearn.transfer.schedules import Schedule
+
+#: In place of the teachers: every learner is its own.
+SELF = "self"
+
+DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
+Rows = Literal["all", "labelled", "unlabelled"]
+
+
+class EdgeOptions(BaseModel):
+    """One entry of a transfer graph: who teaches whom, what, and how much it counts.
+
+    The losses of an entry are averaged (or summed) over its teachers; entries add up. A kind of
+    knowledge adds its own options in a subclass.
+
+    Attributes:
+        headline: the option that names the loss, for the short form `"KIND: LOSS"` and reports.
+        own_scale: options that other kinds have by the same name with another meaning, so that an
+            entry takes them from the mapping around it only where that is about this kind.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
+    headline: ClassVar[str] = ""
+    own_scale: ClassVar[tuple[str, ...]] = ()
+
+    teachers: str | list[str] = Field(
+        "all",
+        alias="from",
+        description="teaching peers: 'all', a name or a list of names; 'self': every learner "
+        "itself, by its own predictions at a teacher_temperature other than its temperature",
+    )
+    learners: str | list[str] = Field(
+        "all", alias="to", description="learning peers: 'all', a name or a list of names"
+    )
+    knowledge: str = Field("predictions", description="what is transferred")
+    weight: float = Field(1.0, ge=0, description="factor of this entry's loss")
+    weight_schedule: Schedule = Field(Schedule(), description="path of the weight to its value")
+    detach: bool = Field(True, description="keep the learner's loss from reaching the teacher")
+    target: Literal["mean", "sum", "ensemble"] = Field(
+        "mean",
+        description="mean or sum of the divergences from each teacher, or the divergence from "
+        "the teachers' mean probability (DML_e)",
+    )
+
+    @property
+    def fixed_rows(self) -> bool:
+        """Whether what the entry learns belongs to the rows of one batch, as a whole graph's."""
+        return False
+
+    def described(self) -> dict[str, Any]:
+        """What the edges teach and how, as flat values for reports."""
+        return {
+            "knowledge": self.knowledge,
+            "divergence": getattr(self, self.headline) if self.headline else None,
+            "weight": self.weight_schedule.describe(self.weight),
+            "target": self.target,
+        }
+
+    @model_validator(mode="after")
+    def _teaches_others(self) -> "EdgeOptions":
+        if self.teachers == SELF and self.knowledge != "predictions":
+            raise ValueError(
+                f"from: {SELF!r} has its own predictions to learn from, and this edge has "
+                f"knowledge {self.knowledge!r}; allowed: predictions"
+            )
+        return self
+
+
+class DivergenceOptions(EdgeOptions):
+    """Options of entries that compare distributions by a divergence."""
+
+    headline: ClassVar[str] = "divergence"
+
+    divergence: DivergenceName = Field(
+        "kl",
+        description="how far the learner is from the teacher; of relations symmetric_kl by default",
+    )
+    alpha: float | None = Field(None, gt=0, description="order of the Rényi divergence")
+    alpha_schedule: Schedule = Field(Schedule(), description="path of alpha to its value")
+
+    def order(self, view: BatchView) -> float | None:
+        """The order of the Rényi divergence now; None for another divergence."""
+        return None if self.alpha is None else view.at(self.alpha_schedule, self.alpha, "alpha")
+
+    @property
+    def on_logits(self) -> bool:
+        """Whether the divergence is a distance between logits."""
+        return self.divergence in LOGIT_DISTANCES
+
+    @property
+    def named_divergence(self) -> str:
+        """The divergence with its order, for reports."""
+        order = "" if self.alpha is None else f" α={self.alpha_schedule.describe(self.alpha)}"
+        return f"{self.divergence}{order}"
+
+    @model_validator(mode="after")
+    def _order_where_it_acts(self) -> "DivergenceOptions":
+        renyi, found = self.divergence == "renyi", f"with divergence {self.divergence!r}"
+        if renyi and self.alpha is None:
+            raise ValueError("alpha: divergence 'renyi' needs its order, a number > 0")
+        if not renyi and self.alpha is not None:
+            raise ValueError(
+                f"alpha: found {self.alpha:g} {found}; the order belongs to 'renyi' alone"
+            )
+        if not renyi and self.alpha_schedule.kind != "constant":
+            raise ValueError(f"alpha_schedule: found {found}; the order belongs to 'renyi' alone")
+        return self
+
+
+class IncomingEdges(NamedTuple):
+    """The edges of one entry that lead to one learner."""
+
+    learner: str
+    teachers: tuple[str, ...]
+
+
+class Knowledge(nn.Module, ABC):
+    """One entry of a transfer graph: its edges, and all that they learn and remember.
+
+    A kind is a subclass with `Options` and `losses`; the rest has defaults. One of this package has
+    its line in `KINDS`; another is named `python:package.module:Class` in an entry.
+
+    Args:
+        options: of the entry, from `Options`.
+        field: the entry as its configuration names it, for messages.
+        incoming: the edges, by learner.
+        form: `softmax` for one class a row, `sigmoid` for multi-label outputs.
+
+    Attributes:
+        travels: whether outputs' logits are all it needs of peers in other processes.
+        remembers: whether it keeps something of every batch that trains.
+        supervised: whether it has losses of its own for what it learns; see `own_losses`.
+        ready: whether `losses` can be asked; otherwise `prepare` comes first.
+    """
+
+    Options: ClassVar[type[EdgeOptions]]
+    travels: bool = False
+    remembers: bool = False
+    supervised: bool = False
+    ready: bool = True
+
+    def __init__(
+        self,
+        options: Any,
+        field: str,
+        incoming: Sequence[IncomingEdges],
+        form: OutputForm = "softmax",
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.field = field
+        self.incoming = tuple(incoming)
+        self.form: OutputForm = form
+
+    @abstractmethod
+    def losses(self, view: BatchView, learners: Collection[str]) -> Mapping[str, Tensor]:
+        """The loss of each of the entry's learners among `learners`, before its weight.
+
+        Scalars in fp32. A learner that is left out learns nothing here.
+
+        Raises:
+            InputError: what the peers say cannot be compared.
+        """
+
+    def prepare(self, view: BatchView) -> None:
+        """Make what the edges learn and keep, for batches of the shape of `view`.
+
+        Initial values come from torch's global generator.
+        """
+
+    def own_losses(self, view: BatchView, learners: Collection[str]) -> Mapping[str, Tensor]:
+        """Losses by peer that train what the entry itself learns, whatever its weight."""
+        return {}
+
+    def check_memory(self, view: BatchView) -> None:
+        """Raise `InputError` where `remember` could not take a batch as a whole."""
+
+    def remember(self, view: BatchView) -> None:
+        """Keep what is needed of a batch that trains and from which somebody learns here."""
+
+    def parameters_of(self, peer: str) -> list[nn.Parameter]:
+        """What is learned on behalf of one peer, for its optimiser."""
+        return []
+
+    def wanted(self, learners: Collection[str]) -> list[IncomingEdges]:
+        """The edges that lead to one of `learners`."""
+        return [edges for edges in self.incoming if edges.learner in learners]
