@@ -267,7 +267,7 @@ def test_an_objective_per_peer():
 
 
 def test_one_objective_of_ones_own_for_everybody():
-    cohort = Cohort(nets(), "none", objective=lambda output, y: output.logits.mean() * 0 + 2.0)
+    cohort = Cohort(nets(), "none", objective=lambda logits, y: logits.mean() * 0 + 2.0)
     assert cohort.loss(X, Y).item() == pytest.approx(6.0)
 
 

@@ -10,6 +10,7 @@ from peerlearn.cohort import PeerLoss
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.steps import StepResult
 from peerlearn.models.segmentation import SEGMENTATION_MODELS
+from peerlearn.objectives.labels import labelled_rows
 from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.randomness import seeded_rng
 
@@ -54,5 +55,5 @@ def test_accuracy_of_training_counts_labelled_pixels(overlapping):
         y = torch.tensor([[[0] * 8, [-1] * 8]])
     monitor = EpochMonitor(["a"], torch.device("cpu"))
     losses = {"a": PeerLoss(torch.ones(()), torch.zeros(()))}
-    monitor.add(0, StepResult(losses, {"a": z}, y))
+    monitor.add(0, StepResult(losses, {"a": z}, y, labelled_rows(y)))
     assert monitor.means()["a"]["accuracy"] == 0.75

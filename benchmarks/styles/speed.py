@@ -112,7 +112,7 @@ def plain_steps(trainer: Trainer) -> Callable[[], None]:
             optimisers[name].zero_grad(set_to_none=True)
             with precision.autocast():
                 output = network(x)
-            cohort.objectives[name](output, batch.y).backward()
+            cohort.objective(name, output, batch.y).backward()
             optimisers[name].step()
 
     return step

@@ -9,16 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.objectives.base import (
+    Function,
+    Objective,
+    PeerView,
+    as_objective,
+    module_of,
+)
 from peerlearn.objectives.classification import Classification
-from peerlearn.objectives.labels import labelled_rows
+from peerlearn.objectives.labels import labelled_mask
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
-
-#: `(output, targets)` to a scalar. One with an attribute `timed = True` is given the finished
-#: fraction of the stage as third argument; one with a method `scored(output)` says which logits its
-#: targets are about; one that is an `nn.Module` is moved, stepped and saved with its peer.
-Objective = Callable[..., Tensor]
 
 
 class PeerLoss(NamedTuple):
@@ -45,7 +47,8 @@ class Cohort(nn.Module):
         peers: networks by name. Any `nn.Module` whose forward gives logits, a `PeerOutput`, or an
             object with `.logits`.
         transfer: who teaches whom; see `TransferSpec`. `"none"` gives independent training.
-        objective: what every peer learns from the data, or one objective per peer by name.
+        objective: what every peer learns from the data, or one objective per peer by name: an
+            `Objective`, or a function of logits and targets such as `nn.CrossEntropyLoss()`.
         trunk: a module whose output every peer takes as its input. It is the one way in which
             peers share parameters; its gradient is the sum over peers.
         form: `softmax`, or `sigmoid` for multi-label outputs.
@@ -59,7 +62,7 @@ class Cohort(nn.Module):
         self,
         peers: Mapping[str, nn.Module],
         transfer: TransferGraph | TransferSpec | str | Mapping[str, Any] | None = "predictions: kl",
-        objective: Objective | Mapping[str, Objective] | None = None,
+        objective: Objective | Function | Mapping[str, Objective | Function] | None = None,
         trunk: nn.Module | None = None,
         form: OutputForm = "softmax",
     ) -> None:
@@ -85,10 +88,11 @@ class Cohort(nn.Module):
         return self._objectives
 
     @objectives.setter
-    def objectives(self, given: Mapping[str, Objective]) -> None:
-        self._objectives = dict(given)
+    def objectives(self, given: Mapping[str, Objective | Function]) -> None:
+        self._objectives = {name: as_objective(each) for name, each in given.items()}
+        modules = {name: module_of(each) for name, each in self._objectives.items()}
         self.objective_modules = nn.ModuleDict(
-            {name: each for name, each in given.items() if isinstance(each, nn.Module)}
+            {name: module for name, module in modules.items() if module is not None}
         )
 
     @property
@@ -117,8 +121,9 @@ class Cohort(nn.Module):
     def losses(
         self,
         outputs: Mapping[str, PeerOutput],
-        targets: Tensor,
+        targets: Any,
         *,
+        labelled: Tensor | None = None,
         progress: float | None = None,
         learners: Collection[str] | None = None,
     ) -> dict[str, PeerLoss]:
@@ -128,55 +133,50 @@ class Cohort(nn.Module):
 
         Args:
             outputs: of every peer; those of peers outside `learners` serve as teachers only.
-            targets: labels; see `Classification`.
+            targets: what the objectives read, such as labels; see `Classification`.
+            labelled: which rows have a label, where it is known; None: looked for in `targets`.
             progress: finished fraction of the stage, for schedules.
             learners: peers whose loss is wanted; None for all.
         """
-        if targets.is_floating_point() != (self.transfer.form == "sigmoid"):
-            raise InputError(
-                f"targets: {targets.dtype} in a cohort of form {self.transfer.form!r}; classes are "
-                "int64 with form 'softmax', multi-label targets are float with form 'sigmoid'"
-            )
         chosen = self.names if learners is None else [n for n in self.names if n in learners]
+        labelled = labelled_mask(targets) if labelled is None else labelled
         # Converted once, for all losses that read them.
         outputs = {name: output.in_fp32() for name, output in outputs.items()}
         transfer = self.transfer.losses(
             outputs,
             targets,
-            labelled=labelled_rows(targets),
+            labelled=labelled,
             progress=progress,
             learners=chosen,
             peers=self.peers,
         )
-        return {
-            name: PeerLoss(self.objective(name, outputs[name], targets, progress), transfer[name])
-            for name in chosen
-        }
+        losses = {}
+        for name in chosen:
+            view = PeerView(
+                outputs[name], targets, labelled, self.peers[name], progress, self.transfer.form
+            )
+            losses[name] = PeerLoss(self._objectives[name].loss(view), transfer[name])
+        return losses
 
-    def objective(
-        self, name: str, output: PeerOutput, targets: Tensor, progress: float | None = None
-    ) -> Tensor:
+    def objective(self, name: str, output: PeerOutput, targets: Any) -> Tensor:
         """What one peer learns from the data, a scalar."""
-        objective = self.objectives[name]
-        when = (progress,) if getattr(objective, "timed", False) else ()
-        return objective(output, targets, *when)
-
-    def scored(self, name: str, output: PeerOutput) -> Tensor:
-        """The logits that a peer's targets are about, where its objective says which."""
-        scored = getattr(self.objectives[name], "scored", None)
-        return output.logits if scored is None else scored(output)
+        view = PeerView.of(output, targets, peer=self.peers[name], form=self.transfer.form)
+        return self.objectives[name].loss(view)
 
     def learned_for(self, name: str) -> list[nn.Parameter]:
         """Parameters beside a peer's own that train with it: of its edges and its objective."""
-        objective = self.objectives[name]
-        own = list(objective.parameters()) if isinstance(objective, nn.Module) else []
-        return [*self.transfer.parameters_of(name), *own]
+        own = module_of(self.objectives[name])
+        return [
+            *self.transfer.parameters_of(name),
+            *(own.parameters() if own is not None else ()),
+        ]
 
     def remember(
         self,
         outputs: Mapping[str, PeerOutput],
-        targets: Tensor,
+        targets: Any,
         *,
+        labelled: Tensor | None = None,
         learners: Collection[str] | None = None,
     ) -> None:
         """Let the edges keep what they need of a batch that trains; see `TransferGraph.remember`.
@@ -184,20 +184,21 @@ class Cohort(nn.Module):
         Args:
             outputs: of every peer, as before the step.
             targets: as in `losses`.
+            labelled: as in `losses`.
             learners: peers that train in this step; None for all.
         """
         if self.transfer.remembers:
-            labelled = labelled_rows(targets)
+            labelled = labelled_mask(targets) if labelled is None else labelled
             self.transfer.remember(outputs, targets, labelled=labelled, learners=learners)
 
-    def loss(self, x: Any, y: Tensor, *, progress: float | None = None) -> Tensor:
+    def loss(self, x: Any, y: Any, *, progress: float | None = None) -> Tensor:
         """Sum of every peer's loss: one `backward()` gives each peer the gradient of its own.
 
         Edges about relations remember the batch, in training mode and with gradients enabled.
 
         Args:
             x: inputs, as in `forward`.
-            y: targets; −1 (or a row of NaN) marks rows without a label.
+            y: what the objectives read; of labels −1 (or a row of NaN) marks rows without one.
             progress: finished fraction of the training in [0, 1]; only needed where a weight or
                 an order follows a schedule.
 
@@ -211,9 +212,10 @@ class Cohort(nn.Module):
                 "loss; use peerlearn.fit, or update: simultaneous"
             )
         outputs = self(x)
-        losses = self.losses(outputs, y, progress=progress)
+        labelled = labelled_mask(y)
+        losses = self.losses(outputs, y, labelled=labelled, progress=progress)
         if self.training and torch.is_grad_enabled():
-            self.remember(outputs, y)
+            self.remember(outputs, y, labelled=labelled)
         return torch.stack([loss.total for loss in losses.values()]).sum()
 
 
@@ -277,8 +279,9 @@ def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> Non
 
 
 def _objective_per_peer(
-    objective: Objective | Mapping[str, Objective] | None, peers: Mapping[str, nn.Module]
-) -> dict[str, Objective]:
+    objective: Objective | Function | Mapping[str, Objective | Function] | None,
+    peers: Mapping[str, nn.Module],
+) -> dict[str, Objective | Function]:
     if isinstance(objective, Mapping):
         if set(objective) != set(peers):
             raise InputError(
@@ -286,5 +289,5 @@ def _objective_per_peer(
                 f"{', '.join(objective)}"
             )
         return dict(objective)
-    chosen = objective or Classification()
+    chosen = Classification() if objective is None else objective
     return dict.fromkeys(peers, chosen)

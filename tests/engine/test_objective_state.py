@@ -10,9 +10,9 @@ from tiny import tiny_trainer
 from tiny_stages import EPOCHS, STEPS, Killed, kill_after, state, timeless, two_stages
 from torch import Tensor, nn
 
-from peerlearn.cohort import Objective
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.trainer import Trainer
+from peerlearn.objectives.base import Function, Objective, PeerView
 from peerlearn.transfer.outputs import PeerOutput
 
 FIRST = EPOCHS * STEPS  # steps of the first stage
@@ -27,15 +27,15 @@ class Grows(nn.Module):
         self.register_buffer("seen", torch.tensor(0))
         self.modes: list[bool] = []
 
-    def forward(self, output: PeerOutput, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         self.modes.append(self.training)
         if self.training:
             self.seen += len(targets)
         weight = self.log_weight.exp() * (1 + self.seen / 500)
-        return weight * F.cross_entropy(output.logits, targets) - self.log_weight
+        return weight * F.cross_entropy(logits, targets) - self.log_weight
 
 
-def growing(names: list[str]) -> dict[str, Objective]:
+def growing(names: list[str]) -> dict[str, Function]:
     return {name: Grows() for name in names}
 
 
@@ -99,13 +99,13 @@ def test_each_peer_trains_its_own_objective_only() -> None:
     assert same and same == {name: state(both)[name] for name in same}
 
 
-def cross_entropy(output: PeerOutput, targets: Tensor) -> Tensor:
-    return F.cross_entropy(output.logits, targets)
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets)
 
 
 def test_an_objective_is_in_the_mode_of_its_cohort() -> None:
     trainer = of_the_cohort()
-    objective = trainer.cohort.objectives["a"]
+    objective = trainer.cohort.objective_modules["a"]
     trainer.cohort.eval()
     trainer.run()
     assert objective.modes == [True] * 2 * FIRST, "asked in evaluation, or in the wrong mode"
@@ -119,18 +119,16 @@ def test_an_objective_is_in_the_mode_of_its_cohort() -> None:
 def test_state_of_an_objective_counts_training_batches_only() -> None:
     trainer = of_the_cohort()
     trainer.run()
-    assert {int(o.seen) for o in trainer.cohort.objectives.values()} == {2 * FIRST * 32}
+    assert {int(o.seen) for o in trainer.cohort.objective_modules.values()} == {2 * FIRST * 32}
 
 
-class Timed:
-    timed = True
-
+class Timed(Objective):
     def __init__(self) -> None:
         self.times: list[float | None] = []
 
-    def __call__(self, output: PeerOutput, targets: Tensor, progress: float | None) -> Tensor:
-        self.times.append(progress)
-        return F.cross_entropy(output.logits, targets)
+    def loss(self, view: PeerView) -> Tensor:
+        self.times.append(view.progress)
+        return F.cross_entropy(view.output.logits, view.targets)
 
 
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
@@ -151,14 +149,14 @@ def test_time_begins_anew_with_every_stage() -> None:
     assert clock.times == pytest.approx(per_stage * 2)
 
 
-class ScoresClass:
+class ScoresClass(Objective):
     """Says that its targets are about logits which always tell one class."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
-        return F.cross_entropy(output.logits, targets)
+    def loss(self, view: PeerView) -> Tensor:
+        return F.cross_entropy(view.output.logits, view.targets)
 
     def scored(self, output: PeerOutput) -> Tensor:
         told = torch.full((len(output.logits),), self.number)

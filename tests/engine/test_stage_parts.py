@@ -21,6 +21,7 @@ from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.trainer import Trainer
+from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import Classification
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -58,11 +59,11 @@ class Same:
             yield Batch((x,), (x[:, 0] > 0).long(), torch.arange(8))
 
 
-class FirstHead:
+class FirstHead(Objective):
     """Cross-entropy of the first head alone."""
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.scored(output), targets)
+    def loss(self, view: PeerView) -> Tensor:
+        return F.cross_entropy(self.scored(view.output), view.targets)
 
     def scored(self, output: PeerOutput) -> Tensor:
         return output.logits[:, :2]

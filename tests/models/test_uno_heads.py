@@ -5,10 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from peerlearn.models.discovery.uno_heads import Prototypes, UnoHeads
+from peerlearn.objectives.base import PeerView
 from peerlearn.objectives.uno import UnoObjective, UnoSpec
 from peerlearn.randomness import seeded_rng
 
 SMALL = {"hidden": 16, "projected": 8}
+TARGETS = torch.tensor([0, -1, 1, -1, -1] * 2)
 
 
 def heads(**options):
@@ -35,14 +37,14 @@ def test_shapes_are_those_that_the_objective_reads():
     assert output.logits.shape == (10, 7)
     assert output.features["heads"].shape == (10, 4, 4)
     assert output.features["over"].shape == (10, 4, 12)
-    loss = UnoObjective(UnoSpec(), 3)(output, torch.tensor([0, -1, 1, -1, -1] * 2))
+    loss = UnoObjective(UnoSpec(), 3).loss(PeerView.of(output, TARGETS))
     loss.backward()
     assert torch.isfinite(loss)
 
 
 def test_every_parameter_learns():
     network = heads()
-    UnoObjective(UnoSpec(), 3)(network(pooled()), torch.tensor([0, -1, 1, -1, -1] * 2)).backward()
+    UnoObjective(UnoSpec(), 3).loss(PeerView.of(network(pooled()), TARGETS)).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
+from peerlearn.objectives.base import PeerView
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 from peerlearn.transfer import PeerOutput
@@ -17,7 +18,7 @@ def logits(*shape, scale=1.0):
 
 
 def loss(z, y, **options):
-    return Classification(**options)(PeerOutput(z), y)
+    return Classification(**options).loss(PeerView.of(PeerOutput(z), y))
 
 
 def test_it_is_cross_entropy():
@@ -139,18 +140,16 @@ def test_entropy_is_rewarded_in_nats():
     uniform, sure = torch.zeros(2, 4), torch.tensor([[50.0, 0, 0, 0]] * 2)
     y = torch.tensor([0, -1])
     for logits, entropy in ((uniform, math.log(4)), (sure, 0.0)):
-        plain = Classification()(PeerOutput(logits), y)
-        assert plain - Classification(entropy=0.5)(PeerOutput(logits), y) == pytest.approx(
-            0.5 * entropy, abs=1e-6
-        )
+        rewarded = loss(logits, y, entropy=0.5)
+        assert loss(logits, y) - rewarded == pytest.approx(0.5 * entropy, abs=1e-6)
 
 
 def test_entropy_grows_against_its_gradient_and_can_be_kept_to_labelled_rows():
     y = torch.tensor([0, -1])
     for rows in ("all", "labelled"):
         logits = torch.tensor([[2.0, 0, 0], [0, 1.0, 0]], requires_grad=True)
-        reward = Classification(entropy=1, entropy_rows=rows)(PeerOutput(logits), y)
-        (reward - Classification()(PeerOutput(logits), y)).backward()
+        reward = loss(logits, y, entropy=1, entropy_rows=rows)
+        (reward - loss(logits, y)).backward()
         moved = (logits - 0.1 * logits.grad).detach()
         before, after = (
             torch.distributions.Categorical(logits=z).entropy() for z in (logits, moved)
@@ -161,5 +160,5 @@ def test_entropy_grows_against_its_gradient_and_can_be_kept_to_labelled_rows():
 
 def test_entropy_of_several_labels_is_the_sum_over_labels():
     logits, y = torch.zeros(2, 3), torch.ones(2, 3)
-    plain, rewarded = (Classification(entropy=g)(PeerOutput(logits), y) for g in (0, 1))
+    plain, rewarded = (loss(logits, y, entropy=g) for g in (0, 1))
     assert plain - rewarded == pytest.approx(3 * math.log(2))

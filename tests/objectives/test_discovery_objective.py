@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from peerlearn.errors import InputError
+from peerlearn.objectives.base import PeerView
 from peerlearn.objectives.discovery import DiscoveryObjective, DiscoverySpec
 from peerlearn.objectives.ranking_statistics import same_top_k
 from peerlearn.transfer import PeerOutput
@@ -42,7 +43,7 @@ def objective(**options):
 
 def loss(output=None, y=None, progress=1.0, **options):
     y = targets() if y is None else y
-    return objective(**options)(output or branch(), y, progress)
+    return objective(**options).loss(PeerView.of(output or branch(), y, progress=progress))
 
 
 def pairs_of(p, q, same):
@@ -79,7 +80,7 @@ def test_without_a_progress_the_ramp_is_over():
 def test_the_loss_is_fp32_and_asks_for_the_progress():
     output = PeerOutput(branch().logits.bfloat16(), branch().features)
     assert loss(output).dtype == torch.float32
-    assert DiscoveryObjective.timed
+    assert loss(output, progress=0.0) != loss(output, progress=1.0)
 
 
 def test_incremental_discovery_teaches_one_classifier_what_another_finds():
@@ -234,7 +235,7 @@ def test_an_empty_batch_gives_0():
 
 def test_all_images_of_the_first_view_feed_the_parts_once():
     local = objective(of="parts", parts=PARTS)
-    local(branch(), targets(), 0.5)
+    local.loss(PeerView.of(branch(), targets(), progress=0.5))
     assert local.parts.counter == IMAGES
     first = branch().features["map"][:IMAGES].flatten(2)
     pushed = local.parts.entries[:IMAGES]
@@ -245,10 +246,11 @@ def test_a_resumed_objective_goes_on_as_the_one_that_was_not_stopped():
     options = {"of": "parts", "parts": {"size": 12}, "top_k": 2}
     whole, resumed = objective(**options), objective(**options)
     for number in range(3):
-        whole(branch(number), targets(), 0.5)
+        whole.loss(PeerView.of(branch(number), targets(), progress=0.5))
     resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
     for number in range(3, 6):
-        one, other = (x(branch(number), targets(), 0.5) for x in (whole, resumed))
+        view = PeerView.of(branch(number), targets(), progress=0.5)
+        one, other = (x.loss(view) for x in (whole, resumed))
         assert one == other
 
 

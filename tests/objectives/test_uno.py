@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from peerlearn.errors import InputError
+from peerlearn.objectives.base import PeerView
 from peerlearn.objectives.sinkhorn import sinkhorn
 from peerlearn.objectives.uno import UnoObjective, UnoSpec
 from peerlearn.transfer import PeerOutput
@@ -22,7 +23,8 @@ def drawn(seed=0, grad=False):
 
 
 def loss(output=None, y=LABELS, **options):
-    return UnoObjective(UnoSpec(heads=HEADS, **options), KNOWN)(output or drawn(), y)
+    objective = UnoObjective(UnoSpec(heads=HEADS, **options), KNOWN)
+    return objective.loss(PeerView.of(output or drawn(), y))
 
 
 def of_one_head(known, head, y):
@@ -70,7 +72,7 @@ def test_targets_pass_no_gradient_and_logits_of_new_classes_are_not_read():
 def test_the_loss_of_every_head_is_told():
     told = []
     output = drawn(grad=True)
-    UnoObjective(UnoSpec(heads=HEADS), KNOWN, told.append)(output, LABELS)
+    UnoObjective(UnoSpec(heads=HEADS), KNOWN, told.append).loss(PeerView.of(output, LABELS))
     known = output.logits[:, :KNOWN]
     expected = [of_one_head(known, output.features["heads"][:, h], LABELS) for h in range(HEADS)]
     torch.testing.assert_close(told[0], torch.stack(expected).detach())

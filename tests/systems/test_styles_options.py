@@ -70,7 +70,8 @@ def documented_options() -> Iterator[str]:
     }
     for name in StylesSegmentConfig.model_fields:
         if name in blocks:
-            yield from (f"{name}.{inner}" for inner in blocks[name].model_fields)
+            fields = blocks[name].model_fields.items()
+            yield from (f"{name}.{field.alias or inner}" for inner, field in fields)
         else:
             yield name
 

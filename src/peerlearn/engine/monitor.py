@@ -1,85 +1,97 @@
 """What training itself reports: mean losses and accuracy of an epoch, and the first bad number."""
 
-from collections.abc import Iterable
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from peerlearn.cohort import PeerLoss
 from peerlearn.engine.steps import StepResult
 from peerlearn.errors import RunError
-from peerlearn.objectives.labels import labelled_rows
 
 
 class EpochMonitor:
-    """Running sums by peer, kept on the device so that a step never waits for it.
+    """Sums by peer; numbers stay on the device for a while, so that a step never waits for it.
 
     Args:
         peers: those that train in this process.
         device: of the losses.
-        patience: steps between looks at whether losses are finite; every look waits for the
-            device, which costs nothing on a CPU.
+        patience: steps between looks at the numbers; every look waits for the device, which
+            costs nothing on a CPU.
     """
 
     def __init__(self, peers: Iterable[str], device: torch.device) -> None:
         self.patience = 1 if device.type == "cpu" else 50
         # objective, transfer, batches, correct, labelled
-        self.sums = {name: torch.zeros(5, dtype=torch.float64, device=device) for name in peers}
-        self._unchecked: list[tuple[int, dict[str, PeerLoss]]] = []
+        self._sums = {name: [0.0] * 5 for name in peers}
+        self._unread: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, step: int, result: StepResult) -> None:
         """Count one micro-batch; `step` is its number in the run, for messages."""
-        labelled = labelled_rows(result.targets)
-        for name, loss in result.losses.items():
-            right = _correct(result.logits[name], result.targets) & labelled
-            parts = (loss.objective, loss.transfer, 1, right.sum(), labelled.sum())
-            self.sums[name] += torch.stack([torch.as_tensor(p, device=right.device) for p in parts])
-        self._unchecked.append((step, result.losses))
-        if len(self._unchecked) >= self.patience:
+        labelled = result.labelled
+        numbers: list[Tensor] = []  # of every peer those of `_sums`, without the batches
+        for name, (objective, transfer) in result.losses.items():
+            numbers += (objective, transfer)
+            if labelled is None or name not in result.logits:
+                numbers += torch.zeros(2, device=objective.device)
+                continue
+            numbers += (_correct(result.logits[name], result.targets, labelled), labelled.sum())
+        self._unread.append((step, list(result.losses), torch.stack(numbers)))
+        if len(self._unread) >= self.patience:
             self.check()
 
     def check(self) -> None:
-        """Look at the losses since the last look.
+        """Look at the numbers since the last look.
 
         Raises:
-            RunError: one of them is not finite; names the first such peer and its step.
+            RunError: a loss is not finite; names the first such peer and its step.
         """
-        for step, losses in self._unchecked:
-            # A peer that breaks breaks its learners' transfer too: the objective tells who it was.
-            for part in ("objective", "transfer"):
-                for name, loss in losses.items():
-                    value = getattr(loss, part)
-                    if not torch.isfinite(value):
-                        raise RunError(
-                            f"peer {name!r}: its {part} loss became {value.item()} at step {step}"
-                        )
-        self._unchecked.clear()
+        unread, self._unread = self._unread, []
+        for step, names, numbers in unread:
+            values = numbers.tolist()
+            parts = {name: values[4 * place : 4 * place + 4] for place, name in enumerate(names)}
+            _check_finite(step, parts)
+            for name, (objective, transfer, correct, labelled) in parts.items():
+                counted = (objective, transfer, 1, correct, labelled)
+                sums = self._sums[name]
+                self._sums[name] = [a + b for a, b in zip(sums, counted, strict=True)]
 
     def means(self) -> dict[str, dict[str, float]]:
-        """Mean loss, its two parts and training accuracy by peer."""
+        """Mean loss, its two parts and, where rows had labels, training accuracy by peer."""
+        self.check()
         record = {}
-        for name, sums in self.sums.items():
-            objective, transfer, batches, correct, labelled = sums.tolist()
+        for name, (objective, transfer, batches, correct, labelled) in self._sums.items():
             record[name] = {
                 "loss": (objective + transfer) / max(batches, 1),
                 "objective": objective / max(batches, 1),
                 "transfer": transfer / max(batches, 1),
-                "accuracy": correct / max(labelled, 1),
             }
+            if labelled:
+                record[name]["accuracy"] = correct / labelled
         return record
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensor]:
         """The sums so far, for a checkpoint inside an epoch."""
-        return dict(self.sums)
+        self.check()
+        return {name: torch.tensor(sums, dtype=torch.float64) for name, sums in self._sums.items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from `state_dict()`."""
-        for name, sums in self.sums.items():
-            sums.copy_(state[name])
+        self._sums = {name: state[name].tolist() for name in self._sums}
 
 
-def _correct(logits: Tensor, targets: Tensor) -> Tensor:
+def _check_finite(step: int, parts: Mapping[str, Sequence[float]]) -> None:
+    # A peer that breaks breaks its learners' transfer too: the objective tells who it was.
+    for place, part in enumerate(("objective", "transfer")):
+        for name, values in parts.items():
+            if not math.isfinite(values[place]):
+                raise RunError(
+                    f"peer {name!r}: its {part} loss became {values[place]} at step {step}"
+                )
+
+
+def _correct(logits: Tensor, targets: Tensor, labelled: Tensor) -> Tensor:
+    """How many rows (or pixels) are right, among those with a label."""
     if targets.is_floating_point():
-        return ((logits > 0) == (targets > 0.5)).all(1)
-    return logits.argmax(1) == targets
+        return (((logits > 0) == (targets > 0.5)).all(1) & labelled).sum()
+    return (logits.argmax(1) == targets).sum()  # −1, of no label, is no class

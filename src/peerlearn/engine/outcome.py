@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ def flatness_curves(cohort: Cohort, rows: Rows, precision: Precision, seed: int)
     curves = {}
     for name, peer in cohort.peers.items():
         model = peer if cohort.trunk is None else nn.Sequential(cohort.trunk, peer)
-        curves[name] = flatness(model, placed, cohort.objectives[name], seed=seed)
+        curves[name] = flatness(model, placed, partial(cohort.objective, name), seed=seed)
     return {
         "sigma": next(iter(curves.values()))["sigma"],
         "peers": {name: {"mean": c["mean"], "std": c["std"]} for name, c in curves.items()},

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from peerlearn.cohort import Cohort, Objective
+from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.engine.settings import StepSettings
+from peerlearn.objectives.base import Function, Objective
 from peerlearn.transfer.graph import TransferGraph
 
 
@@ -38,7 +39,7 @@ class Stage:
     epochs: int
     loader: BatchLoader
     transfer: TransferGraph | None = None
-    objectives: Mapping[str, Objective] | None = None
+    objectives: Mapping[str, Objective | Function] | None = None
     learners: Collection[str] | None = None
     trunk: bool = True
     versions: int = 0

@@ -19,6 +19,7 @@ from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import Transport
 from peerlearn.engine.updates import PeerUpdate
+from peerlearn.objectives.labels import labelled_mask
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -34,11 +35,19 @@ class Clock(NamedTuple):
 
 @dataclass(frozen=True)
 class StepResult:
-    """Losses (detached scalars) and outputs of the peers that live here, from one micro-batch."""
+    """What the learners that live here made of one micro-batch, without gradients.
+
+    Attributes:
+        losses: scalars.
+        logits: that the targets are about, of the peers that have such.
+        targets: of the batch.
+        labelled: bool, which rows have a label; None where targets are no labels.
+    """
 
     losses: dict[str, PeerLoss]
     logits: dict[str, Tensor]
-    targets: Tensor
+    targets: Any
+    labelled: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -94,10 +103,13 @@ class Stepper:
         """Forward once, exchange, add every peer's gradient."""
         own = self._forward_all(batch, clock, number)
         outputs = self._exchange(own)
-        losses = self.cohort.losses(outputs, batch.y, progress=clock.progress, learners=self.owned)
+        labelled = labelled_mask(batch.y)
+        losses = self.cohort.losses(
+            outputs, batch.y, labelled=labelled, progress=clock.progress, learners=self.owned
+        )
         (torch.stack([loss.total for loss in losses.values()]).sum() * share).backward()
-        self.cohort.remember(outputs, batch.y, learners=self.learners)
-        return self._result(losses, own, batch.y)
+        self.cohort.remember(outputs, batch.y, labelled=labelled, learners=self.learners)
+        return self._result(losses, own, batch.y, labelled)
 
     def _sequential(self, batch: Any, clock: Clock) -> StepResult:
         """Each peer learns from the peers before it as they are after their step.
@@ -105,7 +117,7 @@ class Stepper:
         The second forward of a stepped peer runs without gradient and leaves its normalisation
         statistics alone, so that a batch counts once.
         """
-        own = self._forward_all(batch, clock, 0)
+        own, labelled = self._forward_all(batch, clock, 0), labelled_mask(batch.y)
         before = self._exchange(own)
         outputs = dict(before)
         losses: dict[str, PeerLoss] = {}
@@ -113,7 +125,11 @@ class Stepper:
             again = None
             if name in own:
                 losses |= self.cohort.losses(
-                    outputs, batch.y, progress=clock.progress, learners=[name]
+                    outputs,
+                    batch.y,
+                    labelled=labelled,
+                    progress=clock.progress,
+                    learners=[name],
                 )
                 losses[name].total.backward()
                 self.updates[name].step()
@@ -123,16 +139,22 @@ class Stepper:
                         again = self._forward([name], batch, view, clock, 0)[name]
             if name != self.learners[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
-        self.cohort.remember(before, batch.y, learners=self.learners)
-        return self._result(losses, own, batch.y)
+        self.cohort.remember(before, batch.y, labelled=labelled, learners=self.learners)
+        return self._result(losses, own, batch.y, labelled)
 
     def _result(
-        self, losses: Mapping[str, PeerLoss], outputs: Mapping[str, PeerOutput], targets: Tensor
+        self,
+        losses: Mapping[str, PeerLoss],
+        outputs: Mapping[str, PeerOutput],
+        targets: Any,
+        labelled: Tensor | None,
     ) -> StepResult:
+        scored = {name: self.cohort.objectives[name].scored(outputs[name]) for name in losses}
         return StepResult(
             {name: PeerLoss(*(part.detach() for part in loss)) for name, loss in losses.items()},
-            {name: self.cohort.scored(name, output).detach() for name, output in outputs.items()},
+            {name: logits.detach() for name, logits in scored.items() if logits is not None},
             targets,
+            labelled,
         )
 
     def _forward_all(self, batch: Any, clock: Clock, number: int) -> dict[str, PeerOutput]:

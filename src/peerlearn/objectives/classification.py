@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from peerlearn.objectives.labels import UNLABELLED, labelled_rows
-from peerlearn.transfer.outputs import PeerOutput
+from peerlearn.objectives.base import Objective, PeerView
+from peerlearn.objectives.labels import UNLABELLED
 
 
-class Classification(BaseModel):
+class Classification(BaseModel, Objective):
     """Cross-entropy for one class a row, binary cross-entropy for multi-label targets.
 
     The mean runs over labelled rows; a batch without any gives 0. Deep Mutual Learning
@@ -34,7 +34,7 @@ class Classification(BaseModel):
         "all", description="rows whose entropy is rewarded"
     )
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
+    def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer.
 
         Shapes:
@@ -43,8 +43,8 @@ class Classification(BaseModel):
                 logits, 0 and 1, for multi-label, a row of NaN where unlabelled.
             result: scalar, fp32.
         """
-        logits = output.logits.float()
-        labelled = labelled_rows(targets)
+        logits = view.output.logits
+        targets, labelled = view.labels()
         loss = cross_entropy(logits, targets, labelled, self.label_smoothing)
         if self.entropy == 0:
             return loss

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import cross_entropy
-from peerlearn.objectives.labels import UNLABELLED, labelled_rows
+from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.objectives.pairwise import (
     consistency,
     cosine_similarities,
@@ -80,7 +81,7 @@ class DiscoverySpec(BaseModel):
         return self
 
 
-class DiscoveryObjective(nn.Module):
+class DiscoveryObjective(nn.Module, Objective):
     """L = CE + pairs + w(r) · consistency, and what incremental discovery adds.
 
     - CE: of the known classes' logits, over labelled rows of the first view.
@@ -114,9 +115,6 @@ class DiscoveryObjective(nn.Module):
         InputError: parts without channels.
     """
 
-    timed = True
-    """Takes the progress of the stage as its third argument."""
-
     def __init__(
         self, spec: DiscoverySpec, known: int, *, channels: int | None = None, seed: int = 0
     ) -> None:
@@ -132,30 +130,25 @@ class DiscoveryObjective(nn.Module):
                 )
             self.parts = PartDictionary(channels, spec.parts, seed)
 
-    def forward(self, output: PeerOutput, targets: Tensor, progress: float | None = None) -> Tensor:
-        """The loss of one peer.
-
-        Args:
-            output: of paired rows.
-            targets: labels; the second view's are not read.
-            progress: finished fraction of the stage; None for "the ramp is over".
+    def loss(self, view: PeerView) -> Tensor:
+        """The loss of one peer on paired rows; without a progress the ramp is over.
 
         Shapes:
             output.logits: (2B, known + new).
             output.features: `pooled` (2B, D), or `map` (2B, D, height, width) where parts are
                 compared; `clusters` (2B, new) if incremental.
-            targets: int64 (2B,), −1 where unlabelled.
+            targets: int64 (2B,), −1 where unlabelled; the second view's are not read.
             result: scalar, fp32.
 
         Raises:
             InputError: rows that are not paired, no logits of new classes, a missing feature.
         """
-        logits = output.logits.float()
+        output, progress = view.output, view.progress
+        logits = output.logits
         check_new_classes(logits, self.known)
-        known = paired(self.scored(output).float(), "logits")
+        known = paired(self.scored(output), "logits")
         new = paired(self._clusters(output).float(), "logits")
-        y, _ = paired(targets, "targets")
-        labelled = labelled_rows(y)
+        y, labelled = (paired(each, "targets")[0] for each in view.labels())
         loss = self._pairs(output, *new, ~labelled)
         weight = ramp_up(progress, self.spec.consistency, self.spec.ramp)
         if weight:

@@ -1,5 +1,7 @@
 """Rows without a label: how they are marked and how they are found."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,3 +23,10 @@ def labelled_rows(y: Tensor) -> Tensor:
             over it is finite.
     """
     return ~torch.isnan(y).any(1) if y.is_floating_point() else y != UNLABELLED
+
+
+def labelled_mask(targets: Any) -> Tensor | None:
+    """`labelled_rows`; None of what cannot be labels: numbers (N,) in float, or no tensor."""
+    if not isinstance(targets, Tensor) or (targets.is_floating_point() and targets.ndim < 2):
+        return None
+    return labelled_rows(targets)

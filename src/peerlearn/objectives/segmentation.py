@@ -9,16 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from peerlearn.errors import InputError
+from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import cross_entropy
-from peerlearn.objectives.labels import labelled_rows
-from peerlearn.transfer.outputs import PeerOutput
 
 DICE_EPS = 1e-5
 """Added above and below every Dice fraction: no division by 0, and no gradient without bound where
 a region of a few pixels is missed altogether."""
 
 
-class Segmentation(BaseModel):
+class Segmentation(BaseModel, Objective):
     """Cross-entropy and soft Dice over the pixels that have a label.
 
     `ce` and `dice` for one class a pixel read a softmax; for masks that overlap (multi-label) every
@@ -28,8 +27,10 @@ class Segmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    loss: Literal["ce", "dice", "ce+dice", "bce", "bce+dice"] = Field(
-        "ce+dice", description="cross-entropy, soft Dice or their sum; bce where masks overlap"
+    terms: Literal["ce", "dice", "ce+dice", "bce", "bce+dice"] = Field(
+        "ce+dice",
+        alias="loss",
+        description="cross-entropy, soft Dice or their sum; bce where masks overlap",
     )
     dice_weight: float = Field(1.0, gt=0, allow_inf_nan=False, description="factor of soft Dice")
     class_weights: tuple[float, ...] | None = Field(
@@ -48,7 +49,7 @@ class Segmentation(BaseModel):
             raise ValueError("expected numbers from 0 up, not all of them 0")
         return weights
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
+    def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer.
 
         Shapes:
@@ -61,14 +62,14 @@ class Segmentation(BaseModel):
             InputError: logits of another size than the targets, a loss for the other kind of
                 targets, or not as many weights as classes.
         """
-        logits = output.in_fp32().logits
+        logits = view.output.logits
+        targets, labelled = view.labels()
         self._check(logits, targets)
-        labelled = labelled_rows(targets)
         parts = []
-        if self.loss != "dice":
+        if self.terms != "dice":
             weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
             parts.append(cross_entropy(logits, targets, labelled, self.label_smoothing, weights))
-        if "dice" in self.loss:
+        if "dice" in self.terms:
             parts.append(self.dice_weight * soft_dice_loss(logits, targets, labelled))
         return torch.stack(parts).sum()
 
@@ -81,15 +82,15 @@ class Segmentation(BaseModel):
                 f"segmentation: logits of shape {tuple(logits.shape)} do not fit targets of shape "
                 f"{tuple(targets.shape)}; a network must give one logit a class for every pixel"
             )
-        if multilabel and self.loss.startswith("ce"):
+        if multilabel and self.terms.startswith("ce"):
             raise InputError(
-                f"objective.loss: {self.loss!r} is for one class a pixel, but these masks may "
-                f"overlap; allowed: dice, bce, bce+dice. Did you mean 'b{self.loss}'?"
+                f"objective.loss: {self.terms!r} is for one class a pixel, but these masks may "
+                f"overlap; allowed: dice, bce, bce+dice. Did you mean 'b{self.terms}'?"
             )
-        if not multilabel and self.loss.startswith("bce"):
+        if not multilabel and self.terms.startswith("bce"):
             raise InputError(
-                f"objective.loss: {self.loss!r} is for masks that overlap, but these have one "
-                f"class a pixel; allowed: ce, dice, ce+dice. Did you mean {self.loss[1:]!r}?"
+                f"objective.loss: {self.terms!r} is for masks that overlap, but these have one "
+                f"class a pixel; allowed: ce, dice, ce+dice. Did you mean {self.terms[1:]!r}?"
             )
         if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
             raise InputError(

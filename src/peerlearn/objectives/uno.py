@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.discovery import check_new_classes, feature, paired
-from peerlearn.objectives.labels import labelled_rows
 from peerlearn.objectives.sinkhorn import sinkhorn
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -37,7 +37,7 @@ class UnoSpec(BaseModel):
 
 
 @dataclass(frozen=True)
-class UnoObjective:
+class UnoObjective(Objective):
     """Cross-entropy with the other view's targets, mean over rows, views and heads.
 
     Logits of a head are those of the known classes beside its own. The target of a labelled row is
@@ -58,7 +58,7 @@ class UnoObjective:
     known: int
     record: Callable[[Tensor], None] | None = None
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
+    def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer, whose heads are `UnoHeads`.
 
         Shapes:
@@ -72,34 +72,33 @@ class UnoObjective:
         Raises:
             InputError: rows that are not paired, no logits of new classes, a missing feature.
         """
-        logits = output.logits.float()
-        check_new_classes(logits, self.known)
-        y_B, _ = paired(targets, "targets")
-        known = logits[:, : self.known]
-        clusters_H = self._swapped(known, feature(output, "heads").float(), y_B)
+        output = view.output
+        check_new_classes(output.logits, self.known)
+        y_B, labelled_B = (paired(each, "targets")[0] for each in view.labels())
+        known = self.scored(output)
+        clusters_H = self._swapped(known, feature(output, "heads").float(), y_B, labelled_B)
         if self.record is not None:
             self.record(clusters_H.detach())
         if not self.spec.over_factor:
             return clusters_H.mean()
-        over_H = self._swapped(known, feature(output, "over").float(), y_B)
+        over_H = self._swapped(known, feature(output, "over").float(), y_B, labelled_B)
         return (clusters_H.mean() + over_H.mean()) / 2
 
     def scored(self, output: PeerOutput) -> Tensor:
         """The logits that labels are about."""
         return output.logits[:, : self.known]
 
-    def _swapped(self, known: Tensor, heads: Tensor, y_B: Tensor) -> Tensor:
+    def _swapped(self, known: Tensor, heads: Tensor, y_B: Tensor, labelled_B: Tensor) -> Tensor:
         """The loss of every head, (H,)."""
         beside = known.unsqueeze(1).expand(-1, heads.shape[1], -1)
         views = paired(F.log_softmax(torch.cat([beside, heads], -1), -1), "heads")
-        targets = [self._targets(half, y_B) for half in paired(heads.detach(), "heads")]
+        targets = [self._targets(half, y_B, labelled_B) for half in paired(heads.detach(), "heads")]
         pairs = zip(views, reversed(targets), strict=True)
         losses = [-(target * log_p).sum(-1) for log_p, target in pairs]
         return torch.cat(losses).sum(0) / max(2 * len(y_B), 1)
 
-    def _targets(self, heads_BHN: Tensor, y_B: Tensor) -> Tensor:
+    def _targets(self, heads_BHN: Tensor, y_B: Tensor, labelled: Tensor) -> Tensor:
         """Labels of labelled rows, equal shares of the others, (B, H, C + N)."""
-        labelled = labelled_rows(y_B)
         rows, heads, clusters = heads_BHN.shape
         targets = heads_BHN.new_zeros(rows, heads, self.known + clusters)
         targets[..., : self.known] = (

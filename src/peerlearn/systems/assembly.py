@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from peerlearn.cohort import Cohort, Objective, forward_peers
+from peerlearn.cohort import Cohort, forward_peers
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.engine.stage import Stage
 from peerlearn.errors import Faults, InputError
+from peerlearn.objectives.base import Objective
 from peerlearn.randomness import preserved_rng
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.transfer.graph import TransferGraph

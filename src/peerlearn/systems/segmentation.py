@@ -161,6 +161,6 @@ def check_masks(cohort: Cohort, data: SegmentationDataset, seed: int) -> None:
                 f"peers.{name}: gives outputs of shape {shape} for {len(x)} images of "
                 f"{data.name!r}; needed: {expected}, a logit for every class and pixel"
             )
-        cohort.objectives[name](output, y)
+        cohort.objective(name, output, y)
     with seeded_rng(seed, "transfer"):
         cohort.transfer.prepare(outputs)

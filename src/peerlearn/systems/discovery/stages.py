@@ -23,8 +23,8 @@ from peerlearn.engine.modes import evaluating
 from peerlearn.engine.settings import Steps, StepSettings
 from peerlearn.engine.stage import Stage
 from peerlearn.models.discovery import Branch, LinearHeads
+from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import cross_entropy
-from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import derive_seed
 from peerlearn.systems.discovery.config import DiscoveryConfig
 from peerlearn.transfer.graph import TransferGraph
@@ -43,11 +43,11 @@ STARTS = 10
 
 
 @dataclass(frozen=True)
-class Rotations:
+class Rotations(Objective):
     """Cross-entropy of which way up an image is (RotNet, Gidaris et al. 2018)."""
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.scored(output).float(), targets)
+    def loss(self, view: PeerView) -> Tensor:
+        return F.cross_entropy(self.scored(view.output).float(), view.targets)
 
     def scored(self, output: PeerOutput) -> Tensor:
         """The logits that targets are about."""
@@ -55,13 +55,13 @@ class Rotations:
 
 
 @dataclass(frozen=True)
-class KnownClasses:
+class KnownClasses(Objective):
     """Cross-entropy of the known classes, which come first among the logits."""
 
     known: int
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
-        return cross_entropy(self.scored(output).float(), targets, labelled_rows(targets))
+    def loss(self, view: PeerView) -> Tensor:
+        return cross_entropy(self.scored(view.output), *view.labels())
 
     def scored(self, output: PeerOutput) -> Tensor:
         """The logits that targets are about."""

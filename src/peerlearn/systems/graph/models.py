@@ -4,12 +4,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from peerlearn.cohort import Cohort, Objective
+from peerlearn.cohort import Cohort
 from peerlearn.data.graphs import Graph, GraphInfo, GraphsDataset, NodeDataset
 from peerlearn.errors import InputError
 from peerlearn.models.graphs import GRAPH_MODELS, AuxiliaryNetwork
 from peerlearn.models.graphs.auxiliary import sizes
 from peerlearn.models.graphs.network import OperatorNetwork
+from peerlearn.objectives.base import Objective
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.assembly import assemble, first_outputs
 from peerlearn.systems.graph.config import GraphConfig, GraphsConfig, NodeConfig

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from peerlearn.cohort import Objective
-from peerlearn.transfer.outputs import PeerOutput
+from peerlearn.objectives.base import Objective, PeerView
 
 
 @dataclass(frozen=True)
-class MultiTask:
+class MultiTask(Objective):
     """`L + weight · cross-entropy of the auxiliary head`, over all rows, labelled or not.
 
     Args:
@@ -21,8 +20,8 @@ class MultiTask:
     main: Objective
     weight: float
 
-    def __call__(self, output: PeerOutput, targets: Tensor) -> Tensor:
+    def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer, whose network is an `AuxiliaryNetwork`."""
-        features = output.features
+        features = view.output.features
         second = F.cross_entropy(features["auxiliary"].float(), features["auxiliary_target"])
-        return self.main(output, targets) + self.weight * second
+        return self.main.loss(view) + self.weight * second
