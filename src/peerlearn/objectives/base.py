@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_mask
-from peerlearn.transfer.outputs import PeerOutput
-from peerlearn.transfer.predictions import OutputForm
+from peerlearn.transfer.outputs import OutputForm, PeerOutput
 
 
 class PeerView(NamedTuple):
