@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmark
 import torch
 from torch import Tensor
 
-from benchmarks.speed.page import Results, conditions, lines_of, markdown_table, options, publish
+from benchmarks.speed.page import Results, conditions, lines_of, options, publish
+from benchmarks.speed.tables import markdown_table
 from benchmarks.speed.timing import interleave, row, summary
 from peerlearn.objectives.ranking_statistics import same_top_k, top_k_columns
 

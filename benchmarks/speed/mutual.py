@@ -45,8 +45,10 @@ def _measured(
     }
     samples = interleave(works, rounds)
     line = row(name, samples, MUTUAL, PLAIN, target)
-    line["engine_alone"] = row("", samples, ALONE, PLAIN)["ratio"]
-    line["edges_alone"] = row("", samples, MUTUAL, ALONE)["ratio"]
+    line["parts"] = {
+        "engine without edges": row("", samples, ALONE, PLAIN)["ratio"],
+        "edges": row("", samples, MUTUAL, ALONE)["ratio"],
+    }
     return line | {"works": summary(samples)}
 
 

@@ -115,23 +115,8 @@ def _conditions(section: Mapping[str, Any]) -> str:
     return ", ".join(parts) + "."
 
 
-def ratio_cells(ratio: dict[str, Any]) -> list[str]:
-    """Median, quartiles and interval of a ratio."""
-    return [
-        f"{ratio['median']:.3f}",
-        f"{ratio['q25']:.3f} – {ratio['q75']:.3f}",
-        f"{ratio['ci95'][0]:.3f} – {ratio['ci95'][1]:.3f}",
-    ]
-
-
 def fill(page: Path, results: str) -> None:
     """Put Markdown between the marks of a page."""
     text = page.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     page.write_text(f"{before}{BEGIN}\n\n{results}\n{END}{after}", encoding="utf-8")
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines]

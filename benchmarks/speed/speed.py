@@ -7,27 +7,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.speed import tables
 from benchmarks.speed.formats import precision_gain
 from benchmarks.speed.images import data_path
 from benchmarks.speed.mutual import forwards_per_step, mutual_overhead, with_memory_given_back
 from benchmarks.speed.package import against_package
-from benchmarks.speed.page import (
-    Results,
-    conditions,
-    lines_of,
-    markdown_table,
-    options,
-    publish,
-    ratio_cells,
-)
+from benchmarks.speed.page import Results, conditions, lines_of, options, publish
+from benchmarks.speed.tables import RATIOS, WORKS, Shown, markdown_table, ratio_rows, work_rows
 from benchmarks.speed.work import FULL, SMALLEST, Size
 from peerlearn.engine.memory import keep_freed_memory
 
 README = Path(__file__).with_name("README.md")
-HEADER = ["what", "ratio", "quartiles", "95 % interval", "CPU time", "target", ""]
 
 
 def memory(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -86,25 +76,18 @@ def main() -> None:
 
 
 def show(results: Results) -> None:
-    """The table on the terminal."""
-    console = Console()
-    table = Table(*HEADER, title="time of the first over time of the second")
-    for cells in _rows(results):
-        table.add_row(*cells)
-    console.print(table)
-    console.print(conditions(results), _forwards(results), sep="\n", highlight=False)
+    """The ratios on the terminal."""
+    title = "time of the first over time of the second"
+    ratios = Shown(title, RATIOS, ratio_rows(lines_of(results)))
+    tables.show([ratios], conditions(results), _forwards(results))
 
 
 def markdown(results: Results) -> str:
     """The tables of the README."""
-    parts = [conditions(results), "", *markdown_table(HEADER, _rows(results))]
+    lines = lines_of(results)
+    parts = [conditions(results), "", *markdown_table(RATIOS, ratio_rows(lines))]
     parts += ["", _forwards(results), "", "Medians of one call:", ""]
-    medians = [
-        [line["name"], work, f"{m['wall_ms']:.1f}", f"{m['cpu_ms']:.1f}", f"{m['page_faults']:.0f}"]
-        for line in lines_of(results)
-        for work, m in line.get("works", {}).items()
-    ]
-    parts += markdown_table(["measured for", "work", "wall ms", "CPU ms", "page faults"], medians)
+    parts += markdown_table(WORKS, work_rows(lines))
     if spent := results.get("package", {}).get("where_time_goes_ms"):
         kinds = list(next(iter(spent.values())))
         parts += [
@@ -116,30 +99,6 @@ def markdown(results: Results) -> str:
             ["arm", *kinds], [[arm, *(f"{ms[k]:.0f}" for k in kinds)] for arm, ms in spent.items()]
         )
     return "\n".join(parts) + "\n"
-
-
-def _rows(results: Results) -> list[list[str]]:
-    rows = []
-    for line in lines_of(results):
-        if "skipped" in line:
-            rows.append([line["name"], "–", "–", "–", "–", "–", f"skipped: {line['skipped']}"])
-            continue
-        rows.append(_cells(line["name"], line["ratio"], line))
-        if "engine_alone" in line:
-            rows.append(_cells("  of which engine without edges", line["engine_alone"], {}))
-            rows.append(_cells("  of which edges", line["edges_alone"], {}))
-    return rows
-
-
-def _cells(name: str, ratio: dict[str, Any], line: dict[str, Any]) -> list[str]:
-    cpu = line.get("cpu_ratio")
-    return [
-        name,
-        *ratio_cells(ratio),
-        f"{cpu['median']:.3f}" if cpu else "",
-        line.get("target", ""),
-        ("met" if line["met"] else "missed") if "met" in line else "",
-    ]
 
 
 def _forwards(results: Results) -> str:

@@ -16,11 +16,10 @@ from benchmarks.speed.page import (
     Results,
     conditions,
     lines_of,
-    markdown_table,
     options,
     publish,
-    ratio_cells,
 )
+from benchmarks.speed.tables import markdown_table, ratio_cells, target_cells
 from benchmarks.speed.timing import Opened, Work, interleave, row, summary
 from benchmarks.speed.work import stepping
 from peerlearn.engine.memory import keep_freed_memory
@@ -128,8 +127,7 @@ def markdown(results: Results) -> str:
                 line["name"],
                 *ratio_cells(line["ratio"]),
                 f"{line['works'][STEP]['wall_ms']:.0f}",
-                line["target"],
-                "met" if line["met"] else "missed",
+                *target_cells(line),
             ]
         )
     return "\n".join([conditions(results), "", *markdown_table(header, rows)]) + "\n"
