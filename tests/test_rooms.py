@@ -8,9 +8,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "peerlearn"
 #: Rooms in order: each may import itself and those before it. `FACE` is `peerlearn/__init__.py`.
 FACE = "__init__"
 ROOMS = (
-    "errors", "files", "validation", "randomness", "transfer", "objectives", "data", "models",
-    "metrics", "cohort", "engine", "results", "report", "reading", "tasks", "systems", "serving",
-    "compare", "fit", "recipes", FACE, "cli",
+    "errors", "files", "importing", "validation", "randomness", "transfer", "objectives", "data",
+    "models", "metrics", "cohort", "engine", "results", "report", "reading", "tasks", "systems",
+    "serving", "compare", "fit", "recipes", FACE, "cli",
 )  # fmt: skip
 #: The file of `tasks/` that names all of them, and those that all of them may import.
 REGISTRY = "tasks.registry"
@@ -106,10 +106,15 @@ def home_of(name: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "tasks" else parts[0]
 
 
+def _place(room: str) -> int:
+    assert room in ROOMS, f"{room}: a new room; give it its place in ROOMS"
+    return ROOMS.index(room)
+
+
 def fault(importer: str, imported: str) -> tuple[str, str] | None:
     """The homes of two files of which the first must not import the second, None if it may."""
     homes = home, other = home_of(importer), home_of(imported)
-    rooms = [ROOMS.index(name.split(".")[0]) for name in homes]
+    rooms = [_place(name.split(".")[0]) for name in homes]
     if rooms[0] != rooms[1]:
         return homes if rooms[0] < rooms[1] else None
     # What lies in `tasks` itself is common to them, but for the one file that names them all.
