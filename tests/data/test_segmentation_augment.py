@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from peerlearn.data import Normalisation, normalise
+from peerlearn.data.geometry import reflected_pixels
 from peerlearn.data.segmentation import IGNORED, SegmentAugmentSpec
 from peerlearn.data.segmentation.augment import (
     GeometricDraws,
@@ -14,7 +15,6 @@ from peerlearn.data.segmentation.augment import (
     moved_masks,
     recoloured,
 )
-from peerlearn.data.segmentation.reflection import reflected_pixels
 from peerlearn.errors import InputError
 
 PLAIN = Normalisation.of(None, None)

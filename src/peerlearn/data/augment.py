@@ -1,6 +1,6 @@
 """Random augmentation of a whole batch at once, and the normalisation that every batch gets.
 
-Shape suffixes: B batch, C channels, H height, W width, P = H * W pixels.
+Shape suffixes: B batch, C channels, H height, W width.
 """
 
 import math
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from peerlearn.data.geometry import gathered
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 
@@ -139,15 +140,13 @@ def changed(
 
 def crop_and_flip(x_BCHW: Tensor, border: int, flip: bool, draws: Draws) -> Tensor:
     """Crop at a random place of the image with a reflected border, then mirror half the rows."""
-    batch, channels, height, width = x_BCHW.shape
+    height, width = x_BCHW.shape[2:]
     rows_BH = _shifted(height, border, draws.shift_y)
     columns_BW = _shifted(width, border, draws.shift_x)
     if flip:
         mirrored_B1 = (draws.mirror < 0.5)[:, None]
         columns_BW = torch.where(mirrored_B1, columns_BW.flip(1), columns_BW)
-    source_BP = (rows_BH[:, :, None] * width + columns_BW[:, None, :]).view(batch, 1, -1)
-    pixels_BCP = x_BCHW.reshape(batch, channels, -1)
-    return pixels_BCP.gather(2, source_BP.expand(-1, channels, -1)).view_as(x_BCHW)
+    return gathered(x_BCHW, rows_BH[:, :, None], columns_BW[:, None, :])
 
 
 def rotate(x_BCHW: Tensor, degrees: float, draws: Draws) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.datasets import Source, Split
+from peerlearn.data.spec import sides
 from peerlearn.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ class ImageFiles:
     width: int
     grey: bool
     fit: bool
+
+    @classmethod
+    def of(
+        cls, headers: "Sequence[ImageHeader]", size: int | tuple[int, int] | None = None
+    ) -> Self:
+        """Images fitted to a side, or a height and a width; None expects them to be of one size."""
+        height, width = sides(size) if size else common_size(headers)
+        grey = all(header.mode in GREY_MODES for header in headers)
+        return cls(tuple(it.path for it in headers), height, width, grey, size is not None)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -123,6 +133,16 @@ class LazySplit(Split):
         return Split(self.x, self.y)
 
 
+@dataclass(frozen=True)
+class ImageHeader:
+    """Size and colour mode of an image file."""
+
+    path: Path
+    height: int
+    width: int
+    mode: str
+
+
 def read_image_folder(folder: Path, size: int | None = None, least: int = 2) -> Source:
     """Lazy splits of a folder of images; a missing `val` or `test` is left to be held out.
 
@@ -144,31 +164,17 @@ def read_image_folder(folder: Path, size: int | None = None, least: int = 2) -> 
             f"found {len(names)} class folders in {folder / 'train'}."
         )
     listed = {part: _labelled_files(folder / part, names) for part in PARTS}
-    headers = [image_header(path) for part in PARTS for path, _ in listed[part]]
-    height, width = (size, size) if size else common_size(headers)
-    grey = all(header.mode in GREY_MODES for header in headers)
+    files = ImageFiles.of([image_header(path) for part in PARTS for path, _ in listed[part]], size)
 
     def split(part: str) -> Split | None:
         if not listed[part]:
             return None
         paths, labels = zip(*listed[part], strict=True)
-        return LazySplit(
-            ImageFiles(paths, height, width, grey, size is not None), torch.tensor(labels)
-        )
+        return LazySplit(replace(files, paths=paths), torch.tensor(labels))
 
     train = split("train")
     assert train is not None
     return Source(train, split("val"), split("test"), len(names), names)
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """Size and colour mode of an image file."""
-
-    path: Path
-    height: int
-    width: int
-    mode: str
 
 
 def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
@@ -181,7 +187,7 @@ def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]
             match = nearest(class_folder.name, names)
             hint = f" Did you mean {match!r}?" if match else ""
             raise InputError(f"{class_folder}: not a class of train.{hint}")
-        images = listed_files(class_folder, SUFFIXES)
+        images = listed_files(class_folder)
         if not images:
             raise InputError(f"{class_folder}: no images; allowed: {', '.join(SUFFIXES)}.")
         files += [(path, names.index(class_folder.name)) for path in images]
@@ -190,24 +196,21 @@ def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]
     return files
 
 
-def listed_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files of a folder with one of these endings, sorted by name; hidden ones are left out."""
+def listed_files(folder: Path, pattern: str = "*") -> list[Path]:
+    """Images of a folder that fit a pattern, sorted by path; hidden ones are left out."""
     return sorted(
-        path for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+        path for path in folder.glob(pattern)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )  # fmt: skip
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Every image of a folder, also in subfolders, sorted by path; hidden ones are left out.
+    """Every image of a folder, also in subfolders.
 
     Raises:
         InputError: there is none.
     """
-    found = sorted(
-        path for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )  # fmt: skip
+    found = listed_files(folder, "**/*")
     if not found:
         raise InputError(f"{folder}: no images in this folder; allowed: {', '.join(SUFFIXES)}")
     return found

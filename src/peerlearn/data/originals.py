@@ -23,6 +23,7 @@ from peerlearn.data.roots import alone, writable_root
 from peerlearn.errors import InputError
 
 Bytes = NDArray[np.uint8]
+CIFAR = ("https://www.cs.toronto.edu/~kriz/",)
 CIFAR_SIDE = 32
 CIFAR_PIXELS = 3 * CIFAR_SIDE**2
 UNREADABLE = (OSError, EOFError, zlib.error, tarfile.TarError, KeyError)
@@ -113,7 +114,7 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _mnist_files(bases: tuple[str, ...], md5: Mapping[str, str]) -> tuple[RemoteFile, ...]:
+def _files(bases: tuple[str, ...], md5: Mapping[str, str]) -> tuple[RemoteFile, ...]:
     return tuple(
         RemoteFile(name, tuple(base + name for base in bases), digest)
         for name, digest in md5.items()
@@ -123,7 +124,7 @@ def _mnist_files(bases: tuple[str, ...], md5: Mapping[str, str]) -> tuple[Remote
 ORIGINALS = {
     "mnist": Original(
         "handwritten digits", 10, (1, 28, 28), (60_000, 10_000), 12,
-        _mnist_files(
+        _files(
             (
                 "https://ossci-datasets.s3.amazonaws.com/mnist/",
                 "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -139,7 +140,7 @@ ORIGINALS = {
     ),
     "fashion_mnist": Original(
         "photographs of clothes", 10, (1, 28, 28), (60_000, 10_000), 31,
-        _mnist_files(
+        _files(
             ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
             {
                 "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -152,24 +153,12 @@ ORIGINALS = {
     ),
     "cifar10": Original(
         "small colour photographs", 10, (3, 32, 32), (50_000, 10_000), 170,
-        (
-            RemoteFile(
-                "cifar-10-binary.tar.gz",
-                ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-                "c32a1d4ab5d03f1284b67883e8d87530",
-            ),
-        ),
+        _files(CIFAR, {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}),
         read_cifar10,
     ),
     "cifar100": Original(
         "small colour photographs", 100, (3, 32, 32), (50_000, 10_000), 169,
-        (
-            RemoteFile(
-                "cifar-100-binary.tar.gz",
-                ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
-                "03b5dce01913d631647c71ecec9e9cb8",
-            ),
-        ),
+        _files(CIFAR, {"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"}),
         read_cifar100,
     ),
 }  # fmt: skip

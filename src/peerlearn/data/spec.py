@@ -62,6 +62,11 @@ class NamedDataSpec(SourceSpec):
     )
 
 
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a size, where one number stands for both."""
+    return (size, size) if isinstance(size, int) else size
+
+
 def stem(name: str) -> str:
     """Of a path its last part, without suffix; any other name as it is."""
     return Path(name).stem or name

@@ -16,9 +16,7 @@ from torch import Tensor
 from peerlearn.data.arrays import KEYS, Array, read_rows, read_targets
 from peerlearn.data.datasets import Source, Split
 from peerlearn.data.image_folder import (
-    GREY_MODES,
     ImageFiles,
-    common_size,
     image_header,
     images_below,
     read_image_folder,
@@ -124,13 +122,9 @@ def _folder_pool(path: Path, size: int | None) -> Pool:
         source = read_image_folder(path, size, least=1)
         return Pool(source.train.decoded(), measured(source), source.class_names, named=True)
     require_pillow()
-    files = images_below(path)
-    headers = [image_header(file) for file in files]
-    height, width = (size, size) if size else common_size(headers)
-    grey = all(header.mode in GREY_MODES for header in headers)
-    images = ImageFiles(tuple(files), height, width, grey, size is not None)
-    blank = torch.full((len(files),), UNLABELLED)
-    return Pool(Split(images.decode(range(len(files))), blank), None, (), named=False)
+    files = ImageFiles.of([image_header(file) for file in images_below(path)], size)
+    blank = torch.full((len(files.paths),), UNLABELLED)
+    return Pool(Split(files.decode(range(len(blank))), blank), None, (), named=False)
 
 
 def _npz_pool(path: Path) -> Pool:

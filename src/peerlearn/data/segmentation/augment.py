@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peerlearn.data.augment import Normalisation
+from peerlearn.data.geometry import gathered, reflected, reflected_pixels
 from peerlearn.data.segmentation.masks import IGNORED
-from peerlearn.data.segmentation.reflection import reflected, reflected_pixels
 from peerlearn.data.segmentation.spec import SegmentAugmentSpec
 from peerlearn.errors import InputError
 
@@ -107,7 +107,7 @@ def moved_images(
     """Images at `places`, normalised, float32 (B, C, h, w); outside, their reflection."""
     height, width = x_BCHW.shape[2:]
     if not _warps(spec):
-        return normalisation.apply(_gathered(x_BCHW, places))
+        return normalisation.apply(_nearest(x_BCHW, places))
     # Grid coordinates run from -1 to 1 between the edges of the image.
     grid_Bhw2 = torch.stack(
         [2 * reflected(places.x, width) / width - 1, 2 * reflected(places.y, height) / height - 1],
@@ -128,7 +128,7 @@ def moved_masks(masks: Tensor, places: Places) -> Tensor:
     height, width = masks.shape[-2:]
     inside_Bhw = (places.y >= 0) & (places.y < height) & (places.x >= 0) & (places.x < width)
     masks_BLHW = masks[:, None] if masks.ndim == 3 else masks
-    moved_BLhw = _gathered(masks_BLHW, places).masked_fill_(~inside_Bhw[:, None], IGNORED)
+    moved_BLhw = _nearest(masks_BLHW, places).masked_fill_(~inside_Bhw[:, None], IGNORED)
     return moved_BLhw[:, 0] if masks.ndim == 3 else moved_BLhw
 
 
@@ -153,14 +153,9 @@ def _warps(spec: SegmentAugmentSpec) -> bool:
     return spec.rotation > 0 or spec.scale != (1.0, 1.0)
 
 
-def _gathered(x_BCHW: Tensor, places: Places) -> Tensor:
-    batch, channels, height, width = x_BCHW.shape
-    rows_Bhw = reflected_pixels(places.y, height)
-    columns_Bhw = reflected_pixels(places.x, width)
-    source_B1P = (rows_Bhw * width + columns_Bhw).view(batch, 1, -1)
-    pixels_BCP = x_BCHW.reshape(batch, channels, -1)
-    moved_BCP = pixels_BCP.gather(2, source_B1P.expand(-1, channels, -1))
-    return moved_BCP.view(batch, channels, *rows_Bhw.shape[1:])
+def _nearest(x_BCHW: Tensor, places: Places) -> Tensor:
+    height, width = x_BCHW.shape[2:]
+    return gathered(x_BCHW, reflected_pixels(places.y, height), reflected_pixels(places.x, width))
 
 
 def _centre(length: int, window_B: Tensor, draw_B: Tensor) -> Tensor:

@@ -7,18 +7,18 @@ wrong label comes up in the middle of training; images are decoded when they are
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from peerlearn.data.datasets import Source
-from peerlearn.data.image_folder import GREY_MODES, common_size, require_pillow
+from peerlearn.data.image_folder import require_pillow
 from peerlearn.data.segmentation.files import LazyMaskSplit, MaskFiles, ResizedFiles, read_labels
 from peerlearn.data.segmentation.labels import LabelTable, label_table
 from peerlearn.data.segmentation.masks import MaskSplit
 from peerlearn.data.segmentation.pairs import MASKS, Pair, paired_files
-from peerlearn.data.segmentation.spec import sides
 from peerlearn.errors import InputError
 
 NAMES = "classes.txt"
@@ -45,8 +45,7 @@ def read_mask_folder(
     require_pillow()
     pairs = _parts(folder)
     headers = [pair.header() for part in pairs.values() for pair in part]
-    height, width = sides(size) if size else common_size(headers)
-    grey = all(header.mode in GREY_MODES for header in headers)
+    files = ResizedFiles.of(headers, size)
     values = {part: _label_values(pairs[part]) for part in pairs}
     where = str(pairs["train"][0].mask.parent)
     table = label_table(sorted(set().union(*values["train"])), _names(folder), ignore, where)
@@ -60,8 +59,8 @@ def read_mask_folder(
         if not bool(known.any()):
             raise InputError(f"{masks[0].parent}: no pixel has a label.")
         return LazyMaskSplit(
-            ResizedFiles(images, height, width, grey, size is not None),
-            MaskFiles(masks, height, width, table),
+            replace(files, paths=images),
+            MaskFiles(masks, files.height, files.width, table),
             known,
         )
 

@@ -1,6 +1,5 @@
 """Pairs the image files of a folder with their masks, by name."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +69,7 @@ def paired_files(folder: Path) -> list[Pair]:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    files: Sequence[Path] = listed_files(folder, SUFFIXES) if folder.is_dir() else ()
+    files = listed_files(folder) if folder.is_dir() else []
     if not files:
         raise InputError(f"{folder}: no images; allowed: {', '.join(SUFFIXES)}.")
     named: dict[str, Path] = {}

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from peerlearn.data.spec import ImageDataSpec, Side
+from peerlearn.data.spec import ImageDataSpec, Side, sides
 
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -64,8 +64,3 @@ class SegmentAugmentSpec(BaseModel):
         if self.crop is None:
             return height, width
         return sides(self.crop)
-
-
-def sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a size, where one number stands for both."""
-    return (size, size) if isinstance(size, int) else size

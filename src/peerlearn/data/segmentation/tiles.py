@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from peerlearn.data.segmentation.reflection import reflected_pixels
-from peerlearn.data.segmentation.spec import sides
+from peerlearn.data.geometry import reflected_pixels
+from peerlearn.data.spec import sides
 from peerlearn.errors import InputError
 
 
