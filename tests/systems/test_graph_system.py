@@ -149,7 +149,7 @@ def test_two_peers_of_one_architecture_start_apart_and_teach_each_other(nodes: P
 
 
 def test_other_peers_change_nothing_where_nobody_teaches(nodes: Path, graphs: Path) -> None:
-    """Shared propagation and dropout in turns give what each peer would compute alone."""
+    """Operators are shared, dropout is keyed by peer: each computes what it would alone."""
     for recipe, data in (("gml-node", nodes), ("gml-graph", graphs)):
         several = weights(run(graph_trainer(recipe, data, "transfer=none")))
         rest = [f"peers.{name}=null" for name in find_recipe(recipe)[1]["peers"] if name != "gcn"]
