@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from peerlearn.data.discovery import load_discovery
 from peerlearn.engine.run_folder import RunFolder, read_config
-from peerlearn.systems.discovery.class_estimate import SHARED, count_clusters, pretrained
-from peerlearn.systems.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.class_estimate import SHARED, count_clusters, pretrained
+from peerlearn.tasks.discovery.config import DiscoveryConfig
 from peerlearn.validation import validated
 
 RESULTS = Path(__file__).with_name("class-count.json")

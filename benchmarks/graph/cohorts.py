@@ -16,7 +16,8 @@ from peerlearn.data.graphs import NodeDataset, NodeLoader, node_rows
 from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import TrainingStage
+from peerlearn.engine.task import RowEvaluator
 from peerlearn.engine.trainer import Trainer
 from peerlearn.metrics.assessment import ClassificationAssessment
 from peerlearn.models.graphs import GRAPH_MODELS
@@ -83,8 +84,8 @@ def parameters(peers: Peers, data: NodeDataset) -> int:
 
 
 def _trainer(cohort: Cohort, data: NodeDataset, spec: TrainingSpec) -> Trainer:
-    stage = Stage("mutual", spec.epochs, NodeLoader(data))
-    return Trainer(cohort, [stage], spec, validation=node_rows(data, "val"))
+    stage = TrainingStage("mutual", spec.epochs, NodeLoader(data))
+    return Trainer(cohort, [stage], spec, RowEvaluator(validation=node_rows(data, "val")))
 
 
 def _cohort(peers: Peers, data: NodeDataset, transfer: Any) -> Cohort:

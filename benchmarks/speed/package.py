@@ -22,7 +22,7 @@ from benchmarks.speed.timing import interleave, row, summary
 from benchmarks.speed.work import networks, sgd, training
 from peerlearn.cohort import Cohort
 from peerlearn.data.loaders import ArrayLoader
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainer import Trainer
 
 BATCHES = 4
@@ -119,7 +119,7 @@ def _ours(loader: ArrayLoader, batch: int, precision: str, threads: int) -> Call
     spec = training(batch, precision=precision, threads=threads)
 
     def epoch() -> None:
-        Trainer(cohort, [Stage("mutual", 1, loader)], spec).run()
+        Trainer(cohort, [TrainingStage("mutual", 1, loader)], spec).run()
 
     return epoch
 

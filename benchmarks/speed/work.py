@@ -15,7 +15,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import TrainingSpec
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainer import Trainer
 from peerlearn.models import build_model
 from peerlearn.randomness import seeded_rng
@@ -123,7 +123,7 @@ def trainer_of(
     x, y = random_batch(rows)
     batch = Batch((precision.place(x),), y, torch.arange(rows))
     cohort = Cohort(networks(count, model), transfer)
-    trainer = Trainer(cohort, [Stage("mutual", 1, OneBatch(batch))], training(rows))
+    trainer = Trainer(cohort, [TrainingStage("mutual", 1, OneBatch(batch))], training(rows))
     trainer.precision = precision
     return trainer
 
@@ -135,9 +135,16 @@ def engine_step(
     return stepping(trainer_of(count, precision, rows, transfer, model))
 
 
+def first_batch(trainer: Trainer, stage: int = 0) -> Batch:
+    """What the first step of a stage sees."""
+    at = trainer.stages[stage]
+    assert isinstance(at, TrainingStage), f"{at.name} has no batches"
+    return next(iter(at.loader.epoch(0)))
+
+
 @contextmanager
 def stepping(trainer: Trainer, stage: int = 0) -> Iterator[Work]:
     """Steps of a trainer on the first batch of a stage, again and again."""
-    first = next(iter(trainer.stages[stage].loader.epoch(0)))
+    first = first_batch(trainer, stage)
     with trainer.stepping(stage) as step:
         yield partial(step, first)

@@ -21,7 +21,7 @@ from benchmarks.speed.page import (
 )
 from benchmarks.speed.tables import markdown_table, ratio_cells, target_cells
 from benchmarks.speed.timing import Opened, Work, interleave, row, summary
-from benchmarks.speed.work import stepping
+from benchmarks.speed.work import first_batch, stepping
 from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.trainer import Trainer
 from peerlearn.systems.overrides import parse_assignments
@@ -98,7 +98,7 @@ def trainer_of(section: str, *more: str) -> Trainer:
 def plain_steps(trainer: Trainer) -> Callable[[], None]:
     """Forward, objective, backward and optimiser of one network after the other."""
     spec, precision = trainer.training, trainer.precision
-    cohort, batch = trainer.cohort.train(), next(iter(trainer.stages[-1].loader.epoch(0)))
+    cohort, batch = trainer.cohort.train(), first_batch(trainer, -1)
     precision.place(cohort)
     x = precision.place(batch.views[0])
     optimisers = {

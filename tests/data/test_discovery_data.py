@@ -9,9 +9,7 @@ from peerlearn.data.discovery import (
     DiscoveryInfo,
     evaluation_rows,
     load_discovery,
-    marked_rows,
 )
-from peerlearn.data.discovery.loaders import TEST_ROW, TRAINING_ROW
 from peerlearn.errors import InputError
 from peerlearn.validation import validated
 
@@ -469,14 +467,14 @@ def test_info_names_known_classes_and_numbers_the_clusters(two, tmp_path):
 
 def test_evaluation_gives_unlabelled_rows_then_test_rows_with_their_truth(two):
     data = load(**two())
-    rows = marked_rows(evaluation_rows(data, 8))
-    for _ in range(2):
-        x, y = (torch.cat(part) for part in zip(*rows(), strict=True))
-        raw = torch.cat([data.train.x[data.unlabelled], data.test.x])
-        assert torch.equal(x, normalise(raw, data.mean, data.std))
-        assert torch.equal(y[:, 0], content(raw))
-        assert y[:, 1].tolist() == [TRAINING_ROW] * 20 + [TEST_ROW] * 9
-        assert y.dtype == torch.int64
+    sets = evaluation_rows(data, 8)
+    assert list(sets) == ["unlabelled", "test"]
+    for name, raw in (("unlabelled", data.train.x[data.unlabelled]), ("test", data.test.x)):
+        for _ in range(2):
+            x, y = (torch.cat(part) for part in zip(*sets[name](), strict=True))
+            assert torch.equal(x, normalise(raw, data.mean, data.std))
+            assert torch.equal(y, content(raw))
+            assert y.dtype == torch.int64
 
 
 def test_evaluation_without_truth_and_without_test(two):

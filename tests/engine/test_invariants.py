@@ -14,7 +14,7 @@ import torch
 from tiny import tiny_trainer, weights
 
 from peerlearn.engine.files import load_state
-from peerlearn.engine.outcome import flatness_curves
+from peerlearn.engine.result import flatness_curves
 from peerlearn.systems.registry import find_recipe
 
 EVERYTHING = [
@@ -66,8 +66,8 @@ def test_invariant_3_construction_evaluation_and_metrics_leave_no_trace() -> Non
     cohort.peers["a"].train()
     cohort.peers["b"].eval()
     kept, modes = weights(trainer), [m.training for m in cohort.modules()]
-    trainer._measure(trainer.validation)
-    flatness_curves(cohort, trainer.probe, trainer.precision, seed=0)
+    trainer.task.evaluate(trainer.forward, "validation")
+    flatness_curves(cohort, trainer.task.probe(), trainer.precision, seed=0)
     assert weights(trainer) == kept
     assert [m.training for m in cohort.modules()] == modes
     assert torch.equal(torch.get_rng_state(), before)
@@ -156,8 +156,8 @@ def test_invariant_5_one_process_equals_two(tmp_path: Path, update: str) -> None
         for which in ("one", "two")
     ]
     for state in states:
-        state.pop("seconds"), state.pop("forwards")
-        for record in state["history"]:
+        state["progress"].pop("seconds"), state["progress"].pop("forwards")
+        for record in state["progress"]["history"]:
             record.pop("seconds")
     assert _plain(states[0]) == _plain(states[1])
     assert expected.block["cost"]["forwards_per_step"] == (3 if update == "simultaneous" else 5)

@@ -11,8 +11,8 @@ from peerlearn.data.spec import AugmentChoice, AugmentSpec, DataSpec
 from peerlearn.engine.optimisers import LearningRate
 from peerlearn.engine.settings import EvaluationSpec, PeerSettings
 from peerlearn.objectives.classification import Classification
-from peerlearn.systems.classification import ClassificationConfig
-from peerlearn.systems.recipe import PeerSpec
+from peerlearn.tasks.classification.task import ClassificationConfig
+from peerlearn.tasks.config import PeerSpec
 
 #: Options that must change the trained weights: overrides before, and the change itself.
 TRAINING = {

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import tiny_trainer, weights
 
+from peerlearn.engine.checks import check_transport
 from peerlearn.errors import InputError
 
 RELATIONS = [
@@ -90,6 +91,5 @@ def test_batches_of_a_recipe_that_are_no_pairs_are_refused() -> None:
 
 def test_relations_are_refused_over_several_processes() -> None:
     trainer = tiny_trainer(*RELATIONS)
-    trainer.transport = object()
     with pytest.raises(InputError, match=r"relations.*cannot be spread over several processes"):
-        trainer._check_transport()
+        check_transport(trainer.cohort, trainer.plan, object())

@@ -6,7 +6,7 @@ from tiny import tiny_trainer, weights
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
-from peerlearn.engine import trainer as trainer_module
+from peerlearn.engine import result as result_module
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.sizes import peer_sizes
 from peerlearn.results import one_seed
@@ -80,7 +80,7 @@ def test_a_training_tells_the_sizes_of_its_peers_and_is_the_same_without() -> No
 
     without = tiny_trainer()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer_module, "peer_sizes", lambda *_: {})
+        patch.setattr(result_module, "peer_sizes", lambda *_: {})
         other = without.run().block
     assert weights(without) == weights(with_sizes)
     assert other["peers"] == block["peers"]

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
-from peerlearn.engine.parts import (
-    is_within,
-    joined_parts,
-    learning_only,
-    train_parts,
-    weights_of,
-)
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import TrainingStage
+from peerlearn.engine.task import RowEvaluator
+from peerlearn.engine.trainable import (
+    is_within,
+    joined,
+    learning_only,
+    train_submodules,
+    weights_of,
+)
 from peerlearn.engine.trainer import Trainer
 from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import Classification
@@ -69,14 +70,14 @@ class FirstHead(Objective):
         return output.logits[:, :2]
 
 
-def stage(name: str, parts: tuple[str, ...] | None, key: str | None = None) -> Stage:
+def stage(name: str, parts: tuple[str, ...] | None, key: str | None = None) -> TrainingStage:
     """One with parts learns the first head, one without learns from all outputs."""
     objectives = {"a": Classification() if parts is None else FirstHead()}
-    return Stage(name, 2, Same(), objectives=objectives, parts=parts, key=key)
+    return TrainingStage(name, 2, Same(), objectives=objectives, trainable=parts, key=key)
 
 
 def trained(
-    *stages: Stage, width: int = 3, shared: Path | None = None, out: Path | None = None
+    *stages: TrainingStage, width: int = 3, shared: Path | None = None, out: Path | None = None
 ) -> Trainer:
     cohort = Cohort({"a": TwoHeads(width)}, "none")
     trainer = Trainer(
@@ -101,8 +102,8 @@ def test_parts_are_told_by_whole_names() -> None:
     assert not is_within("heads.firstborn.weight", ["heads.first"])
     assert not is_within("heads", ["heads.first"])
     assert is_within("anything", None)
-    assert joined_parts([("a",), ("b", "a")]) == {"a", "b"}
-    assert joined_parts([("a",), None]) is None
+    assert joined([("a",), ("b", "a")]) == {"a", "b"}
+    assert joined([("a",), None]) is None
 
 
 def test_only_parts_ask_for_gradients_and_the_others_get_theirs_back() -> None:
@@ -117,19 +118,19 @@ def test_only_parts_ask_for_gradients_and_the_others_get_theirs_back() -> None:
 
 def test_what_rests_runs_as_it_is_evaluated() -> None:
     network = TwoHeads().eval()
-    train_parts(network, ("body", "heads.first"))
+    train_submodules(network, ("body", "heads.first"))
     modes = {name: module.training for name, module in network.named_modules()}
     assert modes["body.1"] and modes["heads.first"] and modes["heads"] and modes[""]
     assert not modes["heads.second"] and not modes["heads.second.1"]
-    train_parts(network, None)
+    train_submodules(network, None)
     assert all(module.training for module in network.modules())
     with pytest.raises(AttributeError, match="third"):
-        train_parts(network, ("heads.third",))
+        train_submodules(network, ("heads.third",))
 
 
 def test_a_stage_changes_its_parts_alone_though_the_loss_reads_more() -> None:
     parts = ("body", "heads.first")
-    found = changed(trained(Stage("one", 2, Same(), parts=parts)))
+    found = changed(trained(TrainingStage("one", 2, Same(), trainable=parts)))
     assert found == set(weights_of(TwoHeads(), ("body", "heads.first")))
     assert any("second" in name for name in changed(trained(stage("one", None))))
 
@@ -146,9 +147,9 @@ def test_runs_whose_other_parts_differ_share_a_stage_bit_for_bit(tmp_path: Path)
         assert one.equal(other)
 
     def timeless(trainer: Trainer) -> list[dict]:
-        return [record | {"seconds": 0} for record in trainer.history]
+        return [record | {"seconds": 0} for record in trainer.progress.history]
 
-    assert [r["stage"] for r in taken.history] == ["one"] * 2 + ["two"] * 2
+    assert [r["stage"] for r in taken.progress.history] == ["one"] * 2 + ["two"] * 2
     assert timeless(taken) == timeless(alone)
 
 
@@ -158,16 +159,16 @@ def test_a_stage_that_runs_share_is_not_validated(tmp_path: Path) -> None:
 
     cohort = Cohort({"a": TwoHeads()}, "none")
     stages = stage("one", None, "key"), stage("two", None)
-    trainer = Trainer(cohort, stages, TRAINING, validation=rows)
+    trainer = Trainer(cohort, stages, TRAINING, RowEvaluator(validation=rows))
     trainer.run()
-    assert [("val" in record) for record in trainer.history] == [False, False, True, True]
+    assert [("val" in record) for record in trainer.progress.history] == [False, False, True, True]
 
 
 def test_a_training_without_stages_of_its_own_ends_well(tmp_path: Path) -> None:
     one = stage("one", None, "key")
     before = trained(one, shared=tmp_path / "shared")
     after = trained(one, shared=tmp_path / "shared")
-    assert after.steps == before.steps
+    assert after.progress.steps == before.progress.steps
     for a, b in zip(
         before.cohort.state_dict().values(), after.cohort.state_dict().values(), strict=True
     ):

@@ -11,9 +11,10 @@ from tiny_stages import EPOCHS, STEPS, Killed, kill_after, on_a_trunk, state, ti
 from peerlearn.cohort import Cohort
 from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.files import load_state
+from peerlearn.engine.precision import Precision
 from peerlearn.engine.selection import load_selected
 from peerlearn.engine.settings import StepSettings
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import Procedure
 from peerlearn.engine.trainer import Trainer
 
 FIRST = EPOCHS * STEPS  # steps of the first stage
@@ -26,7 +27,7 @@ class Shrinks:
         self.calls = 0
 
     @torch.no_grad()
-    def __call__(self, cohort: Cohort) -> None:
+    def __call__(self, cohort: Cohort, precision: Precision) -> None:
         self.calls += 1
         for parameter in cohort.peers["a"].parameters():
             parameter.mul_(0.5)
@@ -38,7 +39,7 @@ class Shrinks:
 def rates(trainer: Trainer) -> list[float]:
     """The learning rate that every epoch ended with."""
     trainer.run()
-    return [record["lr"] for record in trainer.history]
+    return [record["lr"] for record in trainer.progress.history]
 
 
 def test_a_stage_says_how_it_is_stepped_before_peers_and_training_do() -> None:
@@ -49,8 +50,8 @@ def test_a_stage_says_how_it_is_stepped_before_peers_and_training_do() -> None:
     assert own[EPOCHS:] == [0.5] * EPOCHS
     assert own[:EPOCHS] != [0.5] * EPOCHS, "the stage before is none of its business"
     adam = two_stages(steps=StepSettings.model_validate({"optimiser": "adam"}))
-    adam.run()
-    assert isinstance(adam.updates["a"].optimiser, torch.optim.Adam)
+    with adam.stepping(1):
+        assert isinstance(adam.current.updates["a"].optimiser, torch.optim.Adam)
 
 
 # How a stage begins ------------------------------------------------------------------------------
@@ -60,11 +61,12 @@ def test_begin_happens_once_between_the_stages_and_to_what_the_first_one_left() 
     trainer = two_stages()
     seen: list[Any] = []
 
-    def begin(cohort: Cohort) -> None:
-        seen.append((len(trainer.history), state(trainer)))
-        assert cohort.transfer.entries, "the edges are not yet those of the stage that begins"
+    def begin(cohort: Cohort, precision: Precision) -> None:
+        seen.append((len(trainer.progress.history), state(trainer)))
+        assert cohort.transfer is own, "the edges are still those of the stage before"
 
-    trainer.stages = [trainer.stages[0], two_stages(begin=begin).stages[1]]
+    own = trainer.cohort.transfer
+    trainer.stages = two_stages(begin=begin).stages
     trainer.run()
     alone = two_stages()
     alone.stages = alone.stages[:1]
@@ -117,11 +119,10 @@ def test_a_finished_run_that_is_resumed_does_not_begin_again(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
-def test_a_stage_of_no_epochs_begins_and_no_more(tmp_path: Path, where: str) -> None:
-    """The one way to run something that is not training, such as clustering features."""
+def test_a_procedure_is_done_once_wherever_it_stands(tmp_path: Path, where: str) -> None:
     trainer = two_stages(folder=tmp_path / "run")
     began = Shrinks()
-    nothing = Stage("nothing", 0, trainer.stages[0].loader, begin=began)
+    nothing = Procedure("nothing", began)
     place = {"first": 0, "middle": 1, "last": 2}[where]
     trainer.stages = [*trainer.stages[:place], nothing, *trainer.stages[place:]]
     result = trainer.run()
@@ -138,12 +139,12 @@ def test_a_stage_of_no_epochs_begins_and_no_more(tmp_path: Path, where: str) -> 
         assert state(trainer) != state(plain)
 
 
-def test_a_last_stage_of_no_epochs_resumes_to_the_same(tmp_path: Path) -> None:
+def test_a_last_procedure_resumes_to_the_same(tmp_path: Path) -> None:
     def made(folder: Path) -> Trainer:
         trainer = two_stages(folder=folder)
         trainer.stages = [
             trainer.stages[0],
-            Stage("nothing", 0, trainer.stages[0].loader, begin=Shrinks()),
+            Procedure("nothing", Shrinks()),
         ]
         return trainer
 
@@ -169,7 +170,7 @@ def metrics_of(trainer: Trainer, rows: Any) -> dict[str, dict[str, float]]:
     """Metrics of the peers as they are, on their trunk as it is."""
     cohort = trainer.cohort
     batches = predict(dict(cohort.peers), rows, trainer.precision, cohort.trunk)
-    return assessed(batches, trainer.assessment())["peers"]
+    return assessed(batches, trainer.task.assessment("report"))["peers"]
 
 
 def test_a_trunk_that_does_not_learn_is_left_alone() -> None:
@@ -185,7 +186,8 @@ def test_a_trunk_that_does_not_learn_is_left_alone() -> None:
     assert trunk_state(trainer) == before
     assert all(p.grad is None for p in trainer.cohort.trunk.parameters())
     assert set(modes) == {(False, False)}
-    assert "trunk" not in trainer.updates
+    with trainer.stepping():
+        assert "trunk" not in trainer.current.updates
     assert trainer.cohort.trunk.training, "its mode was not put back"
     assert state(trainer) != peers, "the peers learned nothing"
 
@@ -224,7 +226,7 @@ def test_averaged_weights_of_trunk_and_peers_are_measured_and_kept(tmp_path: Pat
     fresh = on_a_trunk(two_stages("seed=3"))
     load_selected(tmp_path, fresh.cohort)
     assert trunk_state(fresh) == trunk_state(trainer)
-    measured = metrics_of(fresh, trainer.validation)
+    measured = metrics_of(fresh, trainer.task.rows["val"])
     assert measured == {name: result.history[-1]["val"][name] for name in measured}
     plain = on_a_trunk(two_stages())
     plain.run()
@@ -261,4 +263,4 @@ def test_a_run_folder_holds_the_selected_trunk(tmp_path: Path) -> None:
     before = trunk_state(fresh)
     load_selected(tmp_path, fresh.cohort)
     assert trunk_state(fresh) == trunk_state(trainer) != before
-    assert metrics_of(fresh, trainer.report) == result.block["peers"]
+    assert metrics_of(fresh, trainer.task.rows["test"]) == result.block["peers"]

@@ -47,7 +47,7 @@ def test_a_later_stage_is_stepped_by_its_own_edges_and_rates() -> None:
     with trainer.stepping(1) as step:
         assert cohort.transfer is stages[1].transfer
         step(next(iter(stages[1].loader.epoch(0))))
-        assert trainer.updates["a"].rate == 0.5
+        assert trainer.current.updates["a"].rate == 0.5
     assert cohort.transfer is edges
     assert cohort.objectives == objectives
 
@@ -74,5 +74,5 @@ def test_steps_beyond_the_stage_keep_its_last_rate() -> None:
     with trainer.stepping() as step:
         for _ in range(len(trainer.stages[0].loader) + 2):
             (result,) = step(batch)
-        assert trainer.updates["a"].rate == pytest.approx(0.0, abs=1e-9)
+        assert trainer.current.updates["a"].rate == pytest.approx(0.0, abs=1e-9)
     assert all(loss.total.isfinite() for loss in result.losses.values())

@@ -10,7 +10,8 @@ from torch import nn
 
 from peerlearn.engine.files import load_state
 from peerlearn.engine.selection import load_selected
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import TrainingStage
+from peerlearn.engine.task import RowEvaluator
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError, RunError
 from peerlearn.randomness import seeded_rng
@@ -40,7 +41,11 @@ def test_nan_loss_names_peer_step_and_last_good_checkpoint(tmp_path: Path) -> No
     assert "step 4" in message
     assert str(trainer.folder.last) in message
     kept = load_state(trainer.folder.last)
-    assert kept["position"] == {"stage": 0, "epoch": 1, "step": 0}
+    assert {key: kept["progress"][key] for key in ("stage", "epoch", "step")} == {
+        "stage": 0,
+        "epoch": 1,
+        "step": 0,
+    }
     assert all(p.isfinite().all() for p in kept["peers"]["b"].values() if p.is_floating_point())
 
 
@@ -58,7 +63,7 @@ def test_peers_hold_the_weights_of_their_best_validation_epoch() -> None:
         values = [record["val"][name]["nll"] for record in result.history]
         best = min(values)
         assert result.selected[name]["epoch"] == 1 + values.index(best)
-        measured = trainer._measure(trainer.validation)
+        measured = trainer.task.evaluate(trainer.forward, "validation")
         assert measured["peers"][name]["nll"] == pytest.approx(best, abs=1e-6)
 
 
@@ -101,7 +106,7 @@ def test_mean_last_is_the_mean_of_the_last_epochs_on_the_reported_rows() -> None
 def test_without_validation_rows_nothing_can_be_selected() -> None:
     trainer = tiny_trainer()
     with pytest.raises(InputError, match="validation rows"):
-        Trainer(trainer.cohort, trainer.stages, trainer.training, validation=None)
+        Trainer(trainer.cohort, trainer.stages, trainer.training, RowEvaluator())
 
 
 def _two_stages(trainer: Trainer) -> Trainer:
@@ -109,8 +114,8 @@ def _two_stages(trainer: Trainer) -> Trainer:
     loader = trainer.stages[0].loader
     names = trainer.cohort.names
     trainer.stages = [
-        Stage("alone", 2, loader, TransferGraph("none", names)),
-        Stage("together", 2, loader, TransferGraph("predictions: kl", names)),
+        TrainingStage("alone", 2, loader, TransferGraph("none", names)),
+        TrainingStage("together", 2, loader, TransferGraph("predictions: kl", names)),
     ]
     return trainer
 
@@ -130,7 +135,7 @@ def test_a_run_of_stages_resumes_exactly(tmp_path: Path, epochs_done: int) -> No
     whole.run()
 
     def stop(event: dict) -> None:
-        if event["event"] == "epoch" and len(cut.history) == epochs_done:
+        if event["event"] == "epoch" and len(cut.progress.history) == epochs_done:
             raise KeyboardInterrupt
 
     cut = _two_stages(tiny_trainer("epochs=4", folder=tmp_path))
@@ -147,7 +152,7 @@ def test_long_epochs_are_saved_inside(tmp_path: Path) -> None:
     positions = []
     save = trainer.folder.save_last
     trainer.folder.save_last = lambda state: (
-        positions.append(state["position"]["step"]),
+        positions.append(state["progress"]["step"]),
         save(state),
     )
     trainer.run()
@@ -196,7 +201,7 @@ def test_weights_that_broke_in_the_last_step_are_not_saved(tmp_path: Path) -> No
     with pytest.raises(RunError, match=r"peer 'b': weights stopped being finite.*last good"):
         trainer.run()
     kept = load_state(trainer.folder.last)
-    assert kept["position"]["epoch"] == 1
+    assert kept["progress"]["epoch"] == 1
     assert all(t.isfinite().all() for t in kept["peers"]["b"].values())
 
 
@@ -204,7 +209,7 @@ def test_peers_on_one_trunk_cannot_each_keep_their_own_best_epoch() -> None:
     trainer = tiny_trainer()
     trainer.cohort.trunk = nn.Identity()
     with pytest.raises(InputError, match="one trunk"):
-        Trainer(trainer.cohort, trainer.stages, trainer.training, validation=trainer.validation)
+        Trainer(trainer.cohort, trainer.stages, trainer.training, trainer.task)
 
 
 def test_a_trunk_trains_with_its_peers_and_resumes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tiny import tiny_trainer, weights
 from torch import nn
 
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import Procedure, TrainingStage
 from peerlearn.engine.trainer import Trainer
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer.graph import TransferGraph
@@ -23,14 +23,17 @@ class Killed(Exception):
     """The process has died: nothing more is saved."""
 
 
-def two_stages(*overrides: str, folder: Path | None = None, **second: Any) -> Trainer:
-    """Alone first, then together; `second` goes to the second stage."""
+def two_stages(
+    *overrides: str, folder: Path | None = None, begin: Any = None, **second: Any
+) -> Trainer:
+    """Alone first, then together; `begin` is done between them, `second` goes to the second."""
     options = ["evaluation.select=last", "epochs=2", *overrides]
     trainer = tiny_trainer(*options, folder=folder)
     loader, names = trainer.stages[0].loader, trainer.cohort.names
-    alone = Stage("alone", EPOCHS, loader, TransferGraph("none", names))
-    together = Stage("together", EPOCHS, loader, TransferGraph("predictions: kl", names))
-    trainer.stages = [alone, replace(together, **second)]
+    alone = TrainingStage("alone", EPOCHS, loader, TransferGraph("none", names))
+    together = TrainingStage("together", EPOCHS, loader, TransferGraph("predictions: kl", names))
+    between = [] if begin is None else [Procedure("begin", begin, learners=())]
+    trainer.stages = [alone, *between, replace(together, **second)]
     return trainer
 
 
@@ -44,6 +47,9 @@ def on_a_trunk(trainer: Trainer) -> Trainer:
 def state(trainer: Trainer) -> dict[str, list[float]]:
     """All weights and statistics: of peers, trunk and objectives, as plain numbers."""
     parts = {"trunk": trainer.cohort.trunk, "objective": trainer.cohort.objective_modules}
+    for stage in trainer.stages:
+        own = getattr(stage, "objectives", None) or {}
+        parts |= {f"{stage.name}.{name}": o for name, o in own.items() if isinstance(o, nn.Module)}
     more = {
         f"{which}.{name}": tensor.double().flatten().tolist()
         for which, module in parts.items()

@@ -35,9 +35,10 @@ def seen_by(y, order=range(NEW), seed=1, noise=1.0):
 
 def measured(logits, y, batch=1000, **options):
     assessment = DiscoveryAssessment(KNOWN, **options)
-    for start in range(0, len(y), batch):
-        part = slice(start, start + batch)
-        assessment.add({name: z[part] for name, z in logits.items()}, y[part])
+    groups = {"unlabelled": y[:, 1] == 0, "test": y[:, 1] == 1}
+    for name, chosen in groups.items():
+        for part in chosen.nonzero()[:, 0].split(batch):
+            assessment.add({peer: z[part] for peer, z in logits.items()}, y[part, 0], name)
     return assessment.result()
 
 
@@ -196,11 +197,11 @@ def test_numbers_are_plain():
 @pytest.mark.parametrize(
     "logits, y, message",
     [
-        ({"a": torch.zeros(4, 7)}, torch.zeros(4), "expected \\(N, 2\\)"),
-        ({"a": torch.zeros(4, 3)}, torch.zeros(4, 2), "4 rows and 3 known classes"),
-        ({"a": torch.zeros(3, 7)}, torch.zeros(4, 2), "logits \\(3, 7\\) for 4 rows"),
-        ({"a": torch.zeros(4, 7), "b": torch.zeros(4, 8)}, torch.zeros(4, 2), "peer 'b'"),
-        ({}, torch.zeros(4, 2), "peers none"),
+        ({"a": torch.zeros(4, 7)}, torch.zeros(4, 2), "expected \\(N,\\)"),
+        ({"a": torch.zeros(4, 3)}, torch.zeros(4), "4 rows and 3 known classes"),
+        ({"a": torch.zeros(3, 7)}, torch.zeros(4), "logits \\(3, 7\\) for 4 rows"),
+        ({"a": torch.zeros(4, 7), "b": torch.zeros(4, 8)}, torch.zeros(4), "peer 'b'"),
+        ({}, torch.zeros(4), "peers none"),
     ],
 )
 def test_what_does_not_fit_is_an_error(logits, y, message):

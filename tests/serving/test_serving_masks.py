@@ -9,11 +9,12 @@ import torch
 
 from peerlearn.data.segmentation import Tiles
 from peerlearn.errors import InputError
-from peerlearn.serving import Predictor, Tiling, open_run
-from peerlearn.serving.palette import palette
+from peerlearn.serving import Predictor, open_run
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.segmentation.palette import palette
+from peerlearn.tasks.segmentation.tiling import Tiling
 
 SIDE = 8
 LOCAL = '''
@@ -54,8 +55,8 @@ def save(folder, *shape) -> Path:
     return path
 
 
-def predicted(run, path, tiling=None):
-    return [made.probabilities for made in Predictor(run, "s1", None, tiling).predict([path])]
+def predicted(run, path, **tiling):
+    return [made.probabilities for made in Predictor(run, "s1", **tiling).predict([path])]
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [(16, 4), (16, 0), (13, 7)])
@@ -63,7 +64,7 @@ def test_tiles_predict_what_the_whole_image_does_away_from_their_borders(
     run, tmp_path, tile, overlap
 ):
     path = save(tmp_path, 1, 3, 50, 37)
-    (whole,), (tiled,) = predicted(run, path), predicted(run, path, Tiling(tile, overlap))
+    (whole,), (tiled,) = predicted(run, path), predicted(run, path, tile=tile, overlap=overlap)
     far = torch.ones(50, 37, dtype=torch.bool)
     for row, column in Tiles(50, 37, tile, overlap).corners:
         inner = torch.zeros(tile, tile, dtype=torch.bool)
@@ -115,7 +116,7 @@ def test_images_are_read_a_few_at_a_time(run, tmp_path):
 
 def test_progress_counts_tiles_and_knows_their_number(run, tmp_path):
     path, told = save(tmp_path, 2, 3, 20, 20), []
-    predictor = Predictor(run, "s1", None, Tiling(8, 2))
+    predictor = Predictor(run, "s1", tile=8, overlap=2)
     list(predictor.predict([path], lambda done, total: told.append((done, total))))
     assert told == [(4, 18), (8, 18), (9, 18), (13, 18), (17, 18), (18, 18)]
 

@@ -11,12 +11,13 @@ from peerlearn.engine.evaluate import predict
 from peerlearn.engine.files import load_state
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.errors import InputError
-from peerlearn.serving import Predictor, assignments, open_run, write_assignments
-from peerlearn.systems.discovery import class_estimate
-from peerlearn.systems.discovery.class_estimate import estimate_new_classes
+from peerlearn.serving import Predictor, open_run
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.discovery import class_estimate
+from peerlearn.tasks.discovery.assignments import assignments, write_assignments
+from peerlearn.tasks.discovery.class_estimate import estimate_new_classes
 
 TINY = [
     *("stages.rotation.epochs=1", "stages.supervised.epochs=1", "epochs=1", "batch_size=32"),

@@ -15,7 +15,8 @@ from peerlearn.engine.settings import EvaluationSpec, PeerSettings
 from peerlearn.objectives.discovery import DiscoverySpec
 from peerlearn.objectives.parts import PartSpec
 from peerlearn.objectives.uno import UnoSpec
-from peerlearn.systems.discovery.config import (
+from peerlearn.tasks.config import PeerSpec, RecipeConfig
+from peerlearn.tasks.discovery.config import (
     BranchSpec,
     DiscoveryConfig,
     DiscoveryEvaluation,
@@ -23,7 +24,6 @@ from peerlearn.systems.discovery.config import (
     StagesSpec,
     SupervisedSpec,
 )
-from peerlearn.systems.recipe import PeerSpec, RecipeConfig
 
 #: Images whose last maps are of 3x3, so that they have parts.
 LARGE = "data={name: large.npz, train_size: 128}"

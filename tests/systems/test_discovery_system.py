@@ -1,6 +1,7 @@
 """Category discovery: arms are what their names say, truth never trains, runs resume and share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from peerlearn.objectives.discovery import DiscoveryObjective
 from peerlearn.objectives.uno import UnoObjective
 from peerlearn.randomness import derive_seed
 from peerlearn.systems.discovery.recipe import DISCOVERY
-from peerlearn.systems.discovery.stages import pooled_features
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
+from peerlearn.tasks.discovery.stages import pooled_features
 
 BOTH, ONE = ["global", "local"], ["global"]
 BOTH_WAYS = {("global", "local"), ("local", "global")}
@@ -180,24 +181,23 @@ def test_the_trunk_reads_fixed_views_once() -> None:
 
 def test_all_branches_begin_with_the_last_stage_that_the_first_has_trained() -> None:
     trainer = tiny_discovery()
-    *_, joint = trainer.stages
+    *_, start, joint = trainer.stages
     seen = []
-    began = joint.begin
 
-    def begin(cohort: Any) -> None:
-        began(cohort)
+    def begin(cohort: Any, precision: Any) -> None:
+        start.run(cohort, precision)
         first, second = (cohort.peers[name] for name in BOTH)
         for part in ("stage", "heads.known"):
             assert numbers(first.get_submodule(part)) == numbers(second.get_submodule(part))
         assert numbers(first.heads.new) != numbers(second.heads.new)
         seen.append(numbers(first.stage))
 
-    object.__setattr__(joint, "begin", begin)
-    start = numbers(trainer.cohort.peers["global"].stage)
+    trainer.stages = [*trainer.stages[:-2], replace(start, run=begin), joint]
+    initial = numbers(trainer.cohort.peers["global"].stage)
     trainer.run()
     after = [numbers(trainer.cohort.peers[name].stage) for name in BOTH]
     assert len(seen) == 1
-    assert start != seen[0] not in after
+    assert initial != seen[0] not in after
     assert after[0] != after[1]
 
 
@@ -270,20 +270,20 @@ def test_branches_may_teach_sharpened_predictions_beside_similarities() -> None:
 def test_known_and_new_classes_may_compete() -> None:
     apart, together = trained(*ALONE), trained(*ALONE, "objective.incremental=true")
     assert weights(apart) != weights(together)
-    assert together.assessment().incremental and not apart.assessment().incremental
+    assert together.task.assessment("report").incremental
+    assert not apart.task.assessment("report").incremental
 
 
 def test_the_incremental_classifier_begins_with_new_classes_below_the_known_ones() -> None:
     trainer, seen = tiny_discovery("arm=dual", "objective.incremental=true"), []
-    *_, joint = trainer.stages
-    began = joint.begin
+    *_, start, joint = trainer.stages
 
-    def begin(cohort: Any) -> None:
-        began(cohort)
+    def begin(cohort: Any, precision: Any) -> None:
+        start.run(cohort, precision)
         for _, branch in cohort.peers.items():
             seen.append(branch.heads.joined.bias - branch.heads.known.bias.min())
 
-    object.__setattr__(joint, "begin", begin)
+    trainer.stages = [*trainer.stages[:-2], replace(start, run=begin), joint]
     trainer.run()
     assert len(seen) == 2
     for below in seen:
@@ -294,7 +294,7 @@ def test_the_incremental_classifier_begins_with_new_classes_below_the_known_ones
 def test_the_generalised_setting_measures_all_old_and_new(arm: str) -> None:
     trainer = tiny_discovery(f"arm={arm}", "data.unlabelled_known=0.5")
     block = trainer.run().block
-    assert trainer.info.generalised
+    assert trainer.task.info.generalised
     for metrics in (*block["peers"].values(), block["ensemble"]):
         rows = {"old": metrics["old_accuracy"], "new": metrics["new_accuracy"]}
         assert min(rows.values()) <= metrics["all_accuracy"] <= max(rows.values())

@@ -9,8 +9,8 @@ from tiny_graphs import graph_arrays, graph_trainer, masks, node_arrays, weights
 
 from peerlearn.data.graphs import GraphDataSpec
 from peerlearn.objectives.classification import Classification
-from peerlearn.systems.graph.config import AuxiliarySpec, GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.systems.recipe import RecipeConfig
+from peerlearn.tasks.graphs.config import AuxiliarySpec, GraphConfig, GraphsConfig, NodeConfig
 
 RANDOM = ["data.split=random", "data.labels_per_class=4", "data.val_per_class=3"]
 SAMPLED = ["fanout=[2, 2]", "transfer.weighting=none"]

@@ -203,8 +203,9 @@ def test_invariant_4_resumed_run_equals_uninterrupted(
         for folder in ("whole", "cut")
     ]
     for end in ends:
-        end["history"] = [{**record, "seconds": 0} for record in end["history"]]
-    for key in ("position", "peers", "transfer", "updates", "history", "best"):
+        history = end["progress"].pop("history")
+        end["progress"] |= {"seconds": 0, "history": [{**it, "seconds": 0} for it in history]}
+    for key in ("progress", "peers", "teaching", "run", "selected"):
         assert plain(ends[0][key]) == plain(ends[1][key]), key
 
 
@@ -212,10 +213,10 @@ def test_learned_class_weights_are_told_by_peer_and_class(nodes: Path) -> None:
     trainer = graph_trainer("gml-node", nodes, "transfer.weighting=class", "epochs=5", "lr=0.1")
     block = trainer.run().block
     assert set(block["class_weights"]) == {"gcn", "gat", "sage"}
-    graph, _ = next(iter(trainer.report()))
+    graph, _ = next(iter(trainer.task.rows["test"]()))
     for peer, weighting in trainer.cohort.transfer.entries[0].weightings.items():
         told = block["class_weights"][peer]
-        assert list(told) == list(trainer.info.class_names)
+        assert list(told) == list(trainer.task.info.class_names)
         trainer.cohort.eval()
         with torch.no_grad():
             expected = weighting(trainer.cohort(graph)[peer].logits)
@@ -235,7 +236,7 @@ def test_the_checkpoint_holds_the_weighting(nodes: Path, tmp_path: Path) -> None
     trainer = graph_trainer("gml-node", nodes, "transfer.weighting=class", folder=tmp_path / "run")
     start = {key: value for key, value in weights(trainer).items() if "transfer." in key}
     trainer.run()
-    saved = load_state(tmp_path / "run/checkpoints/last/state.safetensors")["transfer"]
+    saved = load_state(tmp_path / "run/checkpoints/last/state.safetensors")["teaching"]["transfer"]
     assert {f"transfer.{key}" for key in saved} == set(start)
     assert {tuple(value.shape) for key, value in saved.items() if key.endswith("chi")} == {
         (NODES, 16)

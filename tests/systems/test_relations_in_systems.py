@@ -49,7 +49,7 @@ def memories(made: Any) -> dict[str, Any]:
 def taught(made: Any) -> dict[str, float]:
     """The transfer loss of every learner in the first epoch."""
     made.run()
-    first = next(record for record in made.history if record["event"] == "epoch")
+    first = next(record for record in made.progress.history if record["event"] == "epoch")
     return {name: losses["transfer"] for name, losses in first["train"].items()}
 
 

@@ -1,5 +1,6 @@
 """The gallery of a segmentation: a few test images, and what every peer makes of them."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.segmentation import MaskSplit, SegmentationDataset
+from peerlearn.engine.evaluate import predict
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.run_folder import RunFolder
-from peerlearn.systems.gallery import gallery, spread, visible
+from peerlearn.engine.task import Trained
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.segmentation.gallery import gallery, spread, visible
 
 PLAIN = Precision(torch.device("cpu"), bf16=False, channels_last=False)
 
@@ -42,7 +45,8 @@ def dataset(y: Tensor, side: int = 8, multilabel: bool = False) -> SegmentationD
 def made(data: SegmentationDataset, **peers: nn.Module) -> dict[str, np.ndarray]:
     members = peers.pop("members", None)
     cohort = Cohort(peers, "none", form="sigmoid" if data.multilabel else "softmax")
-    return gallery(cohort, PLAIN, split=data.test, data=data, batch_size=4, members=members)
+    forward = partial(predict, dict(cohort.peers), precision=PLAIN)
+    return gallery(forward, split=data.test, data=data, batch_size=4, members=members)
 
 
 def test_images_are_spread_over_the_split() -> None:
@@ -139,5 +143,7 @@ def test_a_run_leaves_a_gallery_of_its_selected_peers_and_tells_hd95(tmp_path: P
     trainer = recipe.build(config)
     for name, peer in trainer.cohort.peers.items():
         peer.load_state_dict(RunFolder(tmp_path / "run").load_best(name))
-    again = trainer.gallery(trainer.cohort, trainer.precision)
+    again = trainer.task.finish(
+        Trained(trainer.cohort, trainer.precision, trainer.forward, [])
+    ).pictures
     assert np.array_equal(again["predicted"], found["predicted"])

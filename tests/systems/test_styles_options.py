@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from peerlearn.data.segmentation import SegmentationDataSpec, SegmentAugmentSpec
 from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.systems.overrides import parse_assignments
-from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.systems.registry import find_recipe
 from peerlearn.systems.styles.config import CompressionSpec, StagesSpec, StylesSegmentConfig
+from peerlearn.tasks.config import RecipeConfig
 
 #: Ten scenes, networks that train in milliseconds.
 TINY = [

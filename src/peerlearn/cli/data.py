@@ -25,12 +25,11 @@ def get(
     root: RootOption = None,
 ) -> None:
     """Download a data set, unless it is there, and print where it is."""
-    from peerlearn.data import DATASETS
-    from peerlearn.data.graphs import GRAPH_SETS, NODE_SETS
-    from peerlearn.data.segmentation import MASK_SETS
     from peerlearn.errors import unknown_name
+    from peerlearn.systems.registry import RECIPES
 
-    kinds = [(it, it.names(root)) for it in (DATASETS, NODE_SETS, GRAPH_SETS, MASK_SETS)]
+    catalogues = {id(it): it for it in (recipe.task.catalogue for recipe in RECIPES.values())}
+    kinds = [(it, it.names(root)) for it in catalogues.values()]
     for catalogue, names in kinds:
         if name in names:
             print(catalogue.get(name, root))

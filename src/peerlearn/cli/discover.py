@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from peerlearn.metrics.class_count import Estimate
-    from peerlearn.serving.assignments import Assignment
+    from peerlearn.tasks.discovery.assignments import Assignment
 
 #: Keys of the recipe that have an option here, which says the same.
 OPTIONS = {
@@ -72,10 +72,11 @@ def discover(
     from peerlearn.cli.progress import EpochProgress, RowProgress
     from peerlearn.cli.reporting import report_beside
     from peerlearn.cli.tables import console
-    from peerlearn.serving import assignments, open_run, write_assignments
-    from peerlearn.systems.discovery.class_estimate import SHARED, estimate_new_classes
+    from peerlearn.serving import open_run
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.tasks.discovery.assignments import assignments, write_assignments
+    from peerlearn.tasks.discovery.class_estimate import SHARED, estimate_new_classes
 
     count = parse_classes(classes)
     chosen = parse_candidates(candidates, count)

@@ -1,14 +1,13 @@
 """`peerlearn ls`: what there is to run, to train on and to train."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from peerlearn.data.catalogue import Description
     from peerlearn.models.registry import ModelInfo
-    from peerlearn.systems.recipe import Reads
 
 TOPICS = ("recipes", "data", "models")
 
@@ -53,24 +52,20 @@ def list_recipes() -> None:
 
 def list_data(root: str | None = None) -> None:
     """Print every data set that has a name, and where it is."""
-    from peerlearn.data import DATASETS
-    from peerlearn.data.graphs import GRAPH_SETS, NODE_SETS
-    from peerlearn.data.segmentation import MASK_SETS
 
-    rows, nodes, graphs, masks = (
-        it.describe(root) for it in (DATASETS, NODE_SETS, GRAPH_SETS, MASK_SETS)
-    )
-    others = {it.place for it in (*nodes, *graphs, *masks)} - {"embedded"}
-    print(f"for {_recipes('rows')}")
-    print_datasets(it for it in rows if it.place not in others)
-    print(f"\nfor {_recipes('nodes')}")
-    print_datasets(nodes, "nodes")
-    print(f"\nfor {_recipes('graphs')}")
-    print_datasets(graphs, "graphs")
-    print(f"\nfor {_recipes('masks')}")
-    print_datasets(masks)
+    (plain, *special) = [
+        (recipes, catalogue.describe(root), catalogue.things)
+        for catalogue, recipes in _recipes_by(lambda task: task.catalogue)
+    ]
+    # Files of the first kind, plain rows, are those that are of no other kind.
+    others = {it.place for _, described, _ in special for it in described} - {"embedded"}
+    rows = tuple(it for it in plain[1] if it.place not in others)
+    for recipes, described, things in ((plain[0], rows, plain[2]), *special):
+        print(f"for {recipes}")
+        print_datasets(described, things)
+        print()
     print(
-        "\nyour own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), masks in place "
+        "your own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), masks in place "
         "of labels, nodes (x, y,\nedge_index, split) or graphs (edge_index, ptr, y, x or "
         "node_label); or a folder train/CLASS/, train/images/ beside\ntrain/masks/, or one of raw "
         "graph files"
@@ -99,18 +94,12 @@ def print_datasets(datasets: Iterable["Description"], things: str | None = None)
 
 def list_models() -> None:
     """Print every model with its arguments."""
-    from peerlearn.models import MODELS
-    from peerlearn.models.graphs import GRAPH_MODELS
-    from peerlearn.models.segmentation import SEGMENTATION_MODELS
-
-    print(f"for {_recipes('rows')}")
-    print_models(MODELS.describe())
-    print(f"\nfor {_recipes('nodes', 'graphs')}")
-    print_models(GRAPH_MODELS.describe())
-    print(f"\nfor {_recipes('masks')}")
-    print_models(SEGMENTATION_MODELS.describe())
+    for models, recipes in _recipes_by(lambda task: task.models):
+        print(f"for {recipes}")
+        print_models(models.describe())
+        print()
     print(
-        "\nuse one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"
+        "use one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"
         "your own: peers.b.model=python:package.module:function"
     )
 
@@ -126,11 +115,15 @@ def print_models(models: Iterable["ModelInfo"]) -> None:
     console().print(table(["model", "what it is", "arguments"], rows))
 
 
-def _recipes(*reads: "Reads") -> str:
-    """Names of the recipes whose peers read one of these."""
+def _recipes_by(what: Callable[[Any], Any]) -> list[tuple[Any, str]]:
+    """What tasks have, each with the names of the recipes of these tasks."""
     from peerlearn.systems.registry import RECIPES
 
-    return ", ".join(recipe.name for recipe in RECIPES.values() if recipe.reads in reads)
+    having: dict[int, tuple[Any, list[str]]] = {}
+    for recipe in RECIPES.values():
+        had = what(recipe.task)
+        having.setdefault(id(had), (had, []))[1].append(recipe.name)
+    return [(had, ", ".join(names)) for had, names in having.values()]
 
 
 def _number(value: int | None) -> str:

@@ -64,30 +64,26 @@ def predict(
     """
     from peerlearn.cli.progress import RowProgress
     from peerlearn.errors import InputError
-    from peerlearn.serving import Predictor, Tiling, open_run, write_labels, write_masks
+    from peerlearn.serving import Predictor, open_run
 
     trained = open_run(run)
-    segments = trained.recipe.reads == "masks"
-    if overlay and not segments:
+    options = {"tile": tile, "overlap": overlap, "among": among}
+    predictor = Predictor(trained, peer, device, **options)
+    reader = predictor.reader
+    if overlay and reader.folder is None:
         raise InputError(
             f"--overlay: shows masks; a run of recipe {trained.recipe.name!r} makes none"
         )
-    folder = _folder(out) if segments else None
-    tiling = None if tile is None and overlap is None else Tiling(tile, overlap)
-    predictor = Predictor(trained, peer, device, tiling, among)
-    with RowProgress("tiles and images" if segments else "rows") as progress:
+    place = out if reader.folder is None else _folder(out, reader.folder)
+    with RowProgress(reader.steps) as progress:
         made = predictor.predict(inputs, progress.observe)
-        if folder is not None:
-            count = write_masks(made, trained.info, folder, overlay, probabilities)
-            said = f"{folder}: {_count(count, 'image')}"
-        else:
-            count = write_labels(made, trained.info, out or sys.stdout, probabilities)
-            said = f"{out}: {_count(count, 'row')}" if out is not None else _count(count, "row")
+        count = reader.write(made, place or sys.stdout, probabilities, overlay)
+    said = _count(count, reader.unit) if place is None else f"{place}: {_count(count, reader.unit)}"
     print(f"{said}, {_speaker(predictor.who)}", file=sys.stderr)
 
 
-def _folder(out: Path | None) -> Path:
-    """Where masks go.
+def _folder(out: Path | None, what: str) -> Path:
+    """Where predictions go that are files.
 
     Raises:
         InputError: `out` is not given, or a file.
@@ -95,8 +91,8 @@ def _folder(out: Path | None) -> Path:
     from peerlearn.errors import InputError
 
     if out is None:
-        raise InputError("--out: missing; masks are files, name a folder for them: --out DIR")
-    return out_folder(out, "masks")
+        raise InputError(f"--out: missing; {what} are files, name a folder for them: --out DIR")
+    return out_folder(out, what)
 
 
 def _count(number: int, what: str) -> str:

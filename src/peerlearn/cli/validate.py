@@ -157,8 +157,7 @@ def summary(recipe: "Recipe", trainers: Mapping[str, "Trainer"]) -> list[str]:
     """What would be trained, a line a fact."""
     lines = [f"recipe  {recipe.name}"]
     first = next(iter(trainers.values()))
-    if first.info is not None:
-        info = first.info
+    if (info := getattr(first.task, "info", None)) is not None:
         rows = ", ".join(f"{count:,} {part}" for part, count in info.rows.items())
         lines.append(f"data    {info.name}: {info.classes} classes, {info.content} ({rows})")
     described = {arm: (_peers(trainer), _edges(trainer)) for arm, trainer in trainers.items()}

@@ -66,6 +66,8 @@ class Catalogue(Generic[T]):
         folder: below a root, where they are looked for after the root itself.
         known: those that are embedded or can be downloaded.
         holds: whether an `.npz` file is of this kind.
+        things: what is counted in one, in the plural; None for rows of a shape, which are counted
+            for train and for test.
 
     The root of every method is as in `SourceSpec.root`.
     """
@@ -74,6 +76,7 @@ class Catalogue(Generic[T]):
     folder: str
     known: Mapping[str, Known[T]]
     holds: Callable[[Path], bool] = lambda path: True
+    things: str | None = None
 
     def names(self, root: str | None = None) -> tuple[str, ...]:
         """Every name that `data.name` takes: embedded, downloadable, or a file below the root."""

@@ -12,6 +12,8 @@ from peerlearn.engine.precision import Precision
 from peerlearn.metrics.assessment import Assessment
 
 Rows = Callable[[], Iterable[tuple[Any, Tensor]]]
+#: Runs all peers of a cohort over rows, wherever they live: what `predict` yields.
+Forward = Callable[[Rows], Iterator[tuple[dict[str, Tensor], Tensor]]]
 
 
 def predict(

@@ -18,12 +18,14 @@ from peerlearn.data import (
 from peerlearn.data.arrays import source_from_arrays
 from peerlearn.data.loaders import split_rows
 from peerlearn.data.splits import build_dataset
-from peerlearn.engine.outcome import TrainingResult
+from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
-from peerlearn.engine.stage import Stage
+from peerlearn.engine.stage import TrainingStage
+from peerlearn.engine.task import RowEvaluator
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.errors import InputError
+from peerlearn.metrics.assessment import ClassificationAssessment
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.validation import validated
 
@@ -99,13 +101,16 @@ def fit(
     rows = partial(split_rows, data=dataset, batch_size=spec.evaluation.batch_size)
     trainer = Trainer(
         cohort,
-        [Stage("fit", spec.epochs, loader)],
+        [TrainingStage("fit", spec.epochs, loader)],
         spec,
-        validation=rows(dataset.val),
-        report=rows(dataset.test),
+        RowEvaluator(
+            rows(dataset.test),
+            rows(dataset.val),
+            partial(ClassificationAssessment, members=spec.evaluation.members),
+            rows(dataset.train),
+        ),
         peers=settings,
         seed=seed,
-        probe=rows(dataset.train),
     )
     if folder is not None:
         trainer.folder = RunFolder(Path(folder))

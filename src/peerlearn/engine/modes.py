@@ -1,6 +1,6 @@
 """Look at a network without leaving a trace: modes and statistics come back as they were."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
@@ -38,3 +38,19 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 def _running(layer: _NormBase) -> tuple:
     return layer.running_mean, layer.running_var, layer.num_batches_tracked
+
+
+@contextmanager
+def counted_forwards(peers: Iterable[nn.Module], count: Callable[[], None]) -> Iterator[None]:
+    """Run a block in which every training forward is counted where it happens, at the network."""
+
+    def hook(module: nn.Module, args: object, output: object) -> None:
+        if module.training:
+            count()
+
+    handles = [peer.register_forward_hook(hook) for peer in peers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,36 +1,28 @@
 """How accuracy falls as noise is added to what the peers read."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from peerlearn.cohort import Cohort
-from peerlearn.engine.evaluate import Rows, assessed, predict
-from peerlearn.engine.precision import Precision
-from peerlearn.metrics.assessment import Assessment
+from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.task import Evaluator
 from peerlearn.randomness import keyed_generator
 
 DRAWS = 5
 
 
 def noise_curves(
-    cohort: Cohort,
-    rows: Rows,
-    precision: Precision,
-    assess: Callable[[], Assessment],
-    sigmas: Sequence[float],
-    seed: int,
+    task: Evaluator, forward: Forward, sigmas: Sequence[float], seed: int
 ) -> dict[str, Any]:
     """Accuracy of every peer and of the ensemble under Gaussian noise on their input.
 
     Args:
-        cohort: trained peers.
-        rows: to measure on.
-        assess: begins an assessment, as for the report.
+        task: measures, as for the report.
+        forward: runs the trained peers over rows.
         sigmas: standard deviations, in units of the standard deviation of each batch's values.
         seed: keys the draws, of which there are `DRAWS` at every level.
 
@@ -40,14 +32,7 @@ def noise_curves(
     measured: dict[str, list[list[float]]] = {}
     for level, sigma in enumerate(sigmas):
         for draw in range(DRAWS if sigma else 1):
-
-            def noisy(sigma: float = sigma, draw: int = draw) -> Iterator[tuple[Any, Tensor]]:
-                generator = keyed_generator(seed, "noise", draw)
-                for x, y in rows():
-                    yield with_noise(x, sigma, generator), y
-
-            peers = dict(cohort.peers.items())
-            block = assessed(predict(peers, noisy, precision, cohort.trunk), assess())
+            block = task.evaluate(_noisy(forward, sigma, seed, draw), "report")
             everyone = block["peers"] | {"ensemble": block["ensemble"]}
             for name, metrics in everyone.items():
                 levels = measured.setdefault(name, [[] for _ in sigmas])
@@ -59,6 +44,17 @@ def noise_curves(
             for name, levels in measured.items()
         },
     }
+
+
+def _noisy(forward: Forward, sigma: float, seed: int, draw: int) -> Forward:
+    """`forward` of rows to which noise is added."""
+
+    generator = keyed_generator(seed, "noise", draw)  # for all sets of rows, one after the other
+
+    def over(rows: Rows) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        return forward(lambda: ((with_noise(x, sigma, generator), y) for x, y in rows()))
+
+    return over
 
 
 def with_noise(x: Any, sigma: float, generator: torch.Generator) -> Any:

@@ -7,16 +7,15 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.run_folder import RunFolder
+from peerlearn.engine.stage_run import TRUNK
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Metric
 
 Selected = dict[str, Any]
-TRUNK = "trunk"
-"""What a shared trunk is called among weights that are kept by the name of a peer."""
 
 
 class Selection:
-    """The best epoch of every peer so far and a copy of its weights.
+    """The weights that are kept of every peer so far, and what is known of them.
 
     Args:
         metric: what is compared.
@@ -24,23 +23,41 @@ class Selection:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        self.best: dict[str, Selected] = {}
         self.weights: dict[str, dict[str, Tensor]] = {}
+        self.known: dict[str, Selected] = {}
+        self._unsaved: set[str] = set()
 
-    def offer(self, peer: str, value: float, epoch: int, module: nn.Module) -> bool:
+    @property
+    def best(self) -> dict[str, Selected]:
+        """By peer, the epoch that was chosen on validation and its value."""
+        return {name: known for name, known in self.known.items() if known}
+
+    def offer(self, peer: str, value: float, epoch: int, module: nn.Module) -> None:
         """Keep `module` if it beats what is kept; equal values keep the earlier epoch."""
-        known = self.best.get(peer)
-        if known is not None and not self.metric.beats(value, known["value"]):
-            return False
-        self.best[peer] = {"epoch": epoch, self.metric.name: value, "value": value}
-        self.keep(peer, module)
-        return True
+        before = self.known.get(peer)
+        if not before or self.metric.beats(value, before["value"]):
+            self.keep(peer, module, {"epoch": epoch, self.metric.name: value, "value": value})
 
-    def keep(self, peer: str, module: nn.Module) -> None:
+    def keep(self, peer: str, module: nn.Module, known: Selected | None = None) -> None:
         """Copy the weights of `module`, whatever was kept before."""
+        self.known[peer] = known or {}
         self.weights[peer] = {
             name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
         }
+        self._unsaved.add(peer)
+
+    def save(self, folder: RunFolder | None) -> None:
+        """Write what has been kept since the last time."""
+        if folder is not None:
+            for name in sorted(self._unsaved):
+                folder.save_best(name, self.weights[name], self.known[name])
+        self._unsaved.clear()
+
+    def restore(self, folder: RunFolder, known: dict[str, Selected]) -> None:
+        """Go on with what was kept in `folder`."""
+        self.known = known
+        self.weights = {name: folder.load_best(name) for name in known}
+        self._unsaved.clear()
 
 
 def load_selected(folder: Path, cohort: Cohort) -> None:

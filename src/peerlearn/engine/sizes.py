@@ -36,22 +36,25 @@ def peer_sizes(cohort: Cohort, x: Any, precision: Precision) -> dict[str, dict[s
         forward of one row in milliseconds, on as many threads as torch now has. A network that
         one row is too few for, or whose operations cannot be counted, has what could be measured.
     """
-    sizes = {}
-    for name, peer in cohort.peers.items():
-        model = peer if cohort.trunk is None else nn.Sequential(cohort.trunk, peer)
-        sizes[name] = {"parameters": float(parameter_count(model))}
-        if isinstance(x, Tensor) and len(x):
-            row = precision.place(x[:1])
-            # Networks are the user's own, and this is no reason to lose a training.
-            with suppress(Exception):
-                sizes[name]["multiply_adds"] = float(multiply_adds_of(model, row))
-            with suppress(Exception):
-                sizes[name]["latency_ms"] = _latency(model, row, precision)
+    with evaluating(cohort):  # all of it, for a peer may read what another one computes
+        return {name: _sizes(cohort, peer, x, precision) for name, peer in cohort.peers.items()}
+
+
+def _sizes(cohort: Cohort, peer: nn.Module, x: Any, precision: Precision) -> dict[str, float]:
+    model = peer if cohort.trunk is None else nn.Sequential(cohort.trunk, peer)
+    sizes = {"parameters": float(parameter_count(model))}
+    if isinstance(x, Tensor) and len(x):
+        row = precision.place(x[:1])
+        # Networks are the user's own, and this is no reason to lose a training.
+        with suppress(Exception):
+            sizes["multiply_adds"] = float(multiply_adds_of(model, row))
+        with suppress(Exception):
+            sizes["latency_ms"] = _latency(model, row, precision)
     return sizes
 
 
 def _latency(model: nn.Module, row: Tensor, precision: Precision) -> float:
-    with preserved_rng(), evaluating(model), torch.no_grad(), precision.autocast():
+    with preserved_rng(), torch.no_grad(), precision.autocast():
         for _ in range(WARM_UP):
             model(row)
         times: list[float] = []

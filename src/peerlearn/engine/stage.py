@@ -1,37 +1,36 @@
-"""One part of a training."""
+"""What a training is divided into: stages of gradient steps, and procedures between them."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
-from peerlearn.engine.settings import StepSettings
+from peerlearn.engine.precision import Precision
+from peerlearn.engine.settings import PeerSettings, StepSettings
 from peerlearn.objectives.base import Function, Objective
 from peerlearn.transfer.graph import TransferGraph
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One part of a training: what is taught, from which batches, for how long.
+class TrainingStage:
+    """A part of a training with its own epochs, edges and optimisers, which start anew.
 
     Attributes:
-        name: unique among the stages; also keys the randomness of its steps.
+        name: of the stage, in logs and messages.
         epochs: passes over `loader`.
         loader: training batches.
-        transfer: edges of this stage; None keeps the cohort's.
-        objectives: what each peer learns from the data in this stage; None keeps the cohort's.
+        transfer: edges of this stage; None for the cohort's own.
+        objectives: what each peer learns from the data in this stage; None for the cohort's own.
         learners: peers that train; the others only teach, as they are. None for all.
         trunk: whether a shared trunk trains; if not it is run as it is evaluated.
         versions: how many fixed versions of rows there are, where `loader` shows such (see
             `Batch.versions`): what a trunk that does not train makes of them is kept. 0: nothing.
-        parts: submodules of the learners that train; the others stay as they are, and are run as
-            they are evaluated. None for all.
+        trainable: submodules of the learners that train; the others stay as they are, and are run
+            as they are evaluated. None for all.
         steps: how weights are stepped in this stage, before what peers say of themselves.
-        begin: done to the cohort before the first epoch, such as one peer starting from another's
-            weights. It sees the cohort as the stage before left it, and draws no random numbers
-            but keyed ones, for a resumed training may do it again.
         key: says all that the weights at the end of the stage depend on, where other runs may have
-            the same; None where there are none. They share the parts and the trunk that have
+            the same; None where there are none. They share the submodules and the trunk that have
             trained so far, and the records; nothing is validated, for the rest is each run's own.
     """
 
@@ -43,7 +42,62 @@ class Stage:
     learners: Collection[str] | None = None
     trunk: bool = True
     versions: int = 0
-    parts: Collection[str] | None = None
+    trainable: Collection[str] | None = None
     steps: StepSettings | None = None
-    begin: Callable[[Cohort], None] | None = None
     key: str | None = None
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """Something done to the cohort that is no gradient step, such as clustering its features.
+
+    It sees the cohort as the stage before left it, under the cohort's own edges and objectives. A
+    resumed training does it again from the beginning or not at all, so what it draws is keyed.
+
+    Attributes:
+        name: in logs and messages.
+        run: changes the peers in place.
+        learners: peers that it changes for good; None for all, an empty collection where it only
+            prepares what the next stage trains.
+    """
+
+    name: str
+    run: Callable[[Cohort, Precision], None]
+    learners: Collection[str] | None = None
+
+
+Stage = TrainingStage | Procedure
+
+
+class Plan(NamedTuple):
+    """Who trains when.
+
+    Attributes:
+        stages: in order.
+        names: of the cohort's peers.
+        peers: what single peers do their own way; frozen ones never train.
+    """
+
+    stages: Sequence[Stage]
+    names: Sequence[str]
+    peers: Mapping[str, PeerSettings]
+
+    def learners(self, stage: int) -> list[str]:
+        """Peers that train in a stage, or are changed by a procedure, wherever they live."""
+        given = self.stages[stage].learners
+        return [
+            name
+            for name in self.names
+            if not (name in self.peers and self.peers[name].frozen)
+            and (given is None or name in given)
+        ]
+
+    def last_learners(self, stage: int) -> list[str]:
+        """Those of them that do so for the last time."""
+        later = {n for number in range(stage + 1, len(self.stages)) for n in self.learners(number)}
+        return [name for name in self.learners(stage) if name not in later]
+
+    def trunk_trains_after(self, stage: int) -> bool:
+        """Whether a shared trunk trains in a later stage."""
+        later = self.stages[stage + 1 :]
+        return any(isinstance(each, TrainingStage) and each.trunk for each in later)

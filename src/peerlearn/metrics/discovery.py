@@ -5,17 +5,19 @@ Shapes: N rows, known + new logits.
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from peerlearn.data.discovery.loaders import TRAINING_ROW
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.catalogue import Metric, fraction
 from peerlearn.metrics.cluster_ensemble import decided, matched_members
 from peerlearn.metrics.clustering import align, ari, cluster_accuracy, nmi, right_rows
+
+#: Sets of rows that are measured.
+RowSet = Literal["unlabelled", "test"]
 
 METRICS = (
     fraction("cluster_accuracy", headline=True, selects=True, brief=0),
@@ -76,17 +78,18 @@ class DiscoveryAssessment:
         self.members = members
         self._logits: dict[str, list[Tensor]] = {}
         self._y: list[Tensor] = []
+        self._unlabelled: list[Tensor] = []
 
-    def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
+    def add(self, logits: Mapping[str, Tensor], y: Tensor, rows: RowSet = "test") -> None:
         """Count a batch.
 
         Args:
             logits: by peer, the same peers in every batch.
-            y: the class, −1 where nobody knows it, and the group: 0 for unlabelled training rows,
-                1 for test rows.
+            y: the class, −1 where nobody knows it.
+            rows: what the batch is of: unlabelled training rows, or those nobody trained on.
 
         Shapes:
-            logits: (N, known + new), float; y: (N, 2), int.
+            logits: (N, known + new), float; y: (N,), int.
 
         Raises:
             InputError: shapes or peers do not fit.
@@ -96,8 +99,8 @@ class DiscoveryAssessment:
                 f"metrics: outputs of peers {', '.join(logits) or 'none'}; "
                 f"earlier batches had {', '.join(self._logits) or 'none'}"
             )
-        if y.ndim != 2 or y.shape[1] != 2:
-            raise InputError(f"metrics: y {tuple(y.shape)}; expected (N, 2): class and group")
+        if y.ndim != 1:
+            raise InputError(f"metrics: y {tuple(y.shape)}; expected (N,): the class of every row")
         width = next(iter(logits.values())).shape[-1]
         for name, z in logits.items():
             if z.shape != (len(y), width) or width <= self.known:
@@ -108,6 +111,7 @@ class DiscoveryAssessment:
         for name, z in logits.items():
             self._logits.setdefault(name, []).append(z.detach().cpu())
         self._y.append(y.cpu())
+        self._unlabelled.append(torch.full((len(y),), rows == "unlabelled"))
 
     def result(self) -> dict[str, Any]:
         """What was measured, in the form of `assess_classification`.
@@ -118,8 +122,8 @@ class DiscoveryAssessment:
         if not sum(map(len, self._y)):
             raise InputError("metrics: no row; nothing can be measured")
         logits = {name: torch.cat(parts).double() for name, parts in self._logits.items()}
-        truth, group = torch.cat(self._y).unbind(1)
-        rows = _Rows(truth, group == TRAINING_ROW, self.known, self.incremental)
+        truth, unlabelled = torch.cat(self._y), torch.cat(self._unlabelled)
+        rows = _Rows(truth, unlabelled, self.known, self.incremental)
         chosen = [name for name in logits if self.members is None or name in self.members]
         members = [logits[name] for name in chosen]
         peers = {name: rows.metrics([z]) for name, z in logits.items()}

@@ -8,9 +8,9 @@ from peerlearn.engine.selection import load_selected
 from peerlearn.engine.threads import threads
 from peerlearn.errors import InputError
 from peerlearn.randomness import preserved_rng
+from peerlearn.reading.reader import UnreadableError
 from peerlearn.results import Results, of_one_seed
 from peerlearn.serving.run import TrainedRun
-from peerlearn.serving.sizes import OtherSizeError
 
 
 def evaluate_run(
@@ -43,14 +43,12 @@ def evaluate_run(
 
 
 def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
-    trainer = run.recipe.build(run.config)
-    if trainer.report is None:
-        raise InputError(f"{run.folder}: recipe {run.recipe.name!r} reports on no rows")
-    load_selected(run.folder, trainer.cohort)
-    precision.place(trainer.cohort)
-    peers = dict(trainer.cohort.peers)
-    outputs = predict(peers, trainer.report, precision, trainer.cohort.trunk)
-    return assessed(outputs, trainer.assessment())
+    task = run.recipe.task.load(run.config)
+    cohort = task.cohort()
+    load_selected(run.folder, cohort)
+    precision.place(cohort)
+    peers = dict(cohort.peers)
+    return task.evaluate(lambda rows: predict(peers, rows, precision, cohort.trunk), "report")
 
 
 def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str, Any]:
@@ -61,5 +59,5 @@ def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str
     outputs = predict(peers, rows, precision, cohort.trunk)
     try:
         return assessed(outputs, run.reader.assessment())
-    except OtherSizeError as error:
+    except UnreadableError as error:
         raise InputError(f"--data {name}: {error}") from error

@@ -4,8 +4,8 @@ Shape suffixes: N rows, C classes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,28 +15,11 @@ from peerlearn.engine.threads import threads
 from peerlearn.errors import unknown_name
 from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
 from peerlearn.randomness import preserved_rng
-from peerlearn.serving.reader import Inputs
+from peerlearn.reading.predictions import Inputs, Prediction
 from peerlearn.serving.run import TrainedRun
-from peerlearn.serving.tiling import Tiling
 
 Told = Callable[[int, int | None], None]
 """Is told how many rows the networks have read, of how many, where that is known."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Probabilities of the classes for some rows.
-
-    Attributes:
-        rows: where they are from.
-
-    Shapes:
-        probabilities: (N, C), or (N, C, H, W) for every pixel of an image, float; they sum to 1
-            over the classes unless several labels can hold at once.
-    """
-
-    rows: Inputs
-    probabilities: Tensor
 
 
 class Predictor:
@@ -46,13 +29,11 @@ class Predictor:
         run: from `open_run`.
         who: a peer's name, `best` (on validation) or `ensemble` (mean probability of all peers).
         device: where to run; None as in training.
-        tiling: how images are cut that are segmented; None where nothing was said of it.
-        among: known, new or all: classes that rows may be of, where some were discovered; None
-            where nothing was said of it.
+        **options: of the run's reader, such as `tile` where images are segmented; one that is None
+            was not given.
 
     Raises:
-        InputError: no such peer, a run that cannot be used without its data, tiles of rows that
-            are no images to segment, or a choice among classes of which none were discovered.
+        InputError: no such peer, or an option that is for runs of another kind.
     """
 
     def __init__(
@@ -60,15 +41,12 @@ class Predictor:
         run: TrainedRun,
         who: str = "best",
         device: str | None = None,
-        tiling: Tiling | None = None,
-        among: str | None = None,
+        **options: Any,
     ) -> None:
         if who not in (*run.peers, "best", "ensemble"):
             raise unknown_name("peer", who, [*run.peers, "best", "ensemble"], "--peer")
         self.run = run
-        self.reader = run.reader if tiling is None else run.reader.tiled(tiling)
-        if among is not None:
-            self.reader = self.reader.choosing(among)
+        self.reader = run.reader_told(**options)
         self.who = run.best_peer if who == "best" else who
         names = run.members if self.who == "ensemble" else [self.who]
         self.peers = self.reader.ready({name: run.cohort.peers[name] for name in names})

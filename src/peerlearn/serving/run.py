@@ -1,6 +1,6 @@
 """A finished run, opened for use: its networks with their selected weights, without its data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,23 +12,11 @@ from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
 from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
+from peerlearn.reading.reader import Reader
 from peerlearn.results import Results, load
-from peerlearn.serving.clusters import ClusterReader
-from peerlearn.serving.graphs import GraphReader, NodeReader
-from peerlearn.serving.masks import MaskReader
-from peerlearn.serving.reader import Reader
-from peerlearn.serving.rows import RowReader
-from peerlearn.systems.recipe import Reads, Recipe
-from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.recipe import Recipe
+from peerlearn.systems.registry import RECIPES, find_recipe
 from peerlearn.validation import validated
-
-READERS: Mapping[Reads, type[Reader[Any]]] = {
-    "rows": RowReader,
-    "nodes": NodeReader,
-    "graphs": GraphReader,
-    "masks": MaskReader,
-    "clusters": ClusterReader,
-}
 
 
 @dataclass(frozen=True)
@@ -65,26 +53,38 @@ class TrainedRun:
     @cached_property
     def info(self) -> DataInfo:
         """What the networks know of the data that they were trained on."""
-        return READERS[self.recipe.reads].info_type.load(RunFolder(self.folder).info)
+        return self.recipe.task.Reader.info_type.load(RunFolder(self.folder).info)
 
     @cached_property
     def reader(self) -> Reader[Any]:
         """How the run reads data that it was not trained on."""
-        return READERS[self.recipe.reads](self.info, self.config)
+        return self.reader_told()
+
+    def reader_told(self, **given: Any) -> Reader[Any]:
+        """The same, told how to read; an option that is None was not given.
+
+        Raises:
+            InputError: an option that is for runs of another kind.
+        """
+        made = self.recipe.task.Reader
+        given = {name: value for name, value in given.items() if value is not None}
+        for name in given.keys() - made.options.keys():
+            others = (recipe.task.Reader.options for recipe in RECIPES.values())
+            kind = next((options[name] for options in others if name in options), "take it")
+            raise InputError(
+                f"--{name} {given[name]}: for runs that {kind}; this one, of recipe "
+                f"{self.recipe.name!r}, does not"
+            )
+        return made(self.info, self.config, **given)
 
     @cached_property
     def cohort(self) -> Cohort:
         """The peers with their selected weights, in evaluation mode.
 
         Raises:
-            InputError: a recipe whose peers need their data, or weights that are not there.
+            InputError: weights that are not there.
         """
-        if self.recipe.restore is None:
-            raise InputError(
-                f"{self.folder}: peers of recipe {self.recipe.name!r} read more than plain rows; "
-                "they cannot be used without the data of the run"
-            )
-        cohort = self.recipe.restore(self.config, self.info)
+        cohort = self.recipe.task.restore(self.config, self.info)
         load_selected(self.folder, cohort)
         return cohort.eval()
 

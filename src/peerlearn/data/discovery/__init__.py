@@ -4,7 +4,6 @@ from peerlearn.data.discovery.datasets import DiscoveryDataset
 from peerlearn.data.discovery.info import DiscoveryInfo
 from peerlearn.data.discovery.loaders import (
     evaluation_rows,
-    marked_rows,
     paired_loader,
     rotation_loader,
     supervised_loader,
@@ -18,7 +17,6 @@ __all__ = [
     "DiscoveryInfo",
     "evaluation_rows",
     "load_discovery",
-    "marked_rows",
     "paired_loader",
     "rotation_loader",
     "supervised_loader",

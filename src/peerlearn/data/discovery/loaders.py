@@ -3,7 +3,7 @@
 Every loader gives batches that are a pure function of (seed, epoch, step), from memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +21,6 @@ from peerlearn.randomness import keyed_generator
 
 ROTATIONS = 4
 """Quarter turns that the first stage tells apart."""
-
-TRAINING_ROW, TEST_ROW = 0, 1
-"""Groups of rows that are measured: unlabelled ones of training, and those nobody trained on."""
 
 
 def rotation_loader(
@@ -137,21 +134,6 @@ def evaluation_rows(
         "unlabelled": lambda: batches(unlabelled),
         "test": lambda: batches(lambda: data.test),
     }
-
-
-def marked_rows(sets: Mapping[str, Rows]) -> Rows:
-    """The sets of `evaluation_rows` one after the other.
-
-    Shapes:
-        y: int64 (B, 2), the true class and `TRAINING_ROW` or `TEST_ROW`.
-    """
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for kind, name in ((TRAINING_ROW, "unlabelled"), (TEST_ROW, "test")):
-            for x, y in sets[name]():
-                yield x, torch.stack([y, torch.full_like(y, kind)], dim=1)
-
-    return batches
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ NODE_SETS = GraphCatalogue(
     _embedded("digits-knn", "handwritten digits, each joined with eight like it", digits_knn)
     | {name: _public(name) for name in public.NODE_TASKS},
     partial(_holds, many=False),
+    "nodes",
     "nodes of one graph",
 )
 GRAPH_SETS = GraphCatalogue(
@@ -126,5 +127,6 @@ GRAPH_SETS = GraphCatalogue(
     _embedded("digits-grid", "handwritten digits as graphs of their inked pixels", digits_grid)
     | {name: _public(name) for name in public.GRAPH_TASKS},
     partial(_holds, many=True),
+    "graphs",
     "whole graphs",
 )

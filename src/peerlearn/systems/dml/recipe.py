@@ -1,16 +1,11 @@
 """Deep Mutual Learning (Zhang, Xiang, Hospedales, Lu; CVPR 2018)."""
 
-from peerlearn.systems.classification import (
-    ClassificationConfig,
-    build_classification,
-    build_cohort,
-)
 from peerlearn.systems.recipe import Recipe
+from peerlearn.tasks.classification.task import ClassificationTask
 
 DML = Recipe(
     name="dml",
+    title="Deep mutual learning",
     summary="Deep mutual learning: every peer learns from every other peer's predictions",
-    config=ClassificationConfig,
-    build=build_classification,
-    restore=build_cohort,
+    task=ClassificationTask,
 )

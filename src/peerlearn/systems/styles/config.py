@@ -4,9 +4,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from peerlearn.systems.classification import ClassificationConfig
-from peerlearn.systems.recipe import RecipeConfig
-from peerlearn.systems.segmentation import SegmentationConfig
+from peerlearn.tasks.classification.task import ClassificationConfig
+from peerlearn.tasks.config import RecipeConfig
+from peerlearn.tasks.segmentation.task import SegmentationConfig
 
 
 class CompressionSpec(BaseModel):

@@ -1,0 +1,89 @@
+"""What must hold of a training before it begins, and what to say where it breaks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from peerlearn.cohort import Cohort
+from peerlearn.engine.checkpoint import Progress
+from peerlearn.engine.run_folder import RunFolder
+from peerlearn.engine.settings import TrainingSpec
+from peerlearn.engine.stage import Plan, TrainingStage
+from peerlearn.engine.task import Evaluator
+from peerlearn.engine.teaching import Teaching
+from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.errors import InputError, RunError, unknown_name
+from peerlearn.transfer.graph import TransferGraph
+
+
+def check_training(
+    cohort: Cohort, plan: Plan, training: TrainingSpec, task: Evaluator | None
+) -> None:
+    """See that a training can be done as it was asked for.
+
+    Raises:
+        InputError: names the option that does not fit the others.
+    """
+    spec = training.evaluation
+    if spec.select == "best" and not (task is not None and task.validates):
+        raise InputError(
+            "evaluation.select: 'best' needs validation rows; give some, or use 'last'"
+        )
+    if spec.select == "best" and cohort.trunk is not None:
+        raise InputError(
+            "evaluation.select: 'best' takes each peer's own best epoch, which peers on one "
+            "trunk do not have; use 'last' or 'mean_last'"
+        )
+    for number, stage in enumerate(plan.stages):
+        if isinstance(stage, TrainingStage) and not plan.learners(number):
+            raise InputError(
+                f"peers: nobody trains in stage {stage.name!r}; leave frozen out of at least "
+                "one of them"
+            )
+    for name in spec.members or ():
+        if name not in cohort.names:
+            raise unknown_name("peer", name, cohort.names, "evaluation.members")
+    if training.accumulate > 1 and any(graph.sequential for graph in _graphs(cohort, plan)):
+        raise InputError(
+            f"accumulate: found {training.accumulate}; with transfer.update 'sequential' "
+            "every batch is a step of its own, so it must be 1"
+        )
+
+
+def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:
+    """See that a training can be spread over processes, where there are several.
+
+    Raises:
+        InputError: names what cannot travel.
+    """
+    if isinstance(transport, LocalTransport):
+        return
+    if cohort.trunk is not None:
+        raise InputError("a shared trunk cannot be spread over several processes")
+    if not all(graph.travels for graph in _graphs(cohort, plan)):
+        raise InputError(
+            "transfer: features, relations, weighting and learned temperatures cannot be "
+            "spread over several processes"
+        )
+    if any(len(plan.learners(n)) < len(cohort.names) for n in range(len(plan.stages))):
+        raise InputError("peers that only teach cannot be spread over several processes")
+
+
+@contextmanager
+def telling_where(
+    stage: TrainingStage, progress: Progress, folder: RunFolder | None
+) -> Iterator[None]:
+    """A failure inside says in which epoch it was, and what there is to go on from."""
+    try:
+        yield
+    except RunError as error:
+        epoch = f"epoch {progress.epoch + 1} of {stage.epochs}"
+        where = f"{error} (stage {stage.name!r}, {epoch})"
+        advice = "try a lower lr, clip_norm: 5, or precision: fp32"
+        if folder is None or not folder.last.exists():
+            raise RunError(f"{where}; no checkpoint was written yet; {advice}") from None
+        raise RunError(f"{where}; last good checkpoint: {folder.last}; {advice}") from None
+
+
+def _graphs(cohort: Cohort, plan: Plan) -> list[TransferGraph]:
+    own = Teaching.of(cohort)
+    return [own.within(stage).transfer for stage in plan.stages]

@@ -1,0 +1,115 @@
+"""What comes out of a training beside the weights."""
+
+import resource
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.info import DataInfo
+from peerlearn.engine.checkpoint import Progress
+from peerlearn.engine.evaluate import Rows
+from peerlearn.engine.noise import noise_curves
+from peerlearn.engine.precision import Precision
+from peerlearn.engine.settings import EvaluationSpec
+from peerlearn.engine.sizes import peer_sizes
+from peerlearn.engine.task import Evaluator, Findings, Trained
+from peerlearn.metrics.assessment import mean_metrics
+from peerlearn.metrics.flatness import flatness
+
+
+@dataclass
+class TrainingResult:
+    """What a training gave.
+
+    Attributes:
+        block: the arm's entry of `results.json`, with plain numbers instead of seed summaries.
+        history: the records of `metrics.jsonl`.
+        selected: by peer, the epoch whose weights it now holds and their validation value.
+        info: what the networks must know of their data to be used without them.
+        pictures: arrays to be looked at.
+    """
+
+    block: dict[str, Any]
+    history: list[dict[str, Any]]
+    selected: dict[str, dict[str, Any]]
+    info: DataInfo | None = None
+    pictures: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def training_result(
+    trained: Trained,
+    task: Evaluator | None,
+    spec: EvaluationSpec,
+    progress: Progress,
+    forwards: int,
+    selected: dict[str, dict[str, Any]],
+    seed: int,
+) -> TrainingResult:
+    """What a training gave.
+
+    Args:
+        trained: the cohort with its selected weights.
+        task: measures it; None measures nothing but its cost.
+        spec: what else is measured.
+        progress: of the training.
+        forwards: training forwards of all peers in all processes.
+        selected: by peer, what is known of its weights.
+        seed: of what is drawn while measuring.
+    """
+    cohort, precision, forward, _ = trained
+    block: dict[str, Any] = {}
+    findings, example = Findings(), None
+    if task is not None:
+        block |= task.evaluate(forward, "report")
+        if progress.tail:
+            block |= mean_over_epochs(progress.tail)
+        findings, example = task.finish(trained), task.example()
+        for name, found in findings.metrics.items():
+            block["peers"][name] |= found
+        if spec.flatness and (probe := task.probe()) is not None:
+            block["flatness"] = flatness_curves(cohort, probe, precision, seed)
+        if spec.noise and block:
+            block["noise"] = noise_curves(task, forward, spec.noise, seed)
+    block["edges"] = list(cohort.transfer.edges())
+    block["cost"] = {
+        "train_s": progress.seconds,
+        "forwards_per_step": forwards / max(progress.steps, 1),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    block |= findings.further
+    block["sizes"] = peer_sizes(cohort, example, precision)
+    return TrainingResult(block, progress.history, selected, findings.info, findings.pictures)
+
+
+def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
+    """Metrics averaged over the assessments of several epochs."""
+    return {
+        "peers": {
+            name: mean_metrics([block["peers"][name] for block in tail])
+            for name in tail[0]["peers"]
+        },
+        "mean_peer": mean_metrics([block["mean_peer"] for block in tail]),
+        "ensemble": mean_metrics([block["ensemble"] for block in tail]),
+    }
+
+
+def flatness_curves(cohort: Cohort, rows: Rows, precision: Precision, seed: int) -> dict[str, Any]:
+    """Loss under growing weight noise, by peer, on fixed rows; see `metrics.flatness`."""
+
+    def placed() -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in rows():
+            yield precision.place(x), y.to(precision.device)
+
+    curves = {}
+    for name, peer in cohort.peers.items():
+        model = peer if cohort.trunk is None else nn.Sequential(cohort.trunk, peer)
+        curves[name] = flatness(model, placed, partial(cohort.objective, name), seed=seed)
+    return {
+        "sigma": next(iter(curves.values()))["sigma"],
+        "peers": {name: {"mean": c["mean"], "std": c["std"]} for name, c in curves.items()},
+    }

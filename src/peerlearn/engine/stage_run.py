@@ -1,0 +1,173 @@
+"""One stage while it runs: who learns in it, their optimisers, and one step after the other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.datasets import Batch
+from peerlearn.engine.kept_inputs import KeptInputs
+from peerlearn.engine.monitor import EpochMonitor
+from peerlearn.engine.precision import Precision
+from peerlearn.engine.settings import PeerSettings, Steps, TrainingSpec
+from peerlearn.engine.stage import TrainingStage
+from peerlearn.engine.steps import Clock, Stepper, StepResult
+from peerlearn.engine.trainable import learning_only, train_submodules
+from peerlearn.engine.transports import Transport
+from peerlearn.engine.updates import PeerUpdate
+from peerlearn.errors import RunError
+
+TRUNK = "trunk"
+"""What a shared trunk is called among weights that are kept by the name of a peer."""
+
+
+@dataclass
+class StageRun:
+    """A stage with everything that its steps need.
+
+    Attributes:
+        stage: what is run.
+        seed: of dropout.
+        device: of batches and losses.
+        precision: of forwards.
+        learners: peers that live here and train in it.
+        updates: of the learners, and of the trunk where it trains.
+        stepper: makes the steps.
+        monitor: sums of the epoch so far.
+    """
+
+    stage: TrainingStage
+    seed: int
+    device: torch.device
+    precision: Precision
+    learners: Sequence[str]
+    updates: Mapping[str, PeerUpdate]
+    stepper: Stepper
+    monitor: EpochMonitor
+
+    def step(self, number: int, when: float, micro_batches: Sequence[Batch]) -> list[StepResult]:
+        """One optimiser step of every learner.
+
+        Args:
+            number: micro-batches of the stage before this step, which keys its randomness.
+            when: epochs of the stage that are done, with fractions; schedules follow it.
+            micro_batches: what the step sees, as the loader gives it.
+        """
+        epochs = self.stage.epochs
+        for update in self.updates.values():
+            update.set_rate(when, epochs)
+        clock = Clock(self.seed, self.stage.name, number, when / epochs)
+        return self.stepper.step([self._place(batch) for batch in micro_batches], clock)
+
+    def check_weights(self) -> None:
+        """A last step can break weights that no loss has seen yet; they must not be saved.
+
+        Raises:
+            RunError: names the peer.
+        """
+        for name, update in self.updates.items():
+            if not torch.stack([p.detach().isfinite().all() for p in update.parameters]).all():
+                raise RunError(f"peer {name!r}: weights stopped being finite")
+
+    def begin_epoch(self) -> None:
+        """Sums start anew."""
+        self.monitor = EpochMonitor(self.learners, self.device)
+
+    def _place(self, batch: Batch) -> Batch:
+        versions = batch.versions
+        return Batch(
+            tuple(self.precision.place(view) for view in batch.views),
+            batch.y.to(self.device, non_blocking=True),
+            batch.index,
+            None if versions is None else versions.to(self.device),
+        )
+
+
+@contextmanager
+def running(
+    stage: TrainingStage,
+    cohort: Cohort,
+    learners: Sequence[str],
+    training: TrainingSpec,
+    peers: Mapping[str, PeerSettings],
+    seed: int,
+    precision: Precision,
+    transport: Transport,
+) -> Iterator[StageRun]:
+    """The stage in its training modes; afterwards modes and gradients are as they were.
+
+    Args:
+        stage: what to run.
+        cohort: on the device of `precision`, with the edges and objectives of the stage.
+        learners: peers that train in the stage, wherever they live.
+        training: optimisers, clipping and averages.
+        peers: what single peers do their own way.
+        seed: of dropout.
+        precision: of forwards.
+        transport: between processes.
+    """
+    here = [name for name in learners if name in transport.owned]
+    device = precision.device
+    with learning_only((cohort.peers[name] for name in learners), stage.trainable):
+        updates = _updates(stage, cohort, here, training, peers)
+        stepper = Stepper(
+            cohort,
+            updates,
+            precision,
+            transport,
+            {name: settings.view for name, settings in peers.items()},
+            learners,
+            trunk_learns=stage.trunk,
+            kept=KeptInputs(stage.versions) if stage.versions and not stage.trunk else None,
+        )
+        run = StageRun(
+            stage, seed, device, precision, here, updates, stepper, EpochMonitor(here, device)
+        )
+        with _training_modes(stage, cohort, learners):
+            yield run
+
+
+def _updates(
+    stage: TrainingStage,
+    cohort: Cohort,
+    learners: Sequence[str],
+    training: TrainingSpec,
+    peers: Mapping[str, PeerSettings],
+) -> dict[str, PeerUpdate]:
+    modules: dict[str, nn.Module] = {name: cohort.peers[name] for name in learners}
+    if cohort.trunk is not None and stage.trunk:
+        modules[TRUNK] = cohort.trunk
+    return {
+        name: PeerUpdate(
+            module,
+            Steps.settled(training, stage.steps, peers.get(name)),
+            training.clip_norm,
+            training.ema,
+            cohort.learned_for(name) if name in cohort.names else (),
+        )
+        for name, module in modules.items()
+    }
+
+
+@contextmanager
+def _training_modes(
+    stage: TrainingStage, cohort: Cohort, learners: Sequence[str]
+) -> Iterator[None]:
+    modes: list[tuple[Any, bool]] = [(part, part.training) for part in cohort.modules()]
+    cohort.train()
+    for name, peer in cohort.peers.items():
+        if name in learners:
+            train_submodules(peer, stage.trainable)
+        else:
+            peer.eval()
+    if cohort.trunk is not None and not stage.trunk:
+        cohort.trunk.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

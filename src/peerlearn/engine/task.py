@@ -1,0 +1,124 @@
+"""The half of a task that training sees: what to measure, and what to find out at the end."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from numpy.typing import NDArray
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.info import DataInfo
+from peerlearn.engine.evaluate import Forward, Rows, assessed
+from peerlearn.engine.precision import Precision
+from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+
+#: validation: to watch and to select weights by; report: what is told of the finished cohort.
+Purpose = Literal["validation", "report"]
+#: Nested plain numbers: `peers`, `mean_peer`, `ensemble`, …; see `assess_classification`.
+Block = dict[str, Any]
+
+
+class Trained(NamedTuple):
+    """A cohort whose training is over.
+
+    Attributes:
+        cohort: the peers with their selected weights, on the device of `precision`.
+        precision: of the run.
+        forward: runs the peers over rows.
+        history: the records of all epochs.
+    """
+
+    cohort: Cohort
+    precision: Precision
+    forward: Forward
+    history: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a task finds out about a trained cohort beside its metrics on rows.
+
+    Attributes:
+        info: what the networks must know of their data to be used without them; None where nobody
+            will ask.
+        metrics: by peer, what needs more than logits; they join the peer's other metrics.
+        further: entries of the arm's block of their own.
+        pictures: arrays to be looked at.
+    """
+
+    info: DataInfo | None = None
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    further: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Evaluator(ABC):
+    """Owns the rows that a cohort is measured on, and knows how.
+
+    Attributes:
+        metrics: what it measures.
+        validates: whether there is something to select weights by.
+    """
+
+    metrics: Catalogue = Catalogue(CLASSIFICATION)
+    validates: bool = True
+
+    @abstractmethod
+    def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
+        """Metrics of every peer, their mean and their ensemble.
+
+        Args:
+            forward: gives the outputs of all peers for rows, wherever they live and whatever they
+                run on.
+            purpose: what the numbers are for; a validation may measure less.
+        """
+
+    @abstractmethod
+    def example(self) -> Any:
+        """What peers read in one batch, by which they are sized; None where there are no rows."""
+
+    def probe(self) -> Rows | None:
+        """Training rows for the flatness probe; None where there is nothing to probe."""
+        return None
+
+    def finish(self, trained: Trained) -> Findings:
+        """What else is found out once training is over."""
+        return Findings()
+
+
+@dataclass
+class RowEvaluator(Evaluator):
+    """Measures rows at hand, without a task around them.
+
+    Attributes:
+        report: rows to report on; None reports nothing.
+        validation: rows that select weights; None where nothing is selected.
+        assess: begins to measure.
+        probed: rows of the flatness probe.
+    """
+
+    report: Rows | None = None
+    validation: Rows | None = None
+    assess: Callable[[], Assessment] = ClassificationAssessment
+    probed: Rows | None = None
+
+    def __post_init__(self) -> None:
+        self.validates = self.validation is not None
+
+    def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
+        rows = self.report if purpose == "report" else self.validation
+        return {} if rows is None else assessed(forward(rows), self.assess())
+
+    def example(self) -> Any:
+        return first_batch(self.report or self.validation)
+
+    def probe(self) -> Rows | None:
+        return self.probed
+
+
+def first_batch(rows: Rows | None) -> Any:
+    """What peers read in the first batch of rows; None where there is none."""
+    x, _ = next(iter(rows()), (None, None)) if rows is not None else (None, None)
+    return x

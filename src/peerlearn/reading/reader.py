@@ -1,0 +1,144 @@
+"""How a finished run reads data that it was not trained on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TextIO, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.data.info import DataInfo
+from peerlearn.engine.evaluate import Rows
+from peerlearn.errors import InputError
+from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
+from peerlearn.reading.labels import write_labels
+from peerlearn.reading.predictions import Inputs, Prediction
+
+InfoT = TypeVar("InfoT", bound=DataInfo)
+
+
+class UnreadableError(InputError):
+    """Rows that a network turns out not to read; says which, not where they are from."""
+
+
+class Reader(ABC, Generic[InfoT]):
+    """Reads one kind of data as the networks of a run do.
+
+    Args:
+        info: of the data that the networks were trained on.
+        config: of the run.
+
+    Attributes:
+        info_type: the class of `info`.
+        options: further arguments of a reader by name, and for which runs they are, in words.
+        unit: what is predicted, in the singular.
+        steps: what the networks read, in the plural.
+        folder: where predictions are files, how to call a folder of them; None for a table.
+    """
+
+    info_type: ClassVar[type[DataInfo]]
+    options: ClassVar[Mapping[str, str]] = {}
+    unit: ClassVar[str] = "row"
+    steps: ClassVar[str] = "rows"
+    folder: ClassVar[str | None] = None
+
+    def __init__(self, info: InfoT, config: Any) -> None:
+        self.info = info
+        self.config = config
+
+    @abstractmethod
+    def test_rows(self, name: str) -> Rows:
+        """The test split of other data, classes matched by name where both sides have names.
+
+        Args:
+            name: a name or a path as `data.name` takes.
+
+        Raises:
+            InputError: data that cannot be read, do not fit the networks, or have classes that
+                these do not know.
+        """
+
+    @abstractmethod
+    def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
+        """What there is to predict in files and folders, in order.
+
+        A sequence where all of it is known, and looked at, before the first batch is read.
+
+        Args:
+            paths: as typed.
+            peers: who will predict.
+
+        Raises:
+            InputError: names the file, what was found in it and what is expected.
+        """
+
+    def assessment(self) -> Assessment:
+        """Begin to measure networks on such data, as the run does."""
+        return ClassificationAssessment(members=self.config.evaluation.members)
+
+    def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Outputs of which every column means the same, whichever peer they are of."""
+        return logits
+
+    def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        """Peers that say clearly what is wrong where they cannot read other data."""
+        return peers
+
+    def write(
+        self,
+        made: Iterable[Prediction],
+        out: Path | TextIO,
+        probabilities: bool = False,
+        overlay: bool = False,
+    ) -> int:
+        """Write predictions: here a label for each row, as csv; see `write_labels`.
+
+        Args:
+            made: what was predicted.
+            out: a file or an open stream; a folder where `folder` says so.
+            probabilities: write those of all classes too.
+            overlay: show them over what was read, where that are images.
+
+        Returns:
+            Number of rows.
+
+        Raises:
+            RunError: a file cannot be written; the old one stays.
+        """
+        return write_labels(made, self.info, out, probabilities)
+
+    def places(self, own: DataInfo, name: str) -> torch.Tensor:
+        """(C,): which class of the run every class of other data is.
+
+        Args:
+            own: info of the other data.
+            name: as typed, for messages.
+        """
+        info = self.info
+        if own.class_names == info.class_names:
+            return torch.arange(own.classes)
+        if _numbered(own) or _numbered(info):
+            if own.classes > info.classes or (own.classes != info.classes and info.multilabel):
+                raise InputError(
+                    f"--data {name}: {own.classes} classes, but the run was trained on "
+                    f"{info.classes}"
+                )
+            return torch.arange(own.classes)
+        unknown = [label for label in own.class_names if label not in info.class_names]
+        if unknown or info.multilabel:
+            raise InputError(
+                f"--data {name}: classes {_some(unknown or own.class_names)} are not those that "
+                f"the run was trained on: {_some(info.class_names)}"
+            )
+        return torch.tensor([info.class_names.index(label) for label in own.class_names])
+
+
+def _numbered(info: DataInfo) -> bool:
+    """Whether the classes have no names of their own."""
+    return info.class_names == tuple(map(str, range(info.classes)))
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:10])
+    return f"{shown}, …" if len(names) > 10 else shown

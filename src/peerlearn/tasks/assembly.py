@@ -1,0 +1,112 @@
+"""From a configuration to peers that fit their data, with all that is wrong told at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from peerlearn.cohort import Cohort, forward_peers
+from peerlearn.engine.modes import evaluating
+from peerlearn.engine.pretrained import load_weights
+from peerlearn.errors import Faults, InputError
+from peerlearn.objectives.base import Objective
+from peerlearn.randomness import preserved_rng
+from peerlearn.tasks.config import RecipeConfig
+from peerlearn.transfer.graph import TransferGraph
+from peerlearn.transfer.outputs import OutputForm, PeerOutput
+
+Data = TypeVar("Data")
+
+
+def load_data(
+    config: RecipeConfig, load: Callable[[], Data], check_model: Callable[[str, str], None]
+) -> Data:
+    """The data of `config`; where they cannot be used, what else is wrong is told as well.
+
+    Args:
+        config: of the recipe.
+        load: gives the data, or raises `InputError`.
+        check_model: raises `InputError` for an unknown name of a model, which the field of the
+            second argument holds.
+
+    Raises:
+        InputError: data that cannot be used, and then also unknown models and peers.
+    """
+    faults = Faults()
+    with faults.gathered():
+        return load()
+    for name, peer in config.peers.items():
+        with faults.gathered():
+            check_model(peer.model, f"peers.{name}.model")
+    with faults.gathered():
+        TransferGraph(config.transfer, list(config.peers))
+    raise faults.error()
+
+
+def assemble(
+    config: RecipeConfig,
+    build_peer: Callable[[str], nn.Module],
+    objective: Objective,
+    form: OutputForm = "softmax",
+) -> Cohort:
+    """The peers of `config` and the edges between them.
+
+    Args:
+        config: of the recipe.
+        build_peer: the network of a name.
+        objective: what every peer learns from the data.
+        form: of the peers' outputs.
+
+    Raises:
+        InputError: lists every peer that cannot be built and what is wrong with the edges.
+    """
+    faults = Faults()
+    peers: dict[str, nn.Module] = {}
+    for name in config.peers:
+        with faults.gathered():
+            peers[name] = build_peer(name)
+    with faults.gathered():
+        transfer = TransferGraph(config.transfer, list(config.peers), form)
+    faults.check()
+    return Cohort(peers, transfer, objective)
+
+
+def load_initial_weights(cohort: Cohort, config: RecipeConfig) -> None:
+    """Give peers the weights that their configuration names.
+
+    Raises:
+        InputError: lists every file that cannot be read or does not fit.
+    """
+    faults = Faults()
+    for name, peer in config.peers.items():
+        if peer.weights is not None:
+            with faults.gathered():
+                path = Path(peer.weights).expanduser()
+                load_weights(cohort.peers[name], path, f"peers.{name}.weights")
+    faults.check()
+
+
+def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:
+    """What every peer says of some rows, before anything is trained or written.
+
+    Args:
+        cohort: untrained.
+        x: what peers read.
+        what: says what that is, for messages.
+
+    Raises:
+        InputError: a peer fails.
+    """
+    outputs: dict[str, PeerOutput] = {}
+    with evaluating(cohort), torch.no_grad(), preserved_rng():
+        for name, peer in cohort.peers.items():
+            try:
+                outputs |= forward_peers({name: peer}, cohort.shared_input(x))
+            except InputError:
+                raise
+            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(f"peers.{name}: fails on {what}: {reason}") from error
+    return outputs

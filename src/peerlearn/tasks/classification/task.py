@@ -1,0 +1,96 @@
+"""Rows with a class, or several labels: images and vectors."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from peerlearn.cohort import Cohort
+from peerlearn.data import DATASETS, Dataset, DataSpec, RowInfo, load_dataset
+from peerlearn.data.datasets import BatchLoader, Split
+from peerlearn.data.loaders import split_rows, train_loader
+from peerlearn.data.spec import AugmentChoice
+from peerlearn.engine.evaluate import Rows
+from peerlearn.errors import InputError
+from peerlearn.models import MODELS
+from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.labels import labelled_rows
+from peerlearn.reading.rows import RowReader
+from peerlearn.tasks.config import RecipeConfig
+from peerlearn.tasks.contract import Task
+from peerlearn.transfer.outputs import PeerOutput
+
+PROBE_ROWS = 1_000
+
+
+class ClassificationConfig(RecipeConfig):
+    """Configuration of the systems that classify."""
+
+    data: DataSpec = Field(DataSpec(), description="which data, and how much of it")
+    augment: AugmentChoice = Field(AugmentChoice(), description="random changes of images")
+    labelled_per_batch: int = Field(
+        0, ge=0, description="labelled rows in every batch where some rows have none; 0: as drawn"
+    )
+    objective: Classification = Field(Classification(), description="see Classification")
+
+
+class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
+    """Classify rows."""
+
+    Config: ClassVar[type[RecipeConfig]] = ClassificationConfig
+    Reader = RowReader
+    catalogue = DATASETS
+    models = MODELS
+
+    @classmethod
+    def read(cls, config: ClassificationConfig) -> Dataset:
+        return load_dataset(config.data)
+
+    @classmethod
+    def informed(cls, config: ClassificationConfig, data: Dataset) -> RowInfo:
+        return RowInfo.from_dataset(data)
+
+    @classmethod
+    def sample(cls, info: RowInfo) -> tuple[int, ...]:
+        return info.sample_shape
+
+    def few(self) -> tuple[Any, Tensor, str]:
+        train = self.data.train
+        rows = Split(train.rows(torch.arange(2)), train.y[:2])
+        x, y = next(iter(split_rows(rows, self.data, 2)()))
+        return x, y, f"rows of shape {self.info.sample_shape} of data {self.info.name!r}"
+
+    def check(self, cohort: Cohort, outputs: Mapping[str, PeerOutput], y: Tensor) -> None:
+        classes = self.info.classes
+        for name, output in outputs.items():
+            if (shape := tuple(output.logits.shape)) != (2, classes):
+                raise InputError(
+                    f"peers.{name}: gives outputs of shape {shape} for 2 rows; data "
+                    f"{self.info.name!r} has {classes} classes, so (2, {classes}) is needed"
+                )
+
+    def loader(self) -> BatchLoader:
+        config = self.config
+        return train_loader(
+            self.data,
+            config.batch_size,
+            config.seed,
+            config.augment.resolve(self.data),
+            views=1 + max(peer.view for peer in config.peers.values()),
+            labelled_per_batch=config.labelled_per_batch,
+            workers=config.data.workers,
+        )
+
+    def row_sets(self) -> Mapping[str, Rows]:
+        rows = partial(split_rows, data=self.data, batch_size=self.config.evaluation.batch_size)
+        return {"val": rows(self.data.val), "test": rows(self.data.test)}
+
+    def probe(self) -> Rows:
+        """The first labelled training rows, without augmentation."""
+        train = self.data.train
+        index = labelled_rows(train.y).nonzero().flatten()[:PROBE_ROWS]
+        rows = Split(train.rows(index), train.y[index])
+        return split_rows(rows, self.data, self.config.evaluation.batch_size)

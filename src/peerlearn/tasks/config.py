@@ -1,0 +1,85 @@
+"""The keys that every recipe understands."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from peerlearn.engine.settings import PeerSettings, TrainingSpec
+from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
+from peerlearn.transfer.spec import TransferSpec
+from peerlearn.validation import validated
+
+#: Keys of `data` that may say `seed`: every seed of a comparison then has a split of its own.
+SPLIT_CHOICES = ("split_seed", "split_index", "fold_index")
+
+
+class PeerSpec(PeerSettings):
+    """One peer: its network, and what it does its own way."""
+
+    model: str = Field(description="a name of `peerlearn ls models`, or python:package.module:f")
+    arguments: dict[str, Any] = Field({}, description="keyword arguments of the model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_alone(cls, given: Any) -> Any:
+        return {"model": given} if isinstance(given, str) else given
+
+
+class RecipeConfig(TrainingSpec):
+    """The keys that every recipe understands, beside those of training itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str = Field(description="name of the recipe")
+    seed: int = Field(0, ge=0, description="key of initial weights, batches and dropout")
+    peers: dict[str, PeerSpec] = Field(min_length=1, description="the networks by name")
+    transfer: TransferSpec = Field(TransferSpec(), description="who teaches whom; see TransferSpec")
+    arm: str | None = Field(None, description="named overrides to apply; None: the first arm")
+    arms: dict[str, dict[str, Any] | None] = Field(
+        {}, description="named overrides that `compare` sets against each other"
+    )
+
+    if TYPE_CHECKING:  # every task has its own
+        data: Any
+        objective: Any
+
+    metrics: ClassVar[Sequence[Metric]] = CLASSIFICATION
+
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> Self:
+        Catalogue(self.metrics).selecting(self.evaluation.metric, f"recipe {self.recipe!r}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _splits_by_seed(cls, given: Any) -> Any:
+        data = given.get("data") if isinstance(given, Mapping) else None
+        if not isinstance(data, Mapping):
+            return given
+        named = {key: given.get("seed", 0) for key in SPLIT_CHOICES if data.get(key) == "seed"}
+        return {**given, "data": {**data, **named}}
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _null_removes(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return {name: peer for name, peer in given.items() if peer is not None}
+        return given
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved configuration as plain values, readable as a recipe file again."""
+        return json.loads(self.model_dump_json(by_alias=True))
+
+    @classmethod
+    def completed(cls, resolved: dict[str, Any]) -> dict[str, Any]:
+        """A configuration that an older version resolved, with the options that came since.
+
+        One that is not valid any more is returned as it is.
+        """
+        try:
+            return validated(cls, resolved).dump()
+        except InputError:
+            return resolved

@@ -1,0 +1,209 @@
+"""What a task is: what a cohort is asked to do with one kind of data, and how it is judged."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from torch import Tensor, nn
+
+from peerlearn.cohort import Cohort
+from peerlearn.data import catalogue as data_catalogue
+from peerlearn.data.datasets import BatchLoader
+from peerlearn.data.info import DataInfo
+from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.stage import Stage, TrainingStage
+from peerlearn.engine.task import Block, Evaluator, Findings, Purpose, Trained, first_batch
+from peerlearn.engine.trainer import Trainer
+from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
+from peerlearn.metrics.catalogue import Catalogue
+from peerlearn.models.registry import Models
+from peerlearn.randomness import seeded_rng
+from peerlearn.reading.reader import Reader
+from peerlearn.tasks.assembly import assemble, first_outputs, load_data, load_initial_weights
+from peerlearn.tasks.config import RecipeConfig
+from peerlearn.transfer.outputs import OutputForm, PeerOutput
+
+ConfigT = TypeVar("ConfigT", bound=RecipeConfig)
+DataT = TypeVar("DataT")
+InfoT = TypeVar("InfoT", bound=DataInfo)
+
+
+class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
+    """One task with its data.
+
+    An object is made with the data that it trains on. What a finished run needs, its peers and how
+    they read other data, is asked of the class.
+
+    Args:
+        config: of the recipe.
+        data: to train on.
+
+    Attributes:
+        Config: the typed configuration of its recipes.
+        Reader: how its finished runs read other data.
+        catalogue: data sets that have a name.
+        models: networks that can be peers.
+        config: as it was settled for the data.
+        data: to train on.
+        info: what networks must know of the data to work without them.
+        rows: sets of rows to measure on, by name.
+    """
+
+    Config: ClassVar[type[RecipeConfig]]
+    Reader: ClassVar[type[Reader[Any]]]
+    catalogue: ClassVar[data_catalogue.Catalogue[Any]]
+    models: ClassVar[Models]
+
+    def __init__(self, config: ConfigT, data: DataT) -> None:
+        self.data = data
+        self.metrics = Catalogue(config.metrics)
+        self.info: InfoT = self.informed(config, data)
+        self.config: ConfigT = self.settled(config, self.info)
+        self.rows: Mapping[str, Rows] = self.row_sets()
+
+    # Asked of the class -----------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, config: ConfigT) -> Self:
+        """The task with the data that its configuration names.
+
+        Raises:
+            InputError: data that cannot be used, and then also unknown models and peers.
+        """
+        return cls(config, load_data(config, partial(cls.read, config), cls.models.check))
+
+    @classmethod
+    @abstractmethod
+    def read(cls, config: ConfigT) -> DataT:
+        """The data that a configuration names.
+
+        Raises:
+            InputError: they cannot be used.
+        """
+
+    @classmethod
+    @abstractmethod
+    def informed(cls, config: ConfigT, data: DataT) -> InfoT:
+        """What networks must know of the data to work without them."""
+
+    @classmethod
+    @abstractmethod
+    def sample(cls, info: InfoT) -> Any:
+        """What a network is told of a row when it is built, such as its shape."""
+
+    @classmethod
+    def network(
+        cls, info: InfoT, model: str, arguments: Mapping[str, Any], field: str
+    ) -> nn.Module:
+        """An untrained network for the data.
+
+        Raises:
+            InputError: an unknown model or argument; names `field`.
+        """
+        return cls.models.build(model, cls.sample(info), info.classes, arguments, field)
+
+    @classmethod
+    def settled(cls, config: ConfigT, info: InfoT) -> ConfigT:
+        """The configuration with what follows from the data."""
+        return config
+
+    @classmethod
+    def build(cls, config: ConfigT, info: InfoT) -> Cohort:
+        """The untrained peers of a settled configuration, keyed by its seed and their names.
+
+        Raises:
+            InputError: lists every peer that cannot be built and what is wrong with the edges.
+        """
+
+        def peer(name: str) -> nn.Module:
+            spec = config.peers[name]
+            with seeded_rng(config.seed, "weights", name):
+                return cls.network(info, spec.model, spec.arguments, f"peers.{name}.model")
+
+        form: OutputForm = "sigmoid" if info.multilabel else "softmax"
+        return assemble(config, peer, config.objective, form)
+
+    @classmethod
+    def restore(cls, config: ConfigT, info: InfoT) -> Cohort:
+        """The untrained peers of a finished run, which has no data."""
+        return cls.build(cls.settled(config, info), info)
+
+    # What is trained ---------------------------------------------------------------------------
+
+    def cohort(self) -> Cohort:
+        """Peers with their initial weights, which fit the data, and edges that are ready.
+
+        Raises:
+            InputError: networks, weights or edges that cannot be used, or do not fit each other.
+        """
+        cohort = self.untrained()
+        load_initial_weights(cohort, self.config)
+        x, y, what = self.few()
+        outputs = first_outputs(cohort, x, what)
+        self.check(cohort, outputs, y)
+        with seeded_rng(self.config.seed, "transfer"):
+            cohort.transfer.prepare(outputs)
+        return cohort
+
+    def untrained(self) -> Cohort:
+        """Peers for the data, before weights are loaded that their configuration names."""
+        return self.build(self.config, self.info)
+
+    @abstractmethod
+    def few(self) -> tuple[Any, Tensor, str]:
+        """A few training rows, their targets, and what they are in words."""
+
+    def check(self, cohort: Cohort, outputs: Mapping[str, PeerOutput], y: Tensor) -> None:
+        """See that peers give what the data need, from their outputs for `few`.
+
+        Raises:
+            InputError: names the peer, its outputs and what is needed.
+        """
+
+    @abstractmethod
+    def loader(self) -> BatchLoader:
+        """Training batches."""
+
+    def stages(self, cohort: Cohort) -> Sequence[Stage]:
+        """What the training is divided into: here everybody trains from the first epoch on."""
+        return [TrainingStage("mutual", self.config.epochs, self.loader())]
+
+    # What is measured --------------------------------------------------------------------------
+
+    @abstractmethod
+    def row_sets(self) -> Mapping[str, Rows]:
+        """Sets of rows to measure on, by name; `val` and `test` among them unless `measured`."""
+
+    def measured(self, purpose: Purpose) -> Sequence[str]:
+        """The names of the sets of rows that a purpose means."""
+        if purpose == "validation":
+            return ("val",)
+        return ("test",) if self.config.evaluation.report == "test" else ("val", "test")
+
+    def assessment(self, purpose: Purpose) -> Assessment:
+        """Begins to measure."""
+        return ClassificationAssessment(members=self.config.evaluation.members)
+
+    def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
+        assessment = self.assessment(purpose)
+        for name in self.measured(purpose):
+            for logits, y in forward(self.rows[name]):
+                assessment.add(logits, y)
+        return assessment.result()
+
+    def example(self) -> Any:
+        return first_batch(self.rows[self.measured("report")[0]])
+
+    def finish(self, trained: Trained) -> Findings:
+        return Findings(self.info)
+
+
+def trainer_of(task: Task[Any, Any, Any]) -> Trainer:
+    """A trainer that is ready to run.
+
+    Raises:
+        InputError: networks or edges that cannot be used, or do not fit the data.
+    """
+    cohort, config = task.cohort(), task.config
+    return Trainer(cohort, task.stages(cohort), config, task, config.peers, config.seed)

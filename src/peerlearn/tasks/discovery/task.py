@@ -1,0 +1,141 @@
+"""New classes among unlabelled rows, with the help of labelled ones of other classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from peerlearn.cohort import Cohort
+from peerlearn.data import DATASETS
+from peerlearn.data.datasets import BatchLoader
+from peerlearn.data.discovery import (
+    DiscoveryDataset,
+    DiscoveryInfo,
+    evaluation_rows,
+    load_discovery,
+)
+from peerlearn.data.loaders import evaluation_batches
+from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.modes import evaluating
+from peerlearn.engine.stage import Stage
+from peerlearn.engine.task import Block, Findings, Purpose, Trained
+from peerlearn.errors import InputError
+from peerlearn.metrics.discovery import DiscoveryAssessment, RowSet
+from peerlearn.models import MODELS
+from peerlearn.objectives.discovery import DiscoveryObjective
+from peerlearn.tasks.contract import Task
+from peerlearn.tasks.discovery.clusters import (
+    classes_compete,
+    members_of,
+    unlabelled_logits,
+    with_orders,
+)
+from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.contact_sheets import contact_sheets
+from peerlearn.tasks.discovery.examination import branch_metrics
+from peerlearn.tasks.discovery.networks import build_discovery_cohort
+from peerlearn.tasks.discovery.reader import ClusterReader
+from peerlearn.tasks.discovery.stages import discovery_stages, joint_loader
+from peerlearn.transfer.outputs import PeerOutput
+
+
+class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
+    """Find new classes."""
+
+    Config = DiscoveryConfig
+    Reader = ClusterReader
+    catalogue = DATASETS
+    models = MODELS
+
+    @classmethod
+    def read(cls, config: DiscoveryConfig) -> DiscoveryDataset:
+        return load_discovery(config.data)
+
+    @classmethod
+    def informed(cls, config: DiscoveryConfig, data: DiscoveryDataset) -> DiscoveryInfo:
+        return DiscoveryInfo.from_discovery(data, new_classes(config, data), config.data.overlap)
+
+    @classmethod
+    def sample(cls, info: DiscoveryInfo) -> tuple[int, ...]:
+        return info.sample_shape
+
+    @classmethod
+    def build(cls, config: DiscoveryConfig, info: DiscoveryInfo) -> Cohort:
+        new = info.classes - info.known
+        return build_discovery_cohort(config, info.sample_shape, info.known, new)
+
+    @classmethod
+    def restore(cls, config: DiscoveryConfig, info: DiscoveryInfo) -> Cohort:
+        """As before, whatever has become of the weights that the run started from."""
+        return cls.build(config.model_copy(update={"weights": None}), info)
+
+    def few(self) -> tuple[Any, Tensor, str]:
+        """One unlabelled row twice, so that pairs can be compared."""
+        few = self.data.train.select(self.data.unlabelled[:1].repeat(2))
+        x, y = next(evaluation_batches(few, 2, self.data.mean, self.data.std))
+        return x, y, f"rows of shape {self.info.sample_shape} of data {self.info.name!r}"
+
+    def check(self, cohort: Cohort, outputs: Mapping[str, PeerOutput], y: Tensor) -> None:
+        with evaluating(cohort):
+            for name, objective in cohort.objectives.items():
+                if isinstance(objective, DiscoveryObjective):
+                    objective.pseudo_labels(objective.compared(outputs[name]))
+
+    def loader(self) -> BatchLoader:
+        return joint_loader(self.config, self.data, self.config.augment.resolve(self.data))
+
+    def stages(self, cohort: Cohort) -> Sequence[Stage]:
+        return discovery_stages(self.config, self.data, self.config.augment.resolve(self.data))
+
+    def row_sets(self) -> Mapping[str, Rows]:
+        return evaluation_rows(self.data, self.config.evaluation.batch_size)
+
+    def measured(self, purpose: Purpose) -> Sequence[str]:
+        """Clusters are matched on unlabelled rows and used on those of test, so both, always."""
+        return tuple(self.rows)
+
+    def assessment(self, purpose: Purpose) -> DiscoveryAssessment:
+        together = classes_compete(self.config, self.info)
+        members = self.config.evaluation.members
+        return DiscoveryAssessment(self.info.known, together, members=members)
+
+    def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
+        assessment = self.assessment(purpose)
+        names: tuple[RowSet, ...] = ("unlabelled", "test")
+        for name in names:
+            for logits, y in forward(self.rows[name]):
+                assessment.add(logits, y, name)
+        return assessment.result()
+
+    def finish(self, trained: Trained) -> Findings:
+        members = members_of(trained.cohort, self.config)
+        logits = unlabelled_logits(trained.forward, self.rows["unlabelled"])
+        info = with_orders(self.info, logits, members)
+        images = len(info.sample_shape) == 3
+        return Findings(
+            info,
+            branch_metrics(trained, self.data, self.config.batch_size),
+            pictures=contact_sheets(logits, members, self.data, info, self.config)
+            if images
+            else {},
+        )
+
+
+def new_classes(config: DiscoveryConfig, data: DiscoveryDataset) -> int:
+    """How many clusters to look for among the unlabelled rows.
+
+    Raises:
+        InputError: nobody knows, or there are more than unlabelled rows.
+    """
+    wanted = config.classes or data.novel
+    if wanted is None:
+        raise InputError(
+            f"classes: data {data.name!r} does not say how many new classes there are; give their "
+            "number, or let `peerlearn discover --classes auto` estimate it"
+        )
+    if wanted > len(data.unlabelled):
+        raise InputError(
+            f"classes: {wanted} new classes among {len(data.unlabelled)} unlabelled rows; allowed: "
+            f"1 to {len(data.unlabelled)}"
+        )
+    return wanted

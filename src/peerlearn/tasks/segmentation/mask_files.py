@@ -1,0 +1,197 @@
+"""Masks of images, as PNG files whose pixel values are classes.
+
+Shape suffixes: N images, K classes, H height, W width.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from peerlearn.data.image_folder import require_pillow
+from peerlearn.data.info import DataInfo
+from peerlearn.data.segmentation import IGNORED, SegmentationInfo
+from peerlearn.errors import InputError
+from peerlearn.reading.predictions import Prediction
+from peerlearn.reading.table import write_table
+from peerlearn.tasks.segmentation.image_inputs import ImageInputs
+from peerlearn.tasks.segmentation.palette import palette
+from peerlearn.tasks.segmentation.staging import Staging, filled
+
+SUMMARY = "summary.csv"
+COLUMNS = ("input", "row", "mask", "confidence")
+OVERLAID = (1, 3, 4)
+"""Channels of images that can be shown."""
+
+Bytes = NDArray[np.uint8]
+
+
+class Decisions(NamedTuple):
+    """What a prediction says of an image.
+
+    Shapes:
+        masks: by label ("" for all classes in one), uint8 (H, W): classes, `IGNORED` where the
+            networks give no number; of a single label, 1 where it holds.
+        fractions: of the pixels of each class, (K,).
+        colours: uint8 (H, W, 3).
+        coloured: where these count, bool (H, W).
+    """
+
+    masks: dict[str, Bytes]
+    fractions: list[float]
+    confidence: float
+    colours: Bytes
+    coloured: NDArray[np.bool_]
+
+
+def write_masks(
+    predictions: Iterable[Prediction],
+    info: DataInfo,
+    out: Path,
+    overlay: bool = False,
+    probabilities: bool = False,
+) -> int:
+    """Write a PNG for every image, and `summary.csv` about all of them, into a folder.
+
+    `NAME.png` holds classes as pixel values and shows them in colours; where masks overlap there is
+    a `NAME-LABEL.png` of 0 and 1 for every label. The summary has a line an image: `input, row,
+    mask, confidence`, then for each class the fraction of its pixels. Confidence is the mean
+    probability of what was decided, over pixels (and labels).
+
+    Args:
+        predictions: from `Predictor.predict`; written as they are made.
+        info: of the run.
+        out: folder, filled when all is made, or not at all; files of the same names are replaced.
+        overlay: write `NAME-overlay.png` too, the image under half-transparent colours.
+        probabilities: write `NAME.npz` too, with `probabilities` (K, H, W) and `class_names`.
+
+    Returns:
+        Number of images.
+
+    Raises:
+        InputError: a file would be written twice, or over an input; images that cannot be shown.
+        RunError: a file cannot be written.
+    """
+    require_pillow()
+    check_overlay(info, overlay)
+    labels = _file_labels(info.class_names)
+    lines: list[list[str]] = []
+    with filled(out) as staging:
+        for prediction in predictions:
+            rows = prediction.rows
+            assert isinstance(rows, ImageInputs)
+            pictures = rows.pictures() if overlay else [None] * len(rows.names)
+            for source, number, name, p_KHW, picture in zip(
+                rows.sources, rows.numbers, rows.names, prediction.probabilities, pictures,
+                strict=True,
+            ):  # fmt: skip
+                made = _several(p_KHW, labels) if info.multilabel else _one(p_KHW)
+                files = "|".join(_save_masks(staging, name, source, made.masks))
+                if picture is not None:
+                    _save_overlay(staging.path(f"{name}-overlay.png", source), picture, made)
+                if probabilities:
+                    _save_probabilities(staging.path(f"{name}.npz", source), p_KHW, info)
+                numbers = (f"{value:.6g}" for value in (made.confidence, *made.fractions))
+                lines.append([source, str(number), files, *numbers])
+        write_table(staging.path(SUMMARY), [*COLUMNS, *info.class_names], lines)
+    return len(lines)
+
+
+def check_overlay(info: DataInfo, overlay: bool) -> None:
+    """Refuse to show images that have no colours.
+
+    Raises:
+        InputError: they have another number of channels than `OVERLAID`.
+    """
+    channels = info.sample_shape[0] if isinstance(info, SegmentationInfo) else 0
+    if overlay and channels not in OVERLAID:
+        raise InputError(
+            f"--overlay: shows images of {', '.join(map(str, OVERLAID))} channels; the run was "
+            f"trained on {info.content}"
+        )
+
+
+def _one(p_KHW: Tensor) -> Decisions:
+    """One class for every pixel."""
+    p_HW, chosen_HW = p_KHW.max(0)
+    blank_HW = p_HW.isnan()
+    chosen_HW = chosen_HW.masked_fill(blank_HW, IGNORED)
+    counts = torch.bincount(chosen_HW.flatten(), minlength=IGNORED + 1)[: len(p_KHW)]
+    mask = chosen_HW.byte().numpy()
+    return Decisions(
+        {"": mask},
+        (counts / mask.size).tolist(),
+        p_HW.mean().item(),
+        palette()[mask],
+        ~blank_HW.numpy(),
+    )
+
+
+def _several(p_KHW: Tensor, labels: Sequence[str]) -> Decisions:
+    """Any number of labels for every pixel, shown in the mean of their colours."""
+    holds_KHW = p_KHW > 0.5
+    count_HW = holds_KHW.sum(0)
+    colours_K3 = torch.from_numpy(palette()[1 : len(labels) + 1]).float()
+    mean_HW3 = torch.einsum("khw,kc->hwc", holds_KHW.float(), colours_K3) / count_HW[..., None]
+    return Decisions(
+        dict(zip(labels, holds_KHW.byte().numpy(), strict=True)),
+        holds_KHW.double().mean((1, 2)).tolist(),
+        torch.maximum(p_KHW, 1 - p_KHW).mean().item(),
+        mean_HW3.nan_to_num().byte().numpy(),
+        (count_HW > 0).numpy(),
+    )
+
+
+def _save_masks(
+    staging: Staging, name: str, source: str, masks: Mapping[str, Bytes]
+) -> Iterator[str]:
+    """Write the masks of an image, one after the other; gives the names of the files."""
+    from PIL import Image
+
+    colours = palette()
+    for number, (label, mask) in enumerate(masks.items(), 1):
+        file = f"{name}-{label}.png" if label else f"{name}.png"
+        image = Image.fromarray(mask)
+        image.putpalette((colours[[0, number]] if label else colours).tobytes())
+        image.save(staging.path(file, source))
+        yield file
+
+
+def _save_overlay(path: Path, picture: Tensor, made: Decisions) -> None:
+    from PIL import Image
+
+    shown = _rgb(picture)
+    mixed = shown // 2 + made.colours // 2
+    Image.fromarray(np.where(made.coloured[..., None], mixed, shown)).save(path)
+
+
+def _rgb(picture_CHW: Tensor) -> Bytes:
+    """An image to look at, (H, W, 3): floats are stretched from black to white, alpha is dropped.
+
+    Shapes:
+        picture_CHW: uint8 or float, with as many channels as in `OVERLAID`.
+    """
+    shown = picture_CHW[:3].expand(3, -1, -1)
+    if shown.is_floating_point():
+        low, high = shown.min(), shown.max()
+        shown = (255 * (shown - low) / (high - low).clamp(min=1e-12)).byte()
+    return shown.permute(1, 2, 0).contiguous().numpy()
+
+
+def _save_probabilities(path: Path, p_KHW: Tensor, info: DataInfo) -> None:
+    with path.open("wb") as file:
+        np.savez(file, probabilities=p_KHW.float().numpy(), class_names=np.array(info.class_names))
+
+
+def _file_labels(names: Sequence[str]) -> list[str]:
+    """Names of labels as parts of names of files; those that would be equal get their number."""
+    plain = [re.sub(r"[^\w.+-]+", "_", name) or "_" for name in names]
+    return [
+        label if plain.count(label) == 1 else f"{label}{number}"
+        for number, label in enumerate(plain)
+    ]

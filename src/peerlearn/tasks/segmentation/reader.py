@@ -1,0 +1,290 @@
+"""Images of any size, for runs whose networks segment them.
+
+Shape suffixes: N images, C channels, K classes, H height, W width.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar, TextIO
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peerlearn.data import evaluation_batches
+from peerlearn.data.augment import normalise
+from peerlearn.data.image_folder import SUFFIXES
+from peerlearn.data.segmentation import (
+    SegmentationInfo,
+    Tiles,
+    load_segmentation,
+)
+from peerlearn.data.segmentation.files import ResizedFiles
+from peerlearn.data.segmentation.pairs import IMAGES, MASKS
+from peerlearn.engine.evaluate import Rows
+from peerlearn.errors import InputError
+from peerlearn.metrics.segmentation import SegmentationAssessment
+from peerlearn.reading.inputs import checked_array, checked_image, input_files
+from peerlearn.reading.predictions import Join, Prediction, one_after_another
+from peerlearn.reading.reader import Reader, UnreadableError
+from peerlearn.tasks.segmentation.image_inputs import ImageInputs, Read
+from peerlearn.tasks.segmentation.mask_files import write_masks
+from peerlearn.tasks.segmentation.sizes import AnySize
+from peerlearn.tasks.segmentation.tiling import Tiling
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image to segment: a file, or a row of an array.
+
+    Attributes:
+        source, number: the file, and the number of the image there.
+        name: see `ImageInputs`.
+        rows: of the array; None for an image file.
+    """
+
+    source: Path
+    number: int
+    name: str
+    height: int
+    width: int
+    rows: Tensor | None = None
+
+
+class MaskReader(Reader[SegmentationInfo]):
+    """Images are normalised by the mean and standard deviation of the training data.
+
+    Image files are resized as those of the training data were, by `data.size`, however large they
+    are; what is predicted is brought back to their own size. With `--tile` they are not resized.
+
+    Args:
+        info: of the data that the networks were trained on.
+        config: of the run.
+        tile, overlap: how images are cut; see `Tiling`, which leaves most of them whole.
+    """
+
+    info_type = SegmentationInfo
+    options: ClassVar[Mapping[str, str]] = dict.fromkeys(("tile", "overlap"), "segment images")
+    unit = "image"
+    steps = "tiles and images"
+    folder = "masks"
+
+    def __init__(
+        self,
+        info: SegmentationInfo,
+        config: Any,
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> None:
+        super().__init__(info, config)
+        self.tiling = Tiling(tile, overlap)
+        self.channels, *trained = info.sample_shape
+        self.trained = (trained[0], trained[1])
+
+    def test_rows(self, name: str) -> Rows:
+        # How many images and masks to train on says nothing of the test split of other data.
+        spec = self.config.data
+        size = spec.size if Path(name).is_dir() else None
+        other = {"name": name, "train_size": None, "labels": None, "size": size}
+        data = load_segmentation(spec.model_copy(update=other))
+        own = SegmentationInfo.from_dataset(data)
+        kinds = [
+            ("channels", data.sample_shape[0], self.channels),
+            ("dtype", own.dtype, self.info.dtype),
+            ("multilabel", own.multilabel, self.info.multilabel),
+        ]
+        for what, found, expected in kinds:
+            if found != expected:
+                raise InputError(
+                    f"--data {name}: {what} {found}, but the run was trained on {what} {expected}"
+                )
+        places, batch_size = self.places(own, name), self._at_once(*data.sample_shape[1:])
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            info = self.info
+            for x, y in evaluation_batches(data.test, batch_size, info.mean, info.std):
+                yield x, y if info.multilabel else _placed(y, places)
+
+        return batches
+
+    def assessment(self) -> SegmentationAssessment:
+        return SegmentationAssessment(
+            self.info.class_names,
+            multilabel=self.info.multilabel,
+            members=self.config.evaluation.members,
+        )
+
+    def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        shape, classes = self.info.sample_shape, self.info.classes
+        return {name: AnySize(peer, name, shape, classes) for name, peer in peers.items()}
+
+    def write(
+        self,
+        made: Iterable[Prediction],
+        out: Path | TextIO,
+        probabilities: bool = False,
+        overlay: bool = False,
+    ) -> int:
+        """Masks as files in a folder; see `write_masks`."""
+        assert isinstance(out, Path), "masks are files"
+        return write_masks(made, self.info, out, overlay, probabilities)
+
+    def inputs(
+        self, paths: Sequence[Path], peers: Mapping[str, nn.Module]
+    ) -> Sequence[ImageInputs]:
+        """Image files, folders of images, `.npz` and `.npy` files, with images of any size.
+
+        Of a folder with `images/` beside `masks/`, at any depth, the masks are left out, and
+        `images` is no part of names. Images of one size that follow each other are read together,
+        about as many pixels at once as the evaluation of the run does.
+        """
+        images = [image for path in paths for image in self._listed(path)]
+        _check_names(images)
+        made = []
+        for (height, width, _), several in groupby(images, key=_kind):
+            together = list(several)
+            resized = self._resizes(together[0]) and self.tiling.tile is None
+            tiles = None if resized else self.tiling.tiles(height, width, self.trained)
+            count = 1 if tiles is not None else self._at_once(height, width)
+            for first in range(0, len(together), count):
+                made.append(self._group(together[first : first + count], tiles))
+        return made
+
+    def _listed(self, path: Path) -> Iterator[Image]:
+        for file in input_files(path):
+            if file.suffix.lower() not in SUFFIXES:
+                rows = checked_array(file, self.info, any_size=True)
+                count, _, height, width = rows.shape
+                digits = max(4, len(str(count - 1)))
+                for number in range(count):
+                    name = f"{file.stem}-{number:0{digits}}"
+                    yield Image(file, number, name, height, width, rows)
+            elif not _beside_images(file, path):
+                header = checked_image(file, self.info)
+                yield Image(file, 0, _name(file, path), header.height, header.width)
+
+    def _group(self, images: Sequence[Image], tiles: Tiles | None) -> ImageInputs:
+        first = images[0]
+        pictures = self._decoding(images, first.height, first.width)
+        batches, join = (
+            self._whole(images, pictures) if tiles is None else self._cut(tiles, pictures)
+        )
+        return ImageInputs(
+            sources=tuple(str(image.source) for image in images),
+            numbers=tuple(image.number for image in images),
+            batches=batches,
+            join=partial(_named, join, str(first.source), self.trained),
+            names=tuple(image.name for image in images),
+            height=first.height,
+            width=first.width,
+            pictures=pictures,
+            tiles=tiles,
+        )
+
+    def _whole(self, images: Sequence[Image], pictures: Read) -> tuple[Rows, Join]:
+        """Images read whole, resized where those of training were."""
+        first = images[0]
+        own = (first.height, first.width)
+        resized = self._resizes(first) and own != self.trained
+        read = self._decoding(images, *self.trained) if resized else pictures
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            yield self._normalised(read())
+
+        return batches, partial(_resized, own) if resized else one_after_another
+
+    def _cut(self, tiles: Tiles, pictures: Read) -> tuple[Rows, Join]:
+        """One image in tiles, a few at a time."""
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            (image_CHW,) = pictures()
+            numbers, count = range(len(tiles)), self._at_once(*_sides(tiles))
+            for first in numbers[::count]:
+                yield self._normalised(tiles.cut(image_CHW, numbers[first : first + count]))
+
+        def join(parts: Iterable[Tensor]) -> Tensor:
+            # In fp32: for a large image, memory counts.
+            return tiles.blend(part.float() for part in parts)[None]
+
+        return batches, join
+
+    def _resizes(self, image: Image) -> bool:
+        """Whether such images were resized in training: files are, arrays are not."""
+        return image.rows is None and self.config.data.size is not None
+
+    def _decoding(self, images: Sequence[Image], height: int, width: int) -> Read:
+        rows = images[0].rows
+        if rows is not None:
+            return lambda: rows[[image.number for image in images]]
+        paths = tuple(image.source for image in images)
+        own = (images[0].height, images[0].width) == (height, width)
+        files = ResizedFiles(paths, height, width, self.channels == 1, fit=not own)
+        return lambda: files.decode(range(len(paths)))
+
+    def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return normalise(x, self.info.mean, self.info.std), torch.zeros(len(x))
+
+    def _at_once(self, height: int, width: int) -> int:
+        """Images of a size that have about as many pixels as a batch of evaluation."""
+        pixels = self.config.evaluation.batch_size * self.trained[0] * self.trained[1]
+        return max(1, pixels // (height * width))
+
+
+def _kind(image: Image) -> tuple[int, int, int | None]:
+    """Images with the same can be read together."""
+    return image.height, image.width, None if image.rows is None else id(image.rows)
+
+
+def _placed(y: Tensor, places: Tensor) -> Tensor:
+    """Classes of the run for those of other data; what does not count stays so."""
+    return torch.where(y >= 0, places[y.clamp(min=0)], y)
+
+
+def _resized(size: tuple[int, int], parts: Iterable[Tensor]) -> Tensor:
+    """Predictions (N, K, H, W) at another height and width."""
+    return F.interpolate(torch.cat(list(parts)), size, mode="bilinear", align_corners=False)
+
+
+def _named(join: Join, source: str, trained: tuple[int, int], parts: Iterable[Tensor]) -> Tensor:
+    """`join`, whose errors name the file."""
+    try:
+        return join(parts)
+    except UnreadableError as error:
+        height, width = trained
+        hint = f"; --tile {width} reads it in tiles of that size" if height == width else ""
+        raise InputError(f"{source}: {error}{hint}") from error
+
+
+def _sides(tiles: Tiles) -> tuple[int, int]:
+    return (tiles.tile, tiles.tile) if isinstance(tiles.tile, int) else tiles.tile
+
+
+def _beside_images(file: Path, folder: Path) -> bool:
+    """Whether a file found below `folder` is a mask by the folders it is in."""
+    if file == folder:
+        return False
+    inner = [parent for parent in file.parents if parent.is_relative_to(folder)][:-1]
+    return any(parent.name == MASKS and (parent.parent / IMAGES).is_dir() for parent in inner)
+
+
+def _name(file: Path, path: Path) -> str:
+    """What to call an image of an input as typed: a file, or one in a folder."""
+    if file == path:
+        return file.stem
+    folders = [part for part in file.relative_to(path).parent.parts if part != IMAGES]
+    return "/".join([*folders, file.stem])
+
+
+def _check_names(images: Sequence[Image]) -> None:
+    named: dict[str, Image] = {}
+    for image in images:
+        other = named.setdefault(image.name, image)
+        if other is not image:
+            both = "is named twice" if other.source == image.source else f"and {other.source}"
+            raise InputError(
+                f"{image.source}: {both}: what is predicted would be called {image.name!r} for "
+                "each; predict them into folders of their own"
+            )

@@ -1,0 +1,130 @@
+"""Images with a class, or several labels, for every pixel."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.datasets import BatchLoader
+from peerlearn.data.loaders import split_rows
+from peerlearn.data.segmentation import (
+    MASK_SETS,
+    SegmentationDataset,
+    SegmentationDataSpec,
+    SegmentationInfo,
+    SegmentAugmentSpec,
+    load_segmentation,
+    segmentation_loader,
+)
+from peerlearn.engine.evaluate import Rows
+from peerlearn.engine.task import Findings, Purpose, Trained
+from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import Metric
+from peerlearn.metrics.segmentation import METRICS, SegmentationAssessment
+from peerlearn.models.segmentation import SEGMENTATION_MODELS
+from peerlearn.objectives.segmentation import Segmentation
+from peerlearn.tasks.config import RecipeConfig
+from peerlearn.tasks.contract import Task
+from peerlearn.tasks.segmentation.gallery import gallery
+from peerlearn.tasks.segmentation.reader import MaskReader
+from peerlearn.transfer.outputs import PeerOutput
+
+PROBE_IMAGES = 16
+
+
+class SegmentationConfig(RecipeConfig):
+    """Configuration of the systems that segment images."""
+
+    metrics: ClassVar[Sequence[Metric]] = METRICS
+
+    data: SegmentationDataSpec = Field(
+        SegmentationDataSpec(), description="which images with masks, and how many of them"
+    )
+    augment: SegmentAugmentSpec = Field(
+        SegmentAugmentSpec(), description="random changes of images, and alike of their masks"
+    )
+    labelled_per_batch: int = Field(
+        0, ge=0, description="labelled images in every batch where some have none; 0: as drawn"
+    )
+    objective: Segmentation = Field(Segmentation(), description="see Segmentation")
+
+
+class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, SegmentationInfo]):
+    """Say of every pixel what it shows."""
+
+    Config: ClassVar[type[RecipeConfig]] = SegmentationConfig
+    Reader = MaskReader
+    catalogue = MASK_SETS
+    models = SEGMENTATION_MODELS
+
+    @classmethod
+    def read(cls, config: SegmentationConfig) -> SegmentationDataset:
+        return load_segmentation(config.data)
+
+    @classmethod
+    def informed(cls, config: SegmentationConfig, data: SegmentationDataset) -> SegmentationInfo:
+        return SegmentationInfo.from_dataset(data)
+
+    @classmethod
+    def sample(cls, info: SegmentationInfo) -> tuple[int, ...]:
+        return info.sample_shape
+
+    def few(self) -> tuple[Any, Tensor, str]:
+        images = self.data.train.select(torch.arange(min(2, len(self.data.train))))
+        x, y = next(iter(split_rows(images, self.data, 2)()))
+        return x, y, f"images of shape {self.info.sample_shape} of {self.info.name!r}"
+
+    def check(self, cohort: Cohort, outputs: Mapping[str, PeerOutput], y: Tensor) -> None:
+        expected = (len(y), self.info.classes, *self.info.sample_shape[1:])
+        for name, output in outputs.items():
+            if (shape := tuple(output.logits.shape)) != expected:
+                raise InputError(
+                    f"peers.{name}: gives outputs of shape {shape} for {len(y)} images of "
+                    f"{self.info.name!r}; needed: {expected}, a logit for every class and pixel"
+                )
+            cohort.objective(name, output, y)  # which may not fit the masks
+
+    def loader(self) -> BatchLoader:
+        config = self.config
+        return segmentation_loader(
+            self.data,
+            config.batch_size,
+            config.seed,
+            config.augment,
+            views=1 + max(peer.view for peer in config.peers.values()),
+            labelled_per_batch=config.labelled_per_batch,
+            workers=config.data.workers,
+        )
+
+    def row_sets(self) -> Mapping[str, Rows]:
+        rows = partial(split_rows, data=self.data, batch_size=self.config.evaluation.batch_size)
+        return {"val": rows(self.data.val), "test": rows(self.data.test)}
+
+    def probe(self) -> Rows:
+        train = self.data.train
+        images = train.select(torch.arange(min(PROBE_IMAGES, len(train))))
+        return split_rows(images, self.data, self.config.evaluation.batch_size)
+
+    def assessment(self, purpose: Purpose) -> SegmentationAssessment:
+        return SegmentationAssessment(
+            self.info.class_names,
+            multilabel=self.info.multilabel,
+            boundaries=purpose == "report",
+            members=self.config.evaluation.members,
+        )
+
+    def finish(self, trained: Trained) -> Findings:
+        spec = self.config.evaluation
+        pictures = gallery(
+            trained.forward,
+            split=self.data.test,
+            data=self.data,
+            batch_size=spec.batch_size,
+            members=spec.members,
+        )
+        return replace(super().finish(trained), pictures=pictures)
