@@ -8,6 +8,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
 from benchmarks.speed import tables
+from benchmarks.speed.digits import small_steps
+from benchmarks.speed.exchange import exchange
 from benchmarks.speed.formats import precision_gain
 from benchmarks.speed.images import data_path
 from benchmarks.speed.mutual import forwards_per_step, mutual_overhead, with_memory_given_back
@@ -31,6 +33,18 @@ def mutual(arguments: argparse.Namespace) -> dict[str, Any]:
     size = size_of(arguments)
     lines = mutual_overhead(arguments.rounds, size)
     return {"lines": lines, "forwards_per_step": forwards_per_step(size)}
+
+
+def digits(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Small steps against a hand-written loop."""
+    keep_freed_memory()
+    return {"lines": small_steps(arguments.rounds, size_of(arguments).epochs)}
+
+
+def edges(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Losses of many peers over many classes."""
+    keep_freed_memory()
+    return {"lines": exchange(arguments.rounds, size_of(arguments).rows)}
 
 
 def precision(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -62,6 +76,8 @@ def size_of(arguments: argparse.Namespace) -> Size:
 SECTIONS = {
     "memory": memory,
     "mutual": mutual,
+    "digits": digits,
+    "edges": edges,
     "precision": precision,
     "package": package,
     "data": data,

@@ -35,10 +35,14 @@ class Size(NamedTuple):
     batch: int
     peers: Sequence[int]
     models: Sequence[str]
+    epochs: int
+    """Of digits."""
+    rows: int
+    """Of logits that exchange alone is measured on."""
 
 
-FULL = Size(128, (2, 4, 8), ("resnet8", "resnet32"))
-SMALLEST = Size(4, (2,), ("resnet8",))
+FULL = Size(128, (2, 4, 8), ("resnet8", "resnet32"), 5, 256)
+SMALLEST = Size(4, (2,), ("resnet8",), 1, 4)
 
 
 def auto_precision() -> Precision:

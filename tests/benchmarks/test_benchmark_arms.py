@@ -1,0 +1,29 @@
+"""What is timed side by side does the same work."""
+
+import torch
+
+from benchmarks.speed.digits import BATCH, loop, trainer_of
+from benchmarks.speed.exchange import by_pairs, of_cohort
+from benchmarks.speed.work import FP32
+from peerlearn.cohort import Cohort
+from peerlearn.data import DataSpec, load_dataset, train_loader
+
+
+def test_the_hand_written_loop_ends_at_the_weights_of_the_run() -> None:
+    batches = train_loader(load_dataset(DataSpec(name="digits")), BATCH, 0)
+    by_hand = loop(batches, FP32, epochs=1)
+    trainer = trainer_of(batches, "fp32", epochs=1)
+    trainer.run()
+    for name, network in by_hand.items():
+        trained = trainer.cohort.peers[name].state_dict()
+        for key, tensor in network.state_dict().items():
+            torch.testing.assert_close(tensor, trained[key], msg=f"{name}.{key}")
+
+
+def test_every_pair_by_hand_gives_the_losses_of_the_cohort() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = [torch.randn(5, 7, generator=generator) for _ in range(8)]
+    y = torch.randint(7, (5,), generator=generator)
+    cohort = Cohort({f"peer{n}": torch.nn.Flatten() for n in range(8)}, "predictions: kl")
+    ours = torch.stack(of_cohort(cohort, logits, y))
+    torch.testing.assert_close(torch.stack(by_pairs(logits, y)), ours)
