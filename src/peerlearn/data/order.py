@@ -91,14 +91,7 @@ class OrderWithin:
 def batch_order(
     y: Tensor, batch_size: int, seed: int, drop_last: bool = True, labelled_per_batch: int = 0
 ) -> ShuffledOrder | MixedOrder:
-    """The order that fits the targets and the options.
-
-    Args:
-        y: targets of the training split.
-        batch_size: rows a batch.
-        seed: key of every permutation.
-        drop_last: leave a short last batch out.
-        labelled_per_batch: 0 mixes rows as they come; m puts m labelled rows into every batch.
+    """The order of rows with targets `y`; `labelled_per_batch` m > 0 mixes m labelled ones in.
 
     Raises:
         InputError: a size below 1, a single training row, or a mixture that the labels of `y`

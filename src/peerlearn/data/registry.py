@@ -50,16 +50,10 @@ def load_dataset(spec: DataSpec) -> Dataset:
 
 
 def read_source(name: str, root: str | None = None, size: int | None = None) -> Source:
-    """All rows of a data set by name or path, as `load_dataset` finds it, before any choice.
-
-    Args:
-        name: of `data.name`.
-        root: as in `DataSpec.root`.
-        size: side to which the images of a folder are fitted.
+    """All rows of a data set by name or path, before any choice; arguments as in `DataSpec`.
 
     Raises:
-        InputError: no such data set, or something in it is wrong; names the file and array.
-        RunError: a download failed.
+        InputError, RunError: as `load_dataset`.
     """
 
     def at(path: Path) -> Source:

@@ -49,12 +49,8 @@ def hold_out(
 ) -> tuple[S, S]:
     """(rest, held out): classes in the proportions of train, at least one row of each left.
 
-    Args:
-        train: rows to divide; those without a label all stay.
-        size: fraction of the labelled rows, or their count where 1 or more.
-        seed: split seed.
-        purpose: "val" or "test", the key of the choice.
-        field: that holds `size`, for messages.
+    Rows without a label all stay. `size` is a fraction of the labelled rows, or their count where
+    1 or more; `purpose` is the key of the choice, and messages name `field`.
     """
     y = train.strata
     known = int(labelled_rows(y).sum())

@@ -11,14 +11,10 @@ VALUES_PER_CHUNK = 4_000_000
 def channel_statistics(
     rows: Callable[[Tensor], Tensor], index: Tensor
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and population standard deviation over every axis but the second.
+    """(mean, population standard deviation), C floats each, over every axis but the second.
 
-    Args:
-        rows: gives the rows at an index, (n, C, ...), uint8 or float.
-        index: which rows to measure; at least one.
-
-    Returns:
-        (mean, std), C floats each; uint8 values are divided by 255 first.
+    `rows` gives the rows at an index, (n, C, ...); of these at least one is measured. uint8 values
+    are divided by 255 first.
     """
     first = _channels(rows(index[:1]))
     # Sums are taken around the first row's mean: plain squares would cancel catastrophically

@@ -53,12 +53,7 @@ class Pool:
 
 
 def read_pool(place: str, field: str, size: int | None = None) -> Pool:
-    """The rows of an `.npz` file or a folder; labels may be missing.
-
-    Args:
-        place: path as typed.
-        field: that holds it, for messages.
-        size: side to which the images of a folder are fitted; None expects one size.
+    """The rows of an `.npz` file or a folder, as typed in `field`; labels may be missing.
 
     Raises:
         InputError: no such file, or something in it is wrong; names the file and the array.

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from peerlearn.data.arrays import Array, count_classes, read_class_names, read_targets
 from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset
-from peerlearn.data.graphs.edges import read_edges
+from peerlearn.data.graphs.edges import read_edges, read_edges_within, read_pointers
 from peerlearn.data.graphs.encoding import Encoding, encode
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.data.graphs.pointers import read_edges_within, read_pointers
 from peerlearn.data.graphs.spec import GraphDataSpec
 from peerlearn.data.graphs.splits import (
     MASKS,

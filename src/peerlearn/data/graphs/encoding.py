@@ -67,13 +67,8 @@ def encode(
 ) -> tuple[Tensor, Encoding]:
     """Node features (N, F) and the encoding that made them.
 
-    Args:
-        arrays: `x` and `node_label`, as far as they are there.
-        edges: int64 (2, E).
-        nodes: N.
-        where: file, for messages.
-        spec: chooses the encoding, by `features` and `row_normalise`.
-        known: the encoding to use instead, that of the data a network was trained on.
+    `spec` chooses the encoding by `features` and `row_normalise`, unless it is `known`: that of
+    the data a network was trained on.
 
     Raises:
         InputError: an array that is missing or cannot be read, or does not fit `known`.

@@ -27,11 +27,7 @@ DEGREES = 256
 
 
 def read_features(x: Array | sp.csr_array, where: str) -> Matrix:
-    """The user's features as float32 (N, F), checked.
-
-    Args:
-        x: (N, F) of any number type, dense or CSR; whole numbers are taken as they are.
-        where: file and array, for messages.
+    """The user's features, (N, F) of any number type, dense or CSR, as float32, checked.
 
     Raises:
         InputError: wrong type or shape, or values that are not finite.
@@ -78,12 +74,7 @@ def label_values(labels: Array, where: str) -> tuple[tuple[int, ...], ...]:
 
 
 def one_hot(labels: Array, values: Sequence[Sequence[int]], where: str) -> sp.csr_array:
-    """A column for each of `values`, those of several columns of labels side by side.
-
-    Args:
-        labels: (N,) or (N, L).
-        values: of each column of labels, ascending.
-        where: file and array, for messages.
+    """A column for each of the `values`, ascending, of each column of labels (N,) or (N, L).
 
     Raises:
         InputError: a value that is none of these, or another number of columns.

@@ -23,9 +23,7 @@ LAYOUTS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Arrays]], ...] = (
 def read_graph_arrays(path: Path, field: str | None = None) -> Arrays:
     """Every array by name, unchecked; see `peerlearn.data.graphs.arrays`.
 
-    Args:
-        path: an `.npz` file, or a folder of raw files.
-        field: the configuration field that holds the path, for messages.
+    `field` is the configuration field that holds the path, for messages.
 
     Raises:
         InputError: no such file or folder, or one that holds no graphs.

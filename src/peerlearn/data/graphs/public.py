@@ -12,14 +12,7 @@ from peerlearn.errors import InputError, RunError
 
 
 class PublicSet(NamedTuple):
-    """A published data set.
-
-    Attributes:
-        folder: what the loaders call it.
-        about: a few words.
-        classes: how many.
-        items: nodes or graphs.
-    """
+    """A published data set: what its loader calls it, and how many nodes or graphs it has."""
 
     folder: str
     about: str
@@ -53,11 +46,7 @@ SETS = {**CITATIONS, **TU, **MOLECULES}
 
 
 def fetch(name: str, root: Path) -> dict[str, Array]:
-    """The arrays of a public data set, read from `root` or downloaded to it.
-
-    Args:
-        name: a key of `SETS`.
-        root: folder in which the loaders keep their files.
+    """The arrays of a public data set of `SETS`, read from `root` or downloaded to it.
 
     Raises:
         InputError: torch-geometric, or OGB's package, is not installed.

@@ -38,11 +38,7 @@ def only_home(folder: Path, begin: str, end: str, files: str) -> Path:
 
 
 def read_integers(path: Path, columns: int | None = None) -> NDArray[np.int64]:
-    """The file as int64 (lines, columns).
-
-    Args:
-        path: the file.
-        columns: how many there have to be; None for any.
+    """The file as int64 (lines, columns); None for any number of columns.
 
     Raises:
         InputError: missing, empty, not all whole numbers, or another number of columns.

@@ -40,13 +40,10 @@ def given_split(
 
     Without val_mask, val is held out of train. Unlabelled members of val and test are left out.
 
-    Args:
+    Shapes:
         arrays: `split` (M,) or (R, M) of 0 train, 1 val, 2 test, -1 or 255 none; or
-            `train_mask, val_mask, test_mask` (M,) or (M, R).
+            `train_mask, val_mask, test_mask` (M,) or (M, R); `spec` chooses one of R splits.
         y: int64 (M,), `UNLABELLED` where there is no label.
-        spec: chooses one of R splits, and how much is held out.
-        where: file, for messages.
-        things: "nodes" or "graphs".
 
     Raises:
         InputError: wrong shapes or values, overlapping masks, or a split without any label.
@@ -110,12 +107,9 @@ def random_nodes(y: Tensor, spec: GraphDataSpec, where: str) -> SplitIndex:
 def folds(y: Tensor, fold: Array | None, spec: GraphDataSpec, where: str) -> SplitIndex:
     """Fold `fold_index` for test, and val held out of the other graphs.
 
-    Args:
-        y: int64 (G,).
+    Shapes:
         fold: (G,) the fold in which a graph is tested, -1 or 255 for graphs that always train;
             None to draw ten stratified folds with `split_seed`.
-        spec: chooses the fold, and how much is held out.
-        where: file, for messages.
 
     Raises:
         InputError: wrong shape or values, no such fold, or a fold without any label.
@@ -148,12 +142,8 @@ def folds(y: Tensor, fold: Array | None, spec: GraphDataSpec, where: str) -> Spl
 def keep(split: SplitIndex, y: Tensor, spec: GraphDataSpec) -> tuple[SplitIndex, Tensor]:
     """(split, y) after `data.train_size` and then `data.labels` have taken their part.
 
-    What is kept is a function of the split seed; see `peerlearn.data.splits`.
-
-    Args:
-        split: of which only train changes.
-        y: int64 (M,); labels that are not kept become `UNLABELLED`.
-        spec: how much to keep.
+    Only train changes, and labels that are not kept become `UNLABELLED`: a function of the split
+    seed; see `peerlearn.data.splits`.
 
     Raises:
         InputError: more than there is, or less than one of each class.

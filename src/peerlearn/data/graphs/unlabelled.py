@@ -8,10 +8,9 @@ import torch
 from peerlearn.data.arrays import Array
 from peerlearn.data.graphs.arrays import GRAPHS_KEYS, NODE_KEYS, check_names
 from peerlearn.data.graphs.datasets import GraphsDataset, NodeDataset
-from peerlearn.data.graphs.edges import read_edges
+from peerlearn.data.graphs.edges import read_edges, read_edges_within, read_pointers
 from peerlearn.data.graphs.encoding import Encoding, encode
 from peerlearn.data.graphs.graph import Graph
-from peerlearn.data.graphs.pointers import read_edges_within, read_pointers
 from peerlearn.data.graphs.spec import GraphDataSpec
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED

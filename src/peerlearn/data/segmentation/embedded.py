@@ -57,13 +57,9 @@ def _lay(
     canvas: Tensor, mask: Tensor, ink: Tensor, label: int,
     size: float, down: float, right: float, light: float,
 ) -> None:  # fmt: skip
-    """Draw a digit into a canvas and its label into the mask, in place.
+    """Draw a digit of ink (1, 8, 8) into a canvas and its label into the mask (H, W), in place.
 
-    Args:
-        canvas, mask: (H, W), changed.
-        ink: (1, 8, 8) in [0, 1].
-        label: of its pixels.
-        size, down, right, light: uniform numbers in [0, 1) for its side, place and brightness.
+    Side, place and brightness are uniform numbers in [0, 1).
     """
     side = SMALLEST + int(size * (LARGEST - SMALLEST + 1))
     rows, columns = (

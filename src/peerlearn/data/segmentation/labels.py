@@ -63,12 +63,6 @@ def label_table(
     count, and the classes above close the gap. Masks of 0 and 255 alone are black and white:
     classes 0 and 1.
 
-    Args:
-        found: label values of the training masks, 0 to 255.
-        names: one for each label value from 0 on, or None.
-        ignore: a label value, or None.
-        where: file and array, for messages.
-
     Raises:
         InputError: too many names, a label without a name, or fewer than two classes that occur.
     """

@@ -23,7 +23,7 @@ from peerlearn.data.segmentation import (
     load_segmentation,
 )
 from peerlearn.data.segmentation.files import ResizedFiles
-from peerlearn.data.segmentation.pairs import IMAGES, MASKS
+from peerlearn.data.segmentation.folder import IMAGES, MASKS
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.segmentation import SegmentationAssessment
