@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,9 @@ from peerlearn.objectives.labels import labelled_mask
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
+
+TRUNK = "trunk"
+"""What a cohort's trunk is called among its peers."""
 
 
 class PeerLoss(NamedTuple):
@@ -105,18 +107,13 @@ class Cohort(nn.Module):
         return x if self.trunk is None else self.trunk(x)
 
     def forward(self, x: Any) -> dict[str, PeerOutput]:
-        """Outputs of every peer, one forward each.
+        """Outputs of every peer, one forward each; see `forward_peers`.
 
         Args:
             x: the batch every peer sees, or a mapping from peer to a view of its own of the same
                 rows.
         """
-        if _is_views(x, self.names):
-            return {
-                name: as_peer_output(peer(self.shared_input(x[name])), name)
-                for name, peer in self.peers.items()
-            }
-        return forward_peers(dict(self.peers.items()), self.shared_input(x))
+        return forward_peers(self.peers, x, self.trunk)
 
     def losses(
         self,
@@ -220,26 +217,53 @@ class Cohort(nn.Module):
 
 
 def forward_peers(
-    peers: Mapping[str, nn.Module],
+    peers: Mapping[str, nn.Module] | nn.ModuleDict,
     x: Any,
-    scope: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    trunk: Callable[[Any], Any] | None = None,
+    *,
+    learners: Collection[str] | None = None,
+    before: Callable[[str], object] | None = None,
 ) -> dict[str, PeerOutput]:
-    """One forward of each peer on the same input.
+    """One forward of each peer: the one way in which steps, evaluation and serving run a cohort.
 
     Args:
-        peers: networks by name.
-        x: what all of them read.
-        scope: a context by name, which that peer's forward runs in.
+        peers: networks by name: a cohort's, some of them, averages of their weights, …
+        x: what all of them read, or a mapping from peer to a view of its own of the same rows.
+        trunk: makes of a view what peers read; once, however many of them see it.
+        learners: whose outputs have a gradient, `TRUNK` for the trunk's; None for everyone's.
+        before: called with the name of whoever comes next, `TRUNK` for the trunk: starts the
+            random stream that its layers draw from.
+
+    Returns:
+        By peer, with logits in fp32; see `PeerOutput.in_fp32`.
     """
+    has_views = isinstance(x, Mapping) and set(x) >= set(peers)
+    shared: dict[int, Any] = {}
     outputs = {}
     for name, peer in peers.items():
-        with scope(name):
-            outputs[name] = as_peer_output(peer(x), name)
+        view = x[name] if has_views else x
+        if trunk is not None:
+            if id(view) not in shared:
+                shared[id(view)] = _run(TRUNK, trunk, view, learners, before)
+            view = shared[id(view)]
+        output = _run(name, peer, view, learners, before)
+        outputs[name] = as_peer_output(output, name).in_fp32()
     return outputs
 
 
-def _is_views(x: Any, names: list[str]) -> bool:
-    return isinstance(x, Mapping) and set(x) == set(names)
+def _run(
+    name: str,
+    network: Callable[[Any], Any],
+    x: Any,
+    learners: Collection[str] | None,
+    before: Callable[[str], object] | None,
+) -> Any:
+    if before is not None:
+        before(name)
+    if learners is None or name in learners:
+        return network(x)
+    with torch.no_grad():
+        return network(x)
 
 
 def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> None:
@@ -268,7 +292,7 @@ def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> Non
                     f"peers: {other!r} and {name!r} share parameters; give each its own network, "
                     "or share on purpose with trunk="
                 )
-    if trunk is not None and "trunk" in peers:
+    if trunk is not None and TRUNK in peers:
         raise InputError("peers: 'trunk' cannot name a peer beside a shared trunk")
     for parameter in () if trunk is None else trunk.parameters():
         if id(parameter) in owners:

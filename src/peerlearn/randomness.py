@@ -26,25 +26,31 @@ def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
 @contextmanager
 def preserved_rng() -> Iterator[None]:
     """Leave torch's global generators, of the CPU and of the accelerator, as they were found."""
-    accelerator = (
-        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    )
-    devices = list(range(torch.accelerator.device_count())) if accelerator else []
-    with torch.random.fork_rng(devices, device_type=accelerator.type if accelerator else "cuda"):
+    if torch.accelerator.is_available() and (device := torch.accelerator.current_accelerator()):
+        devices = list(range(torch.accelerator.device_count()))
+        with torch.random.fork_rng(devices, device_type=device.type):
+            yield
+        return
+    state = torch.default_generator.get_state()
+    try:
         yield
+    finally:
+        torch.default_generator.set_state(state)
 
 
 @contextmanager
 def seeded_rng(seed: int, *key: str | int) -> Iterator[None]:
     """Run a block under generators seeded by `seed` and `key`, then put the old ones back."""
     with preserved_rng():
-        _start(derive_seed(seed, *key))
+        start_rng(seed, *key)
         yield
 
 
-def _start(seed: int) -> None:
+def start_rng(seed: int, *key: str | int) -> None:
+    """Set torch's global generators to the start of the stream named by `seed` and `key`."""
+    start = derive_seed(seed, *key)
     # torch.manual_seed also visits backends that are not there, at 0.1 ms or more a call.
     if torch.accelerator.is_available():
-        torch.manual_seed(seed)
+        torch.manual_seed(start)
     else:
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(start)

@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from peerlearn.cohort import Cohort
+from peerlearn.cohort import TRUNK, Cohort
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
-from peerlearn.engine.stage_run import TRUNK, StageRun
+from peerlearn.engine.stage_run import StageRun
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import Transport
 from peerlearn.errors import InputError

@@ -1,6 +1,7 @@
 """Outputs of a cohort for a whole split, without leaving a trace on the networks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,10 +11,43 @@ from peerlearn.cohort import forward_peers
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.metrics.assessment import Assessment
+from peerlearn.randomness import preserved_rng, start_rng
+from peerlearn.transfer.outputs import PeerOutput
 
-Rows = Callable[[], Iterable[tuple[Any, Tensor]]]
-#: Runs all peers of a cohort over rows, wherever they live: what `predict` yields.
-Forward = Callable[[Rows], Iterator[tuple[dict[str, Tensor], Tensor]]]
+#: Gives batches (x, targets), in the same order every time.
+Rows = Callable[[], Iterable[tuple[Any, Any]]]
+
+
+class Logits(dict[str, Tensor]):
+    """Logits by peer of one batch, in fp32 on the CPU.
+
+    Attributes:
+        samples: of stochastic peers, the logits of all samples (S, rows, classes), for what is
+            measured of more than their mean probability, such as the mutual information between
+            a prediction and the weights.
+    """
+
+    def __init__(self, logits: Mapping[str, Tensor], samples: Mapping[str, Tensor]) -> None:
+        super().__init__(logits)
+        self.samples = dict(samples)
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, PeerOutput]) -> "Logits":
+        """Those of a batch."""
+        samples = {name: output.samples for name, output in outputs.items()}
+        return cls(
+            {name: output.logits.float().cpu() for name, output in outputs.items()},
+            {name: each.float().cpu() for name, each in samples.items() if each is not None},
+        )
+
+    def collected(self, collect: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> "Logits":
+        """Those of all peers, from the entries that each process holds; see `Transport.collect`."""
+        return Logits(collect(self), collect(self.samples))
+
+
+#: Runs all peers of a cohort over rows, wherever they live and whatever they run on: what
+#: `predict` yields.
+Forward = Callable[[Rows], Iterator[tuple[Logits, Any]]]
 
 
 def predict(
@@ -21,8 +55,11 @@ def predict(
     rows: Rows,
     precision: Precision,
     trunk: nn.Module | None = None,
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+) -> Iterator[tuple[Logits, Any]]:
     """Logits of every peer for every row, in eval mode and without gradients.
+
+    What a stochastic peer draws is keyed by its name and the number of the batch: the same in
+    every evaluation.
 
     Args:
         peers: networks by name.
@@ -31,15 +68,15 @@ def predict(
         trunk: shared module in front of every peer.
 
     Returns:
-        For each batch, its logits (rows, classes) in fp32 on the CPU by peer, and its targets.
+        For each batch, its `Logits` (rows, classes) in fp32 on the CPU by peer, and its targets.
+        Those of stochastic peers are of the mean probability.
     """
     modules = nn.ModuleList([*peers.values(), *([trunk] if trunk is not None else [])])
-    for x, y in rows():
-        with evaluating(modules), torch.no_grad(), precision.autocast():
-            placed = precision.place(x)
-            shared = trunk(placed) if trunk is not None else placed
-            outputs = forward_peers(peers, shared)
-        yield {name: output.logits.float().cpu() for name, output in outputs.items()}, y.cpu()
+    for number, (x, y) in enumerate(rows()):
+        start_stream = partial(start_rng, 0, "evaluation", number)
+        with preserved_rng(), evaluating(modules), torch.no_grad(), precision.autocast():
+            outputs = forward_peers(peers, precision.place(x), trunk, before=start_stream)
+        yield Logits.of(outputs), y.cpu() if isinstance(y, Tensor) else y
 
 
 def assessed(

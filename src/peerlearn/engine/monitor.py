@@ -24,19 +24,21 @@ class EpochMonitor:
         self.patience = 1 if device.type == "cpu" else 50
         # objective, transfer, batches, correct, labelled
         self._sums = {name: [0.0] * 5 for name in peers}
-        self._unread: list[tuple[int, list[str], Tensor]] = []
+        self._unread: list[tuple[int, list[str], list[Tensor]]] = []
 
     def add(self, step: int, result: StepResult) -> None:
         """Count one micro-batch; `step` is its number in the run, for messages."""
         labelled = result.labelled
+        count = None if labelled is None else labelled.sum()
         numbers: list[Tensor] = []  # of every peer those of `_sums`, without the batches
         for name, (objective, transfer) in result.losses.items():
-            numbers += (objective, transfer)
-            if labelled is None or name not in result.logits:
-                numbers += torch.zeros(2, device=objective.device)
+            if labelled is None or count is None or name not in result.logits:
+                nothing = torch.zeros((), device=objective.device)
+                numbers += (objective, transfer, nothing, nothing)
                 continue
-            numbers += (_correct(result.logits[name], result.targets, labelled), labelled.sum())
-        self._unread.append((step, list(result.losses), torch.stack(numbers)))
+            correct = _correct(result.logits[name], result.targets, labelled)
+            numbers += (objective, transfer, correct, count)
+        self._unread.append((step, list(result.losses), numbers))
         if len(self._unread) >= self.patience:
             self.check()
 
@@ -47,9 +49,9 @@ class EpochMonitor:
             RunError: a loss is not finite; names the first such peer and its step.
         """
         unread, self._unread = self._unread, []
-        for step, names, numbers in unread:
-            values = numbers.tolist()
-            parts = {name: values[4 * place : 4 * place + 4] for place, name in enumerate(names)}
+        values = iter(_read([number for _, _, numbers in unread for number in numbers]))
+        for step, names, _ in unread:
+            parts = {name: [next(values) for _ in range(4)] for name in names}
             _check_finite(step, parts)
             for name, (objective, transfer, correct, labelled) in parts.items():
                 counted = (objective, transfer, 1, correct, labelled)
@@ -78,6 +80,14 @@ class EpochMonitor:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from `state_dict()`."""
         self._sums = {name: state[name].tolist() for name in self._sums}
+
+
+def _read(scalars: Sequence[Tensor]) -> list[float]:
+    """The values of `scalars`, in one wait for an accelerator."""
+    if not scalars or scalars[0].device.type == "cpu":
+        return [scalar.item() for scalar in scalars]
+    values: list[float] = torch.stack([scalar.double() for scalar in scalars]).tolist()
+    return values
 
 
 def _check_finite(step: int, parts: Mapping[str, Sequence[float]]) -> None:

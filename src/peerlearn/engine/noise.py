@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.evaluate import Forward, Logits, Rows
 from peerlearn.engine.task import Evaluator
 from peerlearn.randomness import keyed_generator
 
@@ -51,7 +51,7 @@ def _noisy(forward: Forward, sigma: float, seed: int, draw: int) -> Forward:
 
     generator = keyed_generator(seed, "noise", draw)  # for all sets of rows, one after the other
 
-    def over(rows: Rows) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    def over(rows: Rows) -> Iterator[tuple[Logits, Any]]:
         return forward(lambda: ((with_noise(x, sigma, generator), y) for x, y in rows()))
 
     return over

@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from peerlearn.cohort import Cohort
+from peerlearn.cohort import TRUNK, Cohort
 from peerlearn.engine.run_folder import RunFolder
-from peerlearn.engine.stage_run import TRUNK
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Metric
 

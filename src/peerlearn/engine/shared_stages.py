@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peerlearn.cohort import Cohort
+from peerlearn.cohort import TRUNK, Cohort
 from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.stage import Stage, TrainingStage
-from peerlearn.engine.stage_run import TRUNK
 from peerlearn.engine.trainable import joined, weights_of
 
 State = dict[str, Any]

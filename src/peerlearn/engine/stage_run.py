@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from peerlearn.cohort import Cohort
+from peerlearn.cohort import TRUNK, Cohort
 from peerlearn.data.datasets import Batch
 from peerlearn.engine.kept_inputs import KeptInputs
 from peerlearn.engine.monitor import EpochMonitor
@@ -20,9 +20,6 @@ from peerlearn.engine.trainable import learning_only, train_submodules
 from peerlearn.engine.transports import Transport
 from peerlearn.engine.updates import PeerUpdate
 from peerlearn.errors import RunError
-
-TRUNK = "trunk"
-"""What a shared trunk is called among weights that are kept by the name of a peer."""
 
 
 @dataclass

@@ -4,23 +4,23 @@ Every forward runs under a generator keyed by (seed, stage, step, peer), so drop
 same in every arm, after a resume, and wherever the peer lives.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from peerlearn.cohort import Cohort, PeerLoss, forward_peers
+from peerlearn.cohort import TRUNK, Cohort, PeerLoss, forward_peers
 from peerlearn.engine.kept_inputs import KeptInputs
 from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.precision import Precision
-from peerlearn.engine.transports import Transport
+from peerlearn.engine.transports import LocalTransport, Transport
 from peerlearn.engine.updates import PeerUpdate
 from peerlearn.objectives.labels import labelled_mask
-from peerlearn.randomness import seeded_rng
+from peerlearn.randomness import preserved_rng, start_rng
 from peerlearn.transfer.outputs import PeerOutput
 
 
@@ -82,8 +82,32 @@ class Stepper:
     @cached_property
     def needed(self) -> list[str]:
         """Learners, and whoever teaches one of them."""
-        needed = self.cohort.transfer.teachers_of(self.learners) | set(self.learners)
-        return [name for name in self.cohort.names if name in needed]
+        asked = {
+            teacher
+            for entry in self.cohort.transfer.entries
+            for edges in entry.wanted(self.learners)
+            for teacher in edges.teachers
+        }
+        return [name for name in self.cohort.names if name in asked | set(self.learners)]
+
+    @cached_property
+    def _present(self) -> dict[str, nn.Module]:
+        """Networks that run here."""
+        here = [name for name in self.transport.owned if name in self.needed]
+        return {name: self.cohort.peers[name] for name in here}
+
+    @cached_property
+    def _learning(self) -> set[str]:
+        """Whose forwards have a gradient."""
+        return {*self.learners, *([TRUNK] if self.trunk_learns else [])}
+
+    @cached_property
+    def _remembers(self) -> bool:
+        return self.cohort.transfer.remembers
+
+    @cached_property
+    def _autocast(self) -> AbstractContextManager[None]:
+        return self.precision.autocast()
 
     def step(self, micro_batches: Sequence[Any], clock: Clock) -> list[StepResult]:
         """One optimiser step of every peer over one or more micro-batches."""
@@ -101,14 +125,13 @@ class Stepper:
 
     def _accumulate(self, batch: Any, clock: Clock, number: int, share: float) -> StepResult:
         """Forward once, exchange, add every peer's gradient."""
-        own = self._forward_all(batch, clock, number)
+        own, labelled = self._forward(self._present, batch, clock, number), labelled_mask(batch.y)
         outputs = self._exchange(own)
-        labelled = labelled_mask(batch.y)
-        losses = self.cohort.losses(
-            outputs, batch.y, labelled=labelled, progress=clock.progress, learners=self.owned
-        )
-        (torch.stack([loss.total for loss in losses.values()]).sum() * share).backward()
-        self.cohort.remember(outputs, batch.y, labelled=labelled, learners=self.learners)
+        losses = self._losses(outputs, batch.y, labelled, clock, self.owned)
+        totals = [loss.total if share == 1 else loss.total * share for loss in losses.values()]
+        torch.autograd.backward(totals)
+        if self._remembers:
+            self.cohort.remember(outputs, batch.y, labelled=labelled, learners=self.learners)
         return self._result(losses, own, batch.y, labelled)
 
     def _sequential(self, batch: Any, clock: Clock) -> StepResult:
@@ -117,30 +140,65 @@ class Stepper:
         The second forward of a stepped peer runs without gradient and leaves its normalisation
         statistics alone, so that a batch counts once.
         """
-        own, labelled = self._forward_all(batch, clock, 0), labelled_mask(batch.y)
+        own, labelled = self._forward(self._present, batch, clock, 0), labelled_mask(batch.y)
         before = self._exchange(own)
         outputs = dict(before)
         losses: dict[str, PeerLoss] = {}
         for name in self.learners:
             again = None
             if name in own:
-                losses |= self.cohort.losses(
-                    outputs,
-                    batch.y,
-                    labelled=labelled,
-                    progress=clock.progress,
-                    learners=[name],
-                )
+                losses |= self._losses(outputs, batch.y, labelled, clock, [name])
                 losses[name].total.backward()
                 self.updates[name].step()
                 if name != self.learners[-1]:
                     with torch.no_grad(), frozen_statistics(self.cohort):
-                        view = self.views.get(name, 0)
-                        again = self._forward([name], batch, view, clock, 0)[name]
+                        alone = {name: self.cohort.peers[name]}
+                        again = self._forward(alone, batch, clock, 0)[name]
             if name != self.learners[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
-        self.cohort.remember(before, batch.y, labelled=labelled, learners=self.learners)
+        if self._remembers:
+            self.cohort.remember(before, batch.y, labelled=labelled, learners=self.learners)
         return self._result(losses, own, batch.y, labelled)
+
+    def _forward(
+        self, peers: Mapping[str, nn.Module], batch: Any, clock: Clock, number: int
+    ) -> dict[str, PeerOutput]:
+        """One forward of each of `peers`, every one with a random stream of its own."""
+
+        def start_stream(name: str) -> None:
+            start_rng(clock.seed, clock.stage, clock.step, number, name)
+
+        x = batch.views[0]
+        if any(self.views.values()):
+            x = {name: batch.views[self.views.get(name, 0)] for name in peers}
+        with preserved_rng(), self._autocast:
+            return forward_peers(
+                peers, x, self._trunk(batch), learners=self._learning, before=start_stream
+            )
+
+    def _trunk(self, batch: Any) -> Callable[[Any], Any] | None:
+        """The trunk; where it stands still, what it has made of these rows before."""
+        trunk, kept = self.cohort.trunk, self.kept
+        if trunk is None or kept is None or batch.versions is None:
+            return trunk
+
+        def known(view: Any) -> Any:
+            number = next(n for n, each in enumerate(batch.views) if each is view)
+            return kept.of(batch.versions[number], partial(trunk, view))
+
+        return known
+
+    def _losses(
+        self,
+        outputs: Mapping[str, PeerOutput],
+        targets: Any,
+        labelled: Tensor | None,
+        clock: Clock,
+        learners: Sequence[str],
+    ) -> dict[str, PeerLoss]:
+        return self.cohort.losses(
+            outputs, targets, labelled=labelled, progress=clock.progress, learners=learners
+        )
 
     def _result(
         self,
@@ -151,48 +209,18 @@ class Stepper:
     ) -> StepResult:
         scored = {name: self.cohort.objectives[name].scored(outputs[name]) for name in losses}
         return StepResult(
-            {name: PeerLoss(*(part.detach() for part in loss)) for name, loss in losses.items()},
+            {
+                name: PeerLoss(loss.objective.detach(), loss.transfer.detach())
+                for name, loss in losses.items()
+            },
             {name: logits.detach() for name, logits in scored.items() if logits is not None},
             targets,
             labelled,
         )
 
-    def _forward_all(self, batch: Any, clock: Clock, number: int) -> dict[str, PeerOutput]:
-        by_view: dict[int, list[str]] = {}  # one pass of the trunk however many peers see a view
-        present = [name for name in self.transport.owned if name in self.needed]
-        for name in present:
-            by_view.setdefault(self.views.get(name, 0), []).append(name)
-        outputs: dict[str, PeerOutput] = {}
-        for view, names in by_view.items():
-            outputs |= self._forward(names, batch, view, clock, number)
-        return {name: outputs[name] for name in present}
-
-    def _forward(
-        self, names: Sequence[str], batch: Any, view: int, clock: Clock, number: int
-    ) -> dict[str, PeerOutput]:
-        scope = partial(seeded_rng, clock.seed, clock.stage, clock.step, number)
-        with self.precision.autocast():
-            with scope("trunk"), nullcontext() if self.trunk_learns else torch.no_grad():
-                shared = self._shared(batch, view)
-            trained, fixed = (
-                {
-                    name: self.cohort.peers[name]
-                    for name in names
-                    if (name in self.learners) == learns
-                }
-                for learns in (True, False)
-            )
-            outputs = forward_peers(trained, shared, scope)
-            with torch.no_grad():
-                return outputs | forward_peers(fixed, shared, scope)
-
-    def _shared(self, batch: Any, view: int) -> Any:
-        compute = partial(self.cohort.shared_input, batch.views[view])
-        if self.kept is None or batch.versions is None:
-            return compute()
-        return self.kept.of(batch.versions[view], compute)
-
-    def _exchange(self, own: Mapping[str, PeerOutput]) -> dict[str, PeerOutput]:
+    def _exchange(self, own: dict[str, PeerOutput]) -> dict[str, PeerOutput]:
+        if isinstance(self.transport, LocalTransport):
+            return own
         like = _any_logits(own)
         return {name: self.transport.share(name, own.get(name), like) for name in self.needed}
 

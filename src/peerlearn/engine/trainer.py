@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from peerlearn.cohort import Cohort
+from peerlearn.cohort import TRUNK, Cohort
 from peerlearn.data.datasets import Batch
 from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
-from peerlearn.engine.evaluate import Rows, predict
+from peerlearn.engine.evaluate import Logits, Rows, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.memory import keep_freed_memory
 from peerlearn.engine.modes import counted_forwards
@@ -24,7 +24,7 @@ from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.stage import Plan, Procedure, Stage, TrainingStage
-from peerlearn.engine.stage_run import TRUNK, StageRun, running
+from peerlearn.engine.stage_run import StageRun, running
 from peerlearn.engine.steps import StepResult
 from peerlearn.engine.task import Evaluator, Purpose, Trained
 from peerlearn.engine.teaching import Teaching
@@ -290,11 +290,11 @@ class Trainer:
         assert self.task is not None, "asked where there is a task"
         return self.task.evaluate(self.forward, purpose)
 
-    def forward(self, rows: Rows) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    def forward(self, rows: Rows) -> Iterator[tuple[Logits, Tensor]]:
         """Logits of all peers as they are evaluated, batch by batch; see `predict`."""
         peers = {name: self._evaluated(name) for name in self.transport.owned}
         for logits, y in predict(peers, rows, self.precision, self._evaluated_trunk()):
-            yield self.transport.collect(logits), y
+            yield logits.collected(self.transport.collect), y
 
     def _evaluated(self, name: str) -> nn.Module:
         """The peer, or the average of its weights where it has one."""

@@ -60,7 +60,8 @@ class PeerUpdate:
 
     def zero(self) -> None:
         """Forget the last step's gradient."""
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def step(self) -> None:
         """Clip, step, average."""

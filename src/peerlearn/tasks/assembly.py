@@ -103,7 +103,7 @@ def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:
     with evaluating(cohort), torch.no_grad(), preserved_rng():
         for name, peer in cohort.peers.items():
             try:
-                outputs |= forward_peers({name: peer}, cohort.shared_input(x))
+                outputs |= forward_peers({name: peer}, x, cohort.trunk)
             except InputError:
                 raise
             except (RuntimeError, TypeError, ValueError, AttributeError) as error:

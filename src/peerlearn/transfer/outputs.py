@@ -35,10 +35,30 @@ class PeerOutput(NamedTuple):
             segmentation, (nodes, classes) for graphs.
         features: intermediate maps by name, first dimension the batch, such as `stage2` of
             shape (batch, channels, height, width) or `pooled` of shape (batch, channels).
+        samples: logits of a stochastic peer, (samples, batch, classes, ...); None of others.
     """
 
     logits: Tensor
     features: dict[str, Tensor] = {}  # noqa: RUF012 -- a NamedTuple default, never mutated
+    samples: Tensor | None = None
+
+    @classmethod
+    def of_samples(
+        cls,
+        samples: Tensor,
+        features: dict[str, Tensor] | None = None,
+        form: OutputForm = "softmax",
+    ) -> "PeerOutput":
+        """What a stochastic peer says: its logits are those of its samples' mean probability.
+
+        Edges, objectives and metrics read `logits`, whose softmax (or sigmoid) is that mean;
+        objectives find all samples in `samples`, and evaluation in what
+        `peerlearn.engine.evaluate.predict` yields.
+
+        Shapes:
+            samples: (S, batch, C), or (S, batch, C, ...) with further dimensions.
+        """
+        return cls(mean_probability_logits(samples, form), features or {}, samples)
 
     def in_fp32(self) -> "PeerOutput":
         """The same with logits in fp32, classes second in memory too.
@@ -46,7 +66,8 @@ class PeerOutput(NamedTuple):
         Losses subtract numbers that differ in the last digits of a 16-bit float, and a softmax over
         the classes of pixels is several times as fast in this layout.
         """
-        return self._replace(logits=in_fp32(self.logits))
+        logits = in_fp32(self.logits)
+        return self if logits is self.logits else self._replace(logits=logits)
 
 
 def in_fp32(logits: Tensor) -> Tensor:
@@ -120,6 +141,18 @@ def class_last_log_probabilities(
 def mean_log_probabilities(log_probs_TRC: Tensor) -> Tensor:
     """Log of the mean probability over the first dimension: the ensemble's prediction."""
     return torch.logsumexp(log_probs_TRC, dim=0) - math.log(len(log_probs_TRC))
+
+
+def mean_probability_logits(samples: Tensor, form: OutputForm = "softmax") -> Tensor:
+    """Logits in fp32 whose probabilities are the mean of those of `samples`.
+
+    Shapes:
+        samples: (S, batch, C, ...); result: (batch, C, ...).
+    """
+    samples = samples.float()
+    if form == "softmax":
+        return mean_log_probabilities(F.log_softmax(samples, dim=2))
+    return F.logsigmoid(samples).logsumexp(0) - F.logsigmoid(-samples).logsumexp(0)
 
 
 @dataclass
