@@ -124,13 +124,14 @@ class Trainer:
         def step(*batches: Batch) -> list[StepResult]:
             nonlocal number
             first, number = number, number + len(batches)
-            when = first / len(run.stage.loader)
+            when = first / per_epoch
             return run.step(first, min(when, run.stage.epochs), batches)
 
         with preserved_rng(), threads(self.training.threads), self._own_teaching() as own:
             own.within(self.stages[stage]).put_into(self.cohort)
             self.transport = LocalTransport(self.cohort.names)
             with self._running(stage) as run:
+                per_epoch = len(run.stage.loader)
                 yield step
 
     # One stage -------------------------------------------------------------------------------
