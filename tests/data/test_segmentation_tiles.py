@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from peerlearn.data.segmentation import Tiles, predict_tiled
+from peerlearn.data.segmentation import Tiles
 from peerlearn.errors import InputError
 
 SIZES = [(64, 64), (70, 33), (16, 100), (5, 9), (1, 1), (17, 16)]
@@ -12,6 +12,16 @@ SIZES = [(64, 64), (70, 33), (16, 100), (5, 9), (1, 1), (17, 16)]
 def image(height, width, channels=2):
     generator = torch.Generator().manual_seed(0)
     return torch.rand(channels, height, width, generator=generator)
+
+
+def predict_tiled(predict, given, tile, overlap, batch_size=1):
+    """What `predict` gives for an image, read tile by tile."""
+    tiles = Tiles(*given.shape[1:], tile, overlap)
+    numbers = range(len(tiles))
+    return tiles.blend(
+        predict(tiles.cut(given, numbers[first : first + batch_size]))
+        for first in numbers[::batch_size]
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -79,5 +89,3 @@ def test_tiles_that_cannot_be_are_refused(tile, overlap, message):
 def test_other_images_and_batch_sizes_are_refused():
     with pytest.raises(InputError, match="image: 5x5 pixels; these tiles are of 8x8"):
         Tiles(8, 8, 4, 1).cut(image(5, 5))
-    with pytest.raises(InputError, match="batch_size: 0"):
-        predict_tiled(torch.sqrt, image(5, 5), 4, 1, batch_size=0)

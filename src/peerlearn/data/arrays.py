@@ -28,10 +28,8 @@ CHANNELS_LAST = (1, 3, 4)
 def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
     """Splits from arrays named as in an `.npz` file (`KEYS`).
 
-    Args:
-        arrays: `x_train, y_train, x_test, y_test`, and optionally `x_val, y_val` (held out of
-            train otherwise) and `class_names`.
-        where: what the arrays came from, for messages.
+    `x_val, y_val` (held out of train otherwise) and `class_names` may be missing; messages name
+    the source of the arrays as `where`.
 
     Raises:
         InputError: the first thing that is wrong, with the array and what was found.
@@ -105,10 +103,7 @@ def read_rows(x: Array, where: str) -> Tensor:
 def read_targets(y: Array, where: str, blanks: bool) -> Tensor:
     """int64 (N,) classes or float32 (N, L) indicators; see the module for both.
 
-    Args:
-        y: labels as found.
-        where: file and array, for messages.
-        blanks: whether rows without a label are allowed.
+    `blanks` says whether rows without a label are allowed.
     """
     if y.dtype.kind not in "iufb":
         raise InputError(f"{where}: dtype {y.dtype}; allowed: whole numbers.")

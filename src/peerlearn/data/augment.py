@@ -103,15 +103,12 @@ def augment(
 ) -> Tensor:
     """One random view of a batch, normalised; see `changed` for what is done in which order.
 
-    Args:
-        x: raw images, uint8 or float.
-        spec: which changes, how large.
-        generator: CPU generator, the only source of randomness. Every call draws the same
-            amount whatever is switched on, so that one option never reshuffles another.
-        normalisation: applied on the way; None only scales uint8 to [0, 1].
+    The CPU generator is the only source of randomness. Every call draws the same amount whatever
+    is switched on, so that one option never reshuffles another. Without a normalisation uint8 is
+    only scaled to [0, 1].
 
     Shapes:
-        x: (B, C, H, W); vectors (B, F) pass through where nothing is switched on.
+        x: (B, C, H, W), uint8 or float; vectors (B, F) pass where nothing is switched on.
         Returns float32 of the same shape.
     """
     return changed(x, spec, Draws.of(len(x), generator), normalisation)

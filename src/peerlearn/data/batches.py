@@ -27,7 +27,7 @@ class Order(Protocol):
         """Batches in an epoch."""
 
     def epoch(self, epoch: int) -> Sequence[Tensor]:
-        """Row numbers of each batch."""
+        """Row numbers of each batch, int64 (B,)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ class Batches:
         return len(self.order)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on."""
         steps = _EpochSteps(self.make, epoch, self.order.epoch(epoch))
         numbers = range(start, len(self))
         made: Iterable[Batch] = (steps[number] for number in numbers)

@@ -101,16 +101,13 @@ class LazySplit(Split):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one row: (C, H, W)."""
         return self.files.shape[1:]
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the decoded rows would take."""
         return int(np.prod(self.files.shape))
 
     def rows(self, index: Tensor) -> Tensor:
-        """The rows at `index`, decoded now."""
         return self.files.decode(index.tolist())
 
     def measured_rows(self) -> Tensor:
@@ -121,15 +118,12 @@ class LazySplit(Split):
         return torch.arange(0, len(self), max(1, len(self) // MEASURED_FILES))
 
     def select(self, index: Tensor) -> Self:
-        """The split made of the rows at `index`; nothing is decoded."""
         return type(self)(self.files.select(index.tolist()), self.y[index])
 
     def with_labels(self, y: Tensor) -> Self:
-        """The same rows under other targets."""
         return type(self)(self.files, y)
 
     def decoded(self) -> Split:
-        """The same split with its rows in memory."""
         return Split(self.x, self.y)
 
 

@@ -29,7 +29,6 @@ class ShuffledOrder:
         return len(batch_sizes(self.rows, self.batch_size, self.drop_last))
 
     def epoch(self, epoch: int) -> Sequence[Tensor]:
-        """Row numbers of each batch, int64 (B,)."""
         order = torch.randperm(self.rows, generator=keyed_generator(self.seed, "order", epoch))
         sizes = batch_sizes(self.rows, self.batch_size, self.drop_last)
         return order[: sum(sizes)].split(sizes)
@@ -54,7 +53,6 @@ class MixedOrder:
         return len(self._unlabelled_order())
 
     def epoch(self, epoch: int) -> Sequence[Tensor]:
-        """Row numbers of each batch, int64 (B,), the labelled ones first."""
         parts = self._unlabelled_order().epoch(epoch)
         key = (self.seed, "labelled", epoch)
         known = cycled(self.labelled, self.labelled_per_batch, len(parts), key)
@@ -84,7 +82,6 @@ class OrderWithin:
         return len(self.order)
 
     def epoch(self, epoch: int) -> Sequence[Tensor]:
-        """Row numbers of each batch, int64 (B,)."""
         return [self.rows[part] for part in self.order.epoch(epoch)]
 
 

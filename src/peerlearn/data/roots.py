@@ -36,12 +36,7 @@ def looks_like_path(name: str) -> bool:
 
 
 def npz_at(path: Path, otherwise: str, said: str | None = None) -> Path:
-    """The path of an `.npz` file as somebody typed it.
-
-    Args:
-        path: of the file.
-        otherwise: what else could stand here, for messages.
-        said: how messages name the path; default with the field `data.name`.
+    """The path of an `.npz` file as typed; messages call it `said`, and name what else could be.
 
     Raises:
         InputError: no such file, or one of another kind.

@@ -45,7 +45,6 @@ class NodeLoader:
         return 1
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from step `start` on."""
         return islice([self._batch], start, None)
 
 
@@ -114,7 +113,6 @@ class SeedOrder:
         return len(self.train)
 
     def epoch(self, epoch: int) -> Sequence[Tensor]:
-        """Node numbers of each batch, int64 (B,)."""
         steps = self.train.epoch(epoch)
         if not self.extra:
             return steps

@@ -54,12 +54,7 @@ class NeighbourSampler:
         self._place = np.full(graph.num_nodes, -1, np.int64)
 
     def sample(self, seeds: Tensor, generator: torch.Generator) -> tuple[Graph, Tensor]:
-        """(sampled graph, int64 positions of its nodes in the whole one), the seeds first.
-
-        Args:
-            seeds: int64 (B,), different nodes.
-            generator: source of all draws.
-        """
+        """(sampled graph, int64 positions of its nodes in the whole one), the seeds (B,) first."""
         reached = [seeds.cpu().numpy()]
         try:
             edges = self._reach(reached, generator)
@@ -120,13 +115,8 @@ def _received(graph: Graph) -> Any:
 def distinct_numbers(limits: Positions, count: int, generator: torch.Generator) -> Positions:
     """`count` different numbers below each limit, every choice equally likely; (n, count).
 
-    Floyd's method (Bentley & Floyd, 1987), for all limits at once: its cost does not depend on
-    the limits.
-
-    Args:
-        limits: int64 (n,), each at least `count`.
-        count: numbers a limit.
-        generator: source of all draws.
+    Floyd's method (Bentley & Floyd, 1987), for all limits (n,), each at least `count`, at once:
+    its cost does not depend on them.
     """
     uniform = torch.rand(len(limits), count, dtype=torch.float64, generator=generator).numpy()
     chosen = np.empty((len(limits), count), np.int64)

@@ -11,7 +11,7 @@ from peerlearn.data.segmentation.masks import (
 )
 from peerlearn.data.segmentation.registry import MASK_SETS, load_segmentation
 from peerlearn.data.segmentation.spec import SegmentationDataSpec, SegmentAugmentSpec
-from peerlearn.data.segmentation.tiles import Tiles, predict_tiled
+from peerlearn.data.segmentation.tiles import Tiles
 
 __all__ = [
     "IGNORED",
@@ -25,6 +25,5 @@ __all__ = [
     "as_targets",
     "load_segmentation",
     "masks_from_arrays",
-    "predict_tiled",
     "segmentation_loader",
 ]

@@ -37,7 +37,7 @@ def masks_from_arrays(
         arrays: `x_train, y_train, x_test, y_test`, and optionally `x_val, y_val` (held out of
             train otherwise), the names of the label values as `classes` or `class_names`, and
             `ignore`, a label value that does not count.
-        where: what the arrays came from, for messages.
+        where: their source, for messages.
         ignore: the label value that does not count, in place of that of the arrays.
 
     Raises:

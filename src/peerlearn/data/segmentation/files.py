@@ -83,29 +83,24 @@ class LazyMaskSplit(LazySplit, MaskSplit):
 
     @property
     def strata(self) -> Tensor:
-        """int64 (N,): 0 for images with a labelled pixel, `UNLABELLED` for those with none."""
         return self.known.long() + UNLABELLED
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the decoded images and masks would take."""
         images, channels, height, width = self.files.shape
         return images * (channels + 1) * height * width
 
     def masks(self, index: Tensor) -> Tensor:
-        """Masks of the images at `index`, decoded now."""
         masks = torch.full((len(index), *self.files.shape[2:]), IGNORED, dtype=torch.uint8)
         known = self.known[index]
         masks[known] = self.mask_files.decode(index[known].tolist())
         return masks
 
     def select(self, index: Tensor) -> Self:
-        """The split made of the rows at `index`; nothing is decoded."""
         rows = index.tolist()
         return type(self)(self.files.select(rows), self.mask_files.select(rows), self.known[index])
 
     def labelled_only(self, index: Tensor) -> Self:
-        """The same images, with a mask at `index` alone."""
         kept = torch.zeros_like(self.known)
         kept[index] = self.known[index]
         return type(self)(self.files, self.mask_files, kept)
@@ -115,7 +110,6 @@ class LazyMaskSplit(LazySplit, MaskSplit):
         raise TypeError("the masks of this split are files; decode it first")
 
     def decoded(self) -> MaskSplit:
-        """The same split with images and masks in memory."""
         return MaskSplit(self.x, self.y)
 
 

@@ -8,7 +8,7 @@ W width, h and w those of a tile.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,35 +102,6 @@ class Tiles:
             total_KHW[:, rows, columns] += weight * tile_Khw[:, inner_rows, inner_columns]
             weight_HW[rows, columns] += weight
         return total_KHW / weight_HW
-
-
-def predict_tiled(
-    predict: Callable[[Tensor], Tensor],
-    image_CHW: Tensor,
-    tile: int | tuple[int, int],
-    overlap: int,
-    batch_size: int = 1,
-) -> Tensor:
-    """What `predict` gives for an image of any size, (K, H, W), read tile by tile.
-
-    Args:
-        predict: gives (B, K, h, w) for tiles (B, C, h, w). Let it give probabilities: their
-            mean is one, while that of logits is not what a mixture predicts.
-        image_CHW: normalised as the network expects it.
-        tile, overlap: see `Tiles`.
-        batch_size: tiles at a time.
-
-    Raises:
-        InputError: a tile, an overlap or a batch size that cannot be.
-    """
-    if batch_size < 1:
-        raise InputError(f"batch_size: {batch_size}; allowed: 1 or more.")
-    tiles = Tiles(image_CHW.shape[1], image_CHW.shape[2], tile, overlap)
-    numbers = range(len(tiles))
-    return tiles.blend(
-        predict(tiles.cut(image_CHW, numbers[first : first + batch_size]))
-        for first in numbers[::batch_size]
-    )
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
