@@ -9,10 +9,10 @@ from peerlearn import Cohort
 from peerlearn.cohort import PeerLoss
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.steps import StepResult
-from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.objectives.labels import labelled_rows
-from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.randomness import seeded_rng
+from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
+from peerlearn.tasks.segmentation.objectives import Segmentation
 
 SHAPE = (1, 17, 22)
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from peerlearn.data.discovery import load_discovery
 from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.tasks.discovery.class_estimate import SHARED, count_clusters, pretrained
 from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.data import load_discovery
 from peerlearn.validation import validated
 
 RESULTS = Path(__file__).with_name("class-count.json")

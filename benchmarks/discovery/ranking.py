@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.speed.page import Results, conditions, lines_of, options, publish
 from benchmarks.speed.tables import markdown_table
 from benchmarks.speed.timing import interleave, row, summary
-from peerlearn.objectives.ranking_statistics import same_top_k, top_k_columns
+from peerlearn.tasks.discovery.objectives.ranking_statistics import same_top_k, top_k_columns
 
 README = Path(__file__).with_name("README.md")
 TABLE, PAIRS = "table of sets", "every pair"

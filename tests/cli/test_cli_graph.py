@@ -18,8 +18,8 @@ from tiny_graph_files import (
     with_value,
 )
 
-from peerlearn.models.graphs import GRAPH_MODELS
 from peerlearn.systems.registry import RECIPES
+from peerlearn.tasks.graphs.models import GRAPH_MODELS
 
 MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
 TASKS = {

@@ -6,8 +6,8 @@ from tiny_commands import TINY
 
 from peerlearn.data import DATASETS
 from peerlearn.models import MODELS
-from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.systems.registry import RECIPES
+from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
 
 
 def first_words(text: str) -> list[str]:

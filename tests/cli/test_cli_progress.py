@@ -7,7 +7,7 @@ import pytest
 from peerlearn.cli.progress import EpochProgress, GridProgress
 from peerlearn.cli.tables import console, metrics_table
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
-from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
+from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 
 
 def epoch(**val) -> dict:

@@ -4,13 +4,13 @@ import torch
 from PIL import Image
 
 from peerlearn.data import normalise
-from peerlearn.data.discovery import (
+from peerlearn.errors import InputError
+from peerlearn.tasks.discovery.data import (
     DiscoveryDataSpec,
     DiscoveryInfo,
     evaluation_rows,
     load_discovery,
 )
-from peerlearn.errors import InputError
 from peerlearn.validation import validated
 
 RNG = np.random.default_rng(0)

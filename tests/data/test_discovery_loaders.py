@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from peerlearn.data import ArrayLoader, AugmentSpec, Split, normalise
-from peerlearn.data.discovery import (
+from peerlearn.errors import InputError
+from peerlearn.tasks.discovery.data import (
     DiscoveryDataset,
     paired_loader,
     rotation_loader,
     supervised_loader,
 )
-from peerlearn.errors import InputError
 
 SPEC = AugmentSpec(crop=2, flip=True)
 LOADERS = [rotation_loader, supervised_loader, paired_loader]

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.graphs import (
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.graphs.data import (
     Encoding,
     GraphDataSpec,
     GraphInfo,
@@ -14,9 +16,7 @@ from peerlearn.data.graphs import (
     unlabelled_graphs,
     unlabelled_nodes,
 )
-from peerlearn.data.graphs.encoding import encode
-from peerlearn.errors import InputError
-from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.graphs.data.encoding import encode
 
 SPEC = GraphDataSpec()
 EDGES = torch.tensor([[0, 1, 2, 0], [1, 2, 0, 2]])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.graphs import (
+from peerlearn.errors import InputError, RunError
+from peerlearn.tasks.graphs.data import (
     GraphDataSpec,
     graphs_dataset_from_data,
     load_graphs_dataset,
@@ -18,7 +19,6 @@ from peerlearn.data.graphs import (
     node_dataset_from_data,
     public,
 )
-from peerlearn.errors import InputError, RunError
 
 NODES = 12
 
@@ -227,7 +227,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypa
 def test_torch_geometric_is_not_needed_for_anything_else():
     code = (
         "import sys; sys.modules['torch_geometric'] = None\n"
-        "from peerlearn.data.graphs import *\n"
+        "from peerlearn.tasks.graphs.data import *\n"
         "load_node_dataset(GraphDataSpec(name='digits-knn'))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.graphs import (
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.graphs.data import (
     Graph,
     GraphBatchLoader,
     GraphsDataset,
@@ -15,8 +17,6 @@ from peerlearn.data.graphs import (
     node_rows,
     sampled_node_rows,
 )
-from peerlearn.errors import InputError
-from peerlearn.objectives.labels import UNLABELLED
 
 NODES, GRAPHS = 60, 23
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.graphs import GraphDataSpec, load_graphs_dataset, load_node_dataset
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.graphs.data import GraphDataSpec, load_graphs_dataset, load_node_dataset
 
 NODES = 24
 LABELS = np.arange(NODES) % 3

@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import sparse as sp
 
-from peerlearn.data.graphs import Graph
-from peerlearn.data.graphs.features import ranges, take_rows
-from peerlearn.data.graphs.operators import csr_tensor
 from peerlearn.errors import InputError
+from peerlearn.tasks.graphs.data import Graph
+from peerlearn.tasks.graphs.data.features import ranges, take_rows
+from peerlearn.tasks.graphs.data.operators import csr_tensor
 
 KINDS = ("gcn", "mean", "sum")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import sparse as sp
 
-from peerlearn.data.graphs.pickled_arrays import read_pickle
 from peerlearn.errors import InputError
+from peerlearn.tasks.graphs.data.pickled_arrays import read_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

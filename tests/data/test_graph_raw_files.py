@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import sparse as sp
 
-from peerlearn.data.graphs import GraphDataSpec, load_graphs_dataset, load_node_dataset
 from peerlearn.errors import InputError
+from peerlearn.tasks.graphs.data import GraphDataSpec, load_graphs_dataset, load_node_dataset
 
 
 def planetoid_parts(x, y, edges, order, labelled, known):

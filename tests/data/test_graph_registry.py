@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.graphs import (
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.graphs.data import (
     GRAPH_SETS,
     NODE_SETS,
     GraphDataSpec,
     load_graphs_dataset,
     load_node_dataset,
 )
-from peerlearn.errors import InputError
-from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.validation import validated
 
 

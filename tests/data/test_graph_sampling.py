@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.graphs import Graph, NeighbourSampler
-from peerlearn.data.graphs.operators import csr_tensor
-from peerlearn.data.graphs.sampling import distinct_numbers
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
+from peerlearn.tasks.graphs.data import Graph, NeighbourSampler
+from peerlearn.tasks.graphs.data.operators import csr_tensor
+from peerlearn.tasks.graphs.data.sampling import distinct_numbers
 
 NODES = 200
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.segmentation import (
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.segmentation.data import (
     IGNORED,
     MaskSplit,
     SegmentationDataSpec,
@@ -10,9 +12,7 @@ from peerlearn.data.segmentation import (
     load_segmentation,
     masks_from_arrays,
 )
-from peerlearn.data.segmentation.arrays import holds_masks
-from peerlearn.errors import InputError
-from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.segmentation.data.arrays import holds_masks
 
 
 def arrays(labels=3, rows=6, side=(4, 5), **changed):

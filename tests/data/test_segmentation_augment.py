@@ -6,8 +6,9 @@ from pydantic import ValidationError
 
 from peerlearn.data import Normalisation, normalise
 from peerlearn.data.geometry import reflected_pixels
-from peerlearn.data.segmentation import IGNORED, SegmentAugmentSpec
-from peerlearn.data.segmentation.augment import (
+from peerlearn.errors import InputError
+from peerlearn.tasks.segmentation.data import IGNORED, SegmentAugmentSpec
+from peerlearn.tasks.segmentation.data.augment import (
     GeometricDraws,
     check_segment_augment,
     drawn_places,
@@ -15,7 +16,6 @@ from peerlearn.data.segmentation.augment import (
     moved_masks,
     recoloured,
 )
-from peerlearn.errors import InputError
 
 PLAIN = Normalisation.of(None, None)
 

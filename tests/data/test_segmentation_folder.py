@@ -3,15 +3,15 @@ import pytest
 import torch
 from PIL import Image
 
-from peerlearn.data.segmentation import (
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.segmentation.data import (
     IGNORED,
     SegmentationDataSpec,
     SegmentAugmentSpec,
     load_segmentation,
     segmentation_loader,
 )
-from peerlearn.errors import InputError
-from peerlearn.objectives.labels import UNLABELLED
 
 PARTS = {"train/": 6, "val/": 2, "test/": 3}
 

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from peerlearn.data import evaluation_batches, normalise
-from peerlearn.data.segmentation import (
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.segmentation.data import (
     IGNORED,
     MaskSplit,
     SegmentationDataset,
@@ -10,8 +12,6 @@ from peerlearn.data.segmentation import (
     as_targets,
     segmentation_loader,
 )
-from peerlearn.errors import InputError
-from peerlearn.objectives.labels import UNLABELLED
 
 SPEC = SegmentAugmentSpec(
     flip=True, rotate90=True, rotation=10, scale=(0.8, 1.25), crop=6, brightness=0.2, contrast=0.2

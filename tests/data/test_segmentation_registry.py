@@ -5,14 +5,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from peerlearn.data.segmentation import (
+from peerlearn.errors import InputError
+from peerlearn.tasks.segmentation.data import (
     IGNORED,
     MASK_SETS,
     SegmentationDataSpec,
     SegmentationInfo,
     load_segmentation,
 )
-from peerlearn.errors import InputError
 
 NO_REAL_DATA = "needs real data: set PEERLEARN_DATA to its folder"
 

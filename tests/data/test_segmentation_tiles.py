@@ -3,8 +3,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from peerlearn.data.segmentation import Tiles
 from peerlearn.errors import InputError
+from peerlearn.tasks.segmentation.data import Tiles
 
 SIZES = [(64, 64), (70, 33), (16, 100), (5, 9), (1, 1), (17, 16)]
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from peerlearn.data.graphs.graph import Graph
 from peerlearn.engine.noise import with_noise
 from peerlearn.randomness import keyed_generator
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.graphs.data.graph import Graph
 
 
 def test_noise_is_in_units_of_the_spread_of_the_data() -> None:

@@ -11,7 +11,7 @@ from peerlearn.data.spec import AugmentChoice, AugmentSpec, DataSpec
 from peerlearn.engine.optimisers import LearningRate
 from peerlearn.engine.settings import EvaluationSpec, PeerSettings
 from peerlearn.objectives.classification import Classification
-from peerlearn.tasks.classification.task import ClassificationConfig
+from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.config import PeerSpec
 
 #: Options that must change the trained weights: overrides before, and the change itself.

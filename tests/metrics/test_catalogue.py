@@ -4,8 +4,8 @@ import pytest
 
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
-from peerlearn.metrics.discovery import METRICS as DISCOVERY
-from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
+from peerlearn.tasks.discovery.metrics.assessment import METRICS as DISCOVERY
+from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 
 MASKS = Catalogue(SEGMENTATION)
 TASKS = {"classification": CLASSIFICATION, "segmentation": SEGMENTATION, "discovery": DISCOVERY}

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from peerlearn.errors import InputError
-from peerlearn.metrics.class_count import (
+from peerlearn.tasks.discovery.metrics.class_count import (
     KnownRows,
     estimate_classes,
     mixture_bic,

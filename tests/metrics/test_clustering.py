@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.metrics.clustering import (
+from peerlearn.tasks.discovery.metrics.clustering import (
     align,
     ari,
     cluster_accuracy,

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from peerlearn.errors import InputError
-from peerlearn.metrics.clustering import cluster_accuracy
-from peerlearn.metrics.discovery import DiscoveryAssessment
+from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment
+from peerlearn.tasks.discovery.metrics.clustering import cluster_accuracy
 
 KNOWN, NEW = 3, 4
 CLUSTERING = {"cluster_accuracy", "nmi", "ari"}

@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import (
 
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import assess_classification
-from peerlearn.metrics.segmentation import SegmentationAssessment
+from peerlearn.tasks.segmentation.metrics import SegmentationAssessment
 
 NAMES = ("sky", "road", "car", "pole")
 PIXELS = ("accuracy", "nll", "ece", "brier")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from peerlearn.data.graphs import Graph
 from peerlearn.errors import InputError
-from peerlearn.models.graphs import GRAPH_MODELS, AuxiliaryNetwork
-from peerlearn.models.graphs.auxiliary import sizes
+from peerlearn.tasks.graphs.data import Graph
+from peerlearn.tasks.graphs.models import GRAPH_MODELS, AuxiliaryNetwork
+from peerlearn.tasks.graphs.models.auxiliary import sizes
 
 EDGES = torch.tensor([[0, 1, 2, 3, 3, 4], [1, 2, 1, 1, 3, 0]])
 STATES = torch.arange(15.0).view(5, 3)

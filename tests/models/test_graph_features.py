@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.graphs import GRAPH_MODELS, propagation
-from peerlearn.models.graphs.dropout import dropout, kept
-from peerlearn.models.graphs.features import Projection, SparseFeatures, input_features
 from peerlearn.randomness import keyed_generator, seeded_rng
+from peerlearn.tasks.graphs.data.graph import Graph
+from peerlearn.tasks.graphs.models import GRAPH_MODELS, propagation
+from peerlearn.tasks.graphs.models.dropout import dropout, kept
+from peerlearn.tasks.graphs.models.features import Projection, SparseFeatures, input_features
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 

@@ -5,15 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.graphs.attention import attend, head_edges
-from peerlearn.models.graphs.gat import GATOperator
-from peerlearn.models.graphs.gcn import GCNOperator
-from peerlearn.models.graphs.gin import GINOperator
-from peerlearn.models.graphs.propagation import propagate
-from peerlearn.models.graphs.registry import GRAPH_MODELS
-from peerlearn.models.graphs.sage import SAGEOperator
 from peerlearn.randomness import keyed_generator, seeded_rng
+from peerlearn.tasks.graphs.data.graph import Graph
+from peerlearn.tasks.graphs.models.attention import attend, head_edges
+from peerlearn.tasks.graphs.models.gat import GATOperator
+from peerlearn.tasks.graphs.models.gcn import GCNOperator
+from peerlearn.tasks.graphs.models.gin import GINOperator
+from peerlearn.tasks.graphs.models.propagation import propagate
+from peerlearn.tasks.graphs.models.registry import GRAPH_MODELS
+from peerlearn.tasks.graphs.models.sage import SAGEOperator
 
 pyg = pytest.importorskip("torch_geometric.nn")
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
@@ -52,7 +52,7 @@ class Single(nn.Module):
         self.operator = operator
 
     def forward(self, graph: Graph, raw: bool = True) -> torch.Tensor:
-        from peerlearn.models.graphs.features import input_features
+        from peerlearn.tasks.graphs.models.features import input_features
 
         h = input_features(graph, 0.0)
         return self.operator(graph, h if raw else h.clone())

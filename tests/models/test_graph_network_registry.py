@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from peerlearn.data.graphs.graph import Graph
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
 from peerlearn.models.arguments import argument_defaults
-from peerlearn.models.graphs import GRAPH_MODELS, GraphNetwork
 from peerlearn.randomness import seeded_rng
+from peerlearn.tasks.graphs.data.graph import Graph
+from peerlearn.tasks.graphs.models import GRAPH_MODELS, GraphNetwork
 
 
 def test_every_network_is_described():

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from peerlearn.data.graphs.graph import Graph
-from peerlearn.models.graphs import GRAPH_MODELS
-from peerlearn.models.graphs.readout import read_out
 from peerlearn.randomness import keyed_generator, seeded_rng
+from peerlearn.tasks.graphs.data.graph import Graph
+from peerlearn.tasks.graphs.models import GRAPH_MODELS
+from peerlearn.tasks.graphs.models.readout import read_out
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 

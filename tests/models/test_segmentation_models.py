@@ -20,8 +20,8 @@ from torch import nn
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS, multiply_adds, parameter_count
 from peerlearn.models.arguments import argument_defaults
-from peerlearn.models.segmentation import SEGMENTATION_MODELS
 from peerlearn.randomness import seeded_rng
+from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
 from peerlearn.transfer.outputs import PeerOutput
 
 CLASSES = 5

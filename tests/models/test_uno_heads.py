@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from peerlearn.models.discovery.uno_heads import Prototypes, UnoHeads
 from peerlearn.objectives.base import PeerView
-from peerlearn.objectives.uno import UnoObjective, UnoSpec
 from peerlearn.randomness import seeded_rng
+from peerlearn.tasks.discovery.models.uno_heads import Prototypes, UnoHeads
+from peerlearn.tasks.discovery.objectives.uno import UnoObjective, UnoSpec
 
 SMALL = {"hidden": 16, "projected": 8}
 TARGETS = torch.tensor([0, -1, 1, -1, -1] * 2)

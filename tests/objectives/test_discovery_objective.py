@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.base import PeerView
-from peerlearn.objectives.discovery import DiscoveryObjective, DiscoverySpec
-from peerlearn.objectives.ranking_statistics import same_top_k
+from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective, DiscoverySpec
+from peerlearn.tasks.discovery.objectives.ranking_statistics import same_top_k
 from peerlearn.transfer import PeerOutput
 
 KNOWN, NEW, IMAGES, CHANNELS = 3, 4, 8, 6

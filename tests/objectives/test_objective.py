@@ -13,8 +13,8 @@ from peerlearn.engine.steps import StepResult
 from peerlearn.errors import InputError
 from peerlearn.objectives.base import Objective, PeerView, as_objective
 from peerlearn.objectives.classification import Classification
-from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.randomness import seeded_rng
+from peerlearn.tasks.segmentation.objectives import Segmentation
 from peerlearn.transfer import PeerOutput
 
 

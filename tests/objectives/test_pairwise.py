@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from peerlearn.objectives.pairwise import (
+from peerlearn.tasks.discovery.objectives.pairwise import (
     consistency,
     cosine_similarities,
     pairwise_bce,

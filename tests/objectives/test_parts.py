@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.objectives.parts import PartDictionary, PartSpec, squared_distances
+from peerlearn.tasks.discovery.objectives.part_dictionary import (
+    PartDictionary,
+    PartSpec,
+    squared_distances,
+)
 
 
 def maps(batch=4, channels=3, side=5, seed=0):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.objectives.ranking_statistics import same_top_k, top_k_columns
+from peerlearn.tasks.discovery.objectives.ranking_statistics import same_top_k, top_k_columns
 
 
 def drawn(*shape, seed=0):

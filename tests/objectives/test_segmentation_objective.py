@@ -11,7 +11,7 @@ from peerlearn.errors import InputError
 from peerlearn.objectives.base import PeerView
 from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
-from peerlearn.objectives.segmentation import DICE_EPS, Segmentation, soft_dice_loss
+from peerlearn.tasks.segmentation.objectives import DICE_EPS, Segmentation, soft_dice_loss
 from peerlearn.transfer import PeerOutput
 
 CLASSES = 4

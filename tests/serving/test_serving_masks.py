@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data.segmentation import Tiles
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, open_run
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.segmentation.data import Tiles
 from peerlearn.tasks.segmentation.palette import palette
 from peerlearn.tasks.segmentation.tiling import Tiling
 

@@ -9,12 +9,8 @@ import pytest
 from pydantic import BaseModel
 from tiny_discovery import ALONE, digit_arrays, tiny_discovery, weights
 
-from peerlearn.data.discovery import DiscoveryDataSpec
 from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.settings import EvaluationSpec, PeerSettings
-from peerlearn.objectives.discovery import DiscoverySpec
-from peerlearn.objectives.parts import PartSpec
-from peerlearn.objectives.uno import UnoSpec
 from peerlearn.tasks.config import PeerSpec, RecipeConfig
 from peerlearn.tasks.discovery.config import (
     BranchSpec,
@@ -24,6 +20,10 @@ from peerlearn.tasks.discovery.config import (
     StagesSpec,
     SupervisedSpec,
 )
+from peerlearn.tasks.discovery.data import DiscoveryDataSpec
+from peerlearn.tasks.discovery.objectives.pairs import DiscoverySpec
+from peerlearn.tasks.discovery.objectives.part_dictionary import PartSpec
+from peerlearn.tasks.discovery.objectives.uno import UnoSpec
 
 #: Images whose last maps are of 3x3, so that they have parts.
 LARGE = "data={name: large.npz, train_size: 128}"

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny_discovery import digit_arrays, reported, tiny_config
 
-from peerlearn.data.discovery import DiscoveryInfo
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, TrainedRun, evaluate_run, open_run
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.recipe import run_recipe
+from peerlearn.tasks.discovery.data import DiscoveryInfo
 
 #: What only the rows of the run itself have.
 TRAINED_ON = {"cluster_accuracy", "nmi", "ari", "all_accuracy", "old_accuracy", "new_accuracy"}

@@ -24,14 +24,14 @@ from tiny_discovery import (
 from peerlearn.compare.grid import plan_cells, run_grid
 from peerlearn.engine.files import load_state
 from peerlearn.errors import InputError
-from peerlearn.metrics.clustering import cluster_accuracy
-from peerlearn.models.discovery import LinearHeads, UnoHeads
-from peerlearn.objectives.discovery import DiscoveryObjective
-from peerlearn.objectives.uno import UnoObjective
 from peerlearn.randomness import derive_seed
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
+from peerlearn.tasks.discovery.metrics.clustering import cluster_accuracy
+from peerlearn.tasks.discovery.models import LinearHeads, UnoHeads
+from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective
+from peerlearn.tasks.discovery.objectives.uno import UnoObjective
 from peerlearn.tasks.discovery.stages import pooled_features
 
 BOTH, ONE = ["global", "local"], ["global"]

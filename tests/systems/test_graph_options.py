@@ -7,10 +7,10 @@ import pytest
 from pydantic import BaseModel
 from tiny_graphs import graph_arrays, graph_trainer, masks, node_arrays, weights, write
 
-from peerlearn.data.graphs import GraphDataSpec
 from peerlearn.objectives.classification import Classification
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.tasks.graphs.config import AuxiliarySpec, GraphConfig, GraphsConfig, NodeConfig
+from peerlearn.tasks.graphs.data import GraphDataSpec
 
 RANDOM = ["data.split=random", "data.labels_per_class=4", "data.val_per_class=3"]
 SAMPLED = ["fanout=[2, 2]", "transfer.weighting=none"]

@@ -21,9 +21,9 @@ from tiny_graphs import (
 from peerlearn.engine.files import load_state
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
-from peerlearn.models.graphs.auxiliary import sizes
 from peerlearn.results import one_seed
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.graphs.models.auxiliary import sizes
 
 SAMPLED = ["fanout=[2, 2]", "transfer.weighting=sample", "unlabelled_per_batch=4"]
 ARRAYS = {"gml-node": node_arrays, "gml-graph": graph_arrays, "gml-mlp": node_arrays}

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.segmentation import MaskSplit, SegmentationDataset
 from peerlearn.engine.evaluate import predict
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.run_folder import RunFolder
@@ -17,6 +16,7 @@ from peerlearn.engine.task import Trained
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.segmentation.data import MaskSplit, SegmentationDataset
 from peerlearn.tasks.segmentation.gallery import gallery, spread, visible
 
 PLAIN = Precision(torch.device("cpu"), bf16=False, channels_last=False)

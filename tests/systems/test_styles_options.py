@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from peerlearn.data.segmentation import SegmentationDataSpec, SegmentAugmentSpec
-from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 from peerlearn.systems.styles.config import CompressionSpec, StagesSpec, StylesSegmentConfig
 from peerlearn.tasks.config import RecipeConfig
+from peerlearn.tasks.segmentation.data import SegmentationDataSpec, SegmentAugmentSpec
+from peerlearn.tasks.segmentation.objectives import Segmentation
 
 #: Ten scenes, networks that train in milliseconds.
 TINY = [

@@ -19,8 +19,8 @@ from peerlearn.cli.run import check_resumed
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from peerlearn.metrics.class_count import Estimate
     from peerlearn.tasks.discovery.assignments import Assignment
+    from peerlearn.tasks.discovery.metrics.class_count import Estimate
 
 #: Keys of the recipe that have an option here, which says the same.
 OPTIONS = {

@@ -165,7 +165,7 @@ class Batch(NamedTuple):
 
     Shapes:
         views: K tensors of the same rows under different augmentation, each float32
-            (B, C, H, W) or (B, F); for graph data, a `peerlearn.data.graphs.Graph`.
+            (B, C, H, W) or (B, F); for graph data, a `peerlearn.tasks.graphs.data.Graph`.
         y: (B,) or (B, L); for masks, (B, H, W) or (B, L, H, W).
         index: int64 (B,), positions in the training split.
         versions: int64 (K, B), the number of what each row of each view shows, where that is one

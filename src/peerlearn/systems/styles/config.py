@@ -4,9 +4,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from peerlearn.tasks.classification.task import ClassificationConfig
+from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.config import RecipeConfig
-from peerlearn.tasks.segmentation.task import SegmentationConfig
+from peerlearn.tasks.segmentation.config import SegmentationConfig
 
 
 class CompressionSpec(BaseModel):

@@ -5,36 +5,23 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data import DATASETS, Dataset, DataSpec, RowInfo, load_dataset
+from peerlearn.data import DATASETS, Dataset, RowInfo, load_dataset
 from peerlearn.data.datasets import BatchLoader, Split
 from peerlearn.data.loaders import split_rows, train_loader
-from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
-from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.reading.rows import RowReader
+from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task
 from peerlearn.transfer.outputs import PeerOutput
 
 PROBE_ROWS = 1_000
-
-
-class ClassificationConfig(RecipeConfig):
-    """Configuration of the systems that classify."""
-
-    data: DataSpec = Field(DataSpec(), description="which data, and how much of it")
-    augment: AugmentChoice = Field(AugmentChoice(), description="random changes of images")
-    labelled_per_batch: int = Field(
-        0, ge=0, description="labelled rows in every batch where some rows have none; 0: as drawn"
-    )
-    objective: Classification = Field(Classification(), description="see Classification")
 
 
 class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):

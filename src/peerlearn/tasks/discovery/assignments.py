@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.discovery import DiscoveryInfo
 from peerlearn.engine.evaluate import predict
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.threads import threads
@@ -14,6 +13,7 @@ from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader
 from peerlearn.reading.table import write_table
 from peerlearn.tasks.discovery.clusters import found_clusters
+from peerlearn.tasks.discovery.data import DiscoveryInfo
 from peerlearn.tasks.discovery.reader import ClusterReader
 
 COLUMNS = ("file", "row", "cluster", "confidence")

@@ -11,17 +11,17 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.discovery import DiscoveryDataset, load_discovery
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.errors import InputError
 from peerlearn.files import read_json, write_json
-from peerlearn.metrics.class_count import CountScore, Estimate, estimate_classes
 from peerlearn.models import MODELS
 from peerlearn.randomness import keyed_generator
 from peerlearn.tasks.assembly import load_data
 from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.data import DiscoveryDataset, load_discovery
+from peerlearn.tasks.discovery.metrics.class_count import CountScore, Estimate, estimate_classes
 from peerlearn.tasks.discovery.stages import first_stages, pooled_features
 from peerlearn.tasks.discovery.task import DiscoveryTask
 

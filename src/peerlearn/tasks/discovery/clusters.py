@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.discovery import DiscoveryInfo
 from peerlearn.engine.evaluate import Forward, Rows
-from peerlearn.metrics.cluster_ensemble import Clusters, cluster_orders, decided, in_order
 from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.data import DiscoveryInfo
+from peerlearn.tasks.discovery.metrics.cluster_ensemble import (
+    Clusters,
+    cluster_orders,
+    decided,
+    in_order,
+)
 
 
 def classes_compete(config: DiscoveryConfig, info: DiscoveryInfo) -> bool:

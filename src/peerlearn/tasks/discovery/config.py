@@ -5,14 +5,14 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from peerlearn.data.discovery import DiscoveryDataSpec
 from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.settings import EvaluationSpec, StepSettings
 from peerlearn.metrics.catalogue import Metric
-from peerlearn.metrics.discovery import METRICS
-from peerlearn.objectives.discovery import DiscoverySpec
-from peerlearn.objectives.uno import UnoSpec
 from peerlearn.tasks.config import PeerSpec, RecipeConfig
+from peerlearn.tasks.discovery.data import DiscoveryDataSpec
+from peerlearn.tasks.discovery.metrics.assessment import METRICS
+from peerlearn.tasks.discovery.objectives.pairs import DiscoverySpec
+from peerlearn.tasks.discovery.objectives.uno import UnoSpec
 
 
 class BranchSpec(PeerSpec):

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.data.discovery import DiscoveryDataset, DiscoveryInfo
 from peerlearn.report.pictures import visible
 from peerlearn.tasks.discovery.clusters import found_clusters
 from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.data import DiscoveryDataset, DiscoveryInfo
 
 IMAGES = 12
 LONGEST_SIDE = 48

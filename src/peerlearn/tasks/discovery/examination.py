@@ -5,15 +5,15 @@ from collections.abc import Mapping
 import torch
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.discovery import DiscoveryDataset
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.task import Trained
 from peerlearn.metrics.assessment import mean_metrics
-from peerlearn.metrics.clustering import pair_metrics
-from peerlearn.objectives.discovery import DiscoveryObjective
 from peerlearn.randomness import keyed_generator
+from peerlearn.tasks.discovery.data import DiscoveryDataset
+from peerlearn.tasks.discovery.metrics.clustering import pair_metrics
+from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective
 
 ORACLE = "oracle_cluster_accuracy"
 """Of the measured epoch with the best accuracy by the truth, which nobody has who discovers."""

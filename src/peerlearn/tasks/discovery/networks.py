@@ -11,11 +11,11 @@ from peerlearn.engine.pretrained import load_weights
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
 from peerlearn.models.backbone import Backbone, Shape
-from peerlearn.models.discovery import Branch, LinearHeads, Trunk, UnoHeads
-from peerlearn.objectives.discovery import DiscoveryObjective, DiscoverySpec
-from peerlearn.objectives.uno import UnoObjective
 from peerlearn.randomness import preserved_rng, seeded_rng
 from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.models import Branch, LinearHeads, Trunk, UnoHeads
+from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective, DiscoverySpec
+from peerlearn.tasks.discovery.objectives.uno import UnoObjective
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.validation import validated
 

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from peerlearn.data import evaluation_batches
-from peerlearn.data.discovery import DiscoveryInfo, load_discovery
-from peerlearn.data.discovery.pools import class_folder, read_pool
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.metrics.assessment import Assessment
-from peerlearn.metrics.cluster_ensemble import in_order
-from peerlearn.metrics.discovery import DiscoveryAssessment
 from peerlearn.reading.predictions import Inputs
 from peerlearn.reading.rows import RowReader
 from peerlearn.tasks.discovery.clusters import classes_compete, one_softmax
+from peerlearn.tasks.discovery.data import DiscoveryInfo, load_discovery
+from peerlearn.tasks.discovery.data.pools import class_folder, read_pool
+from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment
+from peerlearn.tasks.discovery.metrics.cluster_ensemble import in_order
 
 
 class ClusterReader(RowReader):

@@ -12,23 +12,23 @@ from torch import Tensor
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
-from peerlearn.data.discovery import (
-    DiscoveryDataset,
-    paired_loader,
-    rotation_loader,
-    supervised_loader,
-)
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import Steps, StepSettings
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
-from peerlearn.models.discovery import Branch, LinearHeads
 from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import cross_entropy
 from peerlearn.randomness import derive_seed
 from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.data import (
+    DiscoveryDataset,
+    paired_loader,
+    rotation_loader,
+    supervised_loader,
+)
+from peerlearn.tasks.discovery.models import Branch, LinearHeads
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import PeerOutput
 

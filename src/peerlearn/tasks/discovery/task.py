@@ -8,21 +8,13 @@ from torch import Tensor
 from peerlearn.cohort import Cohort
 from peerlearn.data import DATASETS
 from peerlearn.data.datasets import BatchLoader
-from peerlearn.data.discovery import (
-    DiscoveryDataset,
-    DiscoveryInfo,
-    evaluation_rows,
-    load_discovery,
-)
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.task import Block, Findings, Purpose, Trained
 from peerlearn.errors import InputError
-from peerlearn.metrics.discovery import DiscoveryAssessment, RowSet
 from peerlearn.models import MODELS
-from peerlearn.objectives.discovery import DiscoveryObjective
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.discovery.clusters import (
     classes_compete,
@@ -32,8 +24,16 @@ from peerlearn.tasks.discovery.clusters import (
 )
 from peerlearn.tasks.discovery.config import DiscoveryConfig
 from peerlearn.tasks.discovery.contact_sheets import contact_sheets
+from peerlearn.tasks.discovery.data import (
+    DiscoveryDataset,
+    DiscoveryInfo,
+    evaluation_rows,
+    load_discovery,
+)
 from peerlearn.tasks.discovery.examination import branch_metrics
+from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment, RowSet
 from peerlearn.tasks.discovery.networks import build_discovery_cohort
+from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective
 from peerlearn.tasks.discovery.reader import ClusterReader
 from peerlearn.tasks.discovery.stages import discovery_stages, joint_loader
 from peerlearn.transfer.outputs import PeerOutput

@@ -6,7 +6,8 @@ from typing import Literal
 from torch import Tensor
 
 from peerlearn.data.datasets import BatchLoader
-from peerlearn.data.graphs import (
+from peerlearn.tasks.graphs.config import GraphsConfig, NodeConfig
+from peerlearn.tasks.graphs.data import (
     Graph,
     GraphBatchLoader,
     GraphsDataset,
@@ -17,7 +18,6 @@ from peerlearn.data.graphs import (
     node_rows,
     sampled_node_rows,
 )
-from peerlearn.tasks.graphs.config import GraphsConfig, NodeConfig
 
 Part = Literal["train", "val", "test"]
 Rows = Callable[[], Iterable[tuple[Graph, Tensor]]]

@@ -4,9 +4,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from peerlearn.data.graphs import GraphDataSpec
 from peerlearn.objectives.classification import Classification
-from peerlearn.systems.recipe import RecipeConfig
+from peerlearn.tasks.config import RecipeConfig
+from peerlearn.tasks.graphs.data import GraphDataSpec
 
 
 class AuxiliarySpec(BaseModel):

@@ -8,7 +8,13 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from peerlearn.data.graphs import (
+from peerlearn.engine.evaluate import Rows
+from peerlearn.errors import InputError
+from peerlearn.objectives.labels import labelled_rows
+from peerlearn.reading.predictions import Inputs
+from peerlearn.reading.reader import Reader
+from peerlearn.tasks.graphs.batches import evaluated_graphs, evaluated_nodes
+from peerlearn.tasks.graphs.data import (
     GraphDataSpec,
     GraphInfo,
     GraphsDataset,
@@ -19,12 +25,6 @@ from peerlearn.data.graphs import (
     unlabelled_graphs,
     unlabelled_nodes,
 )
-from peerlearn.engine.evaluate import Rows
-from peerlearn.errors import InputError
-from peerlearn.objectives.labels import labelled_rows
-from peerlearn.reading.predictions import Inputs
-from peerlearn.reading.reader import Reader
-from peerlearn.tasks.graphs.batches import evaluated_graphs, evaluated_nodes
 
 Data = TypeVar("Data", NodeDataset, GraphsDataset)
 

@@ -9,21 +9,9 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
-from peerlearn.data.graphs import (
-    GRAPH_SETS,
-    NODE_SETS,
-    GraphInfo,
-    GraphsDataset,
-    NodeDataset,
-    load_graphs_dataset,
-    load_node_dataset,
-)
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.task import Findings, Trained
 from peerlearn.errors import InputError
-from peerlearn.models.graphs import GRAPH_MODELS, AuxiliaryNetwork
-from peerlearn.models.graphs.auxiliary import sizes
-from peerlearn.models.graphs.network import OperatorNetwork
 from peerlearn.randomness import seeded_rng
 from peerlearn.tasks.assembly import assemble
 from peerlearn.tasks.contract import Task
@@ -35,7 +23,19 @@ from peerlearn.tasks.graphs.batches import (
 )
 from peerlearn.tasks.graphs.class_weights import learned_class_weights
 from peerlearn.tasks.graphs.config import GraphConfig, GraphsConfig, NodeConfig
-from peerlearn.tasks.graphs.objective import MultiTask
+from peerlearn.tasks.graphs.data import (
+    GRAPH_SETS,
+    NODE_SETS,
+    GraphInfo,
+    GraphsDataset,
+    NodeDataset,
+    load_graphs_dataset,
+    load_node_dataset,
+)
+from peerlearn.tasks.graphs.models import GRAPH_MODELS, AuxiliaryNetwork
+from peerlearn.tasks.graphs.models.auxiliary import sizes
+from peerlearn.tasks.graphs.models.network import OperatorNetwork
+from peerlearn.tasks.graphs.objectives import MultiTask
 from peerlearn.tasks.graphs.reader import GraphReader, NodeReader
 from peerlearn.transfer.outputs import PeerOutput
 

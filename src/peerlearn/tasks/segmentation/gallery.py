@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.data import evaluation_batches
-from peerlearn.data.segmentation import MaskSplit, SegmentationDataset
 from peerlearn.engine.evaluate import Forward
 from peerlearn.report.pictures import visible
+from peerlearn.tasks.segmentation.data import MaskSplit, SegmentationDataset
 
 IMAGES = 6
 LONGEST_SIDE = 256

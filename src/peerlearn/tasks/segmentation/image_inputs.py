@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from peerlearn.data.segmentation import Tiles
 from peerlearn.reading.predictions import Inputs
+from peerlearn.tasks.segmentation.data import Tiles
 
 Read = Callable[[], Tensor]
 

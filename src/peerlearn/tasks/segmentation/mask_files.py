@@ -15,10 +15,10 @@ from torch import Tensor
 
 from peerlearn.data.image_folder import require_pillow
 from peerlearn.data.info import DataInfo
-from peerlearn.data.segmentation import IGNORED, SegmentationInfo
 from peerlearn.errors import InputError
 from peerlearn.reading.predictions import Prediction
 from peerlearn.reading.table import write_table
+from peerlearn.tasks.segmentation.data import IGNORED, SegmentationInfo
 from peerlearn.tasks.segmentation.image_inputs import ImageInputs
 from peerlearn.tasks.segmentation.palette import palette
 from peerlearn.tasks.segmentation.staging import Staging, filled

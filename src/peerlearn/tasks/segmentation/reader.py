@@ -17,21 +17,21 @@ from torch import Tensor, nn
 from peerlearn.data import evaluation_batches
 from peerlearn.data.augment import normalise
 from peerlearn.data.image_folder import SUFFIXES
-from peerlearn.data.segmentation import (
+from peerlearn.engine.evaluate import Rows
+from peerlearn.errors import InputError
+from peerlearn.reading.inputs import checked_array, checked_image, input_files
+from peerlearn.reading.predictions import Join, Prediction, one_after_another
+from peerlearn.reading.reader import Reader, UnreadableError
+from peerlearn.tasks.segmentation.data import (
     SegmentationInfo,
     Tiles,
     load_segmentation,
 )
-from peerlearn.data.segmentation.files import ResizedFiles
-from peerlearn.data.segmentation.folder import IMAGES, MASKS
-from peerlearn.engine.evaluate import Rows
-from peerlearn.errors import InputError
-from peerlearn.metrics.segmentation import SegmentationAssessment
-from peerlearn.reading.inputs import checked_array, checked_image, input_files
-from peerlearn.reading.predictions import Join, Prediction, one_after_another
-from peerlearn.reading.reader import Reader, UnreadableError
+from peerlearn.tasks.segmentation.data.files import ResizedFiles
+from peerlearn.tasks.segmentation.data.folder import IMAGES, MASKS
 from peerlearn.tasks.segmentation.image_inputs import ImageInputs, Read
 from peerlearn.tasks.segmentation.mask_files import write_masks
+from peerlearn.tasks.segmentation.metrics import SegmentationAssessment
 from peerlearn.tasks.segmentation.sizes import AnySize
 from peerlearn.tasks.segmentation.tiling import Tiling
 

@@ -1,57 +1,36 @@
 """Images with a class, or several labels, for every pixel."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import split_rows
-from peerlearn.data.segmentation import (
-    MASK_SETS,
-    SegmentationDataset,
-    SegmentationDataSpec,
-    SegmentationInfo,
-    SegmentAugmentSpec,
-    load_segmentation,
-    segmentation_loader,
-)
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.task import Findings, Purpose, Trained
 from peerlearn.errors import InputError
-from peerlearn.metrics.catalogue import Metric
-from peerlearn.metrics.segmentation import METRICS, SegmentationAssessment
-from peerlearn.models.segmentation import SEGMENTATION_MODELS
-from peerlearn.objectives.segmentation import Segmentation
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task
+from peerlearn.tasks.segmentation.config import SegmentationConfig
+from peerlearn.tasks.segmentation.data import (
+    MASK_SETS,
+    SegmentationDataset,
+    SegmentationInfo,
+    load_segmentation,
+    segmentation_loader,
+)
 from peerlearn.tasks.segmentation.gallery import gallery
+from peerlearn.tasks.segmentation.metrics import SegmentationAssessment
+from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
 from peerlearn.tasks.segmentation.reader import MaskReader
 from peerlearn.transfer.outputs import PeerOutput
 
 PROBE_IMAGES = 16
-
-
-class SegmentationConfig(RecipeConfig):
-    """Configuration of the systems that segment images."""
-
-    metrics: ClassVar[Sequence[Metric]] = METRICS
-
-    data: SegmentationDataSpec = Field(
-        SegmentationDataSpec(), description="which images with masks, and how many of them"
-    )
-    augment: SegmentAugmentSpec = Field(
-        SegmentAugmentSpec(), description="random changes of images, and alike of their masks"
-    )
-    labelled_per_batch: int = Field(
-        0, ge=0, description="labelled images in every batch where some have none; 0: as drawn"
-    )
-    objective: Segmentation = Field(Segmentation(), description="see Segmentation")
 
 
 class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, SegmentationInfo]):

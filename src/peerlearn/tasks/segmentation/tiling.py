@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from peerlearn.data.segmentation import Tiles
 from peerlearn.errors import InputError
+from peerlearn.tasks.segmentation.data import Tiles
 
 WHOLE = 1024
 """Sides up to which every image is read whole, in pixels."""

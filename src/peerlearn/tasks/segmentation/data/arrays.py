@@ -1,0 +1,189 @@
+"""Checks arrays of images and masks and turns them into splits; every complaint names the array.
+
+Layout of `x`: (N, H, W) grey images; of four axes, (N, H, W, C) where the last one is 1, 3 or 4
+long and (N, C, H, W) otherwise. uint8 stays uint8, any float becomes float32.
+
+Layout of `y`: (N, H, W) of whole label values, where 255 and -1 do not count; or (N, L, H, W),
+L > 1, of 0 and 1 for masks that overlap, where 255, -1 and NaN do not count.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from peerlearn.data.arrays import Array, check_lengths, check_names, check_shapes, read_rows
+from peerlearn.data.datasets import Source
+from peerlearn.data.npz import array_names, array_shape, read_arrays
+from peerlearn.errors import InputError
+from peerlearn.tasks.segmentation.data.labels import LabelTable, label_table
+from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit, any_labelled
+
+PARTS = ("train", "val", "test")
+NAME_KEYS = ("classes", "class_names")
+KEYS = (*(f"{axis}_{part}" for part in PARTS for axis in "xy"), *NAME_KEYS, "ignore")
+
+
+def masks_from_arrays(
+    arrays: Mapping[str, Array], where: str, ignore: int | None = None
+) -> Source[MaskSplit]:
+    """Splits from arrays named as in an `.npz` file (`KEYS`).
+
+    Args:
+        arrays: `x_train, y_train, x_test, y_test`, and optionally `x_val, y_val` (held out of
+            train otherwise), the names of the label values as `classes` or `class_names`, and
+            `ignore`, a label value that does not count.
+        where: their source, for messages.
+        ignore: the label value that does not count, in place of that of the arrays.
+
+    Raises:
+        InputError: the first thing that is wrong, with the array and what was found.
+    """
+    check_names(arrays, where, KEYS)
+    splits = {part: _read_split(arrays, part, where) for part in PARTS if f"x_{part}" in arrays}
+    check_shapes(splits, arrays, where)
+    names = _names(arrays, where)
+    multilabel = splits["train"].y.ndim == 4
+    if multilabel:
+        names = _overlapping(splits, names, ignore, where)
+    else:
+        given = _ignore(arrays["ignore"], where) if "ignore" in arrays else None
+        found = splits["train"].y.unique().tolist()
+        table = label_table(found, names, given if ignore is None else ignore, f"{where}: y_train")
+        names = table.names
+        splits = {
+            part: split.with_labels(_classes(split.y, table, f"{where}: y_{part}"))
+            for part, split in splits.items()
+        }
+    for part, split in splits.items():
+        if not bool(any_labelled(split.y).any()):
+            raise InputError(f"{where}: y_{part}: no pixel has a label.")
+    return Source(splits["train"], splits.get("val"), splits["test"], len(names), names, multilabel)
+
+
+def read_mask_npz(path: Path, ignore: int | None = None) -> Source[MaskSplit]:
+    """The splits of an `.npz` file; see `masks_from_arrays`.
+
+    Raises:
+        InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
+    """
+    check_names(dict.fromkeys(array_names(path)), str(path), KEYS)
+    return masks_from_arrays(read_arrays(path, KEYS), str(path), ignore)
+
+
+def holds_masks(path: Path) -> bool:
+    """Whether the targets of an `.npz` file are masks; only their shape is read."""
+    try:
+        shape = array_shape(path, "y_train")
+    except InputError:
+        return False
+    return shape is not None and len(shape) >= 3
+
+
+def _read_split(arrays: Mapping[str, Array], part: str, where: str) -> MaskSplit:
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    check_lengths(x, y, part, where)
+    if x.ndim not in (3, 4):
+        raise InputError(
+            f"{where}: x_{part} has shape {x.shape}; images are needed: (N,H,W), (N,H,W,C) with "
+            "C in 1, 3, 4, or (N,C,H,W)."
+        )
+    images = read_rows(x, f"{where}: x_{part}")
+    masks = read_masks(y, f"{where}: y_{part}")
+    if masks.shape[-2:] != images.shape[-2:]:
+        raise InputError(
+            f"{where}: y_{part} has shape {y.shape} but x_{part} has {x.shape}; a mask has the "
+            f"height and width of its image, here {images.shape[-2]} and {images.shape[-1]}."
+        )
+    return MaskSplit(images, masks)
+
+
+def read_masks(y: Array, where: str) -> Tensor:
+    """Label values of masks in a byte a pixel: uint8 (N, H, W), or (N, L, H, W) of 0, 1, 255.
+
+    Raises:
+        InputError: another shape, fractions, or values out of range; names the image.
+    """
+    if y.ndim == 4 and 1 in (y.shape[1], y.shape[3]):
+        y = y[:, 0] if y.shape[1] == 1 else y[..., 0]
+    if y.ndim not in (3, 4) or 0 in y.shape:
+        raise InputError(
+            f"{where}: shape {y.shape}; allowed: (N,H,W) of label values, or (N,L,H,W) of 0 and 1 "
+            "for masks that overlap."
+        )
+    if y.dtype.kind not in "iufb":
+        raise InputError(f"{where}: dtype {y.dtype}; allowed: whole numbers.")
+    several = y.ndim == 4
+    labels: NDArray[Any] = y
+    if y.dtype.kind == "f":
+        values = y.astype(np.float64)
+        blank = np.isnan(values) & several
+        whole = np.isfinite(values) & (values == np.round(values))
+        _refuse(y, ~whole & ~blank, where, "is not a whole number; a mask holds label values")
+        labels = np.where(blank, IGNORED, values)
+    if y.dtype != np.uint8:
+        labels = labels.astype(np.int64)
+    low, high, blanks = (0, 1, "255, -1 or NaN") if several else (0, 254, "255 or -1")
+    known = (labels >= low) & (labels <= high) | np.isin(labels, (-1, IGNORED))
+    reason = f"is no label; allowed: {low} to {high}, and {blanks} for pixels that do not count"
+    _refuse(y, ~known, where, reason)
+    return torch.from_numpy(np.require(labels.astype(np.uint8), requirements=["C", "W"]))
+
+
+def _classes(labels: Tensor, table: LabelTable, where: str) -> Tensor:
+    unknown = table.unknown(labels.unique().tolist())
+    wrong = np.isin(labels.numpy(), unknown)
+    _refuse(labels.numpy(), wrong, where, f"is no class of train; allowed: {table.allowed}")
+    return table.classes_of(labels)
+
+
+def _overlapping(
+    splits: Mapping[str, MaskSplit], names: tuple[str, ...] | None, ignore: int | None, where: str
+) -> tuple[str, ...]:
+    """The name of each label of masks that overlap."""
+    labels = splits["train"].y.shape[1]
+    if ignore is not None:
+        raise InputError(
+            f"data.ignore: {ignore}, but {where} holds {labels} masks an image that overlap; "
+            "their pixels that do not count are 255, -1 or NaN."
+        )
+    if names is not None and len(names) != labels:
+        raise InputError(
+            f"{where}: {len(names)} class names; expected one for each of {labels} labels."
+        )
+    return names or tuple(map(str, range(labels)))
+
+
+def _names(arrays: Mapping[str, Array], where: str) -> tuple[str, ...] | None:
+    for key in NAME_KEYS:
+        if key in arrays:
+            if arrays[key].ndim != 1:
+                raise InputError(
+                    f"{where}: {key} has shape {arrays[key].shape}; expected one name for each "
+                    "label value."
+                )
+            return tuple(map(str, arrays[key].tolist()))
+    return None
+
+
+def _ignore(found: Array, where: str) -> int:
+    if found.size != 1 or found.dtype.kind not in "iu" or not -1 <= found.item() <= IGNORED:
+        raise InputError(
+            f"{where}: ignore has shape {found.shape} and dtype {found.dtype}; expected one label "
+            "value from -1 to 255."
+        )
+    return int(found.item()) % 256
+
+
+def _refuse(y: Array, wrong: NDArray[np.bool_], where: str, reason: str) -> None:
+    """Raise for the pixels marked `wrong`, with how many there are and the first of them."""
+    if wrong.any():
+        first = tuple(np.argwhere(wrong)[0].tolist())
+        raise InputError(
+            f"{where}: {int(wrong.sum())} pixels are wrong: image {first[0]} holds {y[first]} at "
+            f"row {first[-2]}, column {first[-1]}, which {reason}."
+        )

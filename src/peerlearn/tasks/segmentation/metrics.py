@@ -1,0 +1,191 @@
+"""Everything that is measured on segmentations, batch by batch: pixels are counted, never kept."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from torch import Tensor
+
+from peerlearn.errors import InputError
+from peerlearn.metrics.assessment import mean_metrics
+from peerlearn.metrics.calibration import as_lists, calibration_error, means_of
+from peerlearn.metrics.catalogue import ACCURACY, BRIER, ECE, NLL, Metric, fraction
+from peerlearn.metrics.peers import phi
+from peerlearn.tasks.segmentation.pixels import (
+    Counts,
+    Judged,
+    Truth,
+    judge,
+    read_classes,
+    read_labels,
+    read_outputs,
+    together,
+)
+
+METRICS = (
+    fraction("iou", "IoU", headline=True, selects=True, brief=0),  # most pixels are easy ones
+    fraction("dice", "Dice", headline=True, selects=True, brief=2),
+    ACCURACY,
+    Metric("hd95", "HD95", "lower", unit="px", decimals=2, brief=5),
+    ECE,
+    NLL,
+    BRIER,
+)
+
+
+class SegmentationAssessment:
+    """Metrics of a cohort that segments, in memory that does not grow with the number of images.
+
+    Pixels are rows: `accuracy`, `nll`, `ece` and `brier` are those of `classification_metrics` over
+    all pixels that count, or of `multilabel_metrics` where masks overlap. Over all images together:
+
+    - `dice`: 2tp / (2tp + fp + fn) of each class, mean over the classes that occur in the truth or
+      in the prediction, background among them. `iou`: tp / (tp + fp + fn), in the same way.
+    - `iou:NAME`, `dice:NAME`: of every class that occurs in the truth.
+    - `hd95`: mean of `hausdorff95` over images and classes, in pixels, without the classes that an
+      image has neither in truth nor in prediction; one that only one of them has is as far as the
+      image's diagonal. Pixels that do not count belong to no class.
+
+    Where labels may be nowhere and none is found, that is right: dice and iou 1, hd95 0. A pixel
+    with NaN logits is of no class: it counts as wrong, and makes nll, ece and brier NaN.
+
+    Args:
+        class_names: in the order of the logits.
+        multilabel: masks may overlap: every label is a decision of its own (sigmoid).
+        boundaries: measure `hd95`, which takes most of the time.
+        members: peers whose mean and ensemble are measured; None for all.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        *,
+        multilabel: bool = False,
+        boundaries: bool = True,
+        members: Collection[str] | None = None,
+    ) -> None:
+        self.class_names = tuple(class_names)
+        self.multilabel = multilabel
+        self.boundaries = boundaries
+        self.members = members
+        self._peers: dict[str, Counts] = {}
+        self._ensemble: Counts | None = None
+        self._pairs: dict[str, tuple[str, str, int, int]] = {}
+
+    def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            logits: by peer, the same peers in every batch.
+            y: the truth; −1, or NaN where masks overlap, at pixels that do not count.
+
+        Shapes:
+            logits: (batch, classes, height, width), float.
+            y: (batch, height, width), int; (batch, labels, height, width), float, where masks
+                overlap.
+
+        Raises:
+            InputError: shapes, classes or peers do not fit.
+        """
+        if not logits or (self._peers and list(logits) != list(self._peers)):
+            raise InputError(
+                f"metrics: outputs of peers {', '.join(logits) or 'none'}; "
+                f"earlier batches had {', '.join(self._peers) or 'none'}"
+            )
+        truth = self._truth(y, logits)
+        outputs = {peer: read_outputs(z, truth) for peer, z in logits.items()}
+        judged = {peer: judge(output, truth) for peer, output in outputs.items()}
+        for peer, (_, _, counts) in judged.items():
+            self._peers[peer] = _sum(self._peers.get(peer), counts)
+        ensemble = judge(together([outputs[peer] for peer in self._chosen(outputs)]), truth).counts
+        self._ensemble = _sum(self._ensemble, ensemble)
+        self._count_pairs(judged)
+
+    def result(self) -> dict[str, Any]:
+        """What was counted so far, in the form of `assess_classification`.
+
+        Raises:
+            InputError: no pixel that counts was added.
+        """
+        if self._ensemble is None or not self._ensemble.pixels:
+            raise InputError("metrics: no labelled pixel; nothing can be measured")
+        peers = {peer: self._metrics(counts) for peer, counts in self._peers.items()}
+        return {
+            "peers": peers,
+            "mean_peer": mean_metrics([peers[peer] for peer in self._chosen(peers)]),
+            "ensemble": self._metrics(self._ensemble),
+            "between_peers": self._between_peers(),
+            "reliability": {
+                who: as_lists(means_of(counts.bins))
+                for who, counts in (self._peers | {"ensemble": self._ensemble}).items()
+            },
+        }
+
+    def _chosen(self, peers: Iterable[str]) -> list[str]:
+        return [peer for peer in peers if self.members is None or peer in self.members]
+
+    def _truth(self, y: Tensor, logits: Mapping[str, Tensor]) -> Truth:
+        classes = len(self.class_names)
+        expected = (len(y), classes, *y.shape[-2:])
+        labels = "classes, " if self.multilabel else ""
+        for peer, z in logits.items():
+            if y.ndim != 3 + self.multilabel or not (
+                tuple(z.shape) == expected == (tuple(y.shape) if self.multilabel else expected)
+            ):
+                raise InputError(
+                    f"metrics: peer {peer!r}: logits {tuple(z.shape)} and y {tuple(y.shape)}; "
+                    f"expected (batch, classes, height, width) and (batch, {labels}height, width) "
+                    f"with {classes} classes"
+                )
+        if self.multilabel:
+            return read_labels(y, self.boundaries)
+        return read_classes(y, classes, self.boundaries)
+
+    def _count_pairs(self, judged: Mapping[str, Judged]) -> None:
+        for a, b in combinations(judged, 2):
+            _, _, same, both_wrong = self._pairs.get(f"{a}~{b}", (a, b, 0, 0))
+            same += int((judged[a].decision == judged[b].decision).sum())
+            both_wrong += int((judged[a].wrong & judged[b].wrong).sum())
+            self._pairs[f"{a}~{b}"] = a, b, same, both_wrong
+
+    def _between_peers(self) -> dict[str, dict[str, float]]:
+        agreement, error_correlation = {}, {}
+        for pair, (a, b, same, both_wrong) in self._pairs.items():
+            decisions = self._peers[a].decisions
+            agreement[pair] = same / decisions
+            error_correlation[pair] = phi(
+                both_wrong, self._peers[a].wrong, self._peers[b].wrong, decisions
+            )
+        return {"agreement": agreement, "error_correlation": error_correlation}
+
+    def _metrics(self, counts: Counts) -> dict[str, float]:
+        both = counts.found + counts.there
+        dice = _fractions(2 * counts.hits, both)
+        iou = _fractions(counts.hits, both - counts.hits)
+        metrics = {
+            "accuracy": (counts.decisions - counts.wrong) / counts.decisions,
+            "dice": _mean(dice),
+            "iou": _mean(iou),
+            "nll": counts.nll / counts.pixels,
+            "ece": calibration_error(means_of(counts.bins)),
+            "brier": counts.brier / counts.pixels,
+        }
+        if self.boundaries:
+            metrics["hd95"] = counts.distance / max(counts.regions, 1)
+        present = [n for n, pixels in enumerate(counts.there.tolist()) if pixels]
+        metrics |= {f"iou:{self.class_names[n]}": iou[n].item() for n in present}
+        metrics |= {f"dice:{self.class_names[n]}": dice[n].item() for n in present}
+        return metrics
+
+
+def _sum(before: Counts | None, counts: Counts) -> Counts:
+    return counts if before is None else before.plus(counts)
+
+
+def _fractions(part: Tensor, whole: Tensor) -> Tensor:
+    return part.double() / whole  # NaN for a class that is neither there nor found
+
+
+def _mean(fractions: Tensor) -> float:
+    occurring = fractions[~fractions.isnan()]
+    return occurring.mean().item() if len(occurring) else 1.0
