@@ -1,6 +1,6 @@
 """Finds a graph data set by name or path, downloads it where it must, and builds its splits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,10 +94,6 @@ def _holds(path: Path, many: bool) -> bool:
     return "edge_index" in names and ("ptr" in names) == many
 
 
-def _embedded(name: str, about: str, make: Callable[[], Arrays]) -> dict[str, Known[Found]]:
-    return {name: Known(about, 10, (1_797,), lambda root: (make(), name))}
-
-
 def _public(name: str) -> Known[Found]:
     it = public.SETS[name]
 
@@ -112,21 +108,22 @@ def _public(name: str) -> Known[Found]:
     return Known(it.about, it.classes, (it.items,), read, get=get)
 
 
-NODE_SETS = GraphCatalogue(
-    "graph data set",
-    GRAPHS,
-    _embedded("digits-knn", "handwritten digits, each joined with eight like it", digits_knn)
-    | {name: _public(name) for name in public.NODE_TASKS},
-    partial(_holds, many=False),
-    "nodes",
-    "nodes of one graph",
-)
-GRAPH_SETS = GraphCatalogue(
-    "graph data set",
-    GRAPHS,
-    _embedded("digits-grid", "handwritten digits as graphs of their inked pixels", digits_grid)
-    | {name: _public(name) for name in public.GRAPH_TASKS},
-    partial(_holds, many=True),
-    "graphs",
-    "whole graphs",
-)
+def _catalogue(
+    name: str, about: str, make: Callable[[], Arrays], public_names: Sequence[str],
+    many: bool, things: str, classified: str,
+) -> GraphCatalogue:  # fmt: skip
+    """The catalogue of a task, with one embedded data set."""
+    embedded: Known[Found] = Known(about, 10, (1_797,), lambda root: (make(), name))
+    known = {name: embedded} | {it: _public(it) for it in public_names}
+    holds = partial(_holds, many=many)
+    return GraphCatalogue("graph data set", GRAPHS, known, holds, things, classified)
+
+
+NODE_SETS = _catalogue(
+    "digits-knn", "handwritten digits, each joined with eight like it", digits_knn,
+    public.NODE_TASKS, False, "nodes", "nodes of one graph",
+)  # fmt: skip
+GRAPH_SETS = _catalogue(
+    "digits-grid", "handwritten digits as graphs of their inked pixels", digits_grid,
+    public.GRAPH_TASKS, True, "graphs", "whole graphs",
+)  # fmt: skip
