@@ -55,7 +55,8 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
 
 def test_unlabelled_rows_teach_through_the_edges_alone() -> None:
     """Without edges they must not matter; with edges they must."""
-    options = ["data.labels=100", "labelled_per_batch=8", "evaluation.select=last"]
+    options = ["data.train_size=400", "data.labels=100", "labelled_per_batch=8"]
+    options += ["evaluation.select=last"]
     few = block(*options, "arm=independent")
     rows = block(*options, "transfer.rows=labelled", "transfer.weight_schedule=constant")
     everything = block(*options, "transfer.weight_schedule=constant")
