@@ -19,7 +19,8 @@ from peerlearn.tasks.segmentation.objectives import Segmentation
 
 #: Ten images of 16x16, networks that train in milliseconds.
 TINY = [
-    "data={name: scenes.npz, train_size: 10}", "epochs=2", "batch_size=4", "precision=fp32", "threads=1", "lr=0.01",
+    "data={name: scenes.npz, train_size: 10}", "epochs=2", "batch_size=4", "precision=fp32",
+    "threads=1", "lr=0.01",
     "peers.teacher.arguments={width: 4, levels: 1}", "peers.s1.arguments={levels: 1}",
     "peers.s2.arguments={levels: 1}", "evaluation.batch_size=64",
 ]  # fmt: skip
