@@ -27,6 +27,7 @@ CASES = {
     "divergence": ({}, ["reverse_kl", "symmetric_kl", "js", "mse", "cosine"]),
     "alpha": ({"divergence": "renyi", "alpha": 1.5}, [0.5, 2.0]),
     "alpha_schedule": (RENYI, ["linear", {"kind": "cosine", "start": 1.0}]),
+    "classes": ({}, ["non_target"]),
     "clamp": ({}, [0.2]),
     "temperature": ({}, [0.5, 4.0, "learned"]),
     "teacher_temperature": ({}, [0.5, 2.0]),

@@ -88,6 +88,7 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
         "divergence": "renyi",
         "alpha": 2.0,
         "alpha_schedule": {"kind": "cosine", "start": 1.0},
+        "classes": "all",
         "clamp": 1e-6,
         "temperature": 3.0,
         "teacher_temperature": 0.5,

@@ -25,6 +25,7 @@ EDGE_WORDS = (
     ("weight", "weight", None),
     ("weighting", "weighting", "none"),
     ("gate", "gate", "through"),
+    ("classes", "classes", "all"),
     ("target", "target", "mean"),
 )
 

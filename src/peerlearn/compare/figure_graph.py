@@ -255,6 +255,8 @@ def _words(edge: Json) -> tuple[str, ...]:
         words.append(f"weighting by {edge['weighting']}")
     if edge.get("gate") not in (None, "", "through"):
         words.append(f"gate {edge['gate']}")
+    if edge.get("classes") not in (None, "all"):
+        words.append(f"{edge['classes']} classes".replace("_", "-"))
     return tuple(words)
 
 

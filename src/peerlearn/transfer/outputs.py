@@ -25,6 +25,8 @@ from peerlearn.transfer.schedules import Schedule
 #: softmax: one class a row. sigmoid: every label on its own (multi-label).
 OutputForm = Literal["softmax", "sigmoid"]
 Made = TypeVar("Made")
+#: The logit of a class that is left out: exp gives 0, and differences of two are 0.
+LEFT_OUT = -1e30
 
 
 class PeerOutput(NamedTuple):
@@ -136,6 +138,27 @@ def class_last_log_probabilities(
     if form == "softmax":
         return class_last(F.log_softmax(class_second(scaled_RC), dim=1))
     return torch.stack([F.logsigmoid(scaled_RC), F.logsigmoid(-scaled_RC)], dim=-1)
+
+
+def non_target_log_probabilities(logits_RC: Tensor, labels_R: Tensor) -> Tensor:
+    """Log-probabilities among the classes other than a row's label, whose own is as good as 0.
+
+    `log (exp z_c / Σ_{m ≠ y} exp z_m)` for c ≠ y: the non-target part of Decoupled Knowledge
+    Distillation (Zhao et al. 2022). The label's logit gets no gradient. Its log-probability is
+    finite, so that no divergence meets ∞ − ∞; its terms vanish.
+
+    Args:
+        logits_RC: of at least three classes, for two leave nothing to compare.
+        labels_R: classes; of a row with −1 the result means nothing.
+    """
+    if logits_RC.shape[-1] < 3:
+        raise InputError(
+            f"transfer.classes: 'non_target' leaves one of {logits_RC.shape[-1]} classes, about "
+            "which there is nothing to teach; it needs at least 3"
+        )
+    own_R1 = labels_R.clamp_min(0).unsqueeze(1)
+    others_RC = class_second(logits_RC).scatter(1, own_R1, LEFT_OUT)
+    return class_last(F.log_softmax(others_RC, dim=1))
 
 
 def mean_log_probabilities(log_probs_TRC: Tensor) -> Tensor:

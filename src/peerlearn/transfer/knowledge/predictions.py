@@ -32,6 +32,7 @@ from peerlearn.transfer.outputs import (
     class_last_log_probabilities,
     in_fp32,
     mean_log_probabilities,
+    non_target_log_probabilities,
     stacked,
 )
 from peerlearn.transfer.temperature import LearnedTemperature
@@ -41,6 +42,12 @@ from peerlearn.transfer.weighting import LogitWeighting, WeightingSpec
 class PredictionOptions(DivergenceOptions):
     """Options of entries about predictions."""
 
+    classes: Literal["all", "non_target"] = Field(
+        "all",
+        description="non_target: the label's class is left out of both sides, and the others sum "
+        "to 1; rows without a label, which have no such class, do not count. A gate reads what is "
+        "left",
+    )
     clamp: float | None = Field(
         None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
     )
@@ -84,7 +91,7 @@ class PredictionOptions(DivergenceOptions):
             "weight": self.weight_schedule.describe(self.weight),
             "gate": self.gate,
             "target": self.target,
-        }
+        } | ({} if self.classes == "all" else {"classes": self.classes})
 
     @model_validator(mode="after")
     def _self_has_something_to_teach(self) -> "PredictionOptions":
@@ -118,6 +125,30 @@ class PredictionOptions(DivergenceOptions):
             raise ValueError(f"clamp: found {self.clamp:g} {found}, which has no probabilities")
         return self
 
+    @model_validator(mode="after")
+    def _what_is_left_of_classes_can_be_compared(self) -> "PredictionOptions":
+        left = f"with classes {self.classes!r}"
+        if self.classes == "all":
+            return self
+        if self.on_logits:
+            raise ValueError(
+                f"classes: {self.classes!r} with divergence {self.divergence!r}, which has no "
+                f"probabilities; allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
+            )
+        if self.rows == "unlabelled":
+            raise ValueError(
+                f"rows: {self.rows!r} {left}, but these rows have no label whose class could be "
+                "left out; allowed: all, labelled"
+            )
+        if self.gate == "correct":
+            raise ValueError(
+                f"gate: {self.gate!r} {left}, but no teacher can name the label's class where it "
+                "is left out; allowed: through, cutoff, linear, confident"
+            )
+        if self.clamp is not None:
+            raise ValueError(f"clamp: found {self.clamp:g} {left}, which has a probability of 0")
+        return self
+
 
 class PredictionKnowledge(Knowledge):
     """How far a learner's predictions are from its teachers'."""
@@ -133,6 +164,11 @@ class PredictionKnowledge(Knowledge):
         self.weights = options.weighting.by != "none"
         self.travels = self.ready = not self.weights and options.temperature != "learned"
         self.supervised = self.weights and options.weighting.supervision > 0
+        if options.classes == "non_target" and self.form == "sigmoid":
+            raise InputError(
+                f"{self.field}.classes: 'non_target' leaves out the one label of a row, but the "
+                "outputs are multi-label (form 'sigmoid'); allowed: all"
+            )
 
     def prepare(self, view: BatchView) -> None:
         """Make weightings and learned temperatures.
@@ -206,7 +242,7 @@ class PredictionKnowledge(Knowledge):
             teachers_RC = [ensemble]
         # Gradients shrink with 1/τ²; the factor keeps weights comparable (Hinton et al. 2015).
         scale = temperature**2 if isinstance(temperature, float) else temperature[..., 0] ** 2
-        mask_R, losses = view.row_mask(options.rows), []
+        mask_R, losses = self._rows(view), []
         for teachers in _compared_at_once(teachers_RC):
             loss = self._divergence(teachers, learner_RC, view) * scale
             loss = loss * self._gate(teachers, view)
@@ -227,6 +263,25 @@ class PredictionKnowledge(Knowledge):
                         "pass between peers with the same classes and rows"
                     )
 
+    def _rows(self, view: BatchView) -> Tensor | None:
+        """The rows that count; None for all of them."""
+        mask_R = view.row_mask(self.options.rows)
+        if self.options.classes == "all":
+            return mask_R
+        has_label_R = self._labels(view) >= 0
+        if view.labelled is not None:
+            has_label_R = has_label_R & view.labelled
+        return has_label_R if mask_R is None else has_label_R & mask_R
+
+    def _labels(self, view: BatchView) -> Tensor:
+        targets = view.targets
+        if not isinstance(targets, Tensor) or targets.is_floating_point():
+            raise InputError(
+                f"{self.field}.classes: 'non_target' leaves out the class of the label; pass "
+                "targets, int64 classes"
+            )
+        return targets
+
     def _temperature(self, view: BatchView, learner: str) -> float | Tensor:
         """The temperature of an edge: a number, or one for each of the learner's rows (R, 1)."""
         if self.options.temperature == "learned":
@@ -245,11 +300,15 @@ class PredictionKnowledge(Knowledge):
         logits_RC = self._logits(view, peer)
 
         def make() -> Tensor:
+            if self.options.classes == "non_target":
+                scaled_RC = logits_RC / temperature
+                return non_target_log_probabilities(scaled_RC, self._labels(view))
             return class_last_log_probabilities(logits_RC, temperature, self.form)
 
         if isinstance(temperature, Tensor):  # of one learner's rows: nobody else will ask for it
             return make()
-        return view.once(("log-probabilities", self._asker, peer, temperature), make)
+        key = "log-probabilities", self._asker, self.options.classes, peer, temperature
+        return view.once(key, make)
 
     def _logits(self, view: BatchView, peer: str) -> Tensor:
         """Weighted logits of a peer in fp32, class dimension last."""
