@@ -7,7 +7,7 @@ No function detaches anything: who receives gradients is decided by the transfer
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -111,3 +111,66 @@ def between_probabilities(
     if alpha is not None:
         return renyi(log_p, log_q, alpha)
     return PROBABILITY_DIVERGENCES[name](log_p, log_q)
+
+
+#: Divergences whose sum over teachers needs one product a peer, not one a pair.
+SUMMABLE = ("kl", "reverse_kl", "symmetric_kl")
+
+
+def summed_over_others(
+    name: str, log_probs: Mapping[str, Tensor], teachers: Sequence[str], learners: Sequence[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """The sum of each learner's divergences from all teachers other than itself, by learner.
+
+    K products for K peers in place of K(K − 1). With `P = Σ p_j`, `H = Σ ⟨p_j, log p_j⟩` and
+    `S = Σ log p_j` over a learner's n teachers, and q the learner,
+
+        kl: `H − ⟨P, log q⟩`    reverse_kl: `⟨q, n log q − S⟩`    symmetric_kl: half of both.
+
+    P, H and S of all teachers are computed once; a learner's own share is taken off again.
+    Logarithms are those of ratios to the first teacher, which changes none of these, so that peers
+    who agree lose no more digits than pair by pair. Teachers get no gradient.
+
+    Args:
+        name: one of `SUMMABLE`.
+        log_probs: by peer, classes last.
+        teachers: at least two.
+        learners: whose sums are wanted.
+    """
+    origin = log_probs[teachers[0]].detach()
+    pulls, pushes = name != "reverse_kl", name != "kl"
+    p, h, apart = {}, {}, {}
+    with torch.no_grad():
+        for peer in teachers:
+            ratio = log_probs[peer] - origin
+            if pulls:
+                p[peer] = log_probs[peer].exp()
+                h[peer] = (p[peer] * ratio).sum(-1)
+            if pushes:
+                apart[peer] = ratio
+        all_p, all_h, all_apart = (_total(parts) for parts in (p, h, apart))
+    for learner in learners:
+        ratio = log_probs[learner] - origin
+        sums = []
+        if pulls:
+            rest_p = _less(all_p, p.pop(learner, None))
+            sums.append(_less(all_h, h.get(learner)) - (ratio * rest_p).sum(-1))
+        if pushes:
+            count = len(teachers) - (learner in teachers)
+            rest = _less(all_apart, apart.pop(learner, None))
+            sums.append((log_probs[learner].exp() * (count * ratio - rest)).sum(-1))
+        yield learner, sums[0] if len(sums) == 1 else 0.5 * (sums[0] + sums[1])
+
+
+def _total(parts: Mapping[str, Tensor]) -> Tensor:
+    """The sum of all; of none, an empty tensor that nobody reads."""
+    first, *others = parts.values() or [torch.empty(0)]
+    total = first.clone()
+    for part in others:
+        total += part
+    return total
+
+
+def _less(total: Tensor, part: Tensor | None) -> Tensor:
+    """`total − part`, in the memory of the part."""
+    return total if part is None else part.neg_().add_(total)

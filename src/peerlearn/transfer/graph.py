@@ -125,31 +125,22 @@ class TransferGraph(nn.Module):
         chosen = outputs if learners is None else learners
         losses: dict[str, Tensor] = {}
         for entry in self.entries:
-            for name, term in self._terms(entry, view, chosen):
-                losses[name] = losses[name] + term if name in losses else term
+            if not entry.ready and entry.wanted(chosen):
+                raise InputError(
+                    "transfer: weighting, learned temperatures and hints have parameters of their "
+                    "own; call cohort.transfer.prepare(cohort(x)) once before training"
+                )
+            options = entry.options
+            weight = view.at(options.weight_schedule, options.weight, "weight")
+            if weight != 0:
+                _add(losses, entry.losses(view, chosen), weight)
         for entry in self.entries:
             if entry.supervised:
-                for name, term in entry.own_losses(view, chosen).items():
-                    losses[name] = losses[name] + term if name in losses else term
+                _add(losses, entry.own_losses(view, chosen))
         for name in chosen:
             if name not in losses:
                 losses[name] = outputs[name].logits.new_zeros((), dtype=torch.float32)
         return {name: losses[name] for name in chosen}
-
-    def _terms(
-        self, entry: Knowledge, view: BatchView, learners: Collection[str]
-    ) -> Iterator[tuple[str, Tensor]]:
-        if not entry.ready and entry.wanted(learners):
-            raise InputError(
-                "transfer: weighting, learned temperatures and hints have parameters of their "
-                "own; call cohort.transfer.prepare(cohort(x)) once before training"
-            )
-        options = entry.options
-        weight = view.at(options.weight_schedule, options.weight, "weight")
-        if weight == 0:
-            return
-        for name, term in entry.losses(view, learners).items():
-            yield name, term if weight == 1 else weight * term
 
     def remember(
         self,
@@ -182,6 +173,12 @@ class TransferGraph(nn.Module):
         with torch.no_grad():
             for entry in active:
                 entry.remember(view)
+
+
+def _add(losses: dict[str, Tensor], terms: Mapping[str, Tensor], weight: float = 1.0) -> None:
+    for name, term in terms.items():
+        weighted = term if weight == 1 else weight * term
+        losses[name] = losses[name] + weighted if name in losses else weighted
 
 
 def _made(spec: TransferSpec, peers: Sequence[str], form: OutputForm) -> Iterator[Knowledge]:

@@ -74,6 +74,8 @@ class PeerOutput(NamedTuple):
 
 def in_fp32(logits: Tensor) -> Tensor:
     """See `PeerOutput.in_fp32`; a tensor that is so already comes back as it is."""
+    if logits.dtype == torch.float32 and logits.is_contiguous():
+        return logits
     return logits.to(torch.float32, memory_format=torch.contiguous_format)
 
 
@@ -134,7 +136,8 @@ def class_last_log_probabilities(
     logits_RC: Tensor, temperature: float | Tensor, form: OutputForm
 ) -> Tensor:
     """`log_probabilities` of logits in fp32 whose classes are last."""
-    scaled_RC = logits_RC / temperature
+    as_they_are = form == "softmax" and isinstance(temperature, float) and temperature == 1
+    scaled_RC = logits_RC if as_they_are else logits_RC / temperature
     if form == "softmax":
         return class_last(F.log_softmax(class_second(scaled_RC), dim=1))
     return torch.stack([F.logsigmoid(scaled_RC), F.logsigmoid(-scaled_RC)], dim=-1)

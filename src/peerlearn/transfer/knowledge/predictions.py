@@ -5,27 +5,26 @@ Shape suffixes: T teachers, R rows (batch, or batch and pixels, or nodes), C cla
 
 import math
 from collections.abc import Collection, Iterator
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.transfer.divergences import (
     LOGIT_DISTANCES,
-    PROBABILITY_DIVERGENCES,
+    SUMMABLE,
     between_probabilities,
+    summed_over_others,
 )
-from peerlearn.transfer.gates import GateName, gate_value
+from peerlearn.transfer.gates import gate_value
 from peerlearn.transfer.knowledge.base import (
     SELF,
-    DivergenceOptions,
     IncomingEdges,
     Knowledge,
-    Rows,
 )
+from peerlearn.transfer.knowledge.prediction_options import PredictionOptions
 from peerlearn.transfer.outputs import (
     BatchView,
     class_last,
@@ -36,118 +35,10 @@ from peerlearn.transfer.outputs import (
     stacked,
 )
 from peerlearn.transfer.temperature import LearnedTemperature
-from peerlearn.transfer.weighting import LogitWeighting, WeightingSpec
+from peerlearn.transfer.weighting import LogitWeighting
 
-
-class PredictionOptions(DivergenceOptions):
-    """Options of entries about predictions."""
-
-    classes: Literal["all", "non_target"] = Field(
-        "all",
-        description="non_target: the label's class is left out of both sides, and the others sum "
-        "to 1; rows without a label, which have no such class, do not count. A gate reads what is "
-        "left",
-    )
-    clamp: float | None = Field(
-        None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
-    )
-    temperature: Annotated[float, Field(gt=0)] | Literal["learned"] = Field(
-        1.0,
-        description="τ of both sides; the loss is scaled by τ². learned: one for each row. Of "
-        "relations 0.07 by default, and the loss is not scaled",
-    )
-    teacher_temperature: float | None = Field(
-        None,
-        gt=0,
-        description="τ of the teacher's side alone, where it differs; below the learner's it "
-        "sharpens what is taught",
-    )
-    temperature_range: tuple[float, float] = Field(
-        (1.0, 4.0), description="bounds of a learned temperature"
-    )
-    weighting: WeightingSpec = Field(
-        WeightingSpec(), description="adaptive logit weighting of both sides; see WeightingSpec"
-    )
-    gate: GateName = Field("through", description="which rows pass")
-    gate_threshold: float = Field(0.9, gt=0, le=1, description="confidence that 'confident' asks")
-    rows: Rows = Field(
-        "all",
-        description="rows of the batch the entry averages over; relations remember no others",
-    )
-
-    @property
-    def fixed_rows(self) -> bool:
-        """Whether what the entry learns belongs to the rows of one batch, as a whole graph's."""
-        return self.weighting.by == "class"
-
-    def described(self) -> dict[str, Any]:
-        """What the edges teach and how, as flat values for reports."""
-        return {
-            "knowledge": self.knowledge,
-            "divergence": self.named_divergence,
-            "temperature": self.temperature,
-            "teacher_temperature": self.teacher_temperature,
-            "weighting": self.weighting.by,
-            "weight": self.weight_schedule.describe(self.weight),
-            "gate": self.gate,
-            "target": self.target,
-        } | ({} if self.classes == "all" else {"classes": self.classes})
-
-    @model_validator(mode="after")
-    def _self_has_something_to_teach(self) -> "PredictionOptions":
-        if self.teachers != SELF:
-            return self
-        if self.on_logits:
-            raise ValueError(
-                f"from: {SELF!r} with divergence {self.divergence!r}, which has no temperature; "
-                f"allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
-            )
-        if self.teacher_temperature in (None, self.temperature):
-            raise ValueError(
-                f"from: {SELF!r} teaches a peer nothing that it does not say already; set a "
-                f"teacher_temperature other than {self.temperature}, below it to sharpen"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _options_where_they_act(self) -> "PredictionOptions":
-        found = f"with divergence {self.divergence!r}"
-        if self.on_logits and self.temperature != 1:
-            raise ValueError(f"temperature: found {self.temperature} {found}, which has none")
-        low, high = self.temperature_range
-        if not 0 < low < high:
-            raise ValueError(f"temperature_range: found {low:g} to {high:g}; 0 < low < high")
-        if self.on_logits and self.teacher_temperature is not None:
-            raise ValueError(
-                f"teacher_temperature: found {self.teacher_temperature:g} {found}, which has none"
-            )
-        if self.on_logits and self.clamp is not None:
-            raise ValueError(f"clamp: found {self.clamp:g} {found}, which has no probabilities")
-        return self
-
-    @model_validator(mode="after")
-    def _what_is_left_of_classes_can_be_compared(self) -> "PredictionOptions":
-        left = f"with classes {self.classes!r}"
-        if self.classes == "all":
-            return self
-        if self.on_logits:
-            raise ValueError(
-                f"classes: {self.classes!r} with divergence {self.divergence!r}, which has no "
-                f"probabilities; allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
-            )
-        if self.rows == "unlabelled":
-            raise ValueError(
-                f"rows: {self.rows!r} {left}, but these rows have no label whose class could be "
-                "left out; allowed: all, labelled"
-            )
-        if self.gate == "correct":
-            raise ValueError(
-                f"gate: {self.gate!r} {left}, but no teacher can name the label's class where it "
-                "is left out; allowed: through, cutoff, linear, confident"
-            )
-        if self.clamp is not None:
-            raise ValueError(f"clamp: found {self.clamp:g} {left}, which has a probability of 0")
-        return self
+#: Numbers that all edges of an entry compare, up to which one call for all of them is faster.
+FEW = 2**15
 
 
 class PredictionKnowledge(Knowledge):
@@ -163,6 +54,23 @@ class PredictionKnowledge(Knowledge):
         self.temperatures = nn.ModuleDict()  # by learner
         self.weights = options.weighting.by != "none"
         self.travels = self.ready = not self.weights and options.temperature != "learned"
+        counts = {len(edges.teachers) for edges in self.incoming}
+        owner = id(self) if self.weights else None
+        self._on_logits = options.on_logits
+        self._compares = owner, options.on_logits, options.classes, options.clamp
+        self._pairs = sum(len(edges.teachers) for edges in self.incoming)
+        self._teachers = list(dict.fromkeys(t for edges in self.incoming for t in edges.teachers))
+        plain = options.temperature != "learned" and options.target != "ensemble"
+        plain = plain and options.detach and options.teachers != SELF
+        self._alike = plain and len(counts) == 1
+        self._summable = (
+            plain
+            and len(self._teachers) > 2
+            and options.divergence in SUMMABLE
+            and options.gate == "through"
+            and options.teacher_temperature in (None, options.temperature)
+            and self.form == "softmax"
+        )
         self.supervised = self.weights and options.weighting.supervision > 0
         if options.classes == "non_target" and self.form == "sigmoid":
             raise InputError(
@@ -224,9 +132,55 @@ class PredictionKnowledge(Knowledge):
         """
         if self.options.gate == "cutoff":
             return {}
-        wanted = self.wanted(learners)
+        wanted = [edges for edges in self.incoming if edges.learner in learners]
         self._check_shapes(view, wanted)
+        if not wanted:
+            return {}
+        # By the entry, not by the learners asked for: a peer's loss is the same to the last bit
+        # whoever else is asked for, in this process or in another.
+        logits = view.outputs[wanted[0].learner].logits
+        if self._alike and logits.ndim == 2 and logits.numel() * self._pairs <= FEW:
+            return self._all_at_once(view, wanted)
+        if self._summable:
+            return self._by_sums(view, wanted)
         return {edges.learner: self._loss(edges, view) for edges in wanted}
+
+    def _all_at_once(self, view: BatchView, wanted: list[IncomingEdges]) -> dict[str, Tensor]:
+        """All edges in one call, where what a call costs outweighs what it computes.
+
+        Shape suffix: I learners.
+        """
+        options, temperature = self.options, self.options.temperature
+        assert temperature != "learned"
+        taught_at, teachers = options.teacher_temperature or temperature, len(wanted[0].teachers)
+        learner_IRC = torch.stack([self._said(view, e.learner, temperature) for e in wanted])
+        taught = [self._said(view, t, taught_at) for edges in wanted for t in edges.teachers]
+        teacher_ITRC = torch.stack([each.detach() for each in taught])
+        if teachers > 1:
+            teacher_ITRC = teacher_ITRC.unflatten(0, (len(wanted), teachers))
+            learner_IRC = learner_IRC.unsqueeze(1)
+        loss_ITR = self._gated(teacher_ITRC, learner_IRC, temperature, view)
+        loss_IT = _mean_over_rows(loss_ITR, self._rows(view))
+        if teachers > 1:
+            loss_IT = loss_IT.sum(1) if options.target == "sum" else loss_IT.mean(1)
+        return dict(zip([edges.learner for edges in wanted], loss_IT.unbind(), strict=True))
+
+    def _by_sums(self, view: BatchView, wanted: list[IncomingEdges]) -> dict[str, Tensor]:
+        """One product a peer in place of one a pair; see `summed_over_others`."""
+        options, temperature = self.options, self.options.temperature
+        assert temperature != "learned"
+        log_probs = {
+            peer: self._said(view, peer, temperature)
+            for peer in dict.fromkeys([*self._teachers, *(edges.learner for edges in wanted)])
+        }
+        mask_R, losses = self._rows(view), {}
+        counts = {edges.learner: len(edges.teachers) for edges in wanted}
+        for learner, sum_R in summed_over_others(
+            options.divergence, log_probs, self._teachers, list(counts)
+        ):
+            scale = temperature**2 / (1 if options.target == "sum" else counts[learner])
+            losses[learner] = scale * _mean_over_rows(sum_R.flatten(), mask_R)
+        return losses
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
         options, learner = self.options, edges.learner
@@ -238,16 +192,13 @@ class PredictionKnowledge(Knowledge):
         learner_RC = self._said(view, learner, temperature)
         if options.target == "ensemble":
             all_TRC = stacked(teachers_RC)
-            ensemble = all_TRC.mean(0) if options.on_logits else mean_log_probabilities(all_TRC)
+            ensemble = all_TRC.mean(0) if self._on_logits else mean_log_probabilities(all_TRC)
             teachers_RC = [ensemble]
-        # Gradients shrink with 1/τ²; the factor keeps weights comparable (Hinton et al. 2015).
-        scale = temperature**2 if isinstance(temperature, float) else temperature[..., 0] ** 2
         mask_R, losses = self._rows(view), []
         for teachers in _compared_at_once(teachers_RC):
-            loss = self._divergence(teachers, learner_RC, view) * scale
-            loss = loss * self._gate(teachers, view)
+            loss = self._gated(teachers, learner_RC, temperature, view)
             loss_TR = loss if teachers.ndim > learner_RC.ndim else loss.unsqueeze(0)
-            losses.append(_mean_over_rows(loss_TR, mask_R))
+            losses.append(_mean_over_rows(loss_TR.flatten(1), mask_R))
         loss_T = torch.cat(losses)
         return loss_T.sum() if options.target == "sum" else loss_T.mean()
 
@@ -290,55 +241,51 @@ class PredictionKnowledge(Knowledge):
         return self.options.temperature
 
     def _said(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
-        """What the divergence compares: log-probabilities of a peer, or its logits."""
-        if self.options.on_logits:
-            return self._logits(view, peer)
-        clamp, log_probs = self.options.clamp, self._log_probs(view, peer, temperature)
-        return log_probs if clamp is None else log_probs.clamp_min(math.log(clamp))
-
-    def _log_probs(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
-        logits_RC = self._logits(view, peer)
-
-        def make() -> Tensor:
-            if self.options.classes == "non_target":
-                scaled_RC = logits_RC / temperature
-                return non_target_log_probabilities(scaled_RC, self._labels(view))
-            return class_last_log_probabilities(logits_RC, temperature, self.form)
-
+        """What the divergence compares, once for all entries that compare the same."""
         if isinstance(temperature, Tensor):  # of one learner's rows: nobody else will ask for it
-            return make()
-        key = "log-probabilities", self._asker, self.options.classes, peer, temperature
-        return view.once(key, make)
+            return self._read(view, peer, temperature)
+        key = self._compares, peer, temperature
+        return view.once(key, lambda: self._read(view, peer, temperature))
+
+    def _read(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
+        """Log-probabilities of a peer, or its logits."""
+        options, logits_RC = self.options, self._logits(view, peer)
+        if self._on_logits:
+            return logits_RC
+        if options.classes == "non_target":
+            return non_target_log_probabilities(logits_RC / temperature, self._labels(view))
+        log_probs = class_last_log_probabilities(logits_RC, temperature, self.form)
+        return log_probs if options.clamp is None else log_probs.clamp_min(math.log(options.clamp))
 
     def _logits(self, view: BatchView, peer: str) -> Tensor:
         """Weighted logits of a peer in fp32, class dimension last."""
-
-        def make() -> Tensor:
-            logits_RC = class_last(in_fp32(view.outputs[peer].logits))
-            if self.weights:
-                return self.weightings[peer](logits_RC) * logits_RC
+        logits_RC = class_last(in_fp32(view.outputs[peer].logits))
+        if not self.weights:
             return logits_RC
+        key = "weighted", id(self), peer
+        return view.once(key, lambda: self.weightings[peer](logits_RC) * logits_RC)
 
-        return view.once(("logits", self._asker, peer), make)
-
-    @property
-    def _asker(self) -> int | None:
-        """Who shares what is computed of a batch: entries that take logits as they are."""
-        return id(self) if self.weights else None
-
-    def _divergence(self, teacher: Tensor, learner: Tensor, view: BatchView) -> Tensor:
+    def _gated(
+        self, teachers: Tensor, learner: Tensor, temperature: float | Tensor, view: BatchView
+    ) -> Tensor:
+        """The divergence of each row, times τ² and what the gate lets through."""
         options = self.options
-        if options.on_logits:
-            return LOGIT_DISTANCES[options.divergence](teacher, learner)
-        order = options.order(view)
-        divergence = between_probabilities(options.divergence, teacher, learner, order)
-        # Labels of the sigmoid form are independent, so their divergences add up.
-        return divergence.sum(-1) if self.form == "sigmoid" else divergence
-
-    def _gate(self, teachers: Tensor, view: BatchView) -> Tensor | float:
-        options = self.options
-        readable = not options.on_logits and self.form == "softmax"
-        return gate_value(
+        if self._on_logits:
+            loss = LOGIT_DISTANCES[options.divergence](teachers, learner)
+        else:
+            order = None if options.alpha is None else options.order(view)
+            loss = between_probabilities(options.divergence, teachers, learner, order)
+            if self.form == "sigmoid":  # labels are independent, so their divergences add up
+                loss = loss.sum(-1)
+        # Gradients shrink with 1/τ²; the factor keeps weights comparable (Hinton et al. 2015).
+        if isinstance(temperature, Tensor):
+            loss = loss * temperature[..., 0] ** 2
+        elif temperature != 1:
+            loss = loss * temperature**2
+        if options.gate == "through":
+            return loss
+        readable = not self._on_logits and self.form == "softmax"
+        return loss * gate_value(
             options.gate,
             teachers if readable else None,
             view.targets,
@@ -361,8 +308,8 @@ def _compared_at_once(teachers_RC: list[Tensor]) -> Iterator[Tensor]:
 
 
 def _mean_over_rows(loss_TR: Tensor, mask_R: Tensor | None) -> Tensor:
-    flat = loss_TR.flatten(1)
+    """The mean of the last dimension over the rows that count, 0 where none does."""
     if mask_R is None:
-        return flat.mean(1)
-    mask = mask_R.flatten().to(flat.dtype)
-    return (flat * mask).sum(1) / mask.sum().clamp_min(1)
+        return loss_TR.mean(-1)
+    mask = mask_R.flatten().to(loss_TR.dtype)
+    return (loss_TR * mask).sum(-1) / mask.sum().clamp_min(1)

@@ -1,0 +1,121 @@
+"""The options of entries about predictions; see `predictions.py` for what they do."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from peerlearn.transfer.divergences import PROBABILITY_DIVERGENCES
+from peerlearn.transfer.gates import GateName
+from peerlearn.transfer.knowledge.base import SELF, DivergenceOptions, Rows
+from peerlearn.transfer.weighting import WeightingSpec
+
+
+class PredictionOptions(DivergenceOptions):
+    """Options of entries about predictions."""
+
+    classes: Literal["all", "non_target"] = Field(
+        "all",
+        description="non_target: the label's class is left out of both sides, and the others sum "
+        "to 1; rows without a label, which have no such class, do not count. A gate reads what is "
+        "left",
+    )
+    clamp: float | None = Field(
+        None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
+    )
+    temperature: Annotated[float, Field(gt=0)] | Literal["learned"] = Field(
+        1.0,
+        description="τ of both sides; the loss is scaled by τ². learned: one for each row. Of "
+        "relations 0.07 by default, and the loss is not scaled",
+    )
+    teacher_temperature: float | None = Field(
+        None,
+        gt=0,
+        description="τ of the teacher's side alone, where it differs; below the learner's it "
+        "sharpens what is taught",
+    )
+    temperature_range: tuple[float, float] = Field(
+        (1.0, 4.0), description="bounds of a learned temperature"
+    )
+    weighting: WeightingSpec = Field(
+        WeightingSpec(), description="adaptive logit weighting of both sides; see WeightingSpec"
+    )
+    gate: GateName = Field("through", description="which rows pass")
+    gate_threshold: float = Field(0.9, gt=0, le=1, description="confidence that 'confident' asks")
+    rows: Rows = Field(
+        "all",
+        description="rows of the batch the entry averages over; relations remember no others",
+    )
+
+    @property
+    def fixed_rows(self) -> bool:
+        """Whether what the entry learns belongs to the rows of one batch, as a whole graph's."""
+        return self.weighting.by == "class"
+
+    def described(self) -> dict[str, Any]:
+        """What the edges teach and how, as flat values for reports."""
+        return {
+            "knowledge": self.knowledge,
+            "divergence": self.named_divergence,
+            "temperature": self.temperature,
+            "teacher_temperature": self.teacher_temperature,
+            "weighting": self.weighting.by,
+            "weight": self.weight_schedule.describe(self.weight),
+            "gate": self.gate,
+            "target": self.target,
+        } | ({} if self.classes == "all" else {"classes": self.classes})
+
+    @model_validator(mode="after")
+    def _self_has_something_to_teach(self) -> "PredictionOptions":
+        if self.teachers != SELF:
+            return self
+        if self.on_logits:
+            raise ValueError(
+                f"from: {SELF!r} with divergence {self.divergence!r}, which has no temperature; "
+                f"allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
+            )
+        if self.teacher_temperature in (None, self.temperature):
+            raise ValueError(
+                f"from: {SELF!r} teaches a peer nothing that it does not say already; set a "
+                f"teacher_temperature other than {self.temperature}, below it to sharpen"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _options_where_they_act(self) -> "PredictionOptions":
+        found = f"with divergence {self.divergence!r}"
+        if self.on_logits and self.temperature != 1:
+            raise ValueError(f"temperature: found {self.temperature} {found}, which has none")
+        low, high = self.temperature_range
+        if not 0 < low < high:
+            raise ValueError(f"temperature_range: found {low:g} to {high:g}; 0 < low < high")
+        if self.on_logits and self.teacher_temperature is not None:
+            raise ValueError(
+                f"teacher_temperature: found {self.teacher_temperature:g} {found}, which has none"
+            )
+        if self.on_logits and self.clamp is not None:
+            raise ValueError(f"clamp: found {self.clamp:g} {found}, which has no probabilities")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_left_of_classes_can_be_compared(self) -> "PredictionOptions":
+        left = f"with classes {self.classes!r}"
+        if self.classes == "all":
+            return self
+        if self.on_logits:
+            raise ValueError(
+                f"classes: {self.classes!r} with divergence {self.divergence!r}, which has no "
+                f"probabilities; allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
+            )
+        if self.rows == "unlabelled":
+            raise ValueError(
+                f"rows: {self.rows!r} {left}, but these rows have no label whose class could be "
+                "left out; allowed: all, labelled"
+            )
+        if self.gate == "correct":
+            raise ValueError(
+                f"gate: {self.gate!r} {left}, but no teacher can name the label's class where it "
+                "is left out; allowed: through, cutoff, linear, confident"
+            )
+        if self.clamp is not None:
+            raise ValueError(f"clamp: found {self.clamp:g} {left}, which has a probability of 0")
+        return self
