@@ -15,7 +15,6 @@ from torch.utils.data import Dataset as TorchDataset
 from peerlearn.data.datasets import Batch
 from peerlearn.errors import InputError
 
-Device = torch.device | str | None
 Make = Callable[[int, int, Tensor], Batch]
 """(epoch, step, row numbers) -> batch; a pure function that can be sent to a process."""
 
@@ -37,13 +36,11 @@ class Batches:
     Args:
         order: rows of each batch.
         make: makes a batch of them.
-        device: where finished batches are sent; None leaves them where they are made.
         workers: processes that make batches; 0 for none but this one.
     """
 
     order: Order
     make: Make
-    device: Device = None
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -67,8 +64,7 @@ class Batches:
                 # Without one of its own a DataLoader draws from the global generator.
                 generator=torch.Generator(),
             )
-        for batch in made:
-            yield batch.to(self.device)
+        yield from made
 
 
 class _EpochSteps(TorchDataset[Batch]):

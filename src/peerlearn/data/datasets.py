@@ -57,9 +57,9 @@ class Split:
         """Positions of the rows that mean and std are measured on: all of them."""
         return torch.arange(len(self))
 
-    def to(self, device: torch.device | str | None) -> "Split":
-        """The same rows on `device`; None leaves them where they are."""
-        return self if device is None else Split(self.x.to(device), self.y.to(device))
+    def to(self, device: torch.device | str) -> "Split":
+        """The same rows on `device`, where their batches are made then."""
+        return Split(self.x.to(device), self.y.to(device))
 
     def select(self, index: Tensor) -> Self:
         """The split made of the rows at `index`."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.augment import Normalisation, augment, check_augment
-from peerlearn.data.batches import Batches, Device
+from peerlearn.data.batches import Batches
 from peerlearn.data.datasets import Batch, Dataset, Split
 from peerlearn.data.order import batch_order, check_batch_size
 from peerlearn.data.spec import AugmentSpec
@@ -58,9 +58,8 @@ class ArrayLoader(Batches):
         views: independently augmented views of every batch.
         drop_last: leave a short last batch out; an epoch still has at least one batch.
         labelled_per_batch: m > 0 puts m labelled rows first, unlabelled ones after them.
-        device: where batches are to be; None leaves them where they are made.
-        workers: for rows that do not fit in memory, how many processes decode, augment and
-            normalise them, 0 for none but this one; None keeps all rows on `device`.
+        workers: for rows that do not fit in memory, processes that decode, augment and normalise
+            them; 0 for none but this one.
 
     Raises:
         InputError: an option that does not fit the data; see `batch_order`, `check_augment`.
@@ -77,14 +76,12 @@ class ArrayLoader(Batches):
         views: int = 1,
         drop_last: bool = True,
         labelled_per_batch: int = 0,
-        device: Device = None,
-        workers: int | None = None,
+        workers: int = 0,
     ) -> None:
         order = batch_order(split.strata, batch_size, seed, drop_last, labelled_per_batch)
-        rows = split.to(device) if workers is None else split
         spec = augment or AugmentSpec()
-        make = BatchMaker(rows, seed, spec, Normalisation.of(mean, std), views)
-        super().__init__(order, make, device, workers or 0)
+        make = BatchMaker(split, seed, spec, Normalisation.of(mean, std), views)
+        super().__init__(order, make, workers)
 
 
 def train_loader(
@@ -95,13 +92,11 @@ def train_loader(
     views: int = 1,
     labelled_per_batch: int = 0,
     workers: int = 0,
-    drop_last: bool = True,
-    device: Device = None,
 ) -> Batches:
     """Batches of `dataset.train`: from memory, or streamed where `dataset.in_memory` is false."""
     return ArrayLoader(
-        dataset.train, batch_size, seed, augment, dataset.mean, dataset.std,
-        views, drop_last, labelled_per_batch, device, None if dataset.in_memory else workers,
+        dataset.train, batch_size, seed, augment, dataset.mean, dataset.std, views,
+        labelled_per_batch=labelled_per_batch, workers=0 if dataset.in_memory else workers,
     )  # fmt: skip
 
 
@@ -116,7 +111,6 @@ def evaluation_batches(
     batch_size: int,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    device: Device = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every row once, in order, as (x, y): normalised, never augmented.
 
@@ -126,10 +120,7 @@ def evaluation_batches(
     check_batch_size(batch_size)
     normalisation = Normalisation.of(mean, std)
     for index in torch.arange(len(split)).split(batch_size):
-        x, y = split.rows(index), split.targets(index)
-        if device is not None:
-            x, y = x.to(device), y.to(device)
-        yield normalisation.apply(x), y
+        yield normalisation.apply(split.rows(index)), split.targets(index)
 
 
 def split_rows(split: Split, data: Dataset, batch_size: int) -> Rows:

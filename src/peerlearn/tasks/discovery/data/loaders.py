@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.augment import Draws, Normalisation, changed
-from peerlearn.data.batches import Batches, Device
+from peerlearn.data.batches import Batches
 from peerlearn.data.datasets import Batch, Split
 from peerlearn.data.loaders import BatchMaker, Rows, evaluation_batches
 from peerlearn.data.order import OrderWithin, batch_order, check_batch_size
@@ -28,8 +28,6 @@ def rotation_loader(
     batch_size: int,
     seed: int,
     augment: AugmentSpec | None = None,
-    drop_last: bool = True,
-    device: Device = None,
 ) -> Batches:
     """Every training row turned by 0, 90, 180 and 270 degrees, labels left aside.
 
@@ -41,8 +39,6 @@ def rotation_loader(
         batch_size: images a batch.
         seed: with (epoch, step), the key of all randomness.
         augment: random changes; None for none.
-        drop_last: leave a short last batch out; an epoch still has at least one batch.
-        device: where rows are kept and batches made; None leaves them where they are.
 
     Raises:
         InputError: rows that are not square images, or an option that does not fit them.
@@ -54,8 +50,8 @@ def rotation_loader(
             f"rotations: data {data.name!r} has {what}; quarter turns need square images. "
             "data.size=PIXELS fits the images of a folder to a square."
         )
-    order = batch_order(data.train.y, batch_size, seed, drop_last)
-    return Batches(order, RotationMaker(_maker(data, seed, augment, 1, device)), device)
+    order = batch_order(data.train.y, batch_size, seed)
+    return Batches(order, RotationMaker(_maker(data, seed, augment, 1)))
 
 
 def supervised_loader(
@@ -63,13 +59,11 @@ def supervised_loader(
     batch_size: int,
     seed: int,
     augment: AugmentSpec | None = None,
-    drop_last: bool = True,
-    device: Device = None,
 ) -> Batches:
     """The labelled rows alone, in one view; arguments as for `rotation_loader`."""
-    order = batch_order(data.train.y[data.labelled], batch_size, seed, drop_last)
+    order = batch_order(data.train.y[data.labelled], batch_size, seed)
     within = OrderWithin(order, data.labelled)
-    return Batches(within, _maker(data, seed, augment, 1, device), device)
+    return Batches(within, _maker(data, seed, augment, 1))
 
 
 def paired_loader(
@@ -79,8 +73,6 @@ def paired_loader(
     augment: AugmentSpec | None = None,
     labelled_per_batch: int = 0,
     copies: int = 0,
-    drop_last: bool = True,
-    device: Device = None,
 ) -> Batches:
     """Labelled and unlabelled rows, each twice: B images make one view of 2B paired rows.
 
@@ -97,22 +89,18 @@ def paired_loader(
         copies: A > 0 gives every image A fixed pairs of views, of which epoch e shows pair e mod A,
             so that what a frozen network makes of them can be kept: `versions` of a batch numbers
             2AN of them, N the rows of train. 0 draws anew in every step.
-        drop_last: leave a short last batch out; an epoch still has at least one batch.
-        device: where rows are kept and batches made; None leaves them where they are.
 
     Raises:
         InputError: an option that does not fit the data.
     """
     if copies < 0:
         raise InputError(f"copies: {copies}; allowed: 0 (draw anew in every step) or more.")
-    order = batch_order(data.train.y, batch_size, seed, drop_last, labelled_per_batch)
-    make = _maker(data, seed, augment, 2, device)
-    return Batches(order, PairMaker(CopyMaker(make, copies) if copies else make), device)
+    order = batch_order(data.train.y, batch_size, seed, labelled_per_batch=labelled_per_batch)
+    make = _maker(data, seed, augment, 2)
+    return Batches(order, PairMaker(CopyMaker(make, copies) if copies else make))
 
 
-def evaluation_rows(
-    data: DiscoveryDataset, batch_size: int, device: Device = None
-) -> dict[str, Rows]:
+def evaluation_rows(data: DiscoveryDataset, batch_size: int) -> dict[str, Rows]:
     """The rows to measure on, in order and unchanged: "unlabelled" ones of train, and "test".
 
     Each set gives nothing where it has no row.
@@ -125,7 +113,7 @@ def evaluation_rows(
 
     def batches(split: Callable[[], Split]) -> Iterator[tuple[Tensor, Tensor]]:
         if len(rows := split()):
-            yield from evaluation_batches(rows, batch_size, data.mean, data.std, device)
+            yield from evaluation_batches(rows, batch_size, data.mean, data.std)
 
     def unlabelled() -> Split:
         return data.train.select(data.unlabelled).with_labels(data.truth[data.unlabelled])
@@ -187,7 +175,7 @@ class CopyMaker:
 
 
 def _maker(
-    data: DiscoveryDataset, seed: int, augment: AugmentSpec | None, views: int, device: Device
+    data: DiscoveryDataset, seed: int, augment: AugmentSpec | None, views: int
 ) -> BatchMaker:
     normalisation = Normalisation.of(data.mean, data.std)
-    return BatchMaker(data.train.to(device), seed, augment or AugmentSpec(), normalisation, views)
+    return BatchMaker(data.train, seed, augment or AugmentSpec(), normalisation, views)

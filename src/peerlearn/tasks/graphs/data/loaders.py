@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from peerlearn.data.batches import Batches, Device
+from peerlearn.data.batches import Batches
 from peerlearn.data.datasets import Batch
 from peerlearn.data.order import OrderWithin, ShuffledOrder, batch_order, check_batch_size, cycled
 from peerlearn.errors import InputError
@@ -29,15 +29,14 @@ class NodeLoader:
 
     Args:
         data: the graph and its labels.
-        device: where the graph is kept; None leaves it where it is.
 
     Shapes of a batch:
         y: (N,), labels of the training nodes, `UNLABELLED` at all others.
         index: (N,), every node.
     """
 
-    def __init__(self, data: NodeDataset, device: Device = None) -> None:
-        graph = data.graph.to(device)
+    def __init__(self, data: NodeDataset) -> None:
+        graph = data.graph
         everything = torch.arange(graph.num_nodes, device=graph.device)
         self._batch = Batch((graph,), data.targets("train").to(graph.device), everything)
 
@@ -61,7 +60,6 @@ class SampledLoader(Batches):
         fanout: neighbours a node at each hop, one hop a layer; see `NeighbourSampler`.
         unlabelled_per_batch: nodes outside train that join the seeds of each batch, so that
             peers can compare themselves there; they are cycled in a fresh order every time.
-        device: where batches are sent; None leaves them where the graph is.
 
     Shapes of a batch:
         y: (B,), one for each seed, `UNLABELLED` for nodes outside train.
@@ -78,7 +76,6 @@ class SampledLoader(Batches):
         seed: int,
         fanout: Sequence[int] = (10, 10),
         unlabelled_per_batch: int = 0,
-        device: Device = None,
     ) -> None:
         check_batch_size(batch_size)
         rest = data.rest()
@@ -90,7 +87,7 @@ class SampledLoader(Batches):
         order = ShuffledOrder(len(data.train), batch_size, seed, drop_last=False)
         seeds = SeedOrder(OrderWithin(order, data.train), rest, unlabelled_per_batch, seed)
         sampler = NeighbourSampler(data.graph, fanout)
-        super().__init__(seeds, SampleMaker(sampler, data.targets("train"), seed), device)
+        super().__init__(seeds, SampleMaker(sampler, data.targets("train"), seed))
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,6 @@ class GraphBatchLoader(Batches):
         seed: with the epoch, the key of the order.
         drop_last: leave a short last batch out; an epoch still has at least one batch.
         labelled_per_batch: m > 0 puts m labelled graphs first, unlabelled ones after them.
-        device: where batches are sent; None leaves them where the data are.
 
     Shapes of a batch:
         y: (B,), `UNLABELLED` for graphs without a label.
@@ -161,11 +157,10 @@ class GraphBatchLoader(Batches):
         seed: int,
         drop_last: bool = True,
         labelled_per_batch: int = 0,
-        device: Device = None,
     ) -> None:
         y = data.y[data.train]
         order = batch_order(y, batch_size, seed, drop_last, labelled_per_batch)
-        super().__init__(OrderWithin(order, data.train), UnionMaker(data), device)
+        super().__init__(OrderWithin(order, data.train), UnionMaker(data))
 
 
 @dataclass(frozen=True)
@@ -178,16 +173,14 @@ class UnionMaker:
         return Batch((self.data.select(index),), self.data.y[index], index)
 
 
-def node_rows(data: NodeDataset, part: Part, device: Device = None) -> Rows:
+def node_rows(data: NodeDataset, part: Part) -> Rows:
     """The whole graph once, as (graph, y) with y (N,), `UNLABELLED` outside the split."""
-    graph = data.graph.to(device)
+    graph = data.graph
     pair = (graph, data.targets(part).to(graph.device))
     return lambda: [pair]
 
 
-def sampled_node_rows(
-    data: NodeDataset, part: Part, batch_size: int, hops: int, device: Device = None
-) -> Rows:
+def sampled_node_rows(data: NodeDataset, part: Part, batch_size: int, hops: int) -> Rows:
     """The nodes of a split in batches, each with its whole neighbourhood of `hops` hops.
 
     The outputs of a network of `hops` layers are those on the whole graph.
@@ -202,13 +195,12 @@ def sampled_node_rows(
     def rows() -> Iterator[tuple[Graph, Tensor]]:
         for seeds in data.members(part).split(batch_size):
             graph, _ = sampler.sample(seeds, generator)
-            graph = graph.to(device)
             yield graph, data.y[seeds].to(graph.device)
 
     return rows
 
 
-def graph_rows(data: GraphsDataset, part: Part, batch_size: int, device: Device = None) -> Rows:
+def graph_rows(data: GraphsDataset, part: Part, batch_size: int) -> Rows:
     """The graphs of a split in order, as (graph, y) with y (B,); the last batch can be smaller.
 
     Batches are made at first use and kept: their operators serve every later evaluation.
@@ -218,7 +210,7 @@ def graph_rows(data: GraphsDataset, part: Part, batch_size: int, device: Device 
     @cache
     def rows() -> list[tuple[Graph, Tensor]]:
         parts = data.members(part).split(batch_size)
-        graphs = [data.select(index).to(device) for index in parts]
+        graphs = [data.select(index) for index in parts]
         return [(g, data.y[index].to(g.device)) for g, index in zip(graphs, parts, strict=True)]
 
     return rows

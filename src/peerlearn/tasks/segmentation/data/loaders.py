@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from peerlearn.data.augment import Normalisation
-from peerlearn.data.batches import Batches, Device
+from peerlearn.data.batches import Batches
 from peerlearn.data.datasets import Batch
 from peerlearn.data.loaders import check_views
 from peerlearn.data.order import batch_order
@@ -64,15 +64,13 @@ def segmentation_loader(
     views: int = 1,
     labelled_per_batch: int = 0,
     workers: int = 0,
-    drop_last: bool = True,
-    device: Device = None,
 ) -> Batches:
     """Batches of `data.train`, made by workers where `data.in_memory` is false.
 
     Arguments and errors are those of `ArrayLoader`; views that no colours tell apart are one
     tensor, and an image with a labelled pixel is a labelled row.
     """
-    order = batch_order(data.train.strata, batch_size, seed, drop_last, labelled_per_batch)
+    order = batch_order(data.train.strata, batch_size, seed, labelled_per_batch=labelled_per_batch)
     normalisation = Normalisation.of(data.mean, data.std)
     make = MaskBatchMaker(data.train, seed, augment or SegmentAugmentSpec(), normalisation, views)
-    return Batches(order, make, device, 0 if data.in_memory else workers)
+    return Batches(order, make, 0 if data.in_memory else workers)
