@@ -4,7 +4,7 @@ from step_visits import step_visits
 
 #: What a step of dml goes through now: lower it with every file that a step gets rid of. The aim
 #: is 10.
-FILES = 19
+FILES = 14
 
 
 def test_a_step_goes_through_few_files() -> None:

@@ -102,10 +102,6 @@ class Cohort(nn.Module):
         """Names of the peers, in order."""
         return list(self.peers)
 
-    def shared_input(self, x: Any) -> Any:
-        """What the peers read: the batch, or the trunk's output for it."""
-        return x if self.trunk is None else self.trunk(x)
-
     def forward(self, x: Any) -> dict[str, PeerOutput]:
         """Outputs of every peer, one forward each; see `forward_peers`.
 

@@ -241,7 +241,7 @@ def test_heads_may_read_the_other_branch_as_in_the_authors_code() -> None:
     assert weights(fed)["local"] != weights(plain)["local"]
     cohort = fed.cohort.eval()
     with torch.no_grad():
-        shared = cohort.shared_input(torch.randn(4, 1, 8, 8))
+        shared = cohort.trunk(torch.randn(4, 1, 8, 8))
         pooled = cohort.peers["global"](shared).features["pooled"]
         local = cohort.peers["local"](shared)
         torch.testing.assert_close(local.logits, cohort.peers["local"].heads(pooled).logits)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.statistics import channel_statistics
-from peerlearn.objectives.labels import UNLABELLED, labelled_rows
+from peerlearn.objectives.labels import UNLABELLED, labelled_mask, labelled_rows
 
 S = TypeVar("S", bound="Split")
 
@@ -160,7 +160,8 @@ class Source(NamedTuple, Generic[S]):
     multilabel: bool = False
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """One training step's worth of data.
 
     Shapes:
@@ -170,12 +171,19 @@ class Batch(NamedTuple):
         index: int64 (B,), positions in the training split.
         versions: int64 (K, B), the number of what each row of each view shows, where that is one
             of finitely many fixed versions of rows; None where views are drawn anew.
+        labelled: bool, which rows (or pixels) of y have a label, found when the batch is made;
+            None where y holds no labels.
     """
 
     views: tuple[Any, ...]
     y: Tensor
-    index: Tensor  # type: ignore[assignment]  # a row index, not tuple.index
+    index: Tensor
     versions: Tensor | None = None
+    labelled: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.labelled is None:
+            object.__setattr__(self, "labelled", labelled_mask(self.y))
 
     @property
     def x(self) -> Tensor:
@@ -187,8 +195,10 @@ class Batch(NamedTuple):
         if device is None:
             return self
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
-        versions = None if self.versions is None else self.versions.to(device)
-        return Batch(views, self.y.to(device), self.index.to(device), versions)
+        versions, labelled = (
+            None if each is None else each.to(device) for each in (self.versions, self.labelled)
+        )
+        return Batch(views, self.y.to(device), self.index.to(device), versions, labelled)
 
 
 class BatchLoader(Protocol):

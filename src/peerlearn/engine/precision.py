@@ -72,6 +72,11 @@ class Precision:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
+    @property
+    def moves(self) -> bool:
+        """Whether `place` does anything with tensors in memory."""
+        return self.channels_last or self.device.type != "cpu"
+
     def place(self, what: Placed) -> Placed:
         """Move what a peer is or reads to the device, images into the layout of this precision.
 

@@ -82,26 +82,6 @@ class StepSettings(BaseModel):
     lr_schedule: LearningRate | None = Field(None, description="learning-rate path of its own")
 
 
-class Steps(BaseModel):
-    """How weights are stepped, in full."""
-
-    model_config = ConfigDict(frozen=True)
-
-    lr: float
-    optimiser: OptimiserSpec
-    lr_schedule: LearningRate
-
-    @classmethod
-    def settled(cls, training: TrainingSpec, *own: StepSettings | None) -> "Steps":
-        """Each setting of the first of `own` that has it, or else the training's."""
-        levels = [*(level for level in own if level is not None), training]
-
-        def chosen(name: str) -> Any:
-            return next(v for level in levels if (v := getattr(level, name)) is not None)
-
-        return cls(**{name: chosen(name) for name in cls.model_fields})
-
-
 class PeerSettings(StepSettings):
     """What one peer does its own way; what is left out is shared with the others."""
 

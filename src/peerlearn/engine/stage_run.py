@@ -1,4 +1,4 @@
-"""One stage while it runs: who learns in it, their optimisers, and one step after the other."""
+"""One stage while it runs: who learns in it, their optimisers and what makes its steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,16 +9,15 @@ import torch
 from torch import nn
 
 from peerlearn.cohort import TRUNK, Cohort
-from peerlearn.data.datasets import Batch
 from peerlearn.engine.kept_inputs import KeptInputs
 from peerlearn.engine.monitor import EpochMonitor
+from peerlearn.engine.optimisers import PeerUpdate, Steps
 from peerlearn.engine.precision import Precision
-from peerlearn.engine.settings import PeerSettings, Steps, TrainingSpec
+from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.stage import TrainingStage
-from peerlearn.engine.steps import Clock, Stepper, StepResult
+from peerlearn.engine.steps import Stepper
 from peerlearn.engine.trainable import learning_only, train_submodules
 from peerlearn.engine.transports import Transport
-from peerlearn.engine.updates import PeerUpdate
 from peerlearn.errors import RunError
 
 
@@ -28,9 +27,7 @@ class StageRun:
 
     Attributes:
         stage: what is run.
-        seed: of dropout.
-        device: of batches and losses.
-        precision: of forwards.
+        device: of losses.
         learners: peers that live here and train in it.
         updates: of the learners, and of the trunk where it trains.
         stepper: makes the steps.
@@ -38,27 +35,11 @@ class StageRun:
     """
 
     stage: TrainingStage
-    seed: int
     device: torch.device
-    precision: Precision
     learners: Sequence[str]
     updates: Mapping[str, PeerUpdate]
     stepper: Stepper
     monitor: EpochMonitor
-
-    def step(self, number: int, when: float, micro_batches: Sequence[Batch]) -> list[StepResult]:
-        """One optimiser step of every learner.
-
-        Args:
-            number: micro-batches of the stage before this step, which keys its randomness.
-            when: epochs of the stage that are done, with fractions; schedules follow it.
-            micro_batches: what the step sees, as the loader gives it.
-        """
-        epochs = self.stage.epochs
-        for update in self.updates.values():
-            update.set_rate(when, epochs)
-        clock = Clock(self.seed, self.stage.name, number, when / epochs)
-        return self.stepper.step([self._place(batch) for batch in micro_batches], clock)
 
     def check_weights(self) -> None:
         """A last step can break weights that no loss has seen yet; they must not be saved.
@@ -73,15 +54,6 @@ class StageRun:
     def begin_epoch(self) -> None:
         """Sums start anew."""
         self.monitor = EpochMonitor(self.learners, self.device)
-
-    def _place(self, batch: Batch) -> Batch:
-        versions = batch.versions
-        return Batch(
-            tuple(self.precision.place(view) for view in batch.views),
-            batch.y.to(self.device, non_blocking=True),
-            batch.index,
-            None if versions is None else versions.to(self.device),
-        )
 
 
 @contextmanager
@@ -118,12 +90,13 @@ def running(
             transport,
             {name: settings.view for name, settings in peers.items()},
             learners,
+            seed,
+            stage.name,
+            stage.epochs,
             trunk_learns=stage.trunk,
             kept=KeptInputs(stage.versions) if stage.versions and not stage.trunk else None,
         )
-        run = StageRun(
-            stage, seed, device, precision, here, updates, stepper, EpochMonitor(here, device)
-        )
+        run = StageRun(stage, device, here, updates, stepper, EpochMonitor(here, device))
         with _training_modes(stage, cohort, learners):
             yield run
 

@@ -6,7 +6,7 @@ same in every arm, after a resume, and wherever the peer lives.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -14,21 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.cohort import TRUNK, Cohort, PeerLoss, forward_peers
+from peerlearn.data.datasets import Batch
 from peerlearn.engine.kept_inputs import KeptInputs
 from peerlearn.engine.modes import frozen_statistics
+from peerlearn.engine.optimisers import PeerUpdate
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import LocalTransport, Transport
-from peerlearn.engine.updates import PeerUpdate
-from peerlearn.objectives.labels import labelled_mask
 from peerlearn.randomness import preserved_rng, start_rng
 from peerlearn.transfer.outputs import PeerOutput
 
 
 class Clock(NamedTuple):
-    """When a step happens."""
+    """When a step happens: micro-batches of the stage before it, and its finished fraction."""
 
-    seed: int
-    stage: str
     step: int
     progress: float
 
@@ -61,6 +59,9 @@ class Stepper:
         transport: between processes.
         views: by peer, the number of the view it reads where that is not 0.
         learners: peers that train, in the cohort's order; the others only teach.
+        seed: of random streams.
+        stage: its name, which keys them too.
+        epochs: of the stage; schedules end with it.
         trunk_learns: whether a shared trunk trains too.
         kept: takes what the trunk makes of rows that are the same in every epoch; None: nothing.
     """
@@ -71,6 +72,9 @@ class Stepper:
     transport: Transport
     views: Mapping[str, int]
     learners: Sequence[str]
+    seed: int
+    stage: str
+    epochs: int
     trunk_learns: bool = True
     kept: KeptInputs | None = None
 
@@ -106,12 +110,25 @@ class Stepper:
         return self.cohort.transfer.remembers
 
     @cached_property
+    def _moves(self) -> bool:
+        return self.precision.moves
+
+    @cached_property
     def _autocast(self) -> AbstractContextManager[None]:
         return self.precision.autocast()
 
-    def step(self, micro_batches: Sequence[Any], clock: Clock) -> list[StepResult]:
-        """One optimiser step of every peer over one or more micro-batches."""
+    def step(self, number: int, when: float, micro_batches: Sequence[Batch]) -> list[StepResult]:
+        """One optimiser step of every learner.
+
+        Args:
+            number: micro-batches of the stage before this step, which keys its randomness.
+            when: epochs of the stage that are done, with fractions; schedules follow it.
+            micro_batches: what the step sees, as the loader gives it.
+        """
+        clock = Clock(number, when / self.epochs)
+        micro_batches = [self._placed(batch) for batch in micro_batches]
         for update in self.updates.values():
+            update.set_rate(when, self.epochs)
             update.zero()
         if self.cohort.transfer.sequential:
             return [self._sequential(batch, clock) for batch in micro_batches]
@@ -123,31 +140,63 @@ class Stepper:
             update.step()
         return results
 
-    def _accumulate(self, batch: Any, clock: Clock, number: int, share: float) -> StepResult:
+    def in_turn(self, per_epoch: int) -> Callable[..., list[StepResult]]:
+        """Steps from the beginning of the stage on, one a call.
+
+        Random streams and schedules advance with every batch, and schedules stay at the end of
+        the stage once they are there.
+
+        Args:
+            per_epoch: batches in an epoch.
+
+        Returns:
+            `step(*batches)`: one optimiser step over one batch, or over several that accumulate.
+        """
+        taken = 0
+
+        def step(*batches: Batch) -> list[StepResult]:
+            nonlocal taken
+            number, taken = taken, taken + len(batches)
+            return self.step(number, min(number / per_epoch, self.epochs), batches)
+
+        return step
+
+    def _placed(self, batch: Batch) -> Batch:
+        """The batch where the peers are, in the layout that they read."""
+        if not self._moves:
+            return batch
+        moved = {
+            name: tensor.to(self.precision.device, non_blocking=True)
+            for name in ("y", "versions", "labelled")
+            if (tensor := getattr(batch, name)) is not None
+        }
+        return replace(batch, views=tuple(map(self.precision.place, batch.views)), **moved)
+
+    def _accumulate(self, batch: Batch, clock: Clock, number: int, share: float) -> StepResult:
         """Forward once, exchange, add every peer's gradient."""
-        own, labelled = self._forward(self._present, batch, clock, number), labelled_mask(batch.y)
+        own = self._forward(self._present, batch, clock, number)
         outputs = self._exchange(own)
-        losses = self._losses(outputs, batch.y, labelled, clock, self.owned)
+        losses = self._losses(outputs, batch, clock, self.owned)
         totals = [loss.total if share == 1 else loss.total * share for loss in losses.values()]
         torch.autograd.backward(totals)
         if self._remembers:
-            self.cohort.remember(outputs, batch.y, labelled=labelled, learners=self.learners)
-        return self._result(losses, own, batch.y, labelled)
+            self._remember(outputs, batch)
+        return self._result(losses, own, batch)
 
-    def _sequential(self, batch: Any, clock: Clock) -> StepResult:
+    def _sequential(self, batch: Batch, clock: Clock) -> StepResult:
         """Each peer learns from the peers before it as they are after their step.
 
         The second forward of a stepped peer runs without gradient and leaves its normalisation
         statistics alone, so that a batch counts once.
         """
-        own, labelled = self._forward(self._present, batch, clock, 0), labelled_mask(batch.y)
+        own = self._forward(self._present, batch, clock, 0)
         before = self._exchange(own)
         outputs = dict(before)
         losses: dict[str, PeerLoss] = {}
         for name in self.learners:
             again = None
             if name in own:
-                losses |= self._losses(outputs, batch.y, labelled, clock, [name])
+                losses |= self._losses(outputs, batch, clock, [name])
                 losses[name].total.backward()
                 self.updates[name].step()
                 if name != self.learners[-1]:
@@ -157,16 +206,16 @@ class Stepper:
             if name != self.learners[-1]:
                 outputs[name] = self.transport.share(name, again, _any_logits(own))
         if self._remembers:
-            self.cohort.remember(before, batch.y, labelled=labelled, learners=self.learners)
-        return self._result(losses, own, batch.y, labelled)
+            self._remember(before, batch)
+        return self._result(losses, own, batch)
 
     def _forward(
-        self, peers: Mapping[str, nn.Module], batch: Any, clock: Clock, number: int
+        self, peers: Mapping[str, nn.Module], batch: Batch, clock: Clock, number: int
     ) -> dict[str, PeerOutput]:
         """One forward of each of `peers`, every one with a random stream of its own."""
 
         def start_stream(name: str) -> None:
-            start_rng(clock.seed, clock.stage, clock.step, number, name)
+            start_rng(self.seed, self.stage, clock.step, number, name)
 
         x = batch.views[0]
         if any(self.views.values()):
@@ -176,36 +225,41 @@ class Stepper:
                 peers, x, self._trunk(batch), learners=self._learning, before=start_stream
             )
 
-    def _trunk(self, batch: Any) -> Callable[[Any], Any] | None:
+    def _trunk(self, batch: Batch) -> Callable[[Any], Any] | None:
         """The trunk; where it stands still, what it has made of these rows before."""
-        trunk, kept = self.cohort.trunk, self.kept
-        if trunk is None or kept is None or batch.versions is None:
+        trunk, kept, versions = self.cohort.trunk, self.kept, batch.versions
+        if trunk is None or kept is None or versions is None:
             return trunk
 
         def known(view: Any) -> Any:
             number = next(n for n, each in enumerate(batch.views) if each is view)
-            return kept.of(batch.versions[number], partial(trunk, view))
+            return kept.of(versions[number], partial(trunk, view))
 
         return known
 
     def _losses(
         self,
         outputs: Mapping[str, PeerOutput],
-        targets: Any,
-        labelled: Tensor | None,
+        batch: Batch,
         clock: Clock,
         learners: Sequence[str],
     ) -> dict[str, PeerLoss]:
         return self.cohort.losses(
-            outputs, targets, labelled=labelled, progress=clock.progress, learners=learners
+            outputs,
+            batch.y,
+            labelled=batch.labelled,
+            progress=clock.progress,
+            learners=learners,
         )
+
+    def _remember(self, outputs: Mapping[str, PeerOutput], batch: Batch) -> None:
+        self.cohort.remember(outputs, batch.y, labelled=batch.labelled, learners=self.learners)
 
     def _result(
         self,
         losses: Mapping[str, PeerLoss],
         outputs: Mapping[str, PeerOutput],
-        targets: Any,
-        labelled: Tensor | None,
+        batch: Batch,
     ) -> StepResult:
         scored = {name: self.cohort.objectives[name].scored(outputs[name]) for name in losses}
         return StepResult(
@@ -214,8 +268,8 @@ class Stepper:
                 for name, loss in losses.items()
             },
             {name: logits.detach() for name, logits in scored.items() if logits is not None},
-            targets,
-            labelled,
+            batch.y,
+            batch.labelled,
         )
 
     def _exchange(self, own: dict[str, PeerOutput]) -> dict[str, PeerOutput]:

@@ -115,24 +115,14 @@ class Trainer:
         are as they were when the block ends; weights and the place of the cohort are not.
 
         Yields:
-            `step(*batches)`: one optimiser step over one batch, or over several that accumulate.
-            It returns losses, logits and targets of every batch. Random streams and schedules
-            advance with every batch, and stay at the end of the stage once they are there.
+            `step(*batches)`; see `Stepper.in_turn`. It returns losses, logits and targets of every
+            batch.
         """
-        number = 0
-
-        def step(*batches: Batch) -> list[StepResult]:
-            nonlocal number
-            first, number = number, number + len(batches)
-            when = first / per_epoch
-            return run.step(first, min(when, run.stage.epochs), batches)
-
         with preserved_rng(), threads(self.training.threads), self._own_teaching() as own:
             own.within(self.stages[stage]).put_into(self.cohort)
             self.transport = LocalTransport(self.cohort.names)
             with self._running(stage) as run:
-                per_epoch = len(run.stage.loader)
-                yield step
+                yield run.stepper.in_turn(len(run.stage.loader))
 
     # One stage -------------------------------------------------------------------------------
 
@@ -185,7 +175,7 @@ class Trainer:
         per_epoch = len(stage.loader)
         for batches in _chunks(stage.loader.epoch(at.epoch, at.step), self.training.accumulate):
             when, number = at.epoch + at.step / per_epoch, at.epoch * per_epoch + at.step
-            results = run.step(number, when, batches)
+            results = run.stepper.step(number, when, batches)
             with telling_where(stage, at, self.folder):
                 for offset, result in enumerate(results):
                     run.monitor.add(number + offset, result)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from peerlearn.cohort import Cohort
+from peerlearn.cohort import Cohort, forward_peers
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
@@ -57,13 +57,13 @@ def pseudo_label_quality(
         return {}
     order = rows[torch.randperm(len(rows), generator=keyed_generator(0, "pairs"))]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in objectives}
+    asked = {name: cohort.peers[name] for name in objectives}
     with evaluating(cohort), torch.no_grad():
         for part in (part for part in order.split(batch_size) if len(part) > 1):
             split = data.train.select(part)
             x, _ = next(iter(evaluation_batches(split, len(part), data.mean, data.std)))
             with precision.autocast():
-                shared = cohort.shared_input(precision.place(x))
-                outputs = {name: cohort.peers[name](shared) for name in objectives}
+                outputs = forward_peers(asked, precision.place(x), cohort.trunk)
             for name, objective in objectives.items():
                 same = objective.pseudo_labels(objective.compared(outputs[name])) > 0.5
                 found[name].append(pair_metrics(same.cpu(), data.truth[part]))

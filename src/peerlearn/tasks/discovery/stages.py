@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peerlearn.cohort import Cohort
+from peerlearn.cohort import Cohort, forward_peers
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.engine.modes import evaluating
+from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import Precision
-from peerlearn.engine.settings import Steps, StepSettings
+from peerlearn.engine.settings import StepSettings
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import cross_entropy
@@ -208,13 +209,13 @@ def pooled_features(
     Shapes:
         rows: (N,), positions in train; result: (N, D), on the CPU.
     """
-    network = cohort.peers[peer]
-    device = next(network.parameters()).device
+    asked = {peer: cohort.peers[peer]}
+    device = next(cohort.peers[peer].parameters()).device
     parts = []
     with evaluating(cohort), torch.no_grad():
         split = data.train.select(rows)
         for x, _ in evaluation_batches(split, batch_size, data.mean, data.std):
-            output = network(cohort.shared_input(x.to(device)))
+            output = forward_peers(asked, x.to(device), cohort.trunk)[peer]
             parts.append(output.features["pooled"].float().cpu())
     return torch.cat(parts)
 

@@ -131,7 +131,8 @@ class RotationMaker:
     make: BatchMaker
 
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        (x,), _, index, _ = self.make(epoch, step, index)
+        made = self.make(epoch, step, index)
+        x, index = made.x, made.index
         turned = torch.cat([x.rot90(turns, (2, 3)) for turns in range(ROTATIONS)])
         y = torch.arange(ROTATIONS, device=x.device).repeat_interleave(len(index))
         return Batch((turned,), y, index.repeat(ROTATIONS))
@@ -144,9 +145,10 @@ class PairMaker:
     make: Callable[[int, int, Tensor], Batch]
 
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        views, y, index, versions = self.make(epoch, step, index)
-        below = None if versions is None else versions.view(1, -1)
-        return Batch((torch.cat(views),), y.repeat(len(views)), index.repeat(len(views)), below)
+        made = self.make(epoch, step, index)
+        views, below = made.views, None if made.versions is None else made.versions.view(1, -1)
+        y, index = (each.repeat(len(views)) for each in (made.y, made.index))
+        return Batch((torch.cat(views),), y, index, below)
 
 
 @dataclass(frozen=True)
