@@ -6,24 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import BaseModel
 from tiny_discovery import ALONE, digit_arrays, tiny_discovery, weights
 
-from peerlearn.data.spec import AugmentChoice
-from peerlearn.engine.settings import EvaluationSpec, PeerSettings
-from peerlearn.tasks.config import PeerSpec, RecipeConfig
+from every_option import assert_every_option_is_listed, assert_option_acts
+from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.discovery.config import (
-    BranchSpec,
     DiscoveryConfig,
-    DiscoveryEvaluation,
-    PretrainingSpec,
-    StagesSpec,
-    SupervisedSpec,
 )
-from peerlearn.tasks.discovery.data import DiscoveryDataSpec
-from peerlearn.tasks.discovery.objectives.pairs import DiscoverySpec
-from peerlearn.tasks.discovery.objectives.part_dictionary import PartSpec
-from peerlearn.tasks.discovery.objectives.uno import UnoSpec
 
 #: Images whose last maps are of 3x3, so that they have parts.
 LARGE = "data={name: large.npz, train_size: 128}"
@@ -32,6 +21,10 @@ SOFT_PARTS = [LARGE, "objective.pseudo_labels=soft_cosine"]
 HARD = [*ALONE, "objective.pseudo_labels=hard_cosine"]
 UNO = [*ALONE, "method=uno"]
 
+BLOCKS = (
+    "data", "augment", "peers", "objective", "objective.parts", "uno", "stages", "stages.rotation",
+    "stages.supervised", "evaluation",
+)  # fmt: skip
 #: Overrides before, and the change itself, which must change the trained weights.
 TRAINING: dict[str, tuple[list[str], str]] = {
     "epochs": ([], "epochs=2"),
@@ -136,33 +129,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def documented_options() -> Iterator[str]:
-    """Every dotted key of the typed configuration."""
-    blocks: dict[str, type[BaseModel]] = {
-        "data": DiscoveryDataSpec,
-        "augment": AugmentChoice,
-        "peers": BranchSpec,
-        "objective": DiscoverySpec,
-        "objective.parts": PartSpec,
-        "uno": UnoSpec,
-        "stages": StagesSpec,
-        "stages.rotation": PretrainingSpec,
-        "stages.supervised": SupervisedSpec,
-        "evaluation": DiscoveryEvaluation,
-    }
-
-    def within(prefix: str, model: type[BaseModel]) -> Iterator[str]:
-        for name in model.model_fields:
-            path = f"{prefix}{name}"
-            yield from within(f"{path}.", blocks[path]) if path in blocks else [path]
-
-    yield from within("", DiscoveryConfig)
-    assert (
-        set(PeerSettings.model_fields) < set(PeerSpec.model_fields) < set(BranchSpec.model_fields)
-    )
-    assert set(EvaluationSpec.model_fields) == set(DiscoveryEvaluation.model_fields)
-
-
 @cache
 def trained(*overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Final weights, and what is reported of them."""
@@ -173,22 +139,19 @@ def trained(*overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_invariant_6_covers_every_documented_option() -> None:
-    covered = TRAINING.keys() | REPORTING.keys() | ELSEWHERE.keys()
-    assert set(documented_options()) == covered
+    assert_every_option_is_listed(DiscoveryConfig, BLOCKS, TRAINING, REPORTING, ELSEWHERE)
 
 
 @pytest.mark.parametrize("option", TRAINING)
 def test_invariant_6_option_changes_the_training(option: str) -> None:
-    before, change = TRAINING[option]
-    assert trained(*before, change)[0] != trained(*before)[0], f"{change} changed nothing"
+    assert_option_acts(lambda *words: trained(*words)[0], TRAINING, option)
 
 
 @pytest.mark.parametrize("option", REPORTING)
 def test_invariant_6_option_changes_the_report(option: str) -> None:
+    assert_option_acts(lambda *words: trained(*words)[1], REPORTING, option)
     before, change = REPORTING[option]
-    found, plain = trained(*before, change), trained(*before)
-    assert found[1] != plain[1], f"{change} changed nothing"
-    assert found[0] == plain[0], f"{change} changed the training"
+    assert trained(*before, change)[0] == trained(*before)[0], f"{change} changed the training"
 
 
 def test_evaluation_batch_size_changes_no_metric() -> None:
