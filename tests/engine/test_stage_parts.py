@@ -1,5 +1,6 @@
 """Stages that train some parts of peers, and what runs share of them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ class TwoHeads(nn.Module):
         return PeerOutput(torch.cat([self.heads["first"](body), self.heads["second"](body)], 1))
 
 
+@dataclass(frozen=True)
 class Same:
     """The same two batches in every epoch."""
 
@@ -60,6 +62,7 @@ class Same:
             yield Batch((x,), (x[:, 0] > 0).long(), torch.arange(8))
 
 
+@dataclass(frozen=True)
 class FirstHead(Objective):
     """Cross-entropy of the first head alone."""
 
@@ -70,10 +73,10 @@ class FirstHead(Objective):
         return output.logits[:, :2]
 
 
-def stage(name: str, parts: tuple[str, ...] | None, key: str | None = None) -> TrainingStage:
+def stage(name: str, parts: tuple[str, ...] | None, shared: bool = False) -> TrainingStage:
     """One with parts learns the first head, one without learns from all outputs."""
     objectives = {"a": Classification() if parts is None else FirstHead()}
-    return TrainingStage(name, 2, Same(), objectives=objectives, trainable=parts, key=key)
+    return TrainingStage(name, 2, Same(), objectives=objectives, trainable=parts, shared=shared)
 
 
 def trained(
@@ -137,7 +140,7 @@ def test_a_stage_changes_its_parts_alone_though_the_loss_reads_more() -> None:
 
 def test_runs_whose_other_parts_differ_share_a_stage_bit_for_bit(tmp_path: Path) -> None:
     parts = ("body", "heads.first")
-    stages = stage("one", parts, "key"), stage("two", None)
+    stages = stage("one", parts, True), stage("two", None)
     trained(*stages, width=3, shared=tmp_path / "shared")
     taken = trained(*stages, width=7, shared=tmp_path / "shared", out=tmp_path / "taken")
     alone = trained(*stages, width=7, out=tmp_path / "alone")
@@ -158,14 +161,14 @@ def test_a_stage_that_runs_share_is_not_validated(tmp_path: Path) -> None:
         yield torch.randn(8, 4), torch.zeros(8, dtype=torch.long)
 
     cohort = Cohort({"a": TwoHeads()}, "none")
-    stages = stage("one", None, "key"), stage("two", None)
+    stages = stage("one", None, True), stage("two", None)
     trainer = Trainer(cohort, stages, TRAINING, RowEvaluator(validation=rows))
     trainer.run()
     assert [("val" in record) for record in trainer.progress.history] == [False, False, True, True]
 
 
 def test_a_training_without_stages_of_its_own_ends_well(tmp_path: Path) -> None:
-    one = stage("one", None, "key")
+    one = stage("one", None, True)
     before = trained(one, shared=tmp_path / "shared")
     after = trained(one, shared=tmp_path / "shared")
     assert after.progress.steps == before.progress.steps

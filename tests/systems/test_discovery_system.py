@@ -23,6 +23,7 @@ from tiny_discovery import (
 
 from peerlearn.compare.grid import plan_cells, run_grid
 from peerlearn.engine.files import load_state
+from peerlearn.engine.shared_stages import stage_keys
 from peerlearn.errors import InputError
 from peerlearn.randomness import derive_seed
 from peerlearn.systems.discovery.recipe import DISCOVERY
@@ -68,7 +69,7 @@ def test_the_arms_are_those_of_the_recipe_the_full_system_first() -> None:
 def test_every_arm_is_what_its_name_says_and_trains(arm: str) -> None:
     peers, edges, pseudo_labels, before = ARMS[arm]
     trainer = tiny_discovery(f"arm={arm}")
-    assert [stage.name for stage in trainer.stages] == [*before, "joint"]
+    assert [stage.name for stage in trainer.stages if stage.name != "start"] == [*before, "joint"]
     found = {(edge["from"], edge["to"]) for edge in trainer.cohort.transfer.edges()}
     assert (trainer.cohort.names, found) == (peers, edges)
     for name, objective in trainer.cohort.objectives.items():
@@ -214,7 +215,7 @@ def test_k_means_gives_every_row_its_nearest_centre() -> None:
 
     trainer = tiny_discovery("arm=kmeans")
     *_, joint = trainer.stages
-    data = joint.begin.data
+    data = joint.run.data
     trainer.run()
     features = pooled_features(trainer.cohort, "global", data, data.unlabelled)
     seed = derive_seed(0, "kmeans") % 2**32
@@ -343,7 +344,7 @@ def test_weights_from_elsewhere_take_the_place_of_rotations(own_weights: Path) -
         for key, tensor in stage.items():
             assert torch.equal(tensor, given[f"stages.stage3.{key}"])
     trainer.run()
-    assert [stage.name for stage in trainer.stages] == ["supervised", "joint"]
+    assert [stage.name for stage in trainer.stages] == ["supervised", "start", "joint"]
     for key, tensor in trainer.cohort.trunk.state_dict().items():
         assert torch.equal(tensor, given[key]), "the trunk has been trained before"
 
@@ -450,7 +451,10 @@ def test_arms_of_a_comparison_share_the_stages_before(tmp_path: Path) -> None:
 
 
 def keys(*overrides: str) -> dict[str, str | None]:
-    return {stage.name: stage.key for stage in tiny_discovery(*overrides).stages}
+    it = tiny_discovery(*overrides)
+    found = stage_keys(it.cohort, it.plan, it.training, it.precision, it.seed)
+    names = {number: stage.name for number, stage in enumerate(it.stages) if stage.name != "start"}
+    return {name: found.get(number) for number, name in names.items()}
 
 
 def test_what_the_joint_stage_alone_depends_on_keeps_the_stages_shared() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import TRUNK, Cohort
 from peerlearn.engine.run_folder import RunFolder
+from peerlearn.engine.transports import Transport
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Metric
 
@@ -57,6 +58,26 @@ class Selection:
         self.known = known
         self.weights = {name: folder.load_best(name) for name in known}
         self._unsaved.clear()
+
+    def settle(self, cohort: Cohort, transport: Transport, folder: RunFolder | None) -> None:
+        """Give every peer the weights that count; one that never trained keeps its own.
+
+        Args:
+            cohort: at the end of its training.
+            transport: between the processes that hold its peers.
+            folder: where the weights are kept; None for nowhere.
+        """
+        for name in transport.owned:
+            if name not in self.weights:
+                self.keep(name, cohort.peers[name])
+        if cohort.trunk is not None:
+            self.keep(TRUNK, cohort.trunk)
+        self.save(folder)
+        trunk = {} if cohort.trunk is None else {TRUNK: self.weights[TRUNK]}
+        self.known = transport.collect(self.known)
+        self.weights = transport.collect(self.weights) | trunk
+        for name, peer in cohort.peers.items():
+            peer.load_state_dict(self.weights[name])
 
 
 def load_selected(folder: Path, cohort: Cohort) -> None:

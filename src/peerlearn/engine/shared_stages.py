@@ -1,15 +1,23 @@
 """Stages that several runs have in common, trained once and taken from there."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peerlearn.cohort import TRUNK, Cohort
+from torch import nn
+
+from peerlearn.cohort import Cohort
 from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.files import load_state, save_state
-from peerlearn.engine.stage import Stage, TrainingStage
-from peerlearn.engine.trainable import joined, weights_of
+from peerlearn.engine.fingerprint import fingerprint
+from peerlearn.engine.optimisers import Steps
+from peerlearn.engine.precision import Precision
+from peerlearn.engine.settings import TrainingSpec
+from peerlearn.engine.stage import Plan, Stage, TrainingStage
+from peerlearn.engine.stage_run import TRUNK
+from peerlearn.engine.teaching import Teaching
+from peerlearn.engine.trainable import Submodules, joined, weights_of
 
 State = dict[str, Any]
 
@@ -42,20 +50,22 @@ class SharedStages:
         save_state(self._path(key), dict(state))
 
     def keep(
-        self, cohort: Cohort, stages: Sequence[Stage], learners: Collection[str], progress: Progress
+        self,
+        key: str,
+        cohort: Cohort,
+        submodules: Submodules,
+        learners: Collection[str],
+        progress: Progress,
     ) -> None:
-        """Keep what the submodules that have trained, and the trunk, are after `stages`.
+        """Keep what a stage ended with.
 
         Args:
-            cohort: as the last of `stages` left it.
-            stages: all that were trained, the last one with a key.
-            learners: peers that trained in the last one.
+            key: from `stage_keys`.
+            cohort: as the stage left it.
+            submodules: that have trained so far.
+            learners: peers that trained in it.
             progress: of the training.
         """
-        last, trained = stages[-1], [s for s in stages if isinstance(s, TrainingStage)]
-        if not isinstance(last, TrainingStage) or last.key is None:
-            return
-        submodules = joined(stage.trainable for stage in trained)
         state: State = {
             "peers": {name: weights_of(cohort.peers[name], submodules) for name in learners},
             "history": progress.history,
@@ -65,19 +75,20 @@ class SharedStages:
         }
         if cohort.trunk is not None:
             state[TRUNK] = cohort.trunk.state_dict()
-        self.save(last.key, state)
+        self.save(key, state)
 
-    def take_over(self, cohort: Cohort, stages: Sequence[Stage]) -> Progress | None:
+    def take_over(self, cohort: Cohort, keys: Mapping[int, str]) -> Progress | None:
         """Put the last stage that another run has had into the cohort; None where there is none.
+
+        Args:
+            cohort: in its initial state.
+            keys: from `stage_keys`.
 
         Raises:
             InputError: a file is damaged.
         """
-        for number in reversed(range(len(stages))):
-            stage = stages[number]
-            key = stage.key if isinstance(stage, TrainingStage) else None
-            state = self.load(key) if key is not None else None
-            if state is None:
+        for number, key in sorted(keys.items(), reverse=True):
+            if (state := self.load(key)) is None:
                 continue
             for name, weights in state["peers"].items():
                 peer = cohort.peers[name]
@@ -95,3 +106,56 @@ class SharedStages:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
+
+
+def stage_keys(
+    cohort: Cohort, plan: Plan, training: TrainingSpec, precision: Precision, seed: int
+) -> dict[int, str]:
+    """By number of every shared stage, a name for all that the weights at its end depend on.
+
+    It is derived from what the stage was built from: its batches, the objectives and edges of its
+    learners, how these are stepped, the initial weights and settings of the submodules that train
+    and of the trunk, and all stages before it. Peers that do not learn in it, and submodules that
+    do not train, count for nothing.
+
+    Args:
+        cohort: in its initial state.
+        plan: stages, and what single peers do their own way.
+        training: how all are trained.
+        precision: where and in which format.
+        seed: of dropout.
+    """
+    own, keys = Teaching.of(cohort), {}
+    before: list[Any] = [
+        seed, precision, training.threads, training.accumulate, training.clip_norm, training.ema,
+        cohort.trunk,
+    ]  # fmt: skip
+    for number, stage in enumerate(plan.stages):
+        if not isinstance(stage, TrainingStage):
+            before.append(stage)
+            continue
+        learners, teaching = plan.learners(number), own.within(stage)
+        submodules = trained_until(plan.stages, number)
+        steps = [Steps.settled(training, stage.steps, plan.peers.get(n)) for n in learners]
+        edges = [edge for edge in teaching.transfer.edges() if edge["to"] in learners]
+        before += [
+            replace(stage, transfer=None, objectives=None, learners=learners, steps=None),
+            [*steps, Steps.settled(training, stage.steps) if stage.trunk else None],
+            [plan.peers[name].view if name in plan.peers else 0 for name in learners],
+            [teaching.objectives[name] for name in learners],
+            [(edge, cohort.peers[edge["from"]]) for edge in edges],
+            [_submodules(cohort.peers[name], submodules) for name in learners],
+        ]
+        if stage.shared:
+            keys[number] = fingerprint(before)
+    return keys
+
+
+def trained_until(stages: Sequence[Stage], number: int) -> Submodules:
+    """Submodules of peers that have trained at the end of a stage."""
+    trained = stages[: number + 1]
+    return joined(stage.trainable for stage in trained if isinstance(stage, TrainingStage))
+
+
+def _submodules(peer: nn.Module, names: Submodules) -> Any:
+    return peer if names is None else {name: peer.get_submodule(name) for name in names}

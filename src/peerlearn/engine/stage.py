@@ -29,9 +29,9 @@ class TrainingStage:
         trainable: submodules of the learners that train; the others stay as they are, and are run
             as they are evaluated. None for all.
         steps: how weights are stepped in this stage, before what peers say of themselves.
-        key: says all that the weights at the end of the stage depend on, where other runs may have
-            the same; None where there are none. They share the submodules and the trunk that have
-            trained so far, and the records; nothing is validated, for the rest is each run's own.
+        shared: whether runs that are alike as far as the stage is concerned may take each other's:
+            the submodules and the trunk that have trained so far, and the records. Then nothing is
+            validated in it, for the rest is each run's own, and objectives must read nothing else.
     """
 
     name: str
@@ -44,7 +44,7 @@ class TrainingStage:
     versions: int = 0
     trainable: Collection[str] | None = None
     steps: StepSettings | None = None
-    key: str | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)

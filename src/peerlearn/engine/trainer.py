@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ from peerlearn.engine.result import TrainingResult, training_result
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
-from peerlearn.engine.shared_stages import SharedStages
+from peerlearn.engine.shared_stages import SharedStages, stage_keys, trained_until
 from peerlearn.engine.stage import Plan, Procedure, Stage, TrainingStage
 from peerlearn.engine.stage_run import StageRun, running
 from peerlearn.engine.steps import StepResult
@@ -95,15 +95,15 @@ class Trainer:
             check_transport(self.cohort, self.plan, self.transport)
             checkpoints = Checkpoints(self.folder, self.transport, self.training.checkpoint_minutes)
             state = checkpoints.load() if resume else None
-            self._start(state)
-            loop, peers = _Loop(own, checkpoints), self.cohort.peers.values()
+            loop, peers = _Loop(own, checkpoints, self._keys()), self.cohort.peers.values()
+            self._start(state, loop.keys)
             with Interruption() as loop.interruption, counted_forwards(peers, self.progress.count):
                 while self.progress.stage < len(self.stages):
                     self._run_stage(self.stages[self.progress.stage], state, loop)
                     self.progress.next_stage()
                     state = None
             own.put_into(self.cohort)
-            self._load_selected()
+            self.selection.settle(self.cohort, self.transport, self.folder)
             return self._result()
 
     @contextmanager
@@ -126,7 +126,13 @@ class Trainer:
 
     # One stage -------------------------------------------------------------------------------
 
-    def _start(self, state: State | None) -> None:
+    def _keys(self) -> dict[int, str]:
+        """Of the stages that may be another run's, by number."""
+        if self.shared is None or not isinstance(self.transport, LocalTransport):
+            return {}
+        return stage_keys(self.cohort, self.plan, self.training, self.precision, self.seed)
+
+    def _start(self, state: State | None, keys: Mapping[int, str]) -> None:
         """Begin where the checkpoint ends, or after the last stage that another run has had."""
         taken = None
         if state is not None:
@@ -134,7 +140,7 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             self.selection.restore(self.folder, state["selected"])
         elif self.shared is not None:
-            taken = self.shared.take_over(self.cohort, self.stages)
+            taken = self.shared.take_over(self.cohort, keys)
             self.progress = taken or self.progress
         if self.folder is not None and self.transport.leads:
             self.folder.keep_metrics(0 if state is None else len(self.progress.history))
@@ -156,9 +162,9 @@ class Trainer:
                     loop.checkpoints.restore_run(state, run)
                 while self.progress.epoch < stage.epochs:
                     self._run_epoch(run, loop)
-            if self.shared is not None and isinstance(self.transport, LocalTransport):
-                before = self.stages[: number + 1]
-                self.shared.keep(self.cohort, before, run.learners, self.progress)
+            if self.shared is not None and number in loop.keys:
+                trained, key = trained_until(self.stages, number), loop.keys[number]
+                self.shared.keep(key, self.cohort, trained, run.learners, self.progress)
 
     @contextmanager
     def _running(self, number: int) -> Iterator[StageRun]:
@@ -210,7 +216,7 @@ class Trainer:
             "train": self.transport.collect(run.monitor.means()),
         }
         last_stage, final = at.stage == len(self.stages) - 1, at.epoch == stage.epochs
-        due = stage.key is None and (final or at.epoch % spec.every == 0)
+        due = not stage.shared and (final or at.epoch % spec.every == 0)
         if self.task is not None and self.task.validates and due:
             measured = self._measure("validation")
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
@@ -225,8 +231,9 @@ class Trainer:
         run.begin_epoch()
         if final:
             self._finish_learning(at.stage)
-        if final and not last_stage:
-            self._save_as_begun(loop)
+        if final and not last_stage:  # the next one begins, with new optimisers
+            begun = replace(at, stage=at.stage + 1, epoch=0, step=0)
+            loop.checkpoints.save(self.cohort, loop.own, self.selection, begun, None)
         elif final or self.transport.anywhere(loop.checkpoints.worth_saving()):
             self._save(loop)
         self.observe(record)
@@ -260,19 +267,6 @@ class Trainer:
             return
         if not self.plan.trunk_trains_after(stage):
             trunk.load_state_dict(averaged.state_dict())
-
-    def _load_selected(self) -> None:
-        for name in self.transport.owned:
-            if name not in self.selection.weights:  # of a peer that never trained
-                self.selection.keep(name, self.cohort.peers[name])
-        if self.cohort.trunk is not None:
-            self.selection.keep(TRUNK, self.cohort.trunk)
-        self.selection.save(self.folder)
-        trunk = {TRUNK: self.selection.weights[TRUNK]} if self.cohort.trunk is not None else {}
-        self.selection.known = self.transport.collect(self.selection.known)
-        self.selection.weights = self.transport.collect(self.selection.weights) | trunk
-        for name, peer in self.cohort.peers.items():
-            peer.load_state_dict(self.selection.weights[name])
 
     # Evaluation ------------------------------------------------------------------------------
 
@@ -317,12 +311,6 @@ class Trainer:
     def _save(self, loop: "_Loop") -> None:
         loop.checkpoints.save(self.cohort, loop.own, self.selection, self.progress, self.current)
 
-    def _save_as_begun(self, loop: "_Loop") -> None:
-        """The next stage begins, with new optimisers."""
-        at = self.progress
-        begun = Progress(**vars(at) | {"stage": at.stage + 1, "epoch": 0, "step": 0})
-        loop.checkpoints.save(self.cohort, loop.own, self.selection, begun, None)
-
     @contextmanager
     def _own_teaching(self) -> Iterator[Teaching]:
         """What the cohort itself learns, which is in force again when the block ends."""
@@ -339,6 +327,7 @@ class _Loop:
 
     own: Teaching
     checkpoints: Checkpoints
+    keys: Mapping[int, str]
     interruption: Interruption = field(init=False)
 
 

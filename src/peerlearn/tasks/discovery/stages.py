@@ -1,7 +1,5 @@
 """What a network goes through: rotations, known classes, then known and new ones together."""
 
-import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +13,7 @@ from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.engine.modes import evaluating
-from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import Precision
-from peerlearn.engine.settings import StepSettings
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.objectives.classification import cross_entropy
@@ -33,12 +29,6 @@ from peerlearn.tasks.discovery.models import Branch, LinearHeads
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import PeerOutput
 
-#: Keys of a configuration that the stages before the joint one depend on.
-PRETRAINING_KEYS = (
-    "data", "augment", "weights", "seed", "batch_size",
-    "clip_norm", "accumulate", "ema", "precision", "device", "threads",
-)  # fmt: skip
-FIRST_PEER_KEYS = ("model", "arguments", "weights", "fed_by")
 #: Parts of a branch that both stages before the joint one train, beside a head each.
 LAST_STAGE = ("stage", "pool")
 STARTS = 10
@@ -112,7 +102,7 @@ def first_stages(
                 learners=names[:1],
                 trainable=(*LAST_STAGE, "rotation"),
                 steps=rotation,
-                key=_key(config, "rotation"),
+                shared=True,
             )
         )
     if supervised.epochs:
@@ -128,7 +118,7 @@ def first_stages(
                 trunk=fresh if supervised.trunk is None else supervised.trunk,
                 trainable=(*LAST_STAGE, "heads.known"),
                 steps=supervised,
-                key=_key(config, "supervised"),
+                shared=True,
             )
         )
     return stages
@@ -218,30 +208,3 @@ def pooled_features(
             output = forward_peers(asked, x.to(device), cohort.trunk)[peer]
             parts.append(output.features["pooled"].float().cpu())
     return torch.cat(parts)
-
-
-def _key(config: DiscoveryConfig, until: str) -> str:
-    """A name for all that the weights at the end of a stage depend on.
-
-    The number of new classes is not among it: their heads are no part of these stages.
-    """
-    dumped = config.dump()
-    first = next(iter(config.peers))
-    stages = [config.stages.rotation]
-    if until == "supervised":
-        stages.append(config.stages.supervised)
-    settled = set(StepSettings.model_fields)
-    about = {key: dumped[key] for key in PRETRAINING_KEYS} | {
-        "stages": [stage.model_dump(exclude=settled) for stage in stages],
-        "steps": [
-            Steps.settled(config, stage, own).model_dump(mode="json", by_alias=True)
-            for stage in stages
-            for own in (None, config.peers[first])  # the trunk's, the peer's
-        ],
-        "peer": first,
-        "own": [dumped["peers"][first][key] for key in FIRST_PEER_KEYS],
-    }
-    if until == "supervised":
-        about["prototypes"] = config.uno.temperature if config.method == "uno" else None
-    text = json.dumps(about, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
