@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from peerlearn.compare.statistics import paired_difference
+from peerlearn.report.statistics import paired_difference
 
 
 def difference_cell(

@@ -5,7 +5,8 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from benchmarks.cells import difference_cell
-from peerlearn.compare.report_words import choose_metric, metric_label
+from peerlearn.metrics.catalogue import Metric
+from peerlearn.systems.registry import RECIPES
 
 
 class Questions(NamedTuple):
@@ -34,7 +35,7 @@ def questions_markdown(questions: Questions, *comparisons: Mapping[str, Any]) ->
         raise ValueError(f"comparisons of other seeds than {seeds} cannot be averaged over")
     if any(results["arms"].keys() != arms for results in comparisons):
         raise ValueError(f"comparisons of other arms than {list(arms)} cannot be averaged over")
-    names = [f"{results['data']}, {metric_label(_metric(results))} %" for results in comparisons]
+    names = [f"{results['data']}, {_metric(results).label} %" for results in comparisons]
     if len(comparisons) > 1:
         names.append("mean")
     asked = [question for question in questions.asked if {*question[:2]} <= arms]
@@ -55,7 +56,7 @@ def _table(
     lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
     for arm, against, what in asked:
         ours, theirs = (
-            [results["arms"][name][who][_metric(results)]["values"] for results in comparisons]
+            [results["arms"][name][who][_metric(results).name]["values"] for results in comparisons]
             for name in (arm, against)
         )
         if len(comparisons) > 1:
@@ -66,7 +67,8 @@ def _table(
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _metric(results: Mapping[str, Any]) -> str:
-    metric = choose_metric(next(iter(results["arms"].values()))["mean_peer"])
-    assert metric is not None
-    return metric
+def _metric(results: Mapping[str, Any]) -> Metric:
+    metrics = RECIPES[results["recipe"]].metrics
+    name = metrics.main(next(iter(results["arms"].values()))["mean_peer"])
+    assert name is not None
+    return metrics[name]

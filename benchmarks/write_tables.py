@@ -28,7 +28,9 @@ from benchmarks.discovery.questions import DISCOVERY
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
 from benchmarks.styles.questions import STYLES
-from peerlearn.compare.table import markdown_table
+from peerlearn.report.terminal import markdown_table
+from peerlearn.results import Results
+from peerlearn.systems.registry import RECIPES
 
 HERE = Path(__file__).parent
 
@@ -61,8 +63,13 @@ def peers_markdown(results: dict[str, Any]) -> str:
     return f"{rows}\n\nn = {seeds} seeds; differences are paired by seed, with 95 % intervals.\n"
 
 
+def comparison_markdown(results: Results) -> str:
+    """Every arm with its differences to the reference."""
+    return markdown_table(results, RECIPES[results["recipe"]].metrics)
+
+
 MAKERS: dict[str, Callable[..., str]] = {
-    "table": markdown_table,
+    "table": comparison_markdown,
     "peers": peers_markdown,
     "grid": grid_markdown,
     "counts": counts_markdown,

@@ -127,8 +127,8 @@ def check(given: Any, path: Path) -> Results:
     Raises:
         InputError: names the file and field.
     """
-    results = _object(given, path, "the file")
-    arms = _object(results.get("arms"), path, "arms")
+    results = object_in(given, path, "the file")
+    arms = object_in(results.get("arms"), path, "arms")
     if not arms:
         raise InputError(f"{path}: arms is empty; expected at least one arm")
     for name, arm in arms.items():
@@ -154,11 +154,11 @@ _OF_PEERS = ("peers", "between_peers", "sizes", "class_weights")
 
 
 def _check_arm(arm: Any, path: Path, name: str) -> None:
-    _object(arm, path, name)
+    object_in(arm, path, name)
     for part in (*_OBJECTS, *_OF_PEERS):
-        for key, value in _object(arm.get(part) or {}, path, f"{name}.{part}").items():
+        for key, value in object_in(arm.get(part) or {}, path, f"{name}.{part}").items():
             if part in _OF_PEERS:
-                _object(value, path, f"{name}.{part}.{key}")
+                object_in(value, path, f"{name}.{part}.{key}")
     edges = arm.get("edges") or []
     if not isinstance(edges, list) or not all(
         isinstance(edge, dict) and {"from", "to"} <= edge.keys() for edge in edges
@@ -176,7 +176,12 @@ def _check_differences(entries: Any, path: Path, arms: Mapping[str, Any]) -> Non
             raise unknown_name("arm", str(entry["arm"]), arms, f"{path}: differences[{index}].arm")
 
 
-def _object(value: Any, path: Path, name: str) -> dict[str, Any]:
+def object_in(value: Any, path: Path, name: str) -> dict[str, Any]:
+    """A part of a JSON file that must be an object.
+
+    Raises:
+        InputError: it is something else; names the file and part.
+    """
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
         raise InputError(f"{path}: {name} must be a JSON object, found {found}")

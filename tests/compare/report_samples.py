@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from peerlearn.compare.statistics import differences
+from peerlearn.report.statistics import differences
 from peerlearn.results import summary
 
 Json = dict[str, Any]
@@ -109,6 +109,7 @@ def measure_classes(folder: Path, classes: Sequence[str]) -> Path:
     """Add what segmentations are measured by to every member of every arm."""
 
     def edit(results: Json) -> None:
+        results["recipe"] = "styles-segment"
         for arm, block in results["arms"].items():
             for who, metrics in _everyone(block).items():
                 values = metrics["accuracy"]["values"]
@@ -127,6 +128,7 @@ def measure_classes(folder: Path, classes: Sequence[str]) -> Path:
 def hang_gallery(folder: Path, classes: Sequence[str], side: int = 24, rgb: bool = False) -> Path:
     """Write `gallery.npz` into every run of a folder: two images of discs, that peers widen."""
     runs = [path.parent for path in folder.rglob("metrics.jsonl")]
+    edit_results(folder, lambda results: results.update(recipe="styles-segment"))
     for run in runs:
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
         who = [*next(iter(results["arms"].values()))["peers"], "ensemble"]

@@ -11,9 +11,11 @@ import report_samples as samples
 import yaml
 
 from peerlearn.compare.report import write_report
-from peerlearn.compare.report_sizes import short_count
-from peerlearn.compare.report_words import outcome, outcomes
 from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+from peerlearn.report.sizes import short_count
+from peerlearn.report.statistics import Contrast
+from peerlearn.report.words import outcomes
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -34,19 +36,6 @@ def sections(html: str) -> set[str]:
     return set(re.findall(r'<section class="part" id="s1-(\w+)"', html))
 
 
-def difference(**changes) -> dict:
-    entry = {
-        "arm": "mutual",
-        "against": "independent",
-        "who": "mean_peer",
-        "metric": "accuracy",
-        "mean": 0.012,
-        "ci95": [0.004, 0.020],
-        "n": 5,
-    }
-    return entry | changes
-
-
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory) -> Path:
     return samples.compare_folder(tmp_path_factory.mktemp("compare") / "study", seeds=(0, 1, 2))
@@ -55,72 +44,6 @@ def compared(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def compared_page(compared, tmp_path_factory) -> str:
     return page(compared, tmp_path_factory.mktemp("page") / "report.html")
-
-
-# --- sentences ---
-
-
-def test_a_shown_gain_is_told_with_its_interval():
-    assert outcome(difference()) == (
-        "mutual beats independent on mean-peer accuracy: +1.2 points "
-        "(95 % interval [0.4, 2.0], 5 seeds)."
-    )
-
-
-def test_a_shown_loss_is_not_dressed_up():
-    told = outcome(difference(mean=-0.012, ci95=[-0.020, -0.004]))
-    assert told.startswith("mutual is worse than independent on mean-peer accuracy: −1.2 points")
-
-
-def test_an_interval_with_zero_is_no_difference():
-    told = outcome(difference(mean=0.002, ci95=[-0.004, 0.008]))
-    assert told == (
-        "No difference in mean-peer accuracy shown between mutual and independent: +0.2 points "
-        "(95 % interval [−0.4, 0.8] includes zero, 5 seeds)."
-    )
-
-
-@pytest.mark.parametrize("ci95", [None, [float("nan"), float("nan")], []])
-def test_one_seed_claims_nothing(ci95):
-    told = outcome(difference(ci95=ci95, n=1))
-    assert "One seed: no interval" in told
-    assert "beats" not in told
-
-
-def test_for_a_loss_lower_is_better():
-    told = outcome(difference(metric="ece", mean=-0.021, ci95=[-0.030, -0.012]))
-    assert told.startswith("mutual beats independent on mean-peer ECE: −2.1 points")
-
-
-def test_calibration_follows_an_accuracy_that_did_not_move():
-    told = outcomes(
-        [
-            difference(mean=0.002, ci95=[-0.004, 0.008]),
-            difference(metric="ece", mean=-0.021, ci95=[-0.030, -0.012]),
-        ]
-    )
-    assert told[0].startswith("No difference in mean-peer accuracy")
-    assert told[1] == "Calibration is better: ECE −2.1 points [−3.0, −1.2]."
-
-
-def test_a_distance_is_told_in_pixels_and_shorter_is_better():
-    told = outcome(difference(metric="hd95", mean=-1.25, ci95=[-2.0, -0.5]))
-    assert told == (
-        "mutual beats independent on mean-peer HD95: −1.25 px "
-        "(95 % interval [−2.00, −0.50], 5 seeds)."
-    )
-
-
-def test_the_overlap_of_masks_tells_more_than_the_accuracy_of_pixels():
-    told = outcomes([difference(), difference(metric="iou", mean=0.03, ci95=[0.02, 0.04])])
-    assert told[0].startswith("mutual beats independent on mean-peer IoU: +3.0 points")
-
-
-def test_an_unknown_metric_is_neither_better_nor_worse():
-    told = outcome(difference(metric="entropy", mean=0.5, ci95=[0.4, 0.6]))
-    assert "beats" not in told
-    assert "worse" not in told
-    assert "includes zero" not in told
 
 
 # --- the page ---
@@ -144,7 +67,9 @@ def test_a_compare_folder_has_every_section(compared_page):
 def test_the_headline_is_the_outcome_of_the_study(compared, compared_page):
     results = json.loads((compared / "results.json").read_text())
     headline = re.search(r"<h1>(.*?)</h1>", compared_page, re.DOTALL)
-    assert plain(headline[1]) == outcomes(results["differences"])[0]
+    metrics = Catalogue(CLASSIFICATION)
+    differences = [Contrast.read(entry, metrics) for entry in results["differences"]]
+    assert plain(headline[1]) == outcomes(differences, metrics)[0]
 
 
 def test_the_table_holds_value_spread_difference_and_interval(compared, compared_page):

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import report_samples as samples
 
-from peerlearn.compare.figure_curves import Curve, draw_curves
 from peerlearn.compare.report import write_report
-from peerlearn.compare.report_clusters import MOST, Sheets, sheet_walls
-from peerlearn.compare.report_tables import sorted_metrics
-from peerlearn.compare.report_words import amount, is_fraction, outcome, titled
-from peerlearn.compare.statistics import better, direction
-from peerlearn.compare.table import markdown_table
 from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import Catalogue
+from peerlearn.metrics.discovery import METRICS
+from peerlearn.report.curves import Curve, draw_curves
+from peerlearn.report.figures import Style
+from peerlearn.report.statistics import Contrast
+from peerlearn.report.terminal import markdown_table
+from peerlearn.report.words import amount, outcome
 from peerlearn.results import summary
+from peerlearn.systems.discovery.pages import MOST, Sheets, strips_of
+
+CATALOGUE = Catalogue(METRICS)
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -49,6 +53,7 @@ def arrays(names: list[str], truth: bool = True, side: int = 8) -> dict[str, np.
 def hung(folder: Path, **options) -> Path:
     """The folder with contact sheets in every run of it."""
     names = options.pop("names", ["new 1", "new 2"])
+    samples.edit_results(folder, lambda results: results.update(recipe="discovery"))
     for run in [folder, *folder.glob("cells/*/*")]:
         if (run / "metrics.jsonl").exists():
             np.savez(run / "gallery.npz", **arrays(names, **options))
@@ -72,6 +77,8 @@ def discovered(folder: Path, metrics: dict[str, float]) -> Path:
         }
     results["differences"] = []
     path.write_text(json.dumps(results))
+    for events in folder.rglob("metrics.jsonl"):
+        events.write_text(events.read_text().replace('"accuracy"', '"cluster_accuracy"'))
     return folder
 
 
@@ -108,9 +115,9 @@ def test_of_very_many_clusters_the_largest_are_shown():
         tuple(many["clusters"]), sizes, many["images"], many["confidence"],
         tuple(many["classes"]), tuple(many["shares"]),
     )  # fmt: skip
-    (wall,) = sheet_walls({"dual": found}, [])
-    assert wall.hidden == 5
-    assert [sheet.name for sheet in wall.sheets] == [f"new {n + 1}" for n in range(5, MOST + 5)]
+    strips = strips_of("dual", found)
+    assert strips.hidden == 5
+    assert [strip.name for strip in strips.strips] == [f"new {n + 1}" for n in range(5, MOST + 5)]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +133,7 @@ def test_of_very_many_clusters_the_largest_are_shown():
     ids=["missing", "fewer", "floats", "narrow", "scalar", "shares"],
 )
 def test_damaged_sheets_are_named(tmp_path, damage):
-    run = samples.run_folder(tmp_path / "run")
+    run = discovered(samples.run_folder(tmp_path / "run"), {"nmi": 0.5})
     made = arrays(["new 1", "new 2"])
     damage(made)
     np.savez(run / "gallery.npz", **made)
@@ -162,7 +169,7 @@ def test_epochs_that_were_not_measured_do_not_break_the_line(tmp_path):
         | ({"val": {"a": {"nmi": n / 10}}} if n % 2 == 0 else {})
         for n in range(1, 7)
     ]
-    figure = draw_curves({"dual": {0: events}}, "a", "nmi", {"dual": ("#0072b2", "o", "solid")})
+    figure = draw_curves({"dual": {0: events}}, "a", CATALOGUE["nmi"], {"dual": Style(1)})
     (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     assert list(line.get_xdata()) == [2, 4, 6]
     assert list(line.get_ydata()) == pytest.approx([0.2, 0.4, 0.6])
@@ -174,33 +181,31 @@ def test_epochs_that_were_not_measured_do_not_break_the_line(tmp_path):
 
 @pytest.mark.parametrize("metric", HIGHER)
 def test_more_is_better_of_what_is_right(metric):
-    assert direction(metric) == 1
-    assert is_fraction(metric) and titled(metric).endswith(", %")
+    assert CATALOGUE[metric].better == "higher"
+    assert CATALOGUE[metric].is_fraction and CATALOGUE[metric].titled.endswith(", %")
 
 
 @pytest.mark.parametrize("metric", NEITHER)
 def test_how_many_clusters_and_how_large_is_neither_better_nor_worse(metric):
-    entry = {
-        "arm": "dual", "against": "independent", "who": "ensemble", "metric": metric,
-        "mean": 2.0, "ci95": [1.0, 3.0], "n": 3,
-    }  # fmt: skip
-    assert direction(metric) == 0
-    assert better(entry) is None
+    found = CATALOGUE[metric]
+    entry = Contrast("dual", "independent", "ensemble", found, 2.0, (1.0, 3.0), 3)
+    assert found.better is None
+    assert entry.winner is None
     assert "differ in" in outcome(entry)
 
 
 def test_metrics_are_written_in_their_own_units_and_order():
-    assert amount(4.5, "clusters") == "4.5"
-    assert amount(0.25, "largest_cluster") == "25.0\xa0%"
-    assert titled("oracle_cluster_accuracy") == "oracle, best by truth, %"
+    assert amount(4.5, CATALOGUE["clusters"]) == "4.5"
+    assert amount(0.25, CATALOGUE["largest_cluster"]) == "25.0\xa0%"
+    assert CATALOGUE["oracle_cluster_accuracy"].titled == "oracle, best by truth, %"
     shuffled = ["largest_cluster", "pair_recall", "known_accuracy", "nmi", "cluster_accuracy"]
-    assert sorted_metrics(shuffled) == list(reversed(shuffled))
+    assert CATALOGUE.ordered(shuffled) == list(reversed(shuffled))
 
 
 def test_the_table_of_the_terminal_tells_old_new_and_known(tmp_path):
     values = {"cluster_accuracy": 0.5, "old_accuracy": 0.75, "known_accuracy": 0.25, "clusters": 5}
     block = {name: summary([value]) for name, value in values.items()}
     results = {"seeds": [0], "arms": {"dual": {"mean_peer": block, "ensemble": block}}}
-    head, _, row, *_ = markdown_table(results).splitlines()
+    head, _, row, *_ = markdown_table(results, CATALOGUE).splitlines()
     assert "old accuracy %" in head and "known accuracy %" in head and "clusters" not in head
     assert "75.00" in row and "25.00" in row

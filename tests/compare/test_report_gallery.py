@@ -1,7 +1,5 @@
 """The gallery of a report: pictures that show what the arrays hold."""
 
-import base64
-import io
 import re
 import zipfile
 from pathlib import Path
@@ -10,69 +8,15 @@ import numpy as np
 import pytest
 import report_samples as samples
 
-from peerlearn.compare import figure_gallery as figure
 from peerlearn.compare.report import write_report
 from peerlearn.errors import InputError
+from peerlearn.report import images
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 Image = pytest.importorskip("PIL.Image")
 
 CLASSES = ["background", "<road>", "boat"]
-
-
-def pixels(uri: str) -> np.ndarray:
-    """The picture of a data URI as RGBA."""
-    head, _, data = uri.partition(",")
-    assert head == "data:image/png;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
-
-
-def colour(text: str) -> list[int]:
-    return [*bytes.fromhex(text[1:]), 255]
-
-
-# --- pictures ---
-
-
-def test_a_class_map_has_the_colours_of_its_classes_and_lets_the_page_through():
-    colours = figure.class_colours(CLASSES)
-    assert colours == (None, *figure.CLASS_COLOURS[:2])
-    shown = pixels(figure.class_map(np.array([[0, 1], [2, 1]], np.uint8), colours))
-    assert shown[0, 0, 3] == 0
-    assert shown[0, 1].tolist() == shown[1, 1].tolist() == colour(colours[1])
-    assert shown[1, 0].tolist() == colour(colours[2])
-
-
-def test_pixels_that_do_not_count_are_hatched_in_two_greys():
-    shown = pixels(figure.class_map(np.full((8, 8), 255, np.uint8), ["#0072b2"]))
-    found = {tuple(value) for value in shown.reshape(-1, 4).tolist()}
-    assert found == {tuple(colour(grey)) for grey in figure.HATCH}
-
-
-def test_more_classes_than_colours_take_turns():
-    colours = figure.class_colours([f"c{number}" for number in range(30)])
-    assert len(set(figure.CLASS_COLOURS)) == len(figure.CLASS_COLOURS) == 20
-    assert colours[20:] == colours[:10]
-
-
-def test_disagreement_is_the_share_of_pairs_that_differ():
-    maps = np.array([[[0, 1, 2]], [[0, 1, 1]], [[0, 2, 0]]], np.uint8)
-    shares = figure.disagreement(maps)
-    assert shares.tolist() == [[0, 170, 255]]
-    shown = pixels(figure.disagreement_map(shares))
-    assert shown[0, :, 3].tolist() == [0, 170, 255]
-    assert shown[0, 2].tolist() == colour(figure.DISAGREEMENT)
-
-
-def test_photographs_keep_their_pixels_and_large_ones_stay_small():
-    small = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
-    assert np.array_equal(pixels(figure.photograph(small))[..., :3], small)
-    rows, columns = np.indices((256, 256))
-    large = np.stack([rows, columns, (rows + columns) // 2], -1).astype(np.uint8)
-    uri = figure.photograph(large)
-    assert len(uri) < 60_000
-    assert np.abs(pixels(uri)[..., :3].astype(int) - large).mean() < 12
 
 
 # --- the page ---
@@ -122,7 +66,7 @@ def test_the_legend_names_what_is_there_and_escapes_it(run):
     legend = re.search(r'aria-label="Classes">(.*?)</ul>', page(run), re.DOTALL)[1]
     names = [name.strip() for name in re.findall(r"</span>(.*?)</li>", legend)]
     assert names == ["background", "&lt;road&gt;", "boat", "does not count", "peers disagree"]
-    assert legend.count(f"background:{figure.CLASS_COLOURS[0]}") == 1
+    assert legend.count(f"background:{images.CLASS_COLOURS[0]}") == 1
 
 
 def test_a_comparison_shows_the_main_arm_and_the_reference_of_the_first_seed(tmp_path):

@@ -35,7 +35,7 @@ def compare(
     from peerlearn.cli.reporting import report_beside
     from peerlearn.cli.tables import console
     from peerlearn.compare.grid import plan_cells, run_grid
-    from peerlearn.compare.table import comparison_table
+    from peerlearn.report.terminal import comparison_table
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
 
@@ -49,7 +49,7 @@ def compare(
         results = run_grid(
             found, apply_overrides(given, changes), cells, folder, resume, progress.observe
         )
-    console().print(comparison_table(results))
+    console().print(comparison_table(results, found.metrics))
     report_beside(folder)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from peerlearn import results
-from peerlearn.compare.statistics import differences
 from peerlearn.engine.run_folder import check_same, holds, not_empty, read_config
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.files import write_text
+from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe

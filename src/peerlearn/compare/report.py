@@ -5,37 +5,42 @@ content security policy forbids every request. The same folders give the same by
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.compare.figures import drawing_style, require_report_extra
-from peerlearn.compare.report_clusters import sheet_walls
-from peerlearn.compare.report_figures import Draughtsman, Look, looks
-from peerlearn.compare.report_folders import Study, peer_models, seeds_text
-from peerlearn.compare.report_gallery import exhibition
-from peerlearn.compare.report_studies import read_studies
-from peerlearn.compare.report_tables import by_class, comparison, tiles
-from peerlearn.compare.report_words import joined, measured_metrics, outcomes, seeds_count, titled
+from peerlearn.compare.folders import peer_models, read_experiments, seeds_text
 from peerlearn.files import write_text
+from peerlearn.report.agreement import agreement
+from peerlearn.report.class_weights import class_weights
+from peerlearn.report.cost import cost
+from peerlearn.report.curves import curves
+from peerlearn.report.experiment import Experiment
+from peerlearn.report.figures import Style, arm_styles, drawing_style, require_report_extra
+from peerlearn.report.forest import forest
+from peerlearn.report.noise import flatness, noise
+from peerlearn.report.reliability import reliability
+from peerlearn.report.section import Drawer, Maker, Section
+from peerlearn.report.tables import by_class, comparison, tiles
+from peerlearn.report.transfer_graph import transfer
+from peerlearn.report.words import counted, joined, outcomes
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_RECIPES = {
-    "dml": "Deep mutual learning",
-    "renyi": "Rényi mutual learning",
-    "gml-node": "Graph mutual learning, nodes",
-    "gml-graph": "Graph mutual learning, graphs",
-    "gml-mlp": "Graph mutual learning, GNN to MLP",
-    "styles-classify": "Learning styles, classification",
-    "styles-segment": "Learning styles, segmentation",
-    "bayesian": "Bayesian mutual learning",
-    "discovery": "Category discovery",
-    "music": "Music recommendation",
-    "backdoor": "Backdoor defence",
+SECTIONS: Mapping[str, Maker | None] = {
+    "classes": None,  # a table of the page itself
+    "forest": forest,
+    "curves": curves,
+    "reliability": reliability,
+    "agreement": agreement,
+    "weights": class_weights,
+    "flatness": flatness,
+    "noise": noise,
+    "cost": cost,
 }
+"""What every experiment can have, in the order of the page."""
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
@@ -56,56 +61,61 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
             extra is not installed.
     """
     require_report_extra()
-    studies = read_studies(folders)
-    out = Path(out)
-    write_text(out, _render(studies))
-    return out
+    page = _render(read_experiments(folders))
+    write_text(Path(out), page)
+    return Path(out)
 
 
-def _render(studies: Sequence[Study]) -> str:
+def _render(experiments: Sequence[Experiment]) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    styles = looks(studies)
+    styles = arm_styles(arm for experiment in experiments for arm in experiment.arms)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["unbroken"] = _unbroken
     template = environment.from_string(_read("report.html.j2"))
     with drawing_style():
-        sections = [
-            _section(study, styles, f"s{index}") for index, study in enumerate(studies, start=1)
-        ]
+        parts = [_part(one, styles, f"s{index}") for index, one in enumerate(experiments, start=1)]
     return template.render(
-        title=" · ".join(dict.fromkeys(section["title"] for section in sections)),
+        title=" · ".join(dict.fromkeys(part["title"] for part in parts)),
         css=_read("report.css"),
-        sections=sections,
+        parts=parts,
     )
 
 
-def _section(study: Study, styles: dict[str, Look], key: str) -> dict[str, Any]:
-    told = outcomes(study.differences)
-    classes = by_class(study)
+def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict[str, Any]:
+    """One experiment as the template takes it."""
+    draw = Drawer(experiment, styles, key)
+    told = outcomes(experiment.differences, experiment.metrics)
     return {
         "key": key,
-        "title": f"{_RECIPES.get(study.recipe, study.recipe)} on {study.data}",
-        "headline": told[0] if told else _no_comparison(study),
+        "title": f"{experiment.title} on {experiment.data}",
+        "headline": told[0] if told else _no_comparison(experiment),
         "outcomes": told[1:],
-        "trained": _trained(study),
-        "folders": [folder.resolve().name for folder in study.folders],
-        "tiles": tiles(study),
-        "table": comparison(study),
-        "classes": (titled(classes[0]), classes[1]) if classes else None,
-        "gallery": exhibition(study.galleries, study.differences),
-        "sheets": sheet_walls(study.sheets, study.differences),
-        "measured": measured_metrics(study.recipe),
-        "against": joined(dict.fromkeys(entry["against"] for entry in study.differences)),
-        "seeds": len(study.seeds),
-        "groups": Draughtsman(study, styles, key).groups(),
-        "looks": {arm: styles[arm] for arm in study.arms},
-        "config": study.config,
-        "env": _flat(study.env),
-        "commands": study.commands,
+        "trained": _trained(experiment),
+        "folders": [folder.resolve().name for folder in experiment.folders],
+        "tiles": tiles(experiment),
+        "transfer": transfer(draw),
+        "table": comparison(experiment),
+        "classes": by_class(experiment),
+        "measured": experiment.pages.measured,
+        "against": joined(dict.fromkeys(entry.against for entry in experiment.differences)),
+        "seeds": len(experiment.seeds),
+        "sections": [section for section in _sections(draw) if section.filled],
+        "styles": draw.styles,
+        "config": experiment.config,
+        "env": _flat(experiment.env),
+        "commands": experiment.commands,
     }
+
+
+def _sections(draw: Drawer) -> Iterator[Section]:
+    for name, maker in SECTIONS.items():
+        if maker is not None:
+            yield maker(draw)
+        for own in draw.experiment.pages.sections.get(name, ()):
+            yield own(draw)
 
 
 def _unbroken(sentence: str) -> "Markup":
@@ -120,30 +130,28 @@ def _unbroken(sentence: str) -> "Markup":
     return Markup("").join(kept)
 
 
-def _no_comparison(study: Study) -> str:
+def _no_comparison(experiment: Experiment) -> str:
     """The headline where nothing was compared: what one arm reached, and no more."""
-    reached = [
-        f"{tile.title} {tile.value}" for tile in tiles(study) if tile.title != "training time"
-    ]
-    arm = joined(study.arms)
-    text = f"{arm} reaches {joined(reached)}" if reached else f"{arm} was trained"
-    if len(study.seeds) == 1:
+    found = [tile for tile in tiles(experiment) if tile.title != "training time"]
+    reached = joined(f"{tile.title} {tile.value}" for tile in found)
+    arm = joined(experiment.arms)
+    text = f"{arm} reaches {reached}" if reached else f"{arm} was trained"
+    if len(experiment.seeds) == 1:
         return f"{text} (one seed: no interval; nothing to compare with)."
-    return f"{text} ({seeds_count(len(study.seeds))}; nothing to compare with)."
+    return f"{text} ({counted(len(experiment.seeds), 'seed')}; nothing to compare with)."
 
 
-def _trained(study: Study) -> list[tuple[str, str]]:
+def _trained(experiment: Experiment) -> list[tuple[str, str]]:
     """What was trained, as names and values."""
-    models = peer_models(study)
-    peers = [f"{peer} ({models[peer]})" if peer in models else peer for peer in study.peers]
-    seeds = f"{len(study.seeds)} ({seeds_text(study.seeds)})" if study.seeds else ""
-    facts = [
-        ("recipe", study.recipe),
-        ("data", study.data),
+    models, seeds = peer_models(experiment), experiment.seeds
+    peers = [f"{peer} ({models[peer]})" if peer in models else peer for peer in experiment.peers]
+    rows = [
+        ("recipe", experiment.recipe),
+        ("data", experiment.data),
         ("peers", ", ".join(peers)),
-        ("seeds", seeds),
+        ("seeds", f"{len(seeds)} ({seeds_text(seeds)})" if seeds else ""),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, value) for name, value in rows if value]
 
 
 def _flat(env: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -3,11 +3,9 @@
 from statistics import fmean
 from typing import Any
 
-from peerlearn.compare.report_folders import Study, is_value
-from peerlearn.compare.report_tables import Block, Cell, Row, Table
-from peerlearn.compare.report_words import NO_BREAK, joined
-
-Json = dict[str, Any]
+from peerlearn.report.experiment import Experiment, is_value
+from peerlearn.report.tables import Block, Cell, Row, Table
+from peerlearn.report.words import NO_BREAK, joined
 
 _COUNTED = ("parameters", "multiply_adds")  # the same for every seed and machine
 _MEASURED = {
@@ -18,13 +16,13 @@ _MEASURED = {
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def size_table(study: Study) -> Table | None:
+def size_table(experiment: Experiment) -> Table | None:
     """A row for every peer with its sizes; arms in which a peer is equally large share one.
 
     None where nothing was measured.
     """
-    alike: dict[tuple[Any, ...], list[tuple[str, Json]]] = {}
-    for arm, block in study.arms.items():
+    alike: dict[tuple[Any, ...], list[tuple[str, dict[str, float]]]] = {}
+    for arm, block in experiment.arms.items():
         for peer, sizes in (block.get("sizes") or {}).items():
             means = {name: sizes[name]["mean"] for name in _MEASURED if is_value(sizes.get(name))}
             key = (peer, *(means.get(name) for name in _COUNTED))
@@ -45,7 +43,7 @@ def size_table(study: Study) -> Table | None:
     return Table(tuple(_MEASURED[name] for name in columns), (Block("", rows),), ())
 
 
-def _means(found: list[tuple[str, Json]]) -> dict[str, float]:
+def _means(found: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
     """Each size over the arms that share it; of the time, the mean."""
     several = {name: [means[name] for _, means in found if name in means] for name in _MEASURED}
     return {name: fmean(values) for name, values in several.items() if values}

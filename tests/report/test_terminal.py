@@ -3,9 +3,13 @@ import io
 import pytest
 from rich.console import Console
 
-from peerlearn.compare.statistics import differences
-from peerlearn.compare.table import comparison_table, markdown_table
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
+from peerlearn.report import terminal
+from peerlearn.report.statistics import differences
 from peerlearn.results import summary
+
+METRICS = Catalogue([*SEGMENTATION, *CLASSIFICATION])
 
 
 def results(mutual, independent, seeds, metric="accuracy"):
@@ -30,8 +34,12 @@ def results(mutual, independent, seeds, metric="accuracy"):
 
 def printed(found, width=200):
     stream = io.StringIO()
-    Console(file=stream, width=width).print(comparison_table(found))
+    Console(file=stream, width=width).print(terminal.comparison_table(found, METRICS))
     return stream.getvalue()
+
+
+def markdown_table(found):
+    return terminal.markdown_table(found, METRICS)
 
 
 CLEAR = results([0.970, 0.981, 0.975], [0.950, 0.960, 0.956], [0, 1, 2])

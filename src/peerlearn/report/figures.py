@@ -8,12 +8,15 @@ the font of the page, can be selected, and keeps its size on a phone.
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import Metric
+from peerlearn.report.statistics import REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,6 +99,48 @@ _STYLE: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Style:
+    """How an arm is drawn, alike through the whole page."""
+
+    index: int
+
+    @property
+    def colour(self) -> str:
+        """What matplotlib draws it with."""
+        return ARM_COLOURS[self.index]
+
+    @property
+    def marker(self) -> str:
+        """Of single points."""
+        return ARM_MARKERS[self.index]
+
+    @property
+    def line(self) -> Any:
+        """Of curves, as matplotlib takes it."""
+        return ARM_DASHES[self.index]
+
+    @property
+    def dashes(self) -> str:
+        """The line as SVG's `stroke-dasharray`."""
+        return svg_dashes(self.line, 1.6)
+
+
+def arm_styles(arms: Iterable[str]) -> dict[str, Style]:
+    """A style for every arm of a page; that of `independent` is grey."""
+    arms = dict.fromkeys(arms)
+    coloured = [arm for arm in arms if arm != REFERENCE]
+    return {
+        arm: Style(0 if arm == REFERENCE else 1 + coloured.index(arm) % (len(ARM_COLOURS) - 1))
+        for arm in arms
+    }
+
+
+def svg_dashes(line: Any, width: float) -> str:
+    """A line style of matplotlib as SVG's `stroke-dasharray`."""
+    return "none" if isinstance(line, str) else " ".join(f"{width * d:.3g}" for d in line[1])
+
+
 def require_report_extra() -> None:
     """Check that the libraries of the `report` extra are there.
 
@@ -135,13 +180,16 @@ def new_figure(height: float) -> "Figure":
     return Figure(figsize=(WIDTH, height), layout=layout)
 
 
-def percent_axis(axes: "Axes", which: str, signed: bool = False) -> None:
-    """Label the axis `which` ("x" or "y") in percent without the sign; the label carries it."""
+def number_axis(
+    axes: "Axes", which: str, metric: Metric | None = None, signed: bool = False, ticks: int = 5
+) -> None:
+    """Label the axis `which` ("x" or "y") plainly, fractions in percent without the sign."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+    scale = 100 if metric is not None and metric.is_fraction else 1
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(100 * value, signed)))
+    axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(scale * value, signed)))
 
 
 def tick_text(value: float, signed: bool = False) -> str:

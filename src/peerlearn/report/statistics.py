@@ -7,26 +7,16 @@ differences says whether the rest could be chance.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
-from typing import Any, cast
+from typing import Any, Literal, Self, cast
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.metrics.catalogue import Catalogue, Metric
 from peerlearn.results import Arm, Difference, Measured, sample_std
 
 REFERENCE = "independent"
 """The arm whose peers do not teach each other."""
-
-_DIRECTION = {
-    **dict.fromkeys(["accuracy", "top5", "exact_match", "f1"], +1),
-    **dict.fromkeys(["dice", "iou", "cluster_accuracy", "nmi", "ari", "recall", "ndcg"], +1),
-    **dict.fromkeys(["known_accuracy", "test_cluster_accuracy", "oracle_cluster_accuracy"], +1),
-    **dict.fromkeys(["all_accuracy", "old_accuracy", "new_accuracy"], +1),
-    **dict.fromkeys(["pair_precision", "pair_recall"], +1),
-    **dict.fromkeys(["acc", "ra", "der"], +1),  # backdoors: clean and robust accuracy, defence
-    **dict.fromkeys(["nll", "ece", "adaptive_ece", "brier"], -1),
-    "asr": -1,  # attack success rate
-    "hd95": -1,  # a distance between boundaries, in pixels
-}
 
 
 def paired_difference(a_values: Sequence[float], b_values: Sequence[float]) -> dict[str, Any]:
@@ -96,41 +86,6 @@ def differences(arms: Mapping[str, Arm], against: str | None = None) -> list[Dif
     return cast(list[Difference], entries)
 
 
-def direction(metric: str) -> int:
-    """+1 where higher is better, −1 where lower is, 0 where neither is (entropy, cost).
-
-    Neither a cut-off nor a class matters: `recall@20` is read as `recall`, `iou:road` as `iou`.
-    """
-    return _DIRECTION.get(base_metric(metric).partition("@")[0], 0)
-
-
-def base_metric(metric: str) -> str:
-    """What is measured, whichever class it is measured of: `iou:road` → `iou`."""
-    return metric.partition(":")[0]
-
-
-def is_of_class(metric: str) -> bool:
-    """Whether the metric is that of one class, such as `iou:road`."""
-    return ":" in metric
-
-
-def better(entry: Mapping[str, Any]) -> str | None:
-    """Which side of a difference is better: "arm", "against", or None.
-
-    None where the 95 % interval holds zero, where there is no interval (one seed), and for metrics
-    without a better direction.
-    """
-    interval, sign = entry["ci95"], direction(entry["metric"])
-    if interval is None or sign == 0:
-        return None
-    low, high = interval
-    if low > 0:
-        return "arm" if sign > 0 else "against"
-    if high < 0:
-        return "against" if sign > 0 else "arm"
-    return None
-
-
 def _metrics_by_who(block: Arm) -> dict[str, Measured]:
     by_who = dict(block.get("peers", {}))
     for who in ("mean_peer", "ensemble"):
@@ -141,3 +96,64 @@ def _metrics_by_who(block: Arm) -> dict[str, Measured]:
 def _gap(a: float, b: float) -> float:
     # Rounding is no difference: with no variance over seeds it would pass for a sure one.
     return 0.0 if math.isclose(a, b, rel_tol=1e-12) else a - b
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An entry of `differences`, and what it shows.
+
+    Attributes:
+        who: a peer, mean_peer or ensemble.
+        interval: of 95 %; None where there is none, as with one seed.
+    """
+
+    arm: str
+    against: str
+    who: str
+    metric: Metric
+    mean: float
+    interval: tuple[float, float] | None
+    n: int | None
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any], metrics: Catalogue) -> Self:
+        """From an entry of results.json; whatever cannot be an interval is none."""
+        ends = entry.get("ci95")
+        if not (isinstance(ends, (list, tuple)) and len(ends) == 2 and all(map(is_finite, ends))):
+            ends = None
+        return cls(
+            entry["arm"],
+            entry["against"],
+            entry["who"],
+            metrics[entry["metric"]],
+            math.nan if entry["mean"] is None else entry["mean"],
+            None if ends is None else (float(ends[0]), float(ends[1])),
+            entry.get("n"),
+        )
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of zero."""
+        low, high = self.interval or (0.0, 0.0)
+        return low > 0 or high < 0
+
+    @property
+    def winner(self) -> Literal["arm", "against"] | None:
+        """Which arm is shown to be better.
+
+        None where the interval holds zero, where there is no interval, and for metrics without a
+        better direction.
+        """
+        if self.interval is None or not self.excludes_zero or self.metric.better is None:
+            return None
+        return "arm" if self.metric.beats(self.interval[0], 0.0) else "against"
+
+    @property
+    def side(self) -> Literal["better", "worse", ""]:
+        """What is shown of the arm; empty for nothing."""
+        return "" if self.winner is None else "better" if self.winner == "arm" else "worse"
+
+
+def is_finite(value: Any) -> bool:
+    """Whether this is a number of JSON, and neither NaN nor infinite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf

@@ -4,25 +4,78 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.compare.figures import (
+from peerlearn.metrics.catalogue import Metric
+from peerlearn.report.experiment import Epochs, Experiment, measured
+from peerlearn.report.figures import (
     INK,
     MUTED,
+    Style,
     mean_and_std,
     new_figure,
-    percent_axis,
+    number_axis,
     shorten,
-    tick_text,
 )
-from peerlearn.compare.report_words import is_fraction, titled
+from peerlearn.report.section import Drawer, Section
+from peerlearn.report.words import amount, sentence, who_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Json = dict[str, Any]
+_PARTS: dict[str, Any] = {"objective": "solid", "transfer": "dotted"}
 _CHARACTERS = 42  # of a stage's name, if it had the whole width
-Look = tuple[str, str, Any]
-Runs = Mapping[str, Mapping[int, Sequence[Json]]]  # arm → seed → epoch events
+Runs = Mapping[str, Mapping[int, Epochs]]
+"""By arm and seed."""
+
+
+def curves(draw: Drawer) -> Section:
+    """Learning curves of every peer and of the ensemble."""
+    experiment = draw.experiment
+    runs = experiment.epochs
+    events = [event for seeds in runs.values() for found in seeds.values() for event in found]
+    metric = experiment.main_metric([name for event in events for name in _validated(event)])
+    names = [*experiment.peers, "ensemble"]
+    floor = common_floor(runs, names, metric.name) if metric else None
+    charts = []
+    for name in names:
+        figure = draw_curves(runs, name, metric, draw.styles, floor)
+        if figure is None:
+            continue
+        title = name if name == "ensemble" else who_label(name)
+        caption = _last_values(experiment, name, metric)
+        words = f"Learning curves of {title}. {caption}"
+        charts.append(draw.chart(sentence(title), caption, figure, words))
+    lead = f"Above, {experiment.pages.validated}; below, the training loss: what the data asks "
+    lead += "(solid) and what the other peers ask (dotted)."
+    if any(len(seeds) > 1 for seeds in runs.values()):
+        lead += " Lines are means over seeds, bands one standard deviation."
+    return Section("curves", "Learning curves", lead, tuple(charts))
+
+
+def _validated(event: Mapping[str, Any]) -> list[str]:
+    """Names of the metrics of all members in an epoch."""
+    val = event.get("val")
+    members = val.values() if isinstance(val, dict) else ()
+    return [name for metrics in members if isinstance(metrics, dict) for name in metrics]
+
+
+def _last_values(experiment: Experiment, member: str, metric: Metric | None) -> str:
+    if metric is None:
+        return "Training loss by epoch."
+    lines = curves_of(experiment.epochs, "val", member, metric.name)
+    ends = [f"{arm} {amount(line.last, metric)}" for arm, line in lines.items()]
+    if not ends:
+        return "Training loss by epoch."
+    told = f"Last epoch: {', '.join(ends)}."
+    for name in experiment.pages.beside:
+        beside = experiment.metrics[name]
+        values = [
+            f"{arm} {amount(found[name]['mean'], beside)}"
+            for arm, block in experiment.arms.items()
+            if name in (found := measured(block, member))
+        ]
+        told += f" {sentence(beside.label)}: {', '.join(values)}." if values else ""
+    return told
 
 
 @dataclass(frozen=True)
@@ -39,7 +92,7 @@ class Curve:
         return next((v for v in reversed(self.mean) if v == v), float("nan"))
 
 
-def curve(runs: Mapping[int, Sequence[Json]], part: str, peer: str, name: str) -> Curve | None:
+def curve(runs: Mapping[int, Epochs], part: str, peer: str, name: str) -> Curve | None:
     """The curve of `event[part][peer][name]`; None where no event has it."""
     series = [[_number(event, part, peer, name) for event in events] for events in runs.values()]
     if not any(value == value for values in series for value in values):
@@ -48,11 +101,17 @@ def curve(runs: Mapping[int, Sequence[Json]], part: str, peer: str, name: str) -
     return Curve(mean, std, len(series))
 
 
+def curves_of(runs: Runs, part: str, member: str, name: str) -> dict[str, Curve]:
+    """The curves of all arms that have it."""
+    found = {arm: curve(seeds, part, member, name) for arm, seeds in runs.items()}
+    return {arm: line for arm, line in found.items() if line is not None}
+
+
 def draw_curves(
     runs: Runs,
     member: str,
-    metric: str | None,
-    looks: Mapping[str, Look],
+    metric: Metric | None,
+    styles: Mapping[str, Style],
     floor: float | None = None,
 ) -> "Figure | None":
     """Two panels over the epochs: above the validation metric, below the training loss in parts.
@@ -61,45 +120,38 @@ def draw_curves(
         runs: the epoch events.
         member: a peer, or "ensemble" (which has no training loss).
         metric: of the upper panel; None leaves the panel out.
-        looks: of the arms.
+        styles: of the arms.
         floor: where the upper panel starts; the first epochs may leave it at the bottom.
 
     Returns:
         The figure, or None where the events tell nothing about this member.
     """
-    val = {arm: curve(seeds, "val", member, metric) for arm, seeds in runs.items() if metric}
-    parts = {
-        (arm, part): curve(seeds, "train", member, part)
+    val = curves_of(runs, "val", member, metric.name) if metric else {}
+    train = {
+        (arm, part): line
         for arm, seeds in runs.items()
-        for part in ("objective", "transfer")
+        for part in _PARTS
+        if (line := curve(seeds, "train", member, part))
+        and (part == "objective" or any(value > 0 for value in line.mean))
     }
-    parts = {
-        key: line
-        for key, line in parts.items()
-        if line is not None and not (key[1] == "transfer" and not any(v > 0 for v in line.mean))
-    }
-    panels = [
-        name for name, lines in (("val", val.values()), ("train", parts.values())) if any(lines)
-    ]
-    if not panels:
+    if not val and not train:
         return None
 
-    figure = new_figure(3.35 if len(panels) == 2 else 1.95)
-    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    both = bool(val and train)
+    figure = new_figure(3.35 if both else 1.95)
+    grid = figure.subplots(1 + both, 1, sharex=True, squeeze=False)[:, 0]
+    if val and metric:
+        for arm, line in val.items():
+            _line(grid[0], line, styles[arm].colour, styles[arm].line)
+        _metric_axis(grid[0], metric, floor)
+    if train:
+        for (arm, part), line in train.items():
+            _line(grid[-1], line, styles[arm].colour, _PARTS[part])
+        grid[-1].set_ylim(bottom=0)
+        grid[-1].set_ylabel("training loss")
+        _part_key(grid[-1], {part for _, part in train})
     marks = _stage_starts(runs)
-    for axes, panel in zip(grid, panels, strict=True):
-        if panel == "val":
-            for arm, line in val.items():
-                if line:
-                    _line(axes, line, looks[arm][0], looks[arm][2])
-            _metric_axis(axes, str(metric), floor)
-        else:
-            for (arm, part), line in parts.items():
-                if line:
-                    _line(axes, line, looks[arm][0], "solid" if part == "objective" else "dotted")
-            axes.set_ylim(bottom=0)
-            axes.set_ylabel("training loss")
-            _part_key(axes, {part for _, part in parts})
+    for axes in grid:
         for place, _ in marks[1:]:
             axes.axvline(place - 0.5, color=MUTED, linewidth=0.7, linestyle=(0, (2, 2)))
     epochs = max(len(events) for seeds in runs.values() for events in seeds.values())
@@ -121,17 +173,14 @@ def draw_curves(
 
 def common_floor(runs: Runs, members: Sequence[str], metric: str) -> float | None:
     """A lower end for the metric that fits every member: its worst after a fifth of the epochs."""
-    worst = []
-    for member in members:
-        for seeds in runs.values():
-            if line := curve(seeds, "val", member, metric):
-                start = len(line.mean) // 5
-                worst += [
-                    mean - std
-                    for mean, std in list(zip(line.mean, line.std, strict=True))[start:]
-                    if mean == mean
-                ]
-    return min(worst) if worst else None
+    worst = [
+        mean - std
+        for member in members
+        for line in curves_of(runs, "val", member, metric).values()
+        for mean, std in list(zip(line.mean, line.std, strict=True))[len(line.mean) // 5 :]
+        if mean == mean
+    ]
+    return min(worst, default=None)
 
 
 def _line(axes: "Axes", line: Curve, colour: str, style: Any) -> None:
@@ -150,14 +199,9 @@ def _line(axes: "Axes", line: Curve, colour: str, style: Any) -> None:
     axes.plot(epochs, means, color=colour, linestyle=style, marker=marker)
 
 
-def _metric_axis(axes: "Axes", metric: str, floor: float | None) -> None:
-    from matplotlib.ticker import FuncFormatter
-
-    if is_fraction(metric):
-        percent_axis(axes, "y")
-    else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
-    axes.set_ylabel(f"val. {titled(metric)}")
+def _metric_axis(axes: "Axes", metric: Metric, floor: float | None) -> None:
+    number_axis(axes, "y", metric)
+    axes.set_ylabel(f"val. {metric.titled}")
     if floor is not None:
         top = axes.get_ylim()[1]
         if top > floor:
@@ -167,13 +211,13 @@ def _metric_axis(axes: "Axes", metric: str, floor: float | None) -> None:
 def _part_key(axes: "Axes", parts: set[str]) -> None:
     from matplotlib.lines import Line2D
 
-    names = [part for part in ("objective", "transfer") if part in parts]
+    names = [part for part in _PARTS if part in parts]
     if len(names) < 2:
         axes.set_ylabel(f"{names[0]} loss")
         return
-    styles: dict[str, Any] = {"objective": "solid", "transfer": "dotted"}
+    lines = [Line2D([], [], color=INK, linestyle=_PARTS[name], label=name) for name in names]
     axes.legend(
-        handles=[Line2D([], [], color=INK, linestyle=styles[name], label=name) for name in names],
+        handles=lines,
         loc="upper right",
         ncols=2,
         borderaxespad=0.0,
@@ -202,7 +246,7 @@ def _stage_starts(runs: Runs) -> list[tuple[int, str]]:
     return starts if len(starts) > 1 else []
 
 
-def _number(event: Json, *path: str) -> float:
+def _number(event: Mapping[str, Any], *path: str) -> float:
     value: Any = event
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None

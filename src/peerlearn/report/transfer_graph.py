@@ -2,17 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.compare.figures import INK, MUTED, PAPER, new_figure, shorten
+from peerlearn.report.figures import INK, MUTED, PAPER, new_figure, shorten, svg_dashes
+from peerlearn.report.section import Drawer, Section
+from peerlearn.report.words import counted, joined
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-Json = dict[str, Any]
+Edge = dict[str, Any]
+"""Of results.json."""
+Place = tuple[float, float]
+Look = tuple[str, float]
+"""Colour and relative size of an arrow."""
 
 # Line style and width by what is taught; the first word of the edge's knowledge decides.
 _LINES: dict[str, tuple[Any, float]] = {
@@ -23,8 +29,39 @@ _LINES: dict[str, tuple[Any, float]] = {
     "masks": ((0, (2.4, 1.6)), 2.2),
 }
 _OTHER_LINE: tuple[Any, float] = ((0, (8, 1.5, 1.2, 1.5, 1.2, 1.5)), 1.4)
+_SETTINGS = {
+    "temperature": "T = {}",
+    "teacher_temperature": "teacher's T = {}",
+    "weight": "weight {}",
+}
 _LOOP = 0.12  # room above the peers for the arrows of those who teach themselves
 _MOST_LABELS = 6  # more edges than this are told apart by the key under the figure alone
+
+
+def transfer(draw: Drawer) -> Section:
+    """The transfer graph of every arm that has edges; arms with equal edges share one."""
+    arms = draw.experiment.arms
+    shared: dict[str, list[str]] = {}
+    for name, arm in arms.items():
+        if arm["edges"]:
+            shared.setdefault(repr((arm["edges"], list(arm["peers"]))), []).append(name)
+    charts = []
+    for names in shared.values():
+        arm, style = arms[names[0]], draw.styles[names[0]]
+        peers, edges = list(arm["peers"]), arm["edges"]
+        kinds = [(kind, kind.reach(peers)) for kind in edge_kinds(edges)]
+        title = joined(names)
+        caption = (
+            f"An arrow runs from teacher to learner: {counted(len(edges), 'edge')} "
+            f"between {counted(len(peers), 'peer')}."
+        )
+        told = " ".join(f"{', '.join(kind.words)}: {reach}." for kind, reach in kinds)
+        words = f"Transfer graph of {title}. {caption} {told}"
+        chart = draw.chart(title, caption, draw_graph(peers, edges, style.colour), words)
+        charts.append(replace(chart, edges=tuple(kinds), style=style))
+    alone = [name for name, arm in arms.items() if not arm["edges"]]
+    lead = f"No transfer in {joined(alone)}: the peers train alone." if alone else ""
+    return Section("transfer", "Who teaches whom", lead, tuple(charts), legend=False)
 
 
 @dataclass(frozen=True)
@@ -55,7 +92,7 @@ class EdgeKind:
         return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def edge_kinds(edges: Sequence[Json]) -> list[EdgeKind]:
+def edge_kinds(edges: Sequence[Edge]) -> list[EdgeKind]:
     """The edges grouped by what they teach and how, in order of first appearance."""
     kinds: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     lines: dict[tuple[str, ...], tuple[Any, float]] = {}
@@ -64,12 +101,12 @@ def edge_kinds(edges: Sequence[Json]) -> list[EdgeKind]:
         kinds.setdefault(words, []).append((str(edge["from"]), str(edge["to"])))
         lines[words] = _line(edge)
     return [
-        EdgeKind(words, tuple(pairs), _dasharray(lines[words]), lines[words][1])
+        EdgeKind(words, tuple(pairs), svg_dashes(*lines[words]), lines[words][1])
         for words, pairs in kinds.items()
     ]
 
 
-def draw_graph(peers: Sequence[str], edges: Sequence[Json], colour: str) -> "Figure":
+def draw_graph(peers: Sequence[str], edges: Sequence[Edge], colour: str) -> "Figure":
     """Peers on a circle and a curved arrow for every edge, from teacher to learner.
 
     Args:
@@ -94,13 +131,25 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Json], colour: str) -> "Fig
 
     pills = {name: _pill(axes, name, places[name], len(names)) for name in names}
 
-    size = 1.0 if len(edges) <= 12 else 0.75 if len(edges) <= 30 else 0.55
+    look = (colour, 1.0 if len(edges) <= 12 else 0.75 if len(edges) <= 30 else 0.55)
     for edge, bend in zip(edges, bends, strict=True):
         source, target = str(edge["from"]), str(edge["to"])
         if source == target:
-            _loop(axes, places[source], edge, colour, size)
+            _loop(axes, places[source], edge, look)
             continue
-        _arrow(axes, pills[source], pills[target], edge, bend, colour, size)
+        _arrow(
+            axes,
+            places[source],
+            places[target],
+            edge,
+            look,
+            connectionstyle=f"arc3,rad={-bend}",
+            patchA=pills[source].get_bbox_patch(),
+            patchB=pills[target].get_bbox_patch(),
+            shrinkA=1.5,
+            shrinkB=2.0,
+            zorder=6,  # drawn after the pills, whose outlines are known only once they are drawn
+        )
         if len(edges) <= _MOST_LABELS:
             _label(axes, places[source], places[target], bend, _short_label(edge))
     return figure
@@ -109,7 +158,7 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Json], colour: str) -> "Fig
 _ENDS = ("from", "to")
 
 
-def _bends(edges: Sequence[Json], first: float) -> list[float]:
+def _bends(edges: Sequence[Edge], first: float) -> list[float]:
     """How far each edge bows out: a second edge between the same peers goes round the first."""
     seen: dict[tuple[str, str], int] = {}
     bends = []
@@ -120,7 +169,7 @@ def _bends(edges: Sequence[Json], first: float) -> list[float]:
     return bends
 
 
-def _places(names: Sequence[str]) -> dict[str, tuple[float, float]]:
+def _places(names: Sequence[str]) -> dict[str, Place]:
     if len(names) == 1:
         return {names[0]: (0.0, 0.0)}
     if len(names) == 2:
@@ -132,7 +181,7 @@ def _places(names: Sequence[str]) -> dict[str, tuple[float, float]]:
     }
 
 
-def _pill(axes: "Axes", name: str, place: tuple[float, float], count: int) -> "Text":
+def _pill(axes: "Axes", name: str, place: Place, count: int) -> "Text":
     return axes.text(
         *place,
         shorten(name, 12 if count <= 5 else 9),
@@ -150,67 +199,33 @@ def _pill(axes: "Axes", name: str, place: tuple[float, float], count: int) -> "T
     )
 
 
-def _arrow(
-    axes: "Axes",
-    source: "Text",
-    target: "Text",
-    edge: Json,
-    bend: float,
-    colour: str,
-    size: float,
-) -> None:
+def _arrow(axes: "Axes", start: Place, end: Place, edge: Edge, look: Look, **more: Any) -> None:
     from matplotlib.patches import FancyArrowPatch
 
-    line, width = _line(edge)
+    (line, width), (colour, size) = _line(edge), look
     axes.add_patch(
         FancyArrowPatch(
-            source.get_position(),
-            target.get_position(),
-            connectionstyle=f"arc3,rad={-bend}",
+            start,
+            end,
             arrowstyle=f"-|>,head_length={4.5 * size},head_width={2.2 * size}",
-            patchA=source.get_bbox_patch(),
-            patchB=target.get_bbox_patch(),
-            shrinkA=1.5,
-            shrinkB=2.0,
             linestyle=line,
             linewidth=width * size,
             color=colour,
             joinstyle="miter",
-            zorder=6,  # drawn after the pills, whose outlines are known only once they are drawn
+            **more,
         )
     )
 
 
-def _loop(axes: "Axes", place: tuple[float, float], edge: Json, colour: str, size: float) -> None:
+def _loop(axes: "Axes", place: Place, edge: Edge, look: Look) -> None:
     """An arrow that leaves a peer at its top left and comes back at its top right."""
-    from matplotlib.patches import FancyArrowPatch
-
-    line, width = _line(edge)
     x, y = place
-    axes.add_patch(
-        FancyArrowPatch(
-            (x - 0.09, y + 0.11),
-            (x + 0.09, y + 0.11),
-            connectionstyle="arc3,rad=-1.5",
-            arrowstyle=f"-|>,head_length={4.5 * size},head_width={2.2 * size}",
-            shrinkA=0,
-            shrinkB=0,
-            linestyle=line,
-            linewidth=width * size,
-            color=colour,
-            joinstyle="miter",
-            zorder=4,
-        )
-    )
+    start, end = (x - 0.09, y + 0.11), (x + 0.09, y + 0.11)
+    arc = "arc3,rad=-1.5"
+    _arrow(axes, start, end, edge, look, connectionstyle=arc, shrinkA=0, shrinkB=0, zorder=4)
 
 
-def _label(
-    axes: "Axes",
-    start: tuple[float, float],
-    end: tuple[float, float],
-    bend: float,
-    text: str,
-) -> None:
+def _label(axes: "Axes", start: Place, end: Place, bend: float, text: str) -> None:
     """Put the text on the crest of the arc that `arc3` draws between the two points."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     x = (start[0] + end[0]) / 2 - bend * dy / 2
@@ -228,29 +243,19 @@ def _label(
     )
 
 
-def _line(edge: Json) -> tuple[Any, float]:
+def _line(edge: Edge) -> tuple[Any, float]:
     words = str(edge.get("knowledge", "predictions")).replace(":", " ").split()
     first = words[0] if words else ""
     return _LINES.get(first, _LINES.get(first + "s", _OTHER_LINE))
 
 
-def _dasharray(line: tuple[Any, float]) -> str:
-    style, width = line
-    if isinstance(style, str):
-        return "none"
-    return " ".join(f"{length * width:.3g}" for length in style[1])
-
-
-def _words(edge: Json) -> tuple[str, ...]:
+def _words(edge: Edge) -> tuple[str, ...]:
     words = [str(edge.get("knowledge", "predictions"))]
     if edge.get("divergence") is not None:
         words.append(divergence_label(edge["divergence"]))
-    if edge.get("temperature") is not None:
-        words.append(f"T = {_plain(edge['temperature'])}")
-    if edge.get("teacher_temperature") is not None:
-        words.append(f"teacher's T = {_plain(edge['teacher_temperature'])}")
-    if edge.get("weight") is not None:
-        words.append(f"weight {_plain(edge['weight'])}")
+    for name, form in _SETTINGS.items():
+        if edge.get(name) is not None:
+            words.append(form.format(_plain(edge[name])))
     if edge.get("weighting") not in (None, "none"):
         words.append(f"weighting by {edge['weighting']}")
     if edge.get("gate") not in (None, "", "through"):
@@ -260,7 +265,7 @@ def _words(edge: Json) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _short_label(edge: Json) -> str:
+def _short_label(edge: Edge) -> str:
     words = [divergence_label(edge.get("divergence", ""))]
     weight = _plain(edge.get("weight", ""))
     if weight and weight != "1":

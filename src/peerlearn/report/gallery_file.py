@@ -14,14 +14,12 @@ from peerlearn.errors import InputError
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def read_arrays(path: Path) -> Arrays | None:
-    """The arrays of a gallery by name; None where there is no such file.
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of a gallery by name.
 
     Raises:
         InputError: the file is damaged, or holds objects.
     """
-    if not path.is_file():
-        return None
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

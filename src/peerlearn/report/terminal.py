@@ -5,23 +5,18 @@ reference arm and its 95 % interval. A word says which is better only where the 
 zero.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from peerlearn.compare.report_words import metric_label, unit, who_label
-from peerlearn.compare.statistics import better
+from peerlearn.metrics.catalogue import Catalogue, Metric
+from peerlearn.report.statistics import Contrast
+from peerlearn.report.words import TOGETHER, who_label
+from peerlearn.results import Arm, Measured, Results
 
-_WHO = ("mean_peer", "ensemble")
-# The first of these that was measured is shown of the ensemble too.
-_HEADLINES = ("iou", "cluster_accuracy", "recall@20", "acc", "accuracy", "dice")
-_FURTHER = (
-    *("nll", "ece", "nmi", "old_accuracy", "new_accuracy", "known_accuracy"),
-    *("ndcg@20", "asr", "hd95"),
-)
 _VERDICT = {"arm": "better", "against": "worse", None: ""}
 _STYLE = {"arm": "green", "against": "red", None: "dim"}
 
@@ -30,27 +25,26 @@ class Column(NamedTuple):
     """One metric of the mean peer or the ensemble."""
 
     who: str
-    metric: str
+    metric: Metric
 
     @property
     def scale(self) -> float:
         """Fractions are shown in percent."""
-        return 100.0 if self.unit == "%" else 1.0
+        return 100.0 if self.metric.is_fraction else 1.0
 
     @property
     def digits(self) -> int:
         """Decimals shown: 0.01 % of a fraction, 0.01 pixel, 0.001 nat."""
-        return 2 if self.unit else 3
-
-    @property
-    def unit(self) -> str:
-        """What the value is shown in; empty for a bare number."""
-        return unit(self.metric)
+        return 2 if self.metric.unit else 3
 
     @property
     def title(self) -> str:
         """Who and, on a second line, what, with its unit."""
-        return f"{who_label(self.who)}\n{_words(metric_label(self.metric), self.unit)}"
+        return f"{who_label(self.who)}\n{_words(self.metric.label, self.metric.unit)}"
+
+    def measured(self, arm: Arm) -> Measured:
+        """What an arm holds of the mean peer or the ensemble."""
+        return arm.get("mean_peer", {}) if self.who == "mean_peer" else arm.get("ensemble", {})
 
 
 class Cell(NamedTuple):
@@ -62,9 +56,9 @@ class Cell(NamedTuple):
     side: str | None = None
 
 
-def comparison_table(results: Mapping[str, Any]) -> Table:
+def comparison_table(results: Results, metrics: Catalogue) -> Table:
     """The arms of a results.json as a table for the terminal."""
-    columns = _columns(results["arms"])
+    columns = _columns(results, metrics)
     table = Table(
         title=_title(results),
         caption=Text(_footnote(results)),
@@ -76,55 +70,56 @@ def comparison_table(results: Mapping[str, Any]) -> Table:
     table.add_column("arm", no_wrap=True)
     for column in columns:
         table.add_column(column.title, justify="right")
-    for arm, cells in _rows(results, columns):
+    for arm, cells in _rows(results, metrics, columns):
         # Text, not markup: "[+0.1, +0.9]" would be read as a style.
         table.add_row(Text(arm), *map(_as_text, cells))
     return table
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
+def markdown_table(results: Results, metrics: Catalogue) -> str:
     """The same table as GitHub-flavoured Markdown, footnote included."""
-    columns = _columns(results["arms"])
+    columns = _columns(results, metrics)
     lines = [
         _markdown_row(["arm", *(column.title for column in columns)]),
         _markdown_row(["---", *("---:" for _ in columns)]),
         *(
             _markdown_row([arm, *map(_as_markdown, cells)])
-            for arm, cells in _rows(results, columns)
+            for arm, cells in _rows(results, metrics, columns)
         ),
     ]
     return "\n".join([*lines, "", _footnote(results), ""])
 
 
-def _columns(arms: Mapping[str, Any]) -> list[Column]:
+def _columns(results: Results, metrics: Catalogue) -> list[Column]:
     """What was measured: the headline metric of mean peer and ensemble, the rest of mean peer."""
+    arms = results["arms"].values()
 
-    def measured(who: str, metric: str) -> bool:
-        return any(metric in block.get(who, {}) for block in arms.values())
+    def measured(column: Column) -> bool:
+        return any(column.metric.name in column.measured(arm) for arm in arms)
 
-    headline = next((m for m in _HEADLINES if any(measured(who, m) for who in _WHO)), None)
-    wanted = [Column(who, headline) for who in _WHO] if headline else []
-    wanted += [Column("mean_peer", m) for m in (*_HEADLINES, *_FURTHER) if m != headline]
-    return [column for column in wanted if measured(*column)]
+    columns: list[Column] = []
+    for metric in (metrics[name] for name in metrics.brief):
+        mean_peer, ensemble = (Column(who, metric) for who in TOGETHER)
+        heads = not any(column.metric.headline for column in columns) and metric.headline
+        shown = (mean_peer, ensemble) if heads else (mean_peer,)
+        columns += [column for column in shown if measured(column)]
+    return columns
 
 
-def _rows(results: Mapping[str, Any], columns: list[Column]) -> Iterator[tuple[str, list[Cell]]]:
-    entries = {
-        (entry["arm"], entry["who"], entry["metric"]): entry
-        for entry in results.get("differences", [])
-    }
+def _rows(
+    results: Results, metrics: Catalogue, columns: list[Column]
+) -> Iterator[tuple[str, list[Cell]]]:
+    read = [Contrast.read(entry, metrics) for entry in results.get("differences", [])]
+    entries = {(entry.arm, entry.who, entry.metric.name): entry for entry in read}
     for arm, block in results["arms"].items():
         yield (
             arm,
-            [
-                _cell(block.get(column.who, {}), entries.get((arm, *column)), column)
-                for column in columns
-            ],
+            [_cell(block, entries.get((arm, c.who, c.metric.name)), c) for c in columns],
         )
 
 
-def _cell(metrics: Mapping[str, Any], entry: Mapping[str, Any] | None, column: Column) -> Cell:
-    found = metrics.get(column.metric)
+def _cell(arm: Arm, entry: Contrast | None, column: Column) -> Cell:
+    found = column.measured(arm).get(column.metric.name)
     if found is None:
         return Cell()
     scale, digits = column.scale, column.digits
@@ -133,12 +128,12 @@ def _cell(metrics: Mapping[str, Any], entry: Mapping[str, Any] | None, column: C
         value += f" ± {found['std'] * scale:.{digits}f}"
     if entry is None:
         return Cell(value)
-    difference = f"{entry['mean'] * scale:+.{digits}f}"
+    difference = f"{entry.mean * scale:+.{digits}f}"
     interval = ""
-    if entry["ci95"] is not None:
-        low, high = (f"{bound * scale:+.{digits}f}" for bound in entry["ci95"])
+    if entry.interval is not None:
+        low, high = (f"{bound * scale:+.{digits}f}" for bound in entry.interval)
         interval = f"[{low}, {high}]"
-    return Cell(value, difference, interval, better(entry))
+    return Cell(value, difference, interval, entry.winner)
 
 
 def _as_text(cell: Cell) -> Text:
@@ -165,11 +160,11 @@ def _markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _title(results: Mapping[str, Any]) -> Text:
-    return Text(" on ".join(str(results[key]) for key in ("recipe", "data") if key in results))
+def _title(results: Results) -> Text:
+    return Text(f"{results['recipe']} on {results['data']}")
 
 
-def _footnote(results: Mapping[str, Any]) -> str:
+def _footnote(results: Results) -> str:
     seeds, entries = results["seeds"], results.get("differences", [])
     listed = ", ".join(map(str, seeds))
     if len(seeds) == 1:

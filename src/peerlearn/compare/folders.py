@@ -1,0 +1,255 @@
+"""What reports read: run and compare folders, gathered into experiments."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from peerlearn.compare.pages import pages_of, title_of
+from peerlearn.errors import InputError
+from peerlearn.files import read_json
+from peerlearn.report.experiment import Epochs, Experiment
+from peerlearn.report.statistics import Contrast, differences, is_finite
+from peerlearn.report.words import holds_unprintable, printable
+from peerlearn.results import Arm, check, merge, object_in
+
+Json = dict[str, Any]
+_NOTHING: Json = {
+    **{part: {} for part in ("peers", "mean_peer", "ensemble", "cost")},
+    **{part: {} for part in ("reliability", "between_peers")},
+    "edges": [],
+}
+
+
+def read_experiments(folders: Sequence[Path]) -> list[Experiment]:
+    """Read the folders; runs of one recipe on the same data that differ by arm are compared.
+
+    Raises:
+        InputError: no folder given, or a file that is missing, is not readable as what it
+            should be, or lacks what the report cannot do without; names the file.
+    """
+    if not folders:
+        raise InputError("report: no folder given; give at least one run or compare folder")
+    found = [read_experiment(Path(folder)) for folder in folders]
+    return [_side_by_side(found)] if _belong_together(found) else found
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read one run or compare folder."""
+    path = folder / "results.json"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: not found; the report needs a folder written by `peerlearn run` or "
+            "`peerlearn compare`"
+        )
+    results = check(_read_json(path), path)
+    recipe, seeds = str(results.get("recipe", "?")), tuple(results.get("seeds") or ())
+    arms = {name: _filled(arm) for name, arm in results["arms"].items()}
+    metrics, pages = pages_of(recipe)
+    entries = [Contrast.read(e, metrics) for e in results.get("differences") or []]
+    runs = list(_run_folders(folder, tuple(arms), seeds))
+    config = _read_text(folder / "config.yaml")
+    env_files = [folder / "env.json", *(run / "env.json" for _, _, run in runs)]
+    env_file = next((file for file in env_files if file.is_file()), None)
+    epochs: dict[str, dict[int, Epochs]] = {}
+    galleries: dict[str, Path] = {}
+    for arm, seed, run in runs:
+        if (gallery := run / "gallery.npz").is_file():
+            galleries.setdefault(arm, gallery)
+        if events := _read_epochs(run / "metrics.jsonl"):
+            epochs.setdefault(arm, {})[seed] = events
+    return Experiment(
+        folders=(folder,),
+        recipe=recipe,
+        title=title_of(recipe),
+        data=str(results.get("data", "?")),
+        seeds=seeds,
+        arms=arms,
+        metrics=metrics,
+        pages=pages,
+        differences=[entry for entry in entries if is_finite(entry.mean)],
+        epochs=epochs,
+        config={"config.yaml": config} if config else {},
+        env=object_in(_read_json(env_file), env_file, "the file") if env_file else {},
+        commands=(_command(folder, tuple(arms), seeds),) if config else (),
+        galleries=galleries,
+    )
+
+
+def peer_models(experiment: Experiment) -> dict[str, str]:
+    """The model of each peer as the configuration names it; without those it does not name."""
+    models: dict[str, str] = {}
+    for config in _configs(experiment):
+        peers = config.get("peers")
+        for name, peer in peers.items() if isinstance(peers, dict) else ():
+            model = _named(peer, "model")
+            if isinstance(model := _named(model, "name"), str):
+                models.setdefault(str(name), model)
+    return models
+
+
+def _named(value: Any, key: str) -> Any:
+    """What is given as a mapping with the key, or by itself."""
+    return value.get(key) if isinstance(value, dict) else value
+
+
+def _configs(experiment: Experiment) -> list[Json]:
+    configs = []
+    for title, text in experiment.config.items():
+        try:
+            config = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"{title}: not readable as YAML: {error}") from error
+        configs += [config] if isinstance(config, dict) else []
+    return configs
+
+
+def _belong_together(found: Sequence[Experiment]) -> bool:
+    """Whether these are the cells of one comparison.
+
+    They are, where they share recipe and data, no arm has a seed twice, every arm has the same
+    seeds, and the runs of one arm have the same configuration but for the seed.
+    """
+    tasks = {(one.recipe, one.data, _data_as_typed(one)) for one in found}
+    if len(found) < 2 or len(tasks) > 1:
+        return False
+    cells = [(arm, seed) for one in found for arm in one.arms for seed in one.seeds]
+    seeds_of: dict[str, set[int]] = {}
+    for arm, seed in cells:
+        seeds_of.setdefault(arm, set()).add(seed)
+    if len(set(cells)) < len(cells) or len({frozenset(seeds) for seeds in seeds_of.values()}) > 1:
+        return False
+    settings: dict[tuple[str, ...], list[Json]] = {}
+    return all(
+        settings.setdefault(tuple(one.arms), found) == found
+        for one, found in ((one, _settings(one)) for one in found)
+    )
+
+
+def _settings(experiment: Experiment) -> list[Json]:
+    return [
+        {key: value for key, value in config.items() if key not in ("seed", "seeds", "out")}
+        for config in _configs(experiment)
+    ]
+
+
+def _data_as_typed(experiment: Experiment) -> str:
+    """A name or a path; `experiment.data` may be the same for files of different folders."""
+    names = (_named(config.get("data"), "name") for config in _configs(experiment))
+    return next((name for name in names if isinstance(name, str)), experiment.data)
+
+
+def _side_by_side(found: Sequence[Experiment]) -> Experiment:
+    found = sorted(found, key=lambda one: one.seeds)  # pairs of seeds need one order
+    blocks: dict[str, list[Arm]] = {}
+    epochs: dict[str, dict[int, Epochs]] = {}
+    galleries: dict[str, Path] = {}
+    for one in found:
+        for arm, block in one.arms.items():
+            blocks.setdefault(arm, []).append(block)
+            epochs.setdefault(arm, {}).update(one.epochs.get(arm, {}))
+        galleries = one.galleries | galleries  # of every arm, that of its first seed
+    arms = {arm: merge(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
+    metrics = found[0].metrics
+    return replace(
+        found[0],
+        folders=tuple(folder for one in found for folder in one.folders),
+        seeds=tuple(sorted({seed for one in found for seed in one.seeds})),
+        arms=arms,
+        differences=[Contrast.read(entry, metrics) for entry in differences(arms)],
+        epochs={arm: runs for arm, runs in epochs.items() if runs},
+        config={
+            f"{one.folders[0].resolve().name}/{title}": text
+            for one in found
+            for title, text in one.config.items()
+        },
+        env=next((one.env for one in found if one.env), {}),
+        commands=tuple(command for one in found for command in one.commands),
+        galleries=galleries,
+    )
+
+
+def _filled(arm: Mapping[str, Any]) -> Arm:
+    """The arm with something empty in place of what was not measured."""
+    return cast(Arm, _NOTHING | {part: value for part, value in arm.items() if value})
+
+
+def _run_folders(
+    folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...]
+) -> Iterator[tuple[str, int, Path]]:
+    """(arm, seed, run folder) of everything that was trained."""
+    if not (folder / "cells").is_dir():
+        yield arms[0], seeds[0] if seeds else 0, folder
+        return
+    for arm in arms:
+        for seed in seeds:
+            if (run := folder / "cells" / arm / f"seed-{seed}").is_dir():
+                yield arm, seed, run
+
+
+def _read_epochs(path: Path) -> Epochs:
+    """The epoch events, the last of each epoch: a resumed run may have written one twice."""
+    events: dict[tuple[str, str], Json] = {}
+    text = _read_text(path)
+    odd, lines = holds_unprintable(text), text.split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break  # a killed run leaves its last line unfinished
+            raise InputError(f"{path}, line {number}: not readable as JSON: {error}") from error
+        if isinstance(event, dict) and event.get("event") == "epoch":
+            event = _printable(event) if odd else event
+            key = (str(event.get("stage", "")), str(event.get("epoch", len(events))))
+            events.pop(key, None)
+            events[key] = event
+    return list(events.values())
+
+
+def _read_json(path: Path) -> Any:
+    value = read_json(path)
+    return _printable(value) if holds_unprintable(path.read_text(encoding="utf-8")) else value
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    return value
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        return printable(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not readable as UTF-8 text: {error}") from error
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Seeds as the command line takes them: `0-4` for a range, `0,3,7` otherwise."""
+    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(str(seed) for seed in seeds)
+
+
+def _command(folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...]) -> str:
+    # The last part of the path only: the page may travel to machines where the rest is not.
+    config = shlex.quote(f"{folder.resolve().name}/config.yaml")
+    if not (folder / "cells").is_dir():
+        return f"peerlearn run {config}" + (f" --seed {seeds[0]}" if len(seeds) == 1 else "")
+    options = f" --arms {shlex.quote(','.join(arms))}"
+    if seeds:
+        options += f" --seeds {seeds_text(seeds)}"
+    return f"peerlearn compare {config}{options}"

@@ -1,0 +1,109 @@
+"""What a report is about: the arms of one comparison, or of runs that belong together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from peerlearn.metrics.catalogue import Catalogue, Metric
+from peerlearn.report.statistics import Contrast, is_finite
+from peerlearn.report.words import TOGETHER, main_difference
+from peerlearn.results import Arm, Measured, Summary
+
+if TYPE_CHECKING:
+    from peerlearn.report.section import Pages
+
+Epochs = Sequence[dict[str, Any]]
+"""The epoch events of one `metrics.jsonl`."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Arms side by side.
+
+    Attributes:
+        folders: that it was read from, as given.
+        recipe: its name.
+        title: of the recipe, in words.
+        arms: of results.json, by name; parts that were not measured are empty.
+        metrics: of the recipe.
+        pages: what the recipe's task adds to the report.
+        differences: of results.json, without those that are not finite.
+        epochs: events by arm and seed; without runs that have none.
+        config: the text of config.yaml, by a title; empty where there is none.
+        env: env.json of the first run; empty where there is none.
+        commands: what to type to get the same results.
+        galleries: `gallery.npz` of the first seed of every arm that has one.
+    """
+
+    folders: tuple[Path, ...]
+    recipe: str
+    title: str
+    data: str
+    seeds: tuple[int, ...]
+    arms: dict[str, Arm]
+    metrics: Catalogue
+    pages: "Pages"
+    differences: list[Contrast] = field(default_factory=list)
+    epochs: dict[str, dict[int, Epochs]] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=dict)
+    env: dict[str, Any] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    galleries: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Names of all peers, in the order in which the arms name them."""
+        return tuple(dict.fromkeys(peer for arm in self.arms.values() for peer in arm["peers"]))
+
+    @property
+    def members(self) -> list[str]:
+        """Who was measured: mean_peer, ensemble, and every peer."""
+        together = [w for w in TOGETHER if any(measured(arm, w) for arm in self.arms.values())]
+        return [*together, *self.peers]
+
+    @property
+    def main(self) -> Contrast | None:
+        """The difference that answers its question; None where nothing was compared."""
+        return main_difference(self.differences, self.metrics)
+
+    @property
+    def main_arms(self) -> list[str]:
+        """The main arm and the one it is compared with; else the first arm."""
+        main = self.main
+        return [main.arm, main.against] if main else list(self.arms)[:1]
+
+    @property
+    def shown_galleries(self) -> dict[str, Path]:
+        """Galleries of the main arms; the first there is where nothing was compared."""
+        arms = self.main_arms if self.main else list(self.galleries)[:1]
+        return {arm: self.galleries[arm] for arm in arms if arm in self.galleries}
+
+    def main_metric(self, names: Sequence[str]) -> Metric | None:
+        """The metric among `names` that tells most."""
+        name = self.metrics.main(names)
+        return None if name is None else self.metrics[name]
+
+
+def measured(arm: Arm, who: str) -> Measured:
+    """The values of one member in one arm that are finite, by metric."""
+    if who in TOGETHER:
+        block = arm["mean_peer"] if who == "mean_peer" else arm["ensemble"]
+    else:
+        block = arm["peers"].get(who, {})
+    return {metric: value for metric, value in block.items() if is_value(value)}
+
+
+def is_value(value: Any) -> TypeGuard[Summary]:
+    """Whether this is a metric over seeds with a finite mean."""
+    return isinstance(value, dict) and is_finite(value.get("mean"))
+
+
+def spread(value: Summary) -> float | None:
+    """Its standard deviation; None where there is one seed."""
+    return value.get("std") if len(value.get("values") or ()) > 1 else None
+
+
+def mean_and_std(value: Summary) -> tuple[float, float]:
+    """Over seeds; 0 for a deviation that is not known."""
+    return float(value["mean"]), float(value.get("std") or 0.0)

@@ -1,0 +1,86 @@
+"""A quantity over a growing level of noise, on weights or on what the peers read."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from peerlearn.metrics.catalogue import ACCURACY, NLL, Metric
+from peerlearn.report.figures import Style, new_figure, number_axis
+from peerlearn.report.section import Chart, Drawer, Section
+from peerlearn.report.words import amount, who_label, who_title
+from peerlearn.results import Curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Probe = tuple[Sequence[float], Sequence[float], Sequence[float]]  # sigma, mean, std
+
+
+def flatness(draw: Drawer) -> Section:
+    """Loss over weight noise for every peer that was probed."""
+    lead = (
+        "Training loss as Gaussian noise is added to the weights: the later a line rises, "
+        "the flatter the minimum. Bands: one standard deviation over noise draws."
+    )
+    found = {
+        arm: block["flatness"] for arm, block in draw.experiment.arms.items() if "flatness" in block
+    }
+    what = ("Flatness of", "loss", "σ of the weight noise, relative")
+    return Section("flatness", "Flatness", lead, _charts(draw, found, NLL, *what))
+
+
+def noise(draw: Drawer) -> Section:
+    """Accuracy over input noise for every peer and the ensemble, where it was measured."""
+    lead = (
+        "Test accuracy as Gaussian noise is added to what the peers read, in units of the "
+        "standard deviation of the data. Bands: one standard deviation over noise draws."
+    )
+    found = {arm: block["noise"] for arm, block in draw.experiment.arms.items() if "noise" in block}
+    what = ("Robustness of", "accuracy", "σ of the input noise, relative")
+    return Section("noise", "Accuracy under noise", lead, _charts(draw, found, ACCURACY, *what))
+
+
+def _charts(
+    draw: Drawer, found: Mapping[str, Curves], metric: Metric, title: str, quantity: str, axis: str
+) -> tuple[Chart, ...]:
+    probes: dict[str, dict[str, Probe]] = {}
+    for arm, curves in found.items():
+        sigma = curves.get("sigma") or []
+        for peer, probe in (curves.get("peers") or {}).items():
+            mean = probe.get("mean") or []
+            std = probe.get("std") or [0.0] * len(mean)
+            if sigma and len(mean) == len(std) == len(sigma):
+                probes.setdefault(peer, {})[arm] = sigma, mean, std
+    charts = []
+    for peer, arms in probes.items():
+        ends = [f"{arm} {amount(mean[-1], metric)}" for arm, (_, mean, _) in arms.items()]
+        widest = max(sigma[-1] for sigma, _, _ in arms.values())
+        caption = f"At σ = {widest:g} the {quantity} is {', '.join(ends)}."
+        figure = draw_noise_curves(arms, draw.styles, axis, quantity)
+        words = f"{title} {who_label(peer)}. {caption}"
+        charts.append(draw.chart(who_title(peer), caption, figure, words))
+    return tuple(charts)
+
+
+def draw_noise_curves(
+    probes: Mapping[str, Probe], styles: Mapping[str, Style], noise: str, quantity: str
+) -> "Figure":
+    """The quantity over the noise level, every arm a line with a band of one standard deviation.
+
+    Args:
+        probes: by arm.
+        styles: of the arms.
+        noise, quantity: what the axes say.
+    """
+    figure = new_figure(2.3)
+    axes = figure.add_subplot()
+    for arm, (sigma, mean, std) in probes.items():
+        style = styles[arm]
+        low = [m - s for m, s in zip(mean, std, strict=True)]
+        high = [m + s for m, s in zip(mean, std, strict=True)]
+        axes.fill_between(sigma, low, high, color=style.colour, alpha=0.2, linewidth=0)
+        axes.plot(sigma, mean, color=style.colour, marker=style.marker, linestyle=style.line)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel=noise, ylabel=quantity)
+    for axis in ("x", "y"):
+        number_axis(axes, axis)
+    return figure

@@ -1,0 +1,140 @@
+"""What pages are made of: sections of figures, tables and pictures; and what a task adds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from peerlearn.report.experiment import Experiment
+from peerlearn.report.figures import Style, as_svg
+from peerlearn.report.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from peerlearn.report.transfer_graph import EdgeKind
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure, drawn."""
+
+    title: str
+    svg: str
+    caption: str
+    edges: "tuple[tuple[EdgeKind, str], ...]" = ()  # of a transfer graph, their reach in words
+    style: Style | None = None  # of those edges
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in the page, what it shows in words, and a number below it."""
+
+    uri: str
+    words: str
+    note: str = ""
+    enlarged: bool = False  # without blur
+
+
+@dataclass(frozen=True)
+class PictureTable:
+    """Pictures of one arm: a row for every image."""
+
+    arm: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures side by side that belong together."""
+
+    name: str
+    note: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Strips of one arm, and how many are not shown."""
+
+    arm: str
+    strips: tuple[Strip, ...]
+    hidden: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures, numbers and pictures that answer one question.
+
+    Attributes:
+        name: unique in the experiment; part of the id.
+        lead: what to see in it.
+        legend: whether arms are told apart by colour in its figures.
+        table_lead: what to see in its table.
+        dense: whether its table has many narrow columns.
+        key: what colours in pictures mean: names and colours or kinds of hatching.
+        pictures: a table for every arm that is shown.
+        strips: likewise; all but the first are folded away.
+    """
+
+    name: str
+    title: str
+    lead: str = ""
+    charts: tuple[Chart, ...] = ()
+    legend: bool = True
+    table: Table | None = None
+    table_lead: str = ""
+    dense: bool = False
+    key: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[PictureTable, ...] = ()
+    strips: tuple[Strips, ...] = ()
+
+    @property
+    def filled(self) -> bool:
+        """Whether there is something to see."""
+        return bool(self.charts or self.table or self.pictures or self.strips)
+
+
+class Drawer:
+    """Draws the figures of one experiment.
+
+    Args:
+        experiment: what they show.
+        styles: of all arms of the page.
+        key: starts every id, so it must be unique in the page.
+    """
+
+    def __init__(self, experiment: Experiment, styles: Mapping[str, Style], key: str) -> None:
+        self.experiment = experiment
+        self.styles = {arm: styles[arm] for arm in experiment.arms}
+        self.key = key
+        self._count = 0
+
+    def chart(self, title: str, caption: str, figure: "Figure", words: str) -> Chart:
+        """A figure with its caption; `words` say what it shows to readers who do not see it."""
+        self._count += 1
+        svg = as_svg(figure, f"{self.key}-f{self._count}", words)
+        return Chart(title, svg, caption)
+
+
+Maker = Callable[[Drawer], Section]
+"""Makes a section of an experiment, an empty one where there is nothing to show."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What a task adds to the report of its runs, and what it says of its metrics.
+
+    Attributes:
+        measured: what the metrics are of, as the beginning of a sentence.
+        rows: that peers agree on.
+        validated: what the upper panel of learning curves shows.
+        beside: metrics that captions of learning curves tell beside the last epoch.
+        sections: its own, by the name of the common section that they follow.
+    """
+
+    measured: str = "Test metrics"
+    rows: str = "test rows"
+    validated: str = "the validation metric"
+    beside: Sequence[str] = ()
+    sections: Mapping[str, Sequence[Maker]] = field(default_factory=dict)
