@@ -15,14 +15,6 @@ ROOMS = (
 #: The file of `tasks/` that names all of them, and those that all of them may import.
 REGISTRY = "tasks.registry"
 COMMON = ("tasks.contract", "tasks.config", "tasks.assembly")
-#: Where files belong that do not lie there yet, by their dotted names or the front of them.
-MOVING = {
-    "tasks.segmentation": ("systems.segmentation_pages",),
-    "tasks.discovery": ("systems.discovery.pages",),
-}
-#: Imports that still break the order: from where, to where, and at most how many of them. It only
-#: shrinks: what has gone must be taken out.
-ALLOWED_FOR_NOW: dict[tuple[str, str], int] = {}
 
 
 def module_of(path: Path, source: Path) -> str:
@@ -62,9 +54,6 @@ def _below(name: str, known: set[str]) -> str:
 
 def home_of(name: str) -> str:
     """The room of a file, or the folder of its task."""
-    for home, names in MOVING.items():
-        if any(name == front or name.startswith(f"{front}.") for front in names):
-            return home
     parts = name.split(".")
     return ".".join(parts[:2]) if parts[0] == "tasks" else parts[0]
 
@@ -102,22 +91,11 @@ def test_every_room_has_its_place() -> None:
 
 
 def test_rooms_import_only_rooms_above_them() -> None:
-    for homes, lines in sorted(broken().items()):
-        allowed = ALLOWED_FOR_NOW.get(homes, 0)
-        said = f"{homes[0]} must not import {homes[1]}; allowed for now: {allowed} of"
-        assert len(lines) <= allowed, "\n".join([said, *lines])
-
-
-def test_what_is_allowed_for_now_still_happens() -> None:
-    gone = ALLOWED_FOR_NOW.keys() - broken().keys()
-    assert not gone, f"mended: take out of ALLOWED_FOR_NOW {sorted(gone)}"
-
-
-def test_what_is_moving_has_not_arrived() -> None:
-    modules = modules_below(SOURCE)
-    fronts = [front for names in MOVING.values() for front in names]
-    gone = [f for f in fronts if not any(n == f or n.startswith(f"{f}.") for n in modules)]
-    assert not gone, f"moved: take out of MOVING {gone}"
+    faults = broken()
+    lines = [
+        f"{a} must not import {b}: {line}" for (a, b), found in faults.items() for line in found
+    ]
+    assert not faults, "\n".join(lines)
 
 
 def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:

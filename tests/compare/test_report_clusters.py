@@ -11,14 +11,14 @@ import report_samples as samples
 from peerlearn.compare.report import write_report
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Catalogue
-from peerlearn.metrics.discovery import METRICS
 from peerlearn.report.curves import Curve, draw_curves
 from peerlearn.report.figures import Style
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.terminal import markdown_table
 from peerlearn.report.words import amount, outcome
 from peerlearn.results import summary
-from peerlearn.systems.discovery.pages import MOST, Sheets, strips_of
+from peerlearn.tasks.discovery.metrics.assessment import METRICS
+from peerlearn.tasks.discovery.pages import MOST, Sheets, strips_of
 
 CATALOGUE = Catalogue(METRICS)
 

@@ -5,10 +5,10 @@ from scipy import stats
 
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import CLASSIFICATION, COSTS, Catalogue
-from peerlearn.metrics.discovery import METRICS as DISCOVERY
-from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
 from peerlearn.report.statistics import Contrast, differences, paired_difference
 from peerlearn.results import summary
+from peerlearn.tasks.discovery.metrics.assessment import METRICS as DISCOVERY
+from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 
 METRICS = Catalogue([*CLASSIFICATION, *SEGMENTATION, *DISCOVERY, *COSTS.values()])
 

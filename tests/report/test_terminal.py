@@ -4,10 +4,10 @@ import pytest
 from rich.console import Console
 
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
-from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
 from peerlearn.report import terminal
 from peerlearn.report.statistics import differences
 from peerlearn.results import summary
+from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 
 METRICS = Catalogue([*SEGMENTATION, *CLASSIFICATION])
 

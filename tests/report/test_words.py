@@ -3,9 +3,9 @@
 import pytest
 
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
-from peerlearn.metrics.segmentation import METRICS as SEGMENTATION
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.words import outcome, outcomes
+from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 
 METRICS = Catalogue([*SEGMENTATION, *CLASSIFICATION])
 

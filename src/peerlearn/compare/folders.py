@@ -9,13 +9,15 @@ from typing import Any, cast
 
 import yaml
 
-from peerlearn.compare.pages import pages_of, title_of
 from peerlearn.errors import InputError
 from peerlearn.files import read_json
+from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.report.experiment import Epochs, Experiment
+from peerlearn.report.section import Pages
 from peerlearn.report.statistics import Contrast, differences, is_finite
 from peerlearn.report.words import holds_unprintable, printable
 from peerlearn.results import Arm, check, merge, object_in
+from peerlearn.systems.registry import RECIPES
 
 Json = dict[str, Any]
 _NOTHING: Json = {
@@ -47,9 +49,10 @@ def read_experiment(folder: Path) -> Experiment:
             "`peerlearn compare`"
         )
     results = check(_read_json(path), path)
-    recipe, seeds = str(results.get("recipe", "?")), tuple(results.get("seeds") or ())
+    name, seeds = str(results.get("recipe", "?")), tuple(results.get("seeds") or ())
+    recipe = RECIPES.get(name)  # another version may have had others
+    metrics = recipe.metrics if recipe else Catalogue(CLASSIFICATION)
     arms = {name: _filled(arm) for name, arm in results["arms"].items()}
-    metrics, pages = pages_of(recipe)
     entries = [Contrast.read(e, metrics) for e in results.get("differences") or []]
     runs = list(_run_folders(folder, tuple(arms), seeds))
     config = _read_text(folder / "config.yaml")
@@ -64,13 +67,13 @@ def read_experiment(folder: Path) -> Experiment:
             epochs.setdefault(arm, {})[seed] = events
     return Experiment(
         folders=(folder,),
-        recipe=recipe,
-        title=title_of(recipe),
+        recipe=name,
+        title=recipe.title if recipe else name,
         data=str(results.get("data", "?")),
         seeds=seeds,
         arms=arms,
         metrics=metrics,
-        pages=pages,
+        pages=recipe.task.pages if recipe else Pages(),
         differences=[entry for entry in entries if is_finite(entry.mean)],
         epochs=epochs,
         config={"config.yaml": config} if config else {},

@@ -20,6 +20,7 @@ from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.models.registry import Models
 from peerlearn.randomness import seeded_rng
 from peerlearn.reading.reader import Reader
+from peerlearn.report.section import Pages
 from peerlearn.tasks.assembly import assemble, first_outputs, load_data, load_initial_weights
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.transfer.outputs import OutputForm, PeerOutput
@@ -44,6 +45,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         Reader: how its finished runs read other data.
         catalogue: data sets that have a name.
         models: networks that can be peers.
+        pages: what reports of its runs show beside what all have.
         config: as it was settled for the data.
         data: to train on.
         info: what networks must know of the data to work without them.
@@ -54,6 +56,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     Reader: ClassVar[type[Reader[Any]]]
     catalogue: ClassVar[data_catalogue.Catalogue[Any]]
     models: ClassVar[Models]
+    pages: ClassVar[Pages] = Pages()
 
     def __init__(self, config: ConfigT, data: DataT) -> None:
         self.data = data

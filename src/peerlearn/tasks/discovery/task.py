@@ -34,6 +34,7 @@ from peerlearn.tasks.discovery.examination import branch_metrics
 from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment, RowSet
 from peerlearn.tasks.discovery.networks import build_discovery_cohort
 from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective
+from peerlearn.tasks.discovery.pages import PAGES
 from peerlearn.tasks.discovery.reader import ClusterReader
 from peerlearn.tasks.discovery.stages import discovery_stages, joint_loader
 from peerlearn.transfer.outputs import PeerOutput
@@ -43,6 +44,7 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
     """Find new classes."""
 
     Config = DiscoveryConfig
+    pages = PAGES
     Reader = ClusterReader
     catalogue = DATASETS
     models = MODELS

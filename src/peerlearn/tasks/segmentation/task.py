@@ -27,6 +27,7 @@ from peerlearn.tasks.segmentation.data import (
 from peerlearn.tasks.segmentation.gallery import gallery
 from peerlearn.tasks.segmentation.metrics import SegmentationAssessment
 from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
+from peerlearn.tasks.segmentation.pages import PAGES
 from peerlearn.tasks.segmentation.reader import MaskReader
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -37,6 +38,7 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
     """Say of every pixel what it shows."""
 
     Config: ClassVar[type[RecipeConfig]] = SegmentationConfig
+    pages = PAGES
     Reader = MaskReader
     catalogue = MASK_SETS
     models = SEGMENTATION_MODELS

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerlearn.metrics.catalogue import ACCURACY, Catalogue
-from peerlearn.metrics.discovery import METRICS
 from peerlearn.report import images
 from peerlearn.report.experiment import is_value, mean_and_std
 from peerlearn.report.figures import INK, Style, new_figure, number_axis, shorten
 from peerlearn.report.gallery_file import read_arrays, unreadable
 from peerlearn.report.section import Drawer, Pages, Picture, Section, Strip, Strips
 from peerlearn.report.words import amount, joined, printable, sentence, who_label
+from peerlearn.tasks.discovery.metrics.assessment import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
