@@ -1,6 +1,7 @@
 """Which nodes or graphs train, select and test: given by the data, or a function of a seed."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -221,9 +222,7 @@ def _chosen(rows: Array, spec: GraphDataSpec, where: str) -> Array:
 
 
 def _refuse_overlaps(flags: Mapping[str, Flags], where: str, things: str) -> None:
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        if first not in flags or second not in flags:
-            continue
+    for first, second in combinations(flags, 2):
         both = (flags[first] & flags[second]).nonzero()[0]
         if len(both):
             raise InputError(
