@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from peerlearn.cohort import Cohort
 from peerlearn.errors import InputError
-from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.base import Classification
 from peerlearn.transfer import PeerOutput, TransferGraph
 
 NAMES = ["a", "b", "c"]

@@ -2,9 +2,8 @@
 
 from step_visits import step_visits
 
-#: What a step of dml goes through now: lower it with every file that a step gets rid of. The aim
-#: is 10.
-FILES = 14
+#: What a step of dml may go through: lower it with every file that a step gets rid of.
+FILES = 10
 
 
 def test_a_step_goes_through_few_files() -> None:

@@ -15,6 +15,7 @@ from peerlearn.errors import InputError, PeerlearnError, RunError
 if TYPE_CHECKING:
     from peerlearn.cohort import Cohort
     from peerlearn.engine.fit import fit
+    from peerlearn.objectives.base import Objective, PeerView
     from peerlearn.recipes import recipe
     from peerlearn.transfer.graph import TransferGraph
     from peerlearn.transfer.outputs import PeerOutput
@@ -24,7 +25,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Cohort",
     "InputError",
+    "Objective",
     "PeerOutput",
+    "PeerView",
     "PeerlearnError",
     "RunError",
     "TransferGraph",
@@ -35,7 +38,9 @@ __all__ = [
 # Loaded at first use: the command line answers --help without importing torch.
 _HOMES = {
     "Cohort": "peerlearn.cohort",
+    "Objective": "peerlearn.objectives.base",
     "PeerOutput": "peerlearn.transfer.outputs",
+    "PeerView": "peerlearn.objectives.base",
     "TransferGraph": "peerlearn.transfer.graph",
     "fit": "peerlearn.engine.fit",
     "recipe": "peerlearn.recipes",

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.base import (
+    Classification,
     Function,
     Objective,
     PeerView,
     as_objective,
     module_of,
 )
-from peerlearn.objectives.classification import Classification
 from peerlearn.objectives.labels import labelled_mask
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output

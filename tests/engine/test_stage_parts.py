@@ -23,8 +23,7 @@ from peerlearn.engine.trainable import (
     weights_of,
 )
 from peerlearn.engine.trainer import Trainer
-from peerlearn.objectives.base import Objective, PeerView
-from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.base import Classification, Objective, PeerView
 from peerlearn.transfer.outputs import PeerOutput
 
 TRAINING = TrainingSpec(

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from peerlearn.objectives.base import PeerView
-from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.base import Classification, PeerView
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 from peerlearn.transfer import PeerOutput
 

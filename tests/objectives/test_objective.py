@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import peerlearn
 from peerlearn import Cohort
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.steps import StepResult
 from peerlearn.errors import InputError
-from peerlearn.objectives.base import Objective, PeerView, as_objective
-from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.base import Classification, Objective, PeerView, as_objective
 from peerlearn.randomness import seeded_rng
 from peerlearn.tasks.segmentation.objectives import Segmentation
 from peerlearn.transfer import PeerOutput
@@ -73,6 +73,24 @@ def test_labels_must_be_of_the_form_of_the_cohort() -> None:
             plain(objective, drawn(4, 3), torch.zeros(4, 3))
         with pytest.raises(InputError, match="that are no labels"):
             plain(objective, drawn(4, 3), torch.zeros(4))
+
+
+def test_a_plain_loss_trains_as_the_objective_that_is_the_same() -> None:
+    given = {
+        f"{what}_{part}": each.detach()[: 24 if part == "train" else 8]
+        for part in ("train", "val", "test")
+        for what, each in (("x", drawn(24, 4)), ("y", torch.arange(24) % 3))
+    }
+    weights = []
+    for objective in (
+        Classification(label_smoothing=0.2),
+        nn.CrossEntropyLoss(label_smoothing=0.2),
+    ):
+        with seeded_rng(0):
+            cohort = Cohort({"a": nn.Linear(4, 3), "b": nn.Linear(4, 3)}, objective=objective)
+        peerlearn.fit(cohort, given, epochs=2, batch_size=8, precision="fp32", device="cpu")
+        weights.append(nn.utils.parameters_to_vector(cohort.parameters()))
+    torch.testing.assert_close(*weights)
 
 
 class Embedding(nn.Module):

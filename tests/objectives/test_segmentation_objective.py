@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from peerlearn.errors import InputError
-from peerlearn.objectives.base import PeerView
-from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.base import Classification, PeerView
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.tasks.segmentation.objectives import DICE_EPS, Segmentation, soft_dice_loss
 from peerlearn.transfer import PeerOutput

@@ -8,7 +8,7 @@ import torch
 
 from peerlearn.errors import InputError
 from peerlearn.transfer import PeerOutput, TransferGraph
-from peerlearn.transfer.schedules import Schedule
+from peerlearn.transfer.outputs import Schedule
 from peerlearn.validation import validated
 
 MOVING = ["linear", "sigmoid", "cosine", "exponential"]

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from peerlearn.data import DataSpec
 from peerlearn.data.spec import AugmentChoice
-from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.base import Classification
 from peerlearn.tasks.config import RecipeConfig
 
 

@@ -15,8 +15,7 @@ from peerlearn.data.spec import AugmentSpec
 from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
-from peerlearn.objectives.base import Objective, PeerView
-from peerlearn.objectives.classification import cross_entropy
+from peerlearn.objectives.base import Objective, PeerView, cross_entropy
 from peerlearn.randomness import derive_seed
 from peerlearn.tasks.discovery.config import DiscoveryConfig
 from peerlearn.tasks.discovery.data import (

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from peerlearn.objectives.classification import Classification
+from peerlearn.objectives.base import Classification
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.graphs.data import GraphDataSpec
 

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from peerlearn.errors import InputError
-from peerlearn.objectives.base import Objective, PeerView
-from peerlearn.objectives.classification import cross_entropy
+from peerlearn.objectives.base import Objective, PeerView, cross_entropy
 
 DICE_EPS = 1e-5
 """Added above and below every Dice fraction: no division by 0, and no gradient without bound where

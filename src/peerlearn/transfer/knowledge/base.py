@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
-from peerlearn.transfer.outputs import BatchView, OutputForm
-from peerlearn.transfer.schedules import Schedule
+from peerlearn.transfer.outputs import BatchView, OutputForm, Schedule
 
 #: In place of the teachers: every learner is its own.
 SELF = "self"

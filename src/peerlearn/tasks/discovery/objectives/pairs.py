@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
-from peerlearn.objectives.base import Objective, PeerView
-from peerlearn.objectives.classification import cross_entropy
+from peerlearn.objectives.base import Objective, PeerView, cross_entropy
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.discovery.objectives.pairwise import (
     consistency,

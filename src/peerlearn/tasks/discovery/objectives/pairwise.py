@@ -6,7 +6,7 @@ Shape suffixes: M rows, C classes, D features.
 import torch.nn.functional as F
 from torch import Tensor
 
-from peerlearn.transfer.schedules import Schedule
+from peerlearn.transfer.outputs import Schedule
 
 EPS = 1e-7
 """Added under the logarithm, so that a pair which is certain has a finite loss."""
