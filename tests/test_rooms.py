@@ -10,7 +10,7 @@ FACE = "__init__"
 ROOMS = (
     "errors", "files", "importing", "validation", "randomness", "transfer", "objectives", "data",
     "models", "metrics", "cohort", "engine", "results", "report", "reading", "tasks", "systems",
-    "serving", "compare", "fit", "recipes", FACE, "cli",
+    "serving", "compare", "fitting", "recipes", FACE, "cli",
 )  # fmt: skip
 #: The file of `tasks/` that names all of them, and those that all of them may import.
 REGISTRY = "tasks.registry"

@@ -14,7 +14,7 @@ from peerlearn.errors import InputError, PeerlearnError, RunError
 
 if TYPE_CHECKING:
     from peerlearn.cohort import Cohort
-    from peerlearn.engine.fit import fit
+    from peerlearn.fitting import fit
     from peerlearn.objectives.base import Objective, PeerView
     from peerlearn.recipes import recipe
     from peerlearn.transfer.graph import TransferGraph
@@ -42,7 +42,7 @@ _HOMES = {
     "PeerOutput": "peerlearn.transfer.outputs",
     "PeerView": "peerlearn.objectives.base",
     "TransferGraph": "peerlearn.transfer.graph",
-    "fit": "peerlearn.engine.fit",
+    "fit": "peerlearn.fitting",
     "recipe": "peerlearn.recipes",
 }
 

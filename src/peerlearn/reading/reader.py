@@ -12,6 +12,7 @@ from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
+from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
 from peerlearn.reading.labels import write_labels
 from peerlearn.reading.predictions import Inputs, Prediction
 
@@ -77,9 +78,16 @@ class Reader(ABC, Generic[InfoT]):
         """Begin to measure networks on such data, as the run does."""
         return ClassificationAssessment(members=self.config.evaluation.members)
 
-    def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Outputs of which every column means the same, whichever peer they are of."""
-        return logits
+    def together(self, logits: Mapping[str, Tensor]) -> Tensor:
+        """What several peers say of some rows: here the mean of their probabilities.
+
+        Shapes:
+            logits: by peer (N, C, ...); result: the same, float64.
+        """
+        outputs = [z.double() for z in logits.values()]
+        if self.info.multilabel:
+            return ensemble_multilabel_logits(outputs).sigmoid()
+        return ensemble_log_probs([torch.log_softmax(z, 1) for z in outputs]).exp()
 
     def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
         """Peers that say clearly what is wrong where they cannot read other data."""

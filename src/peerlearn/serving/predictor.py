@@ -3,17 +3,15 @@
 Shape suffixes: N rows, C classes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.threads import threads
 from peerlearn.errors import unknown_name
-from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.predictions import Inputs, Prediction
 from peerlearn.serving.run import TrainedRun
@@ -83,12 +81,6 @@ class Predictor:
             yield Prediction(rows, probabilities)
 
     def _probabilities(self, batches: Rows) -> Iterator[Tensor]:
-        """Probabilities (N, C, ...) of every batch, in float64."""
+        """What is said of every batch."""
         for logits, _ in predict(self.peers, batches, self.precision, self.run.cohort.trunk):
-            yield self._together(self.reader.comparable(logits))
-
-    def _together(self, logits: Mapping[str, Tensor]) -> Tensor:
-        outputs = [z.double() for z in logits.values()]
-        if self.run.info.multilabel:
-            return ensemble_multilabel_logits(outputs).sigmoid()
-        return ensemble_log_probs([torch.log_softmax(z, 1) for z in outputs]).exp()
+            yield self.reader.together(logits)

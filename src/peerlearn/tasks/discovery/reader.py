@@ -66,7 +66,7 @@ class ClusterReader(RowReader):
         members = self.config.evaluation.members
         return DiscoveryAssessment(self.info.known, together, members=members)
 
-    def comparable(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def together(self, logits: Mapping[str, Tensor]) -> Tensor:
         """Clusters of all peers in the order of the first one's, without classes left out."""
         known, orders = self.info.known, self.info.orders
         ordered = {
@@ -75,7 +75,7 @@ class ClusterReader(RowReader):
         }
         for z in ordered.values():
             z[:, self.left_out] = -math.inf
-        return ordered
+        return super().together(ordered)
 
     def unlabelled(self) -> Iterator[Inputs]:
         """Every row of the file or folder of unlabelled rows, those held out for tests too.
