@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import tiny_trainer
+from tiny import tiny_trainer, weights
 from tiny_stages import EPOCHS, STEPS, Killed, kill_after, state, timeless, two_stages
 from torch import Tensor, nn
 
@@ -120,6 +120,17 @@ def test_state_of_an_objective_counts_training_batches_only() -> None:
     trainer = of_the_cohort()
     trainer.run()
     assert {int(o.seen) for o in trainer.cohort.objective_modules.values()} == {2 * FIRST * 32}
+
+
+def test_a_peer_that_learns_nothing_leaves_the_others_as_they_are() -> None:
+    trainer, alone = (tiny_trainer("transfer=none", "epochs=1") for _ in range(2))
+    before = weights(trainer)
+    trainer.cohort.objectives = {"a": lambda logits, y: torch.tensor(2.0), "b": cross_entropy}
+    alone.cohort.objectives = dict.fromkeys("ab", cross_entropy)
+    trainer.run(), alone.run()
+    after = weights(trainer)
+    assert all(after[name] == values for name, values in before.items() if name[:2] == "a.")
+    assert all(after[name] == values for name, values in weights(alone).items() if name[:2] == "b.")
 
 
 class Timed(Objective):

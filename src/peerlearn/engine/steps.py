@@ -178,7 +178,8 @@ class Stepper:
         outputs = self._exchange(own)
         losses = self._losses(outputs, batch, clock, self.owned)
         totals = [loss.total if share == 1 else loss.total * share for loss in losses.values()]
-        torch.autograd.backward(totals)
+        # A loss may be a constant, of a peer that learns nothing from this batch.
+        torch.autograd.backward([total for total in totals if total.requires_grad] or totals)
         if self._remembers:
             self._remember(outputs, batch)
         return self._result(losses, own, batch)
