@@ -3,8 +3,10 @@
     python tests/snapshots/record.py OUT                        # record
     python tests/snapshots/record.py OUT --against REFERENCE    # record, and say what differs
     python tests/snapshots/record.py OUT --only dml/            # runs whose name contains `dml/`
+    python tests/snapshots/record.py OUT --against REFERENCE --tolerance 1e-5
 
-A state of the package that computes the same records the same bytes; exit 1 where it does not.
+A state of the package that computes the same records the same bytes; exit 1 where it does not. One
+that adds in another order differs in last bits: numbers within the tolerance then count as equal.
 Times and memory are left out. `RECIPE/+NAME` are runs with options that no arm sets. Numbers are
 those of one machine: record the reference where the comparison is made.
 
@@ -13,6 +15,7 @@ To record an older state, check it out somewhere and set PYTHONPATH to its `src`
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -37,6 +40,7 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder to write, which must be empty or new")
     parser.add_argument("--against", type=Path, metavar="REFERENCE", help="folder to compare with")
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="part of the runs' names")
+    parser.add_argument("--tolerance", type=float, default=0.0, help="relative and absolute")
     given = parser.parse_args()
     if given.out.exists() and any(given.out.iterdir()):
         parser.error(f"{given.out} is not empty")
@@ -53,7 +57,7 @@ def main() -> int:
     print(f"{len(chosen)} runs recorded", file=sys.stderr)
     if reference is None:
         return 0
-    found = list(differences(out, reference, given.only))
+    found = list(differences(out, reference, given.only, given.tolerance))
     for line in found:
         print(line)
     print(f"{len(found)} differences" if found else "no difference", file=sys.stderr)
@@ -92,7 +96,9 @@ def _lasting(value: Any) -> Any:
     return [_lasting(inner) for inner in value] if isinstance(value, list) else value
 
 
-def differences(found: Path, reference: Path, only: str = "") -> Iterator[str]:
+def differences(
+    found: Path, reference: Path, only: str = "", tolerance: float = 0.0
+) -> Iterator[str]:
     """A line for everything in which two recorded folders differ, runs named by `only` alone."""
     files = [
         {path.relative_to(folder).as_posix() for path in folder.rglob("*.json")}
@@ -108,13 +114,13 @@ def differences(found: Path, reference: Path, only: str = "") -> Iterator[str]:
         else:
             here, there = ((folder / name).read_text("utf-8") for folder in (found, reference))
             if here != there:
-                lines = list(_apart(json.loads(here), json.loads(there), "$"))
+                lines = list(_apart(json.loads(here), json.loads(there), "$", tolerance))
                 yield from (f"{name}: {line}" for line in lines[:SHOWN])
                 if len(lines) > SHOWN:
                     yield f"{name}: and {len(lines) - SHOWN} more"
 
 
-def _apart(here: Any, there: Any, path: str) -> Iterator[str]:
+def _apart(here: Any, there: Any, path: str, tolerance: float) -> Iterator[str]:
     """Where two JSON values differ, `path` leading to them."""
     if isinstance(here, dict) and isinstance(there, dict):
         for key in dict.fromkeys([*there, *here]):
@@ -123,12 +129,16 @@ def _apart(here: Any, there: Any, path: str) -> Iterator[str]:
             elif key not in here:
                 yield f"{path}.{key}: {_short(there[key])} is only in the reference"
             else:
-                yield from _apart(here[key], there[key], f"{path}.{key}")
+                yield from _apart(here[key], there[key], f"{path}.{key}", tolerance)
         if here.keys() == there.keys() and list(here) != list(there):
             yield f"{path}: keys {_short(list(here))}, in the reference {_short(list(there))}"
     elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
         for number, pair in enumerate(zip(here, there, strict=True)):
-            yield from _apart(*pair, f"{path}[{number}]")
+            yield from _apart(*pair, f"{path}[{number}]", tolerance)
+    elif isinstance(here, float) and isinstance(there, float):
+        both_nan = math.isnan(here) and math.isnan(there)
+        if not (both_nan or math.isclose(here, there, rel_tol=tolerance, abs_tol=tolerance)):
+            yield f"{path}: {here}, in the reference {there}"
     elif json.dumps(here) != json.dumps(there):
         yield f"{path}: {_short(here)}, in the reference {_short(there)}"
 

@@ -49,5 +49,16 @@ def test_a_difference_is_named_by_its_file_and_path(recorded: list[Path]) -> Non
     assert list(differences(first, second, only="dml/")) == []
 
 
+def test_numbers_within_the_tolerance_count_as_equal(recorded: list[Path]) -> None:
+    first, second = recorded
+    path = second / "styles-segment/ml-v1/results.json"
+    results = json.loads(path.read_text())
+    iou = results["arms"]["ml-v1"]["mean_peer"]["iou"]
+    iou["mean"] *= 1 + 1e-7
+    path.write_text(json.dumps(results))
+    assert len(list(differences(first, second))) == 1
+    assert list(differences(first, second, tolerance=1e-5)) == []
+
+
 def test_every_recipe_is_recorded() -> None:
     assert set(TINY) == set(RECIPES)
