@@ -27,6 +27,8 @@ EVERYTHING = [
     "evaluation.metric=nll",
 ]
 
+HELPERS = Path(__file__).parents[1] / "helpers"
+
 
 @pytest.mark.parametrize("peers", [2, 3])
 def test_invariant_2_exactly_k_training_forwards_per_simultaneous_step(peers: int) -> None:
@@ -128,9 +130,7 @@ def test_invariant_4_survives_kill_9(tmp_path: Path) -> None:
         "    if e['event'] == 'step' and e['done'] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "t.observe = stop; t.run()\n"
     )
-    died = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "cut", Path(__file__).parent], check=False
-    )
+    died = subprocess.run([sys.executable, "-c", script, tmp_path / "cut", HELPERS], check=False)
     assert died.returncode == -signal.SIGKILL
     whole = tiny_trainer("epochs=3", folder=tmp_path / "whole")
     whole.run()
@@ -229,7 +229,7 @@ def _in_two_processes(script: str, folder: Path, *options: str) -> list[int]:
     whole = f"{setting}{script}dist.destroy_process_group()\n"
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", whole, folder, Path(__file__).parent, *options],
+            [sys.executable, "-c", whole, folder, HELPERS, *options],
             env=os.environ
             | {
                 "RANK": str(rank),

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from every_option import assert_every_option_is_listed, assert_option_acts
 from tiny_graphs import graph_arrays, graph_trainer, masks, node_arrays, weights, write
 
-from every_option import assert_every_option_is_listed, assert_option_acts
 from peerlearn.systems.recipe import RecipeConfig
 from peerlearn.tasks.graphs.config import GraphConfig, GraphsConfig, NodeConfig
 

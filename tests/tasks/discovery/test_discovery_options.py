@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_option import assert_every_option_is_listed, assert_option_acts
 from tiny_discovery import ALONE, digit_arrays, tiny_discovery, weights
 
-from every_option import assert_every_option_is_listed, assert_option_acts
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.discovery.config import (
     DiscoveryConfig,
