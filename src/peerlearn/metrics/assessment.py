@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from peerlearn.metrics.classification import (
-    classification_metrics,
+    binned,
     ensemble_log_probs,
     ensemble_multilabel_logits,
-    multilabel_metrics,
-    reliability,
+    measured,
 )
-from peerlearn.metrics.peers import between_peers
+from peerlearn.metrics.peers import alike
+from peerlearn.metrics.rows import labelled
 from peerlearn.objectives.labels import labelled_rows
 
 
@@ -70,28 +70,26 @@ def assess_classification(
         `peers` (metrics by peer), `mean_peer` (their mean), `ensemble` (of the mean
         probability), `between_peers` and `reliability` (by peer and for the ensemble).
     """
-    labelled = labelled_rows(y)
-    if not labelled.all():
-        logits, y = {name: z[labelled] for name, z in logits.items()}, y[labelled]
-    measure: Callable[[Tensor, Tensor], dict[str, float]]
+    counted = labelled_rows(y)
+    if not counted.all():
+        logits, y = {name: z[counted] for name, z in logits.items()}, y[counted]
     combine: Callable[[list[Tensor]], Tensor]
     if y.ndim == 2:
-        outputs = dict(logits)
-        measure, combine = multilabel_metrics, ensemble_multilabel_logits
+        outputs, combine = dict(logits), ensemble_multilabel_logits
     else:
         outputs = {name: torch.log_softmax(z.double(), dim=-1) for name, z in logits.items()}
-        measure, combine = classification_metrics, ensemble_log_probs
-    peers = {name: measure(output, y) for name, output in outputs.items()}
-    chosen = [name for name in outputs if members is None or name in members]
-    together = combine([outputs[name] for name in chosen])
+        combine = ensemble_log_probs
+    rows = {name: labelled(output, y) for name, output in outputs.items()}
+    peers = {name: measured(*row) for name, row in rows.items()}
+    chosen = [name for name in rows if members is None or name in members]
+    together = labelled(combine([outputs[name] for name in chosen]), y)
     return {
         "peers": peers,
         "mean_peer": mean_metrics([peers[name] for name in chosen]),
-        "ensemble": measure(together, y),
-        "between_peers": between_peers(outputs, y),
+        "ensemble": measured(*together),
+        "between_peers": alike(rows),
         "reliability": {
-            name: reliability(output, y)
-            for name, output in (outputs | {"ensemble": together}).items()
+            name: binned(*row) for name, row in (rows | {"ensemble": together}).items()
         },
     }
 

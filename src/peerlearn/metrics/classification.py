@@ -19,7 +19,7 @@ from peerlearn.metrics.calibration import (
     equal_mass,
     equal_width,
 )
-from peerlearn.metrics.rows import labelled_log_probs, labelled_logits, to_host
+from peerlearn.metrics.rows import labelled, labelled_log_probs, labelled_logits, to_host
 
 
 def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
@@ -47,7 +47,10 @@ def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
     Raises:
         InputError: shapes or classes do not fit, or no row is labelled.
     """
-    log_probs, y = labelled_log_probs(log_probs, y)
+    return _single_label(*labelled_log_probs(log_probs, y))
+
+
+def _single_label(log_probs: Tensor, y: Tensor) -> dict[str, float]:
     classes = log_probs.shape[1]
     confidence, correct = _top1(log_probs, y)
     p = log_probs.double().exp()
@@ -86,7 +89,10 @@ def multilabel_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
     Raises:
         InputError: shapes or values do not fit, or no row is labelled.
     """
-    logits, y = labelled_logits(logits, y)
+    return _multilabel(*labelled_logits(logits, y))
+
+
+def _multilabel(logits: Tensor, y: Tensor) -> dict[str, float]:
     p, positive = logits.sigmoid(), logits > 0
     right = (positive == y.bool()) & ~logits.isnan()
     true_positive = (positive & y.bool()).sum(0).double()
@@ -103,6 +109,11 @@ def multilabel_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
     }
 
 
+def measured(outputs: Tensor, y: Tensor) -> dict[str, float]:
+    """The metrics of rows that `labelled` has checked."""
+    return _multilabel(outputs, y) if y.ndim == 2 else _single_label(outputs, y)
+
+
 def reliability(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[float | None]]:
     """What a reliability diagram draws: bins of equal width over the confidence.
 
@@ -116,11 +127,15 @@ def reliability(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[
     Returns:
         `confidence`, `accuracy` (None in empty bins) and `fraction`, each of length `bins`.
     """
+    return binned(*labelled(outputs, y), bins)
+
+
+def binned(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[float | None]]:
+    """`reliability` of rows that `labelled` has checked."""
     if y.ndim == 2:
-        logits, y = labelled_logits(outputs, y)
-        confidence, correct = logits.sigmoid().flatten(), y.flatten()
+        confidence, correct = outputs.sigmoid().flatten(), y.flatten()
     else:
-        confidence, correct = _top1(*labelled_log_probs(outputs, y))
+        confidence, correct = _top1(outputs, y)
     return as_lists(bin_means(confidence, correct, equal_width(confidence, bins), bins))
 
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from torch import Tensor
 
 from peerlearn.errors import InputError
-from peerlearn.metrics.rows import labelled_log_probs, labelled_logits
+from peerlearn.metrics.rows import labelled
 
 
 def between_peers(outputs: Mapping[str, Tensor], y: Tensor) -> dict[str, dict[str, float]]:
@@ -28,9 +28,19 @@ def between_peers(outputs: Mapping[str, Tensor], y: Tensor) -> dict[str, dict[st
     Raises:
         InputError: an output does not fit `y`, or no row is labelled.
     """
-    predicted, truth = _predictions(outputs, y)
-    wrong = {peer: (prediction != truth).double() for peer, prediction in predicted.items()}
-    return {"agreement": _pairwise(_same, predicted), "error_correlation": _pairwise(_phi, wrong)}
+    if not outputs:
+        raise InputError("between_peers: no peer given")
+    return alike({peer: labelled(output, y) for peer, output in outputs.items()})
+
+
+def alike(rows: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, dict[str, float]]:
+    """`between_peers` of rows that `labelled` has checked, with their labels."""
+    decided, wrong = {}, {}
+    for peer, (output, y) in rows.items():
+        several = y.ndim == 2
+        decided[peer] = (output > 0).flatten() if several else output.argmax(1)
+        wrong[peer] = (decided[peer] != (y.bool().flatten() if several else y)).double()
+    return {"agreement": _pairwise(_same, decided), "error_correlation": _pairwise(_phi, wrong)}
 
 
 def agreement(outputs: Mapping[str, Tensor]) -> dict[str, float]:
@@ -51,20 +61,6 @@ def error_correlation(outputs: Mapping[str, Tensor], y: Tensor) -> dict[str, flo
     does for the Matthews coefficient in scikit-learn.
     """
     return between_peers(outputs, y)["error_correlation"]
-
-
-def _predictions(outputs: Mapping[str, Tensor], y: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    if not outputs:
-        raise InputError("between_peers: no peer given")
-    predicted = {}
-    for peer, output in outputs.items():
-        if y.ndim == 2:
-            logits, kept = labelled_logits(output, y)
-            predicted[peer], truth = (logits > 0).flatten(), kept.bool().flatten()
-        else:
-            log_probs, truth = labelled_log_probs(output, y)
-            predicted[peer] = log_probs.argmax(1)
-    return predicted, truth
 
 
 def _pairwise(

@@ -13,6 +13,11 @@ from peerlearn.objectives.labels import labelled_rows
 _SUM_TOLERANCE = 0.05
 
 
+def labelled(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """`labelled_log_probs`, or `labelled_logits` where `y` has two dimensions."""
+    return labelled_logits(outputs, y) if y.ndim == 2 else labelled_log_probs(outputs, y)
+
+
 def labelled_log_probs(log_probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The labelled rows of single-label predictions, detached, on the CPU, in float32 or wider.
 
