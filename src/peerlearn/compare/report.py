@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.compare.folders import peer_models, read_experiments, seeds_text
+from peerlearn.engine.run_folder import flatten
 from peerlearn.files import write_text
 from peerlearn.report.agreement import agreement
 from peerlearn.report.class_weights import class_weights
@@ -105,7 +106,7 @@ def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict
         "sections": [section for section in _sections(draw) if section.filled],
         "styles": draw.styles,
         "config": experiment.config,
-        "env": _flat(experiment.env),
+        "env": _environment(experiment.env),
         "commands": experiment.commands,
     }
 
@@ -154,17 +155,10 @@ def _trained(experiment: Experiment) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows if value]
 
 
-def _flat(env: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _environment(env: dict[str, Any]) -> list[tuple[str, str]]:
     """env.json as rows; nested names are joined by dots."""
-    rows: list[tuple[str, str]] = []
-    for name, value in env.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            rows.append((prefix + name, " ".join(str(item) for item in value)))
-        else:
-            rows.append((prefix + name, "–" if value is None else str(value)))
-    return rows
+    rows = [(name, "–" if value is None else value) for name, value in flatten(env).items()]
+    return [(n, " ".join(map(str, v)) if isinstance(v, list) else str(v)) for n, v in rows]
 
 
 def _read(name: str) -> str:

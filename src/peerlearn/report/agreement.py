@@ -1,6 +1,7 @@
 """How alike two peers answer, and how alike they err."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,8 @@ def agreement(draw: Drawer) -> Section:
             caption += f"; their errors correlate at {sum(errors.values()) / len(errors):.2f}"
         caption += " (means over pairs)." if len(agreements) > 1 else "."
         figure = draw_agreement(peers, agreements, errors, scale, draw.styles[name].colour)
-        words = f"Agreement between the peers of {name}. {caption}"
-        charts.append(draw.chart(name, caption, figure, words))
+        chart = draw.chart("Agreement between the peers of", name, caption, figure)
+        charts.append(replace(chart, title=name))
     lead = "Peers that teach each other grow alike; the less their errors correlate, the more "
     lead += "an ensemble of them can gain."
     return Section("agreement", "Agreement between peers", lead, tuple(charts), legend=False)

@@ -36,7 +36,7 @@ def cost(draw: Drawer) -> Section:
         told = ", ".join(f"{arm} {label}" for arm, label in labels.items())
         caption = f"{_CAPTIONS.get(name, title)}: {told}."
         figure = draw_cost(values, labels, what.unit or what.label, draw.styles)
-        charts.append(draw.chart(title, caption, figure, f"{title}. {caption}"))
+        charts.append(draw.chart("", title, caption, figure))
     sizes = size_table(draw.experiment)
     lead = "Using one peer; in percent of the largest." if sizes else ""
     return Section("cost", "Cost", charts=tuple(charts), legend=False, table=sizes, table_lead=lead)

@@ -10,6 +10,7 @@ from peerlearn.report.figures import (
     INK,
     MUTED,
     Style,
+    draw_band,
     mean_and_std,
     new_figure,
     number_axis,
@@ -41,10 +42,8 @@ def curves(draw: Drawer) -> Section:
         figure = draw_curves(runs, name, metric, draw.styles, floor)
         if figure is None:
             continue
-        title = name if name == "ensemble" else who_label(name)
         caption = _last_values(experiment, name, metric)
-        words = f"Learning curves of {title}. {caption}"
-        charts.append(draw.chart(sentence(title), caption, figure, words))
+        charts.append(draw.chart("Learning curves of", who_label(name), caption, figure))
     lead = f"Above, {experiment.pages.validated}; below, the training loss: what the data asks "
     lead += "(solid) and what the other peers ask (dotted)."
     if any(len(seeds) > 1 for seeds in runs.values()):
@@ -185,18 +184,11 @@ def common_floor(runs: Runs, members: Sequence[str], metric: str) -> float | Non
 
 def _line(axes: "Axes", line: Curve, colour: str, style: Any) -> None:
     """The line through all numbers that are there: not every epoch may have been measured."""
-    points = [
-        (epoch, mean, std)
-        for epoch, (mean, std) in enumerate(zip(line.mean, line.std, strict=True), 1)
-        if mean == mean
-    ]
-    epochs, means, stds = zip(*points, strict=True)
-    if line.seeds > 1:
-        low = [mean - std for mean, std in zip(means, stds, strict=True)]
-        high = [mean + std for mean, std in zip(means, stds, strict=True)]
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-    marker = "o" if len(points) == 1 else None
-    axes.plot(epochs, means, color=colour, linestyle=style, marker=marker)
+    there = [n for n, mean in enumerate(line.mean) if mean == mean]
+    means, stds = ([values[n] for n in there] for values in (line.mean, line.std))
+    spread = stds if line.seeds > 1 else None
+    look = {"linestyle": style, "marker": "o" if len(there) == 1 else None}
+    draw_band(axes, [n + 1 for n in there], means, spread, colour, **look)
 
 
 def _metric_axis(axes: "Axes", metric: Metric, floor: float | None) -> None:

@@ -7,16 +7,19 @@ the font of the page, can be selected, and keeps its size on a phone.
 """
 
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import cycle
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.report.statistics import REFERENCE
+from peerlearn.results import sample_std
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,40 +102,24 @@ _STYLE: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """How an arm is drawn, alike through the whole page."""
 
-    index: int
-
-    @property
-    def colour(self) -> str:
-        """What matplotlib draws it with."""
-        return ARM_COLOURS[self.index]
-
-    @property
-    def marker(self) -> str:
-        """Of single points."""
-        return ARM_MARKERS[self.index]
-
-    @property
-    def line(self) -> Any:
-        """Of curves, as matplotlib takes it."""
-        return ARM_DASHES[self.index]
-
-    @property
-    def dashes(self) -> str:
-        """The line as SVG's `stroke-dasharray`."""
-        return svg_dashes(self.line, 1.6)
+    number: int
+    colour: str
+    marker: str
+    line: Any
+    dashes: str  # the line as SVG's `stroke-dasharray`
 
 
 def arm_styles(arms: Iterable[str]) -> dict[str, Style]:
     """A style for every arm of a page; that of `independent` is grey."""
     arms = dict.fromkeys(arms)
-    coloured = [arm for arm in arms if arm != REFERENCE]
+    turns = cycle(range(1, len(ARM_COLOURS)))
+    places = {arm: 0 if arm == REFERENCE else next(turns) for arm in arms}
     return {
-        arm: Style(0 if arm == REFERENCE else 1 + coloured.index(arm) % (len(ARM_COLOURS) - 1))
-        for arm in arms
+        arm: Style(n, ARM_COLOURS[n], ARM_MARKERS[n], ARM_DASHES[n], svg_dashes(ARM_DASHES[n], 1.6))
+        for arm, n in places.items()
     }
 
 
@@ -246,14 +233,10 @@ def _page_svg(root: ElementTree.Element, key: str, label: str) -> str:
 
 
 def _referenced_ids(root: ElementTree.Element) -> set[str]:
-    used: set[str] = set()
-    for element in root.iter():
-        for name, value in element.attrib.items():
-            if name == "href":
-                used.add(value.removeprefix("#"))
-            elif match := re.fullmatch(r"url\(#(.+)\)", value):
-                used.add(match[1])
-    return used
+    items = [item for element in root.iter() for item in element.attrib.items()]
+    urls = (re.fullmatch(r"url\(#(.+)\)", value) for _, value in items)
+    linked = {value.removeprefix("#") for name, value in items if name == "href"}
+    return linked | {url[1] for url in urls if url}
 
 
 def _rewrite(element: ElementTree.Element, key: str, used: set[str]) -> None:
@@ -301,17 +284,25 @@ def mean_and_std(series: Sequence[Sequence[float]]) -> tuple[list[float], list[f
 
     Missing points are NaN. The standard deviation (n − 1) is 0 where there is one curve only.
     """
-    length = max((len(values) for values in series), default=0)
     means, stds = [], []
-    for step in range(length):
-        here = [values[step] for values in series if step < len(values)]
-        here = [value for value in here if value == value]
-        if not here:
-            means.append(float("nan"))
-            stds.append(0.0)
-            continue
-        mean = sum(here) / len(here)
-        means.append(mean)
-        spread = sum((value - mean) ** 2 for value in here)
-        stds.append((spread / (len(here) - 1)) ** 0.5 if len(here) > 1 else 0.0)
+    for step in range(max(map(len, series), default=0)):
+        here = [v for values in series if step < len(values) and (v := values[step]) == v]
+        means.append(fmean(here) if here else math.nan)
+        stds.append(sample_std(here))
     return means, stds
+
+
+def draw_band(
+    axes: "Axes",
+    x: Sequence[float],
+    mean: Sequence[float],
+    std: Sequence[float] | None,
+    colour: str,
+    **line: Any,
+) -> None:
+    """A line with a band of one standard deviation, where there is one."""
+    if std is not None:
+        low = [m - s for m, s in zip(mean, std, strict=True)]
+        high = [m + s for m, s in zip(mean, std, strict=True)]
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(x, mean, color=colour, **line)

@@ -39,8 +39,8 @@ def forest(draw: Drawer) -> Section:
             seen = f"{shown} of {len(entries)} shown to differ" if metric.better else ""
         told = "; ".join(part for part in (_SIDES[metric.better], seen) if part)
         caption, title = sentence(told, "."), sentence(metric.label)
-        words = f"Forest plot of differences in {title}. {caption}"
-        charts.append(draw.chart(title, caption, draw_forest(entries, draw.styles), words))
+        figure = draw_forest(entries, draw.styles)
+        charts.append(draw.chart("Forest plot of differences in", title, caption, figure))
     return Section("forest", "Differences", _lead(draw, crowded), tuple(charts), legend=False)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from peerlearn.metrics.catalogue import ACCURACY, NLL, Metric
-from peerlearn.report.figures import Style, new_figure, number_axis
+from peerlearn.report.figures import Style, draw_band, new_figure, number_axis
 from peerlearn.report.section import Chart, Drawer, Section
-from peerlearn.report.words import amount, who_label, who_title
+from peerlearn.report.words import amount, who_label
 from peerlearn.results import Curves
 
 if TYPE_CHECKING:
@@ -21,11 +21,9 @@ def flatness(draw: Drawer) -> Section:
         "Training loss as Gaussian noise is added to the weights: the later a line rises, "
         "the flatter the minimum. Bands: one standard deviation over noise draws."
     )
-    found = {
-        arm: block["flatness"] for arm, block in draw.experiment.arms.items() if "flatness" in block
-    }
-    what = ("Flatness of", "loss", "σ of the weight noise, relative")
-    return Section("flatness", "Flatness", lead, _charts(draw, found, NLL, *what))
+    found = {arm: b["flatness"] for arm, b in draw.experiment.arms.items() if "flatness" in b}
+    charts = _charts(draw, found, NLL, ("Flatness of", "loss", "weight"))
+    return Section("flatness", "Flatness", lead, charts)
 
 
 def noise(draw: Drawer) -> Section:
@@ -34,14 +32,16 @@ def noise(draw: Drawer) -> Section:
         "Test accuracy as Gaussian noise is added to what the peers read, in units of the "
         "standard deviation of the data. Bands: one standard deviation over noise draws."
     )
-    found = {arm: block["noise"] for arm, block in draw.experiment.arms.items() if "noise" in block}
-    what = ("Robustness of", "accuracy", "σ of the input noise, relative")
-    return Section("noise", "Accuracy under noise", lead, _charts(draw, found, ACCURACY, *what))
+    found = {arm: b["noise"] for arm, b in draw.experiment.arms.items() if "noise" in b}
+    charts = _charts(draw, found, ACCURACY, ("Robustness of", "accuracy", "input"))
+    return Section("noise", "Accuracy under noise", lead, charts)
 
 
 def _charts(
-    draw: Drawer, found: Mapping[str, Curves], metric: Metric, title: str, quantity: str, axis: str
+    draw: Drawer, found: Mapping[str, Curves], metric: Metric, words: tuple[str, str, str]
 ) -> tuple[Chart, ...]:
+    """A chart for every peer; the words are what it is, what is measured, and what is noised."""
+    what, quantity, noised = words
     probes: dict[str, dict[str, Probe]] = {}
     for arm, curves in found.items():
         sigma = curves.get("sigma") or []
@@ -55,9 +55,10 @@ def _charts(
         ends = [f"{arm} {amount(mean[-1], metric)}" for arm, (_, mean, _) in arms.items()]
         widest = max(sigma[-1] for sigma, _, _ in arms.values())
         caption = f"At σ = {widest:g} the {quantity} is {', '.join(ends)}."
-        figure = draw_noise_curves(arms, draw.styles, axis, quantity)
-        words = f"{title} {who_label(peer)}. {caption}"
-        charts.append(draw.chart(who_title(peer), caption, figure, words))
+        figure = draw_noise_curves(
+            arms, draw.styles, f"σ of the {noised} noise, relative", quantity
+        )
+        charts.append(draw.chart(what, who_label(peer), caption, figure))
     return tuple(charts)
 
 
@@ -73,12 +74,9 @@ def draw_noise_curves(
     """
     figure = new_figure(2.3)
     axes = figure.add_subplot()
-    for arm, (sigma, mean, std) in probes.items():
+    for arm, probe in probes.items():
         style = styles[arm]
-        low = [m - s for m, s in zip(mean, std, strict=True)]
-        high = [m + s for m, s in zip(mean, std, strict=True)]
-        axes.fill_between(sigma, low, high, color=style.colour, alpha=0.2, linewidth=0)
-        axes.plot(sigma, mean, color=style.colour, marker=style.marker, linestyle=style.line)
+        draw_band(axes, *probe, style.colour, marker=style.marker, linestyle=style.line)
     axes.set_ylim(bottom=0)
     axes.set(xlabel=noise, ylabel=quantity)
     for axis in ("x", "y"):

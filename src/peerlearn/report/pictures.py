@@ -1,12 +1,20 @@
-"""Images as they are shown in reports."""
+"""Images as they are shown in reports: small, inside the page."""
+
+import base64
+import io
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Bytes = NDArray[np.uint8]
+_FEW_COLOURS = 64  # of photographs, which would fill the page otherwise
+_SMALL = 128 * 128
 
-def visible(x: Tensor) -> NDArray[np.uint8]:
+
+def visible(x: Tensor) -> Bytes:
     """Images (B, C, H, W) of any type in a byte a channel: three channels as RGB, else the first.
 
     Floats are stretched from the smallest to the largest value of each image.
@@ -17,3 +25,20 @@ def visible(x: Tensor) -> NDArray[np.uint8]:
         low, high = values.amin((1, 2, 3), keepdim=True), values.amax((1, 2, 3), keepdim=True)
         shown = (255 * (values - low) / (high - low).clamp_min(1e-12)).round().to(torch.uint8)
     return (shown.permute(0, 2, 3, 1) if shown.shape[1] == 3 else shown[:, 0]).numpy()
+
+
+def photograph(pixels: Bytes) -> str:
+    """An image, grey (H, W) or RGB (H, W, 3), as a data URI."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    if pixels.ndim == 3 and pixels.shape[0] * pixels.shape[1] > _SMALL:
+        image = image.quantize(_FEW_COLOURS, method=Image.Quantize.MEDIANCUT)
+    return data_uri(image)
+
+
+def data_uri(image: Any, **options: Any) -> str:
+    """A Pillow image as a PNG inside a page; options are those of its `save`."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True, **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

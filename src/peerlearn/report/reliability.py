@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from peerlearn.metrics.catalogue import ACCURACY
 from peerlearn.report.figures import MUTED, Style, new_figure, number_axis
 from peerlearn.report.section import Drawer, Section
-from peerlearn.report.words import number, sentence, who_label
+from peerlearn.report.words import number, who_label
 from peerlearn.results import Bins
 
 if TYPE_CHECKING:
@@ -21,15 +21,13 @@ def reliability(draw: Drawer) -> Section:
         bins = {a: t for a, t in found.items() if isinstance(t, dict) and reliability_rows(t)}
         if not bins:
             continue
-        title = name if name == "ensemble" else who_label(name)
         gaps = [
             f"{arm} {number(overconfidence(table), ACCURACY, signed=True)}"
             for arm, table in bins.items()
         ]
         caption = f"Confidence minus accuracy, in points: {', '.join(gaps)}."
         figure = draw_reliability(bins, draw.styles)
-        words = f"Reliability diagram of {title}. {caption}"
-        charts.append(draw.chart(sentence(title), caption, figure, words))
+        charts.append(draw.chart("Reliability diagram of", who_label(name), caption, figure))
     lead = (
         "How often a prediction is right, by how sure it is. On the dotted diagonal confidence "
         "is honest; below it the peer is over-confident. Larger marks hold more rows."

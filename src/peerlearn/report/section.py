@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from peerlearn.report.experiment import Experiment
 from peerlearn.report.figures import Style, as_svg
 from peerlearn.report.tables import Table
+from peerlearn.report.words import sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,11 +111,11 @@ class Drawer:
         self.key = key
         self._count = 0
 
-    def chart(self, title: str, caption: str, figure: "Figure", words: str) -> Chart:
-        """A figure with its caption; `words` say what it shows to readers who do not see it."""
+    def chart(self, what: str, of: str, caption: str, figure: "Figure", more: str = "") -> Chart:
+        """What is drawn, of whom, and what to see in it; `more` is for those who do not see it."""
         self._count += 1
-        svg = as_svg(figure, f"{self.key}-f{self._count}", words)
-        return Chart(title, svg, caption)
+        label = " ".join(part for part in (what, f"{of}.", caption, more) if part)
+        return Chart(sentence(of), as_svg(figure, f"{self.key}-f{self._count}", label), caption)
 
 
 Maker = Callable[[Drawer], Section]

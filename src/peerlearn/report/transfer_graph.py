@@ -56,9 +56,9 @@ def transfer(draw: Drawer) -> Section:
             f"between {counted(len(peers), 'peer')}."
         )
         told = " ".join(f"{', '.join(kind.words)}: {reach}." for kind, reach in kinds)
-        words = f"Transfer graph of {title}. {caption} {told}"
-        chart = draw.chart(title, caption, draw_graph(peers, edges, style.colour), words)
-        charts.append(replace(chart, edges=tuple(kinds), style=style))
+        figure = draw_graph(peers, edges, style.colour)
+        chart = draw.chart("Transfer graph of", title, caption, figure, told)
+        charts.append(replace(chart, title=title, edges=tuple(kinds), style=style))
     alone = [name for name, arm in arms.items() if not arm["edges"]]
     lead = f"No transfer in {joined(alone)}: the peers train alone." if alone else ""
     return Section("transfer", "Who teaches whom", lead, tuple(charts), legend=False)

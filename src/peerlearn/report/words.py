@@ -48,11 +48,6 @@ def who_label(who: str) -> str:
     return who.replace("_", " ") if who in TOGETHER else f"peer {who}"
 
 
-def who_title(who: str) -> str:
-    """The same as a heading."""
-    return sentence(who_label(who))
-
-
 def number(value: float, metric: Metric, signed: bool = False, decimals: int | None = None) -> str:
     """A value in the metric's own scale (percent for fractions), without the unit."""
     if value != value:

@@ -10,7 +10,7 @@ import report_samples as samples
 
 from peerlearn.compare.report import write_report
 from peerlearn.errors import InputError
-from peerlearn.report import images
+from peerlearn.tasks.segmentation import class_maps
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -66,7 +66,7 @@ def test_the_legend_names_what_is_there_and_escapes_it(run):
     legend = re.search(r'aria-label="Classes">(.*?)</ul>', page(run), re.DOTALL)[1]
     names = [name.strip() for name in re.findall(r"</span>(.*?)</li>", legend)]
     assert names == ["background", "&lt;road&gt;", "boat", "does not count", "peers disagree"]
-    assert legend.count(f"background:{images.CLASS_COLOURS[0]}") == 1
+    assert legend.count(f"background:{class_maps.CLASS_COLOURS[0]}") == 1
 
 
 def test_a_comparison_shows_the_main_arm_and_the_reference_of_the_first_seed(tmp_path):

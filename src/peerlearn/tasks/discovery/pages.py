@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerlearn.metrics.catalogue import ACCURACY, Catalogue
-from peerlearn.report import images
 from peerlearn.report.experiment import is_value, mean_and_std
 from peerlearn.report.figures import INK, Style, new_figure, number_axis, shorten
 from peerlearn.report.gallery_file import read_arrays, unreadable
+from peerlearn.report.pictures import photograph
 from peerlearn.report.section import Drawer, Pages, Picture, Section, Strip, Strips
-from peerlearn.report.words import amount, joined, printable, sentence, who_label
+from peerlearn.report.words import amount, joined, printable, who_label
 from peerlearn.tasks.discovery.metrics.assessment import METRICS
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _strip(found: Sheets, number: int) -> Strip:
     surest = zip(found.images[number][shown], found.confidence[number][shown], strict=True)
     pictures = tuple(
         Picture(
-            images.photograph(image),
+            photograph(image),
             f"{name}, image {place}, confidence {amount(float(confidence), ACCURACY)}",
             enlarged=max(image.shape[:2]) < LARGEST,
         )
@@ -162,8 +162,7 @@ def pairs(draw: Drawer) -> Section:
         )
         caption = f"Precision and recall: {told}."
         figure = draw_pairs(list(here.values()), widest)
-        words = f"Pseudo-labels of pairs, {title}. {caption}"
-        charts.append(draw.chart(sentence(title), caption, figure, words))
+        charts.append(draw.chart("Pseudo-labels of pairs,", title, caption, figure))
     lead = (
         "Two unlabelled rows are taken to be of one class, or not: how often that is right "
         "(precision), and how many of the pairs of one class are found (recall)."

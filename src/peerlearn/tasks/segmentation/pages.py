@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from peerlearn.report import images
 from peerlearn.report.gallery_file import read_arrays, unreadable
+from peerlearn.report.pictures import Bytes, photograph
 from peerlearn.report.section import Drawer, Pages, Picture, PictureTable, Section
 from peerlearn.report.words import NO_BREAK, printable, who_label
-
-Bytes = NDArray[np.uint8]
+from peerlearn.tasks.segmentation import class_maps
 
 LARGEST = 132  # pixels of the page a picture is wide; smaller images are enlarged without blur
 
@@ -44,12 +43,12 @@ def gallery(draw: Drawer) -> Section:
     lead = f"A few test images{several}. Below each predicted map: how many of the pixels that "
     lead += "count are right"
     names = next(iter(found.values())).class_names
-    colours = images.class_colours(names)
+    colours = class_maps.class_colours(names)
     maps = [classes for one in found.values() for classes in (one.truth, one.predicted)]
     seen = set().union(*(np.unique(classes).tolist() for classes in maps))
     legend = enumerate(zip(names, colours, strict=True))
     key = [(name, colour or "") for number, (name, colour) in legend if number in seen]
-    if images.NOT_COUNTED in seen:
+    if class_maps.NOT_COUNTED in seen:
         key.append(("does not count", "hatched"))
     if any(len(one.who) > 2 for one in found.values()):
         lead += "; below the last one, on how many two peers disagree"
@@ -96,22 +95,22 @@ def _table(arm: str, gallery: Gallery, colours: Sequence[str | None]) -> Picture
     rows = []
     for row, number in enumerate(gallery.index):
         name, truth = f"image {number}", gallery.truth[row]
-        counted = truth != images.NOT_COUNTED
+        counted = truth != class_maps.NOT_COUNTED
         enlarged = max(truth.shape) < LARGEST
         pictures = [
-            Picture(images.photograph(gallery.images[row]), f"Test {name}", "", enlarged),
-            Picture(images.class_map(truth, colours), f"True classes of {name}", "", enlarged),
+            Picture(photograph(gallery.images[row]), f"Test {name}", "", enlarged),
+            Picture(class_maps.class_map(truth, colours), f"True classes of {name}", "", enlarged),
         ]
         for place, title in zip(shown, titles, strict=True):
             classes = gallery.predicted[place, row]
             right = _percent((classes == truth)[counted])
             words = f"Classes of {name} as predicted by {title}, {right} of pixels right"
-            pictures.append(Picture(images.class_map(classes, colours), words, right, enlarged))
+            pictures.append(Picture(class_maps.class_map(classes, colours), words, right, enlarged))
         if peers > 1:
-            shares = images.disagreement(gallery.predicted[:peers, row])
+            shares = class_maps.disagreement(gallery.predicted[:peers, row])
             differ = _percent(shares > 0)
             words = f"Where peers disagree on {name}: {differ} of pixels"
-            pictures.append(Picture(images.disagreement_map(shares), words, differ, enlarged))
+            pictures.append(Picture(class_maps.disagreement_map(shares), words, differ, enlarged))
         rows.append((name, tuple(pictures)))
     columns = ("test image", "truth", *titles, *(["disagreement"] if peers > 1 else []))
     return PictureTable(arm, columns, tuple(rows))

@@ -1,18 +1,14 @@
-"""Images and class maps as small pictures that stand inside a page.
+"""Class maps as small pictures that stand inside a page.
 
-Pictures are palette images: what is background or agreement is transparent, so that the page, light
-or dark, shows through. Everything else has colours that stand out from both.
+They are palette images: what is background or agreement is transparent, so that the page, light or
+dark, shows through. Everything else has colours that stand out from both.
 """
 
-import base64
-import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
+from peerlearn.report.pictures import Bytes, data_uri
 
 NOT_COUNTED = 255
 # The palette of the figures first; then hues between them, lighter and darker by turns.
@@ -24,8 +20,6 @@ CLASS_COLOURS = (
 HATCH = ("#8a8a8a", "#bdbdbd")  # of pixels that do not count
 DISAGREEMENT = "#e3007b"  # of no class
 BACKGROUND = ("background", "none", "void", "no label")
-_FEW_COLOURS = 64  # of photographs, which would fill the page otherwise
-_SMALL = 128 * 128
 
 
 def class_colours(class_names: Sequence[str]) -> tuple[str | None, ...]:
@@ -35,16 +29,6 @@ def class_colours(class_names: Sequence[str]) -> tuple[str | None, ...]:
         None if name.lower() in BACKGROUND else CLASS_COLOURS[next(turn) % len(CLASS_COLOURS)]
         for name in class_names
     )
-
-
-def photograph(pixels: Bytes) -> str:
-    """An image, grey (H, W) or RGB (H, W, 3), as a data URI."""
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    if pixels.ndim == 3 and pixels.shape[0] * pixels.shape[1] > _SMALL:
-        image = image.quantize(_FEW_COLOURS, method=Image.Quantize.MEDIANCUT)
-    return _data_uri(image)
 
 
 def class_map(classes: Bytes, colours: Sequence[str | None]) -> str:
@@ -88,10 +72,4 @@ def _palette_uri(
         flat[3 * number : 3 * number + 3] = bytes.fromhex(colour.removeprefix("#"))
     image.putpalette(flat)
     alpha = [255 if number in palette else 0 for number in range(256)]
-    return _data_uri(image, transparency=bytes(alpha if opacity is None else opacity))
-
-
-def _data_uri(image: Any, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True, **options)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(image, transparency=bytes(alpha if opacity is None else opacity))
