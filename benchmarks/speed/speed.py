@@ -102,7 +102,7 @@ def markdown(results: Results) -> str:
     """The tables of the README."""
     lines = lines_of(results)
     parts = [conditions(results), "", *markdown_table(RATIOS, ratio_rows(lines))]
-    parts += ["", _forwards(results), "", "Medians of one call:", ""]
+    parts += ["", _forwards(results), *_memory(results), "", "Medians of one call:", ""]
     parts += markdown_table(WORKS, work_rows(lines))
     if spent := results.get("package", {}).get("where_time_goes_ms"):
         kinds = list(next(iter(spent.values())))
@@ -115,6 +115,18 @@ def markdown(results: Results) -> str:
             ["arm", *kinds], [[arm, *(f"{ms[k]:.0f}" for k in kinds)] for arm, ms in spent.items()]
         )
     return "\n".join(parts) + "\n"
+
+
+def _memory(results: Results) -> list[str]:
+    """A sentence for every size that memory was measured of."""
+    sentences = []
+    for line in results.get("edges", {}).get("lines", []):
+        works = line.get("works", {})
+        said = [f"{work} {m['peak_mb']:,.0f} MB" for work, m in works.items() if "peak_mb" in m]
+        if said:
+            what = line["name"].partition(":")[0]
+            sentences += ["", f"Peak memory beyond the logits, {what}: {', '.join(said)}"]
+    return sentences
 
 
 def _forwards(results: Results) -> str:
