@@ -146,7 +146,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         outputs = first_outputs(cohort, x, what)
         self.check(cohort, outputs, y)
         with seeded_rng(self.config.seed, "transfer"):
-            cohort.transfer.prepare(outputs)
+            cohort.transfer.prepare(outputs, cohort.peers)
         return cohort
 
     def untrained(self) -> Cohort:

@@ -153,8 +153,8 @@ class PredictionKnowledge(Knowledge):
         options, temperature = self.options, self.options.temperature
         assert temperature != "learned"
         taught_at, teachers = options.teacher_temperature or temperature, len(wanted[0].teachers)
-        learner_IRC = torch.stack([self._said(view, e.learner, temperature) for e in wanted])
-        taught = [self._said(view, t, taught_at) for edges in wanted for t in edges.teachers]
+        learner_IRC = torch.stack([self._compared(view, e.learner, temperature) for e in wanted])
+        taught = [self._compared(view, t, taught_at) for edges in wanted for t in edges.teachers]
         teacher_ITRC = torch.stack([each.detach() for each in taught])
         if teachers > 1:
             teacher_ITRC = teacher_ITRC.unflatten(0, (len(wanted), teachers))
@@ -170,7 +170,7 @@ class PredictionKnowledge(Knowledge):
         options, temperature = self.options, self.options.temperature
         assert temperature != "learned"
         log_probs = {
-            peer: self._said(view, peer, temperature)
+            peer: self._compared(view, peer, temperature)
             for peer in dict.fromkeys([*self._teachers, *(edges.learner for edges in wanted)])
         }
         mask_R, losses = self._rows(view), {}
@@ -186,10 +186,10 @@ class PredictionKnowledge(Knowledge):
         options, learner = self.options, edges.learner
         temperature = self._temperature(view, learner)
         taught_at = options.teacher_temperature or temperature
-        teachers_RC = [self._said(view, teacher, taught_at) for teacher in edges.teachers]
+        teachers_RC = [self._compared(view, teacher, taught_at) for teacher in edges.teachers]
         if options.detach:
             teachers_RC = [each.detach() for each in teachers_RC]
-        learner_RC = self._said(view, learner, temperature)
+        learner_RC = self._compared(view, learner, temperature)
         if options.target == "ensemble":
             all_TRC = stacked(teachers_RC)
             ensemble = all_TRC.mean(0) if self._on_logits else mean_log_probabilities(all_TRC)
@@ -240,7 +240,7 @@ class PredictionKnowledge(Knowledge):
             return learned
         return self.options.temperature
 
-    def _said(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
+    def _compared(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
         """What the divergence compares, once for all entries that compare the same."""
         if isinstance(temperature, Tensor):  # of one learner's rows: nobody else will ask for it
             return self._read(view, peer, temperature)
