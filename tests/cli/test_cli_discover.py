@@ -144,10 +144,10 @@ def test_an_interrupted_discovery_goes_on_to_the_same_assignments(
     assert discover("--candidates", "2,3", out="whole").status == 0
     run_epoch = Trainer._run_epoch
 
-    def interrupted(trainer, at, position, interruption):
-        if at.name == stage:
+    def interrupted(trainer, running, *rest):
+        if running.stage.name == stage:
             signal.raise_signal(signal.SIGINT)
-        return run_epoch(trainer, at, position, interruption)
+        return run_epoch(trainer, running, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_run_epoch", interrupted)

@@ -143,7 +143,7 @@ def test_an_interrupted_run_is_saved_and_resumes_to_the_same_results(cli, tmp_pa
     assert said.endswith("--out cut --resume\n")
     assert "Traceback" not in said
     state = RunFolder(tmp_path / "cut").load_last()
-    assert state is not None and 3 <= state["position"]["epoch"] < 25
+    assert state is not None and 3 <= state["progress"]["epoch"] < 25
     assert not (tmp_path / "cut" / "results.json").exists()
 
     assert cli("run", "dml", *long, "--out", "cut", "--resume").status == 0

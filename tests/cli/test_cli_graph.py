@@ -18,6 +18,7 @@ from tiny_graph_files import (
     with_value,
 )
 
+from peerlearn.models import MODELS
 from peerlearn.systems.registry import RECIPES
 from peerlearn.tasks.graphs.models import GRAPH_MODELS
 
@@ -71,8 +72,8 @@ def first_words(text: str) -> list[str]:
 
 def test_ls_models_says_which_recipes_the_graph_networks_are_for(cli):
     rows, graph_recipes = (
-        ", ".join(name for name, recipe in RECIPES.items() if recipe.reads in reads)
-        for reads in (("rows",), ("nodes", "graphs"))
+        ", ".join(name for name, recipe in RECIPES.items() if recipe.task.models is models)
+        for models in (MODELS, GRAPH_MODELS)
     )
     images, graphs = cli("ls", "models").out.split(f"for {graph_recipes}\n")
     assert images.startswith(f"for {rows}\n")

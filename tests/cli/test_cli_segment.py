@@ -352,8 +352,11 @@ def test_bad_usage_writes_nothing(cli, tmp_path, run, arrays, words, expected):
     ("option", "expected"),
     [
         (["--overlay"], "--overlay: shows masks; a run of recipe 'dml' makes none"),
-        (["--tile", "8"], "--tile: for runs that segment images; this one, of recipe 'dml', reads"),
-        (["--overlap", "2"], "--overlap: for runs that segment images; this one"),
+        (
+            ["--tile", "8"],
+            "--tile 8: for runs that segment images; this one, of recipe 'dml', reads",
+        ),
+        (["--overlap", "2"], "--overlap 2: for runs that segment images; this one"),
     ],
 )
 def test_options_of_masks_are_for_masks(cli, tmp_path, trained, option, expected):

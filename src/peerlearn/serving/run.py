@@ -73,7 +73,7 @@ class TrainedRun:
             kind = next((options[name] for options in others if name in options), "take it")
             raise InputError(
                 f"--{name} {given[name]}: for runs that {kind}; this one, of recipe "
-                f"{self.recipe.name!r}, does not"
+                f"{self.recipe.name!r}, reads {self.info.content}"
             )
         return made(self.info, self.config, **given)
 
