@@ -11,6 +11,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.data import catalogue as data_catalogue
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.info import DataInfo
+from peerlearn.data.loaders import split_rows
 from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.stage import Stage, TrainingStage
 from peerlearn.engine.task import Block, Evaluator, Findings, Purpose, Trained, first_batch
@@ -86,14 +87,15 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         """
 
     @classmethod
-    @abstractmethod
     def informed(cls, config: ConfigT, data: DataT) -> InfoT:
         """What networks must know of the data to work without them."""
+        kind: Any = cls.Reader.info_type
+        return kind.from_dataset(data)
 
     @classmethod
-    @abstractmethod
-    def sample(cls, info: InfoT) -> Any:
-        """What a network is told of a row when it is built, such as its shape."""
+    def sample(cls, info: Any) -> Any:
+        """What a network is told of a row when it is built: here its shape."""
+        return info.sample_shape
 
     @classmethod
     def network(
@@ -174,9 +176,11 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 
     # What is measured --------------------------------------------------------------------------
 
-    @abstractmethod
     def row_sets(self) -> Mapping[str, Rows]:
-        """Sets of rows to measure on, by name; `val` and `test` among them unless `measured`."""
+        """Sets of rows to measure on, by name: here the splits `val` and `test`."""
+        data: Any = self.data
+        batch_size = self.config.evaluation.batch_size
+        return {part: split_rows(getattr(data, part), data, batch_size) for part in ("val", "test")}
 
     def measured(self, purpose: Purpose) -> Sequence[str]:
         """The names of the sets of rows that a purpose means."""

@@ -1,7 +1,6 @@
 """Rows with a class, or several labels: images and vectors."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -36,14 +35,6 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
     def read(cls, config: ClassificationConfig) -> Dataset:
         return load_dataset(config.data)
 
-    @classmethod
-    def informed(cls, config: ClassificationConfig, data: Dataset) -> RowInfo:
-        return RowInfo.from_dataset(data)
-
-    @classmethod
-    def sample(cls, info: RowInfo) -> tuple[int, ...]:
-        return info.sample_shape
-
     def few(self) -> tuple[Any, Tensor, str]:
         train = self.data.train
         rows = Split(train.rows(torch.arange(2)), train.y[:2])
@@ -70,10 +61,6 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
             labelled_per_batch=config.labelled_per_batch,
             workers=config.data.workers,
         )
-
-    def row_sets(self) -> Mapping[str, Rows]:
-        rows = partial(split_rows, data=self.data, batch_size=self.config.evaluation.batch_size)
-        return {"val": rows(self.data.val), "test": rows(self.data.test)}
 
     def probe(self) -> Rows:
         """The first labelled training rows, without augmentation."""

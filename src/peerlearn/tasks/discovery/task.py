@@ -58,10 +58,6 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
         return DiscoveryInfo.from_discovery(data, new_classes(config, data), config.data.overlap)
 
     @classmethod
-    def sample(cls, info: DiscoveryInfo) -> tuple[int, ...]:
-        return info.sample_shape
-
-    @classmethod
     def build(cls, config: DiscoveryConfig, info: DiscoveryInfo) -> Cohort:
         new = info.classes - info.known
         return build_discovery_cohort(config, info.sample_shape, info.known, new)

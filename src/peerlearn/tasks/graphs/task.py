@@ -46,10 +46,6 @@ Data = TypeVar("Data", NodeDataset, GraphsDataset)
 class _GraphTask(Task[Config, Data, GraphInfo]):
     """What the classification of nodes and of graphs have in common."""
 
-    @classmethod
-    def informed(cls, config: Config, data: Data) -> GraphInfo:
-        return GraphInfo.from_dataset(data)
-
     models = GRAPH_MODELS
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -47,14 +46,6 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
     def read(cls, config: SegmentationConfig) -> SegmentationDataset:
         return load_segmentation(config.data)
 
-    @classmethod
-    def informed(cls, config: SegmentationConfig, data: SegmentationDataset) -> SegmentationInfo:
-        return SegmentationInfo.from_dataset(data)
-
-    @classmethod
-    def sample(cls, info: SegmentationInfo) -> tuple[int, ...]:
-        return info.sample_shape
-
     def few(self) -> tuple[Any, Tensor, str]:
         images = self.data.train.select(torch.arange(min(2, len(self.data.train))))
         x, y = next(iter(split_rows(images, self.data, 2)()))
@@ -81,10 +72,6 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             labelled_per_batch=config.labelled_per_batch,
             workers=config.data.workers,
         )
-
-    def row_sets(self) -> Mapping[str, Rows]:
-        rows = partial(split_rows, data=self.data, batch_size=self.config.evaluation.batch_size)
-        return {"val": rows(self.data.val), "test": rows(self.data.test)}
 
     def probe(self) -> Rows:
         train = self.data.train
