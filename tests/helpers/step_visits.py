@@ -36,7 +36,7 @@ class Visits(NamedTuple):
 
 
 class _Follower:
-    """Told of every call, as `sys.setprofile` does."""
+    """Watch of every call, as `sys.setprofile` does."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

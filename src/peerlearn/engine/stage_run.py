@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from peerlearn.cohort import TRUNK, Cohort
-from peerlearn.engine.kept_inputs import KeptInputs
+from peerlearn.engine.feature_cache import FeatureCache
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.optimisers import PeerUpdate, Steps
 from peerlearn.engine.precision import Precision
@@ -94,7 +94,7 @@ def running(
             stage.name,
             stage.epochs,
             trunk_learns=stage.trunk,
-            kept=KeptInputs(stage.versions) if stage.versions and not stage.trunk else None,
+            kept=FeatureCache(stage.versions) if stage.versions and not stage.trunk else None,
         )
         run = StageRun(stage, device, here, updates, stepper, EpochMonitor(here, device))
         with _training_modes(stage, cohort, learners):

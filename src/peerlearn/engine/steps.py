@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import TRUNK, Cohort, PeerLoss, forward_peers
 from peerlearn.data.datasets import Batch
-from peerlearn.engine.kept_inputs import KeptInputs
+from peerlearn.engine.feature_cache import FeatureCache
 from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.optimisers import PeerUpdate
 from peerlearn.engine.precision import Precision
@@ -76,7 +76,7 @@ class Stepper:
     stage: str
     epochs: int
     trunk_learns: bool = True
-    kept: KeptInputs | None = None
+    kept: FeatureCache | None = None
 
     @cached_property
     def owned(self) -> list[str]:

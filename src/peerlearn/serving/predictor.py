@@ -16,7 +16,7 @@ from peerlearn.randomness import preserved_rng
 from peerlearn.reading.predictions import Inputs, Prediction
 from peerlearn.serving.run import TrainedRun
 
-Told = Callable[[int, int | None], None]
+Watch = Callable[[int, int | None], None]
 """Is told how many rows the networks have read, of how many, where that is known."""
 
 
@@ -51,19 +51,19 @@ class Predictor:
         self.precision = run.precision(device=device)
         self.precision.place(run.cohort)
 
-    def predict(self, inputs: Sequence[Path], told: Told | None = None) -> Iterator[Prediction]:
+    def predict(self, inputs: Sequence[Path], observe: Watch | None = None) -> Iterator[Prediction]:
         """Predictions for files and folders, made one after the other; see `Reader.inputs`.
 
         Args:
             inputs: as typed.
-            told: is called after every batch.
+            observe: is called after every batch.
 
         Raises:
             InputError: names the file; at once, where the reader looks at all of them first.
         """
-        return self._predicted(self.reader.inputs(inputs, self.peers), told)
+        return self._predicted(self.reader.inputs(inputs, self.peers), observe)
 
-    def _predicted(self, planned: Iterable[Inputs], told: Told | None) -> Iterator[Prediction]:
+    def _predicted(self, planned: Iterable[Inputs], observe: Watch | None) -> Iterator[Prediction]:
         total = sum(rows.steps for rows in planned) if isinstance(planned, Sequence) else None
         done = 0
 
@@ -72,8 +72,8 @@ class Predictor:
             for part in parts:
                 yield part
                 done += len(part)
-                if told is not None:
-                    told(done, total)
+                if observe is not None:
+                    observe(done, total)
 
         for rows in planned:
             with preserved_rng(), threads(self.run.config.threads):

@@ -27,7 +27,7 @@ def width_for_compression(ratio: float, students: int) -> float:
     return math.sqrt((1 - ratio) / students)
 
 
-def taking_part(config: Config, build: Build) -> Config:
+def with_fitting_widths(config: Config, build: Build) -> Config:
     """`config` with the widths that compression gives, and without the peers that take no part.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.stage import Stage, TrainingStage
-from peerlearn.systems.styles.compression import taking_part
+from peerlearn.systems.styles.compression import with_fitting_widths
 from peerlearn.systems.styles.config import StylesClassifyConfig, StylesSegmentConfig
 from peerlearn.tasks.classification.task import ClassificationTask
 from peerlearn.tasks.contract import Task
@@ -18,7 +18,7 @@ class _Styles(Task[Any, Any, Any]):
 
     @classmethod
     def settled(cls, config: Any, info: Any) -> Any:
-        return taking_part(config, partial(cls.network, info))
+        return with_fitting_widths(config, partial(cls.network, info))
 
     def stages(self, cohort: Cohort) -> Sequence[Stage]:
         """The teacher alone where it has epochs of its own, then everybody else."""

@@ -16,6 +16,7 @@ from peerlearn.engine.task import Block, Findings, Purpose, Trained
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
 from peerlearn.tasks.contract import Task
+from peerlearn.tasks.discovery.branch_metrics import branch_metrics
 from peerlearn.tasks.discovery.clusters import (
     classes_compete,
     members_of,
@@ -30,7 +31,6 @@ from peerlearn.tasks.discovery.data import (
     evaluation_rows,
     load_discovery,
 )
-from peerlearn.tasks.discovery.examination import branch_metrics
 from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment, RowSet
 from peerlearn.tasks.discovery.networks import build_discovery_cohort
 from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class KeptInputs:
+class FeatureCache:
     """Outputs of a trunk by number of version; memory is taken for all of them at once.
 
     They are no part of a checkpoint: whoever goes on computes them again.

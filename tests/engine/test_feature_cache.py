@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from peerlearn.engine.kept_inputs import KeptInputs
+from peerlearn.engine.feature_cache import FeatureCache
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -20,7 +20,7 @@ def test_what_is_kept_is_what_was_made_and_made_once(layout) -> None:
 
         return kept.of(torch.tensor(numbers), make)
 
-    kept = KeptInputs(6)
+    kept = FeatureCache(6)
     for numbers in ([4, 1, 3], [0, 5, 2], [5, 1, 0], [3, 3, 4]):
         found = of(kept, numbers)
         torch.testing.assert_close(found, trunk(x[numbers]), rtol=0, atol=0)
@@ -29,7 +29,7 @@ def test_what_is_kept_is_what_was_made_and_made_once(layout) -> None:
 
 
 def test_a_batch_with_one_new_version_is_made_whole() -> None:
-    kept, made = KeptInputs(4), []
+    kept, made = FeatureCache(4), []
 
     def of(*numbers):
         def make():
