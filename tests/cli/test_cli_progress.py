@@ -40,7 +40,7 @@ def test_every_cell_of_a_grid_has_a_metric_of_its_own(capsys):
     ]
     progress = GridProgress(cells)
     said = []
-    progress.progress.update = lambda task, **fields: said.append(fields.get("said"))
+    progress.progress.update = lambda task, **fields: said.append(fields.get("text"))
     for arm in ("one", "two"):
         progress.observe(epoch(a=MEASURED) | {"arm": arm, "seed": 0})
     assert said == ["one, seed 0  val iou a 0.610", "two, seed 0  val accuracy a 0.900"]

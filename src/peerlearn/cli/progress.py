@@ -24,7 +24,7 @@ class _Live:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[text]}"),
             console=self.console,
             transient=True,
             disable=not self.live,
@@ -59,28 +59,28 @@ class EpochProgress(_Live):
     def __init__(self, epochs: int, metric: str = "accuracy") -> None:
         super().__init__()
         self.metric = metric
-        self.task = self.progress.add_task("epochs", total=epochs, said="")
+        self.task = self.progress.add_task("epochs", total=epochs, text="")
 
     def observe(self, event: dict[str, Any]) -> None:
         """Show an event of the trainer."""
         if event["event"] == "epoch":
-            said = _epoch_words(event, self.metric)
-            self.progress.update(self.task, completed=event["epoch"], total=event["of"], said=said)
+            text = _epoch_words(event, self.metric)
+            self.progress.update(self.task, completed=event["epoch"], total=event["of"], text=text)
             stage = "" if event.get("stage", "mutual") == "mutual" else f"{event['stage']} "
-            self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {said}")
+            self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {text}")
 
     def summarise(self, results: Results, metrics: Catalogue) -> None:
         """Print the results of a run, a line a peer."""
         console = Console()
-        told = dict.fromkeys([*metrics.headlines, *metrics.brief])
+        names = dict.fromkeys([*metrics.headlines, *metrics.brief])
         for arm, block in results["arms"].items():
             console.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
             rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
             for who, found in rows.items():
-                said = "  ".join(
-                    f"{name} {found[name]['mean']:.4f}" for name in told if name in found
+                text = "  ".join(
+                    f"{name} {found[name]['mean']:.4f}" for name in names if name in found
                 )
-                console.print(f"  {who:<10} {said}", highlight=False, soft_wrap=True)
+                console.print(f"  {who:<10} {text}", highlight=False, soft_wrap=True)
 
 
 class RowProgress(_Live):
@@ -92,7 +92,7 @@ class RowProgress(_Live):
     def __init__(self, what: str) -> None:
         super().__init__()
         self.what = what
-        self.task = self.progress.add_task(what, total=None, said="")
+        self.task = self.progress.add_task(what, total=None, text="")
         self.last = time.monotonic()
 
     def observe(self, done: int, total: int | None) -> None:
@@ -112,20 +112,20 @@ class GridProgress(_Live):
         self.done = 0
         self.metrics = {(c.arm, c.seed): c.config.evaluation.metric for c in cells}
         self.began = time.monotonic()
-        self.cells = self.progress.add_task("cells", total=self.total, said="")
-        self.epochs = self.progress.add_task("epochs", total=None, said="")
+        self.cells = self.progress.add_task("cells", total=self.total, text="")
+        self.epochs = self.progress.add_task("epochs", total=None, text="")
 
     def observe(self, event: dict[str, Any]) -> None:
         """Show an event of the grid or of the trainer in one of its cells."""
         where = f"{event['arm']}, seed {event['seed']}"
         match event["event"]:
             case "cell":
-                self.progress.reset(self.epochs, total=event["epochs"], said=where)
+                self.progress.reset(self.epochs, total=event["epochs"], text=where)
             case "epoch":
                 metric = self.metrics[event["arm"], event["seed"]]
-                said = f"{where}  {_epoch_words(event, metric)}"
+                text = f"{where}  {_epoch_words(event, metric)}"
                 self.progress.update(
-                    self.epochs, completed=event["epoch"], total=event["of"], said=said
+                    self.epochs, completed=event["epoch"], total=event["of"], text=text
                 )
             case "cell done":
                 self.done += 1

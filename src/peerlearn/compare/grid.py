@@ -92,8 +92,8 @@ def run_grid(
     waiting = list(cells)
     for patient in (False, True):
         for cell in list(waiting):
-            with _held(cell.folder(out), patient) as mine:
-                if mine:
+            with _held(cell.folder(out), patient) as is_ours:
+                if is_ours:
                     _run_cell(recipe, cell, out, observe)
                     waiting.remove(cell)
     compared = collect(recipe, cells, out)
@@ -139,18 +139,13 @@ def _run_cell(
 
 def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
     config = out / "config.yaml"
-    if not config.exists():
-        if out.exists() and any(out.iterdir()):
-            raise not_empty(out)
-        _write_config(config, given)
-        return
-    if not resume:
-        raise holds(out, "a comparison")
-    check_same(out, read_config(config), given)
-    _write_config(config, given)  # arms may have come; a changed one is refused by its cells
-
-
-def _write_config(config: Path, given: Mapping[str, Any]) -> None:
+    if config.exists():
+        if not resume:
+            raise holds(out, "a comparison")
+        # Arms may have come; a changed one is refused by its cells.
+        check_same(out, read_config(config), given)
+    elif out.exists() and any(out.iterdir()):
+        raise not_empty(out)
     write_text(config, yaml.safe_dump(dict(given), sort_keys=False, allow_unicode=True))
 
 

@@ -88,12 +88,12 @@ def _render(experiments: Sequence[Experiment]) -> str:
 def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict[str, Any]:
     """One experiment as the template takes it."""
     draw = Drawer(experiment, styles, key)
-    told = outcomes(experiment.differences, experiment.metrics)
+    sentences = outcomes(experiment.differences, experiment.metrics)
     return {
         "key": key,
         "title": f"{experiment.title} on {experiment.data}",
-        "headline": told[0] if told else _no_comparison(experiment),
-        "outcomes": told[1:],
+        "headline": sentences[0] if sentences else _no_comparison(experiment),
+        "outcomes": sentences[1:],
         "trained": _trained(experiment),
         "folders": [folder.resolve().name for folder in experiment.folders],
         "tiles": tiles(experiment),

@@ -33,8 +33,8 @@ def cost(draw: Drawer) -> Section:
         what = COSTS[name]
         labels = {arm: _label(what, mean) for arm, (mean, _) in values.items()}
         title = sentence(what.label)
-        told = ", ".join(f"{arm} {label}" for arm, label in labels.items())
-        caption = f"{_CAPTIONS.get(name, title)}: {told}."
+        values_text = ", ".join(f"{arm} {label}" for arm, label in labels.items())
+        caption = f"{_CAPTIONS.get(name, title)}: {values_text}."
         figure = draw_cost(values, labels, what.unit or what.label, draw.styles)
         charts.append(draw.chart("", title, caption, figure))
     sizes = size_table(draw.experiment)

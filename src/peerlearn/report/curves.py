@@ -11,9 +11,9 @@ from peerlearn.report.figures import (
     MUTED,
     Style,
     draw_band,
-    mean_and_std,
     new_figure,
     number_axis,
+    over_seeds,
     shorten,
 )
 from peerlearn.report.section import Drawer, Section
@@ -65,7 +65,7 @@ def _last_values(experiment: Experiment, member: str, metric: Metric | None) -> 
     ends = [f"{arm} {amount(line.last, metric)}" for arm, line in lines.items()]
     if not ends:
         return "Training loss by epoch."
-    told = f"Last epoch: {', '.join(ends)}."
+    caption = f"Last epoch: {', '.join(ends)}."
     for name in experiment.pages.beside:
         beside = experiment.metrics[name]
         values = [
@@ -73,8 +73,8 @@ def _last_values(experiment: Experiment, member: str, metric: Metric | None) -> 
             for arm, block in experiment.arms.items()
             if name in (found := measured(block, member))
         ]
-        told += f" {sentence(beside.label)}: {', '.join(values)}." if values else ""
-    return told
+        caption += f" {sentence(beside.label)}: {', '.join(values)}." if values else ""
+    return caption
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def curve(runs: Mapping[int, Epochs], part: str, peer: str, name: str) -> Curve 
     series = [[_number(event, part, peer, name) for event in events] for events in runs.values()]
     if not any(value == value for values in series for value in values):
         return None
-    mean, std = mean_and_std(series)
+    mean, std = over_seeds(series)
     return Curve(mean, std, len(series))
 
 
@@ -125,6 +125,8 @@ def draw_curves(
     Returns:
         The figure, or None where the events tell nothing about this member.
     """
+    from matplotlib.ticker import MaxNLocator
+
     val = curves_of(runs, "val", member, metric.name) if metric else {}
     train = {
         (arm, part): line
@@ -156,16 +158,12 @@ def draw_curves(
     epochs = max(len(events) for seeds in runs.values() for events in seeds.values())
     ends = [place for place, _ in marks[1:]] + [epochs + 1]
     for (place, name), end in zip(marks, ends, strict=False):
-        grid[0].text(
-            place,
-            1.0,
-            shorten(name, max(2, min(14, _CHARACTERS * (end - place) // epochs))),
-            transform=grid[0].get_xaxis_transform(),
-            va="bottom",
-            fontsize=8.5,
-            color=MUTED,
-        )
-    _epoch_axis(grid[-1], epochs)
+        text = shorten(name, max(2, min(14, _CHARACTERS * (end - place) // epochs)))
+        above = grid[0].get_xaxis_transform()
+        grid[0].text(place, 1.0, text, transform=above, va="bottom", fontsize=8.5, color=MUTED)
+    grid[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    grid[-1].set_xlim(0.5, epochs + 0.5)
+    grid[-1].set_xlabel("epoch")
     figure.align_ylabels()
     return figure
 
@@ -217,24 +215,13 @@ def _part_key(axes: "Axes", parts: set[str]) -> None:
     )
 
 
-def _epoch_axis(axes: "Axes", epochs: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_xlim(0.5, epochs + 0.5)
-    axes.set_xlabel("epoch")
-
-
 def _stage_starts(runs: Runs) -> list[tuple[int, str]]:
     """(epoch, name) of every stage of the longest run; none where there is one stage only."""
     events = max(
         (events for seeds in runs.values() for events in seeds.values()), key=len, default=()
     )
-    starts: list[tuple[int, str]] = []
-    for index, event in enumerate(events, start=1):
-        name = str(event.get("stage", ""))
-        if not starts or starts[-1][1] != name:
-            starts.append((index, name))
+    names = [str(event.get("stage", "")) for event in events]
+    starts = [(n, name) for n, name in enumerate(names, 1) if n == 1 or names[n - 2] != name]
     return starts if len(starts) > 1 else []
 
 

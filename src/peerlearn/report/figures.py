@@ -24,6 +24,7 @@ from peerlearn.results import sample_std
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 WIDTH = 3.6  # inches: about the width of a phone, so that 9 pt text needs no shrinking there
 
@@ -35,25 +36,13 @@ PAPER = "#fdfcf9"
 # Okabe and Ito's palette for colour-blind readers, without its yellow (too pale on paper).
 # The first is grey and kept for the baseline; every other arm takes the next one.
 ARM_COLOURS = (
-    "#7a7466",
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#8a4fbf",
+    *("#7a7466", "#0072b2", "#d55e00", "#009e73"),
+    *("#cc79a7", "#e69f00", "#56b4e9", "#8a4fbf"),
 )
 # Line styles and markers go with the colours, so that no figure speaks by colour alone.
 ARM_DASHES: tuple[Any, ...] = (
-    (0, (4, 2)),
-    "solid",
-    (0, (6, 1.5, 1.5, 1.5)),
-    (0, (1.5, 1.5)),
-    (0, (8, 2)),
-    (0, (3, 1, 1, 1, 1, 1)),
-    (0, (2, 2.5)),
-    (0, (10, 2, 2, 2)),
+    *((0, (4, 2)), "solid", (0, (6, 1.5, 1.5, 1.5)), (0, (1.5, 1.5))),
+    *((0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 2.5)), (0, (10, 2, 2, 2))),
 )
 ARM_MARKERS = ("s", "o", "D", "^", "v", "P", "X", "p")
 
@@ -65,40 +54,23 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "peerlearn",
     "text.parse_math": False,  # a peer may be called "$a$"
-    "axes.formatter.use_mathtext": False,
-    "axes.formatter.useoffset": False,
+    **dict.fromkeys(["axes.formatter.use_mathtext", "axes.formatter.useoffset"], False),
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same anywhere
-    "font.size": 9.0,
-    "axes.titlesize": 9.0,
-    "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.fontsize": 8.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "axes.grid": True,
+    **dict.fromkeys(["font.size", "axes.titlesize", "axes.labelsize"], 9.0),
+    **dict.fromkeys(["xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 8.5),
+    **dict.fromkeys(["text.color", "legend.labelcolor"], INK),
+    **dict.fromkeys(["axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], MUTED),
+    **dict.fromkeys(["axes.facecolor", "figure.facecolor"], "none"),
+    **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
+    **dict.fromkeys(["axes.linewidth", "xtick.major.width", "ytick.major.width"], 0.7),
+    **dict.fromkeys(["xtick.major.size", "ytick.major.size"], 2.5),
+    **dict.fromkeys(["axes.grid", "axes.axisbelow", "path.simplify"], True),
     "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
     "lines.linewidth": 1.5,
     "lines.markersize": 4.0,
-    "legend.frameon": False,
     "legend.handlelength": 2.2,
-    "legend.labelcolor": INK,
-    "path.simplify": True,
 }
 
 
@@ -192,6 +164,12 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def boxed_text(axes: "Axes", x: float, y: float, text: str, box: str, **more: Any) -> "Text":
+    """Text on the colour of the page, so that lines do not run through it."""
+    outline = {"boxstyle": box, "facecolor": PAPER, "edgecolor": "none"} | more.pop("outline", {})
+    return axes.text(x, y, text, va="center", bbox=outline, **more)
+
+
 def as_svg(figure: "Figure", key: str, label: str) -> str:
     """The figure as an `<svg>` element to stand inside a page.
 
@@ -279,7 +257,7 @@ def _page_style(style: str) -> str:
     return ";".join(rules)
 
 
-def mean_and_std(series: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+def over_seeds(series: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
     """Point-wise mean and standard deviation over seeds of curves that may differ in length.
 
     Missing points are NaN. The standard deviation (n − 1) is 0 where there is one curve only.

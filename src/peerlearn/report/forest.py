@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from peerlearn.metrics.catalogue import is_of_class
-from peerlearn.report.figures import INK, MUTED, PAPER, Style, new_figure, number_axis, shorten
+from peerlearn.report.figures import (
+    INK,
+    MUTED,
+    PAPER,
+    Style,
+    boxed_text,
+    new_figure,
+    number_axis,
+    shorten,
+)
 from peerlearn.report.section import Drawer, Section
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.words import TOGETHER, sentence, who_label
@@ -37,8 +46,8 @@ def forest(draw: Drawer) -> Section:
         if any(entry.interval for entry in entries):
             shown = sum(entry.winner is not None for entry in entries)
             seen = f"{shown} of {len(entries)} shown to differ" if metric.better else ""
-        told = "; ".join(part for part in (_SIDES[metric.better], seen) if part)
-        caption, title = sentence(told, "."), sentence(metric.label)
+        remarks = "; ".join(part for part in (_SIDES[metric.better], seen) if part)
+        caption, title = sentence(remarks, "."), sentence(metric.label)
         figure = draw_forest(entries, draw.styles)
         charts.append(draw.chart("Forest plot of differences in", title, caption, figure))
     return Section("forest", "Differences", _lead(draw, crowded), tuple(charts), legend=False)
@@ -80,17 +89,9 @@ def draw_forest(entries: Sequence[Contrast], styles: Mapping[str, Style]) -> "Fi
     labels: list[tuple[float, str]] = []
     for index, (label, row) in enumerate(rows):
         if row is None:
-            axes.text(
-                0.0,
-                index,
-                label,
-                transform=axes.get_yaxis_transform(),
-                va="center",
-                fontweight="bold",
-                color=INK,
-                zorder=6,
-                bbox={"boxstyle": "square,pad=0.15", "facecolor": PAPER, "edgecolor": "none"},
-            )
+            look = {"fontweight": "bold", "color": INK, "zorder": 6}
+            across = axes.get_yaxis_transform()
+            boxed_text(axes, 0.0, index, label, "square,pad=0.15", transform=across, **look)
             continue
         labels.append((index, label))
         style = styles[row.arm]

@@ -1,13 +1,19 @@
-"""Images as they are shown in reports: small, inside the page."""
+"""Images of reports: small ones inside the page, and `gallery.npz`, which they are made from."""
 
 import base64
 import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from peerlearn.errors import InputError
 
 Bytes = NDArray[np.uint8]
 _FEW_COLOURS = 64  # of photographs, which would fill the page otherwise
@@ -42,3 +48,21 @@ def data_uri(image: Any, **options: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True, **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
+    """The arrays of a gallery by name.
+
+    Raises:
+        InputError: the file is damaged, or holds objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (KeyError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+        raise unreadable(path, str(error)) from error
+
+
+def unreadable(path: Path, why: str) -> InputError:
+    """What to raise where a file is not the gallery that was expected."""
+    return InputError(f"{path}: not readable as a gallery: {why}")

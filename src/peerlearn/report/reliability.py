@@ -48,26 +48,13 @@ def draw_reliability(bins: Mapping[str, Bins], styles: Mapping[str, Style]) -> "
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
     for arm, table in bins.items():
         style = styles[arm]
-        rows = reliability_rows(table)
-        confidence = [row[0] for row in rows]
-        upper.plot(confidence, [row[1] for row in rows], color=style.colour, linestyle=style.line)
-        upper.scatter(
-            confidence,
-            [row[1] for row in rows],
-            s=[9 + 60 * row[2] ** 0.5 for row in rows],
-            color=style.colour,
-            marker=style.marker,
-            linewidths=0,
-            zorder=3,
-        )
-        lower.plot(
-            confidence,
-            [row[2] for row in rows],
-            color=style.colour,
-            linestyle=style.line,
-            marker=style.marker,
-            markersize=3,
-        )
+        confidence, accuracy, share = zip(*reliability_rows(table), strict=True)
+        sizes = [9 + 60 * part**0.5 for part in share]
+        line = {"color": style.colour, "linestyle": style.line}
+        upper.plot(confidence, accuracy, **line)
+        dots = {"color": style.colour, "marker": style.marker, "linewidths": 0}
+        upper.scatter(confidence, accuracy, sizes, zorder=3, **dots)
+        lower.plot(confidence, share, marker=style.marker, markersize=3, **line)
     upper.set(xlim=(-0.02, 1.04), ylim=(-0.02, 1.04), ylabel="accuracy, %")
     lower.set(ylim=(0, None), ylabel="share, %", xlabel="confidence, %")
     for axes, axis in ((upper, "y"), (lower, "y"), (lower, "x")):

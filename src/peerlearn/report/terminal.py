@@ -5,7 +5,6 @@ reference arm and its 95 % interval. A word says which is better only where the 
 zero.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich import box
@@ -15,36 +14,9 @@ from rich.text import Text
 from peerlearn.metrics.catalogue import Catalogue, Metric
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.words import TOGETHER, who_label
-from peerlearn.results import Arm, Measured, Results
+from peerlearn.results import Arm, Measured, Results, Summary
 
-_VERDICT = {"arm": "better", "against": "worse", None: ""}
-_STYLE = {"arm": "green", "against": "red", None: "dim"}
-
-
-class Column(NamedTuple):
-    """One metric of the mean peer or the ensemble."""
-
-    who: str
-    metric: Metric
-
-    @property
-    def scale(self) -> float:
-        """Fractions are shown in percent."""
-        return 100.0 if self.metric.is_fraction else 1.0
-
-    @property
-    def digits(self) -> int:
-        """Decimals shown: 0.01 % of a fraction, 0.01 pixel, 0.001 nat."""
-        return 2 if self.metric.unit else 3
-
-    @property
-    def title(self) -> str:
-        """Who and, on a second line, what, with its unit."""
-        return f"{who_label(self.who)}\n{_words(self.metric.label, self.metric.unit)}"
-
-    def measured(self, arm: Arm) -> Measured:
-        """What an arm holds of the mean peer or the ensemble."""
-        return arm.get("mean_peer", {}) if self.who == "mean_peer" else arm.get("ensemble", {})
+_STYLE = {"better": "green", "worse": "red", "": "dim"}
 
 
 class Cell(NamedTuple):
@@ -53,14 +25,14 @@ class Cell(NamedTuple):
     value: str = ""
     difference: str = ""
     interval: str = ""
-    side: str | None = None
+    side: str = ""
 
 
 def comparison_table(results: Results, metrics: Catalogue) -> Table:
     """The arms of a results.json as a table for the terminal."""
-    columns = _columns(results, metrics)
+    titles, rows = _cells(results, metrics)
     table = Table(
-        title=_title(results),
+        title=Text(f"{results['recipe']} on {results['data']}"),
         caption=Text(_footnote(results)),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -68,9 +40,9 @@ def comparison_table(results: Results, metrics: Catalogue) -> Table:
         collapse_padding=True,
     )
     table.add_column("arm", no_wrap=True)
-    for column in columns:
-        table.add_column(column.title, justify="right")
-    for arm, cells in _rows(results, metrics, columns):
+    for title in titles:
+        table.add_column(title, justify="right")
+    for arm, cells in rows.items():
         # Text, not markup: "[+0.1, +0.9]" would be read as a style.
         table.add_row(Text(arm), *map(_as_text, cells))
     return table
@@ -78,68 +50,65 @@ def comparison_table(results: Results, metrics: Catalogue) -> Table:
 
 def markdown_table(results: Results, metrics: Catalogue) -> str:
     """The same table as GitHub-flavoured Markdown, footnote included."""
+    titles, rows = _cells(results, metrics)
+    lines = [["arm", *titles], ["---", *("---:" for _ in titles)]]
+    lines += [[arm, *map(_as_markdown, cells)] for arm, cells in rows.items()]
+    return "\n".join([*map(_markdown_row, lines), "", _footnote(results), ""])
+
+
+def _cells(results: Results, metrics: Catalogue) -> tuple[list[str], dict[str, list[Cell]]]:
+    """The titles of the columns, and the cells of every arm."""
     columns = _columns(results, metrics)
-    lines = [
-        _markdown_row(["arm", *(column.title for column in columns)]),
-        _markdown_row(["---", *("---:" for _ in columns)]),
-        *(
-            _markdown_row([arm, *map(_as_markdown, cells)])
-            for arm, cells in _rows(results, metrics, columns)
-        ),
-    ]
-    return "\n".join([*lines, "", _footnote(results), ""])
+    read = [Contrast.read(entry, metrics) for entry in results.get("differences", [])]
+    entries = {(entry.arm, entry.who, entry.metric.name): entry for entry in read}
+    titles = [f"{who_label(who)}\n{_words(metric.label, metric.unit)}" for who, metric in columns]
+    return titles, {
+        arm: [
+            _cell(_measured(block, who).get(m.name), entries.get((arm, who, m.name)), m)
+            for who, m in columns
+        ]
+        for arm, block in results["arms"].items()
+    }
 
 
-def _columns(results: Results, metrics: Catalogue) -> list[Column]:
+def _columns(results: Results, metrics: Catalogue) -> list[tuple[str, Metric]]:
     """What was measured: the headline metric of mean peer and ensemble, the rest of mean peer."""
-    arms = results["arms"].values()
-
-    def measured(column: Column) -> bool:
-        return any(column.metric.name in column.measured(arm) for arm in arms)
-
-    columns: list[Column] = []
+    columns: list[tuple[str, Metric]] = []
     for metric in (metrics[name] for name in metrics.brief):
-        mean_peer, ensemble = (Column(who, metric) for who in TOGETHER)
-        heads = not any(column.metric.headline for column in columns) and metric.headline
-        shown = (mean_peer, ensemble) if heads else (mean_peer,)
-        columns += [column for column in shown if measured(column)]
+        heads = metric.headline and not any(column.headline for _, column in columns)
+        columns += [
+            (who, metric)
+            for who in (TOGETHER if heads else TOGETHER[:1])
+            if any(metric.name in _measured(arm, who) for arm in results["arms"].values())
+        ]
     return columns
 
 
-def _rows(
-    results: Results, metrics: Catalogue, columns: list[Column]
-) -> Iterator[tuple[str, list[Cell]]]:
-    read = [Contrast.read(entry, metrics) for entry in results.get("differences", [])]
-    entries = {(entry.arm, entry.who, entry.metric.name): entry for entry in read}
-    for arm, block in results["arms"].items():
-        yield (
-            arm,
-            [_cell(block, entries.get((arm, c.who, c.metric.name)), c) for c in columns],
-        )
+def _measured(arm: Arm, who: str) -> Measured:
+    return arm.get("mean_peer", {}) if who == "mean_peer" else arm.get("ensemble", {})
 
 
-def _cell(arm: Arm, entry: Contrast | None, column: Column) -> Cell:
-    found = column.measured(arm).get(column.metric.name)
+def _cell(found: Summary | None, entry: Contrast | None, metric: Metric) -> Cell:
+    """Fractions in percent with two decimals, as pixels have; bare numbers with three."""
+
+    def text(value: float, sign: str = "") -> str:
+        value *= 100.0 if metric.is_fraction else 1.0
+        return f"{value:{sign}.{2 if metric.unit else 3}f}"
+
     if found is None:
         return Cell()
-    scale, digits = column.scale, column.digits
-    value = f"{found['mean'] * scale:.{digits}f}"
-    if len(found["values"]) > 1:
-        value += f" ± {found['std'] * scale:.{digits}f}"
+    many = len(found["values"]) > 1
+    value = text(found["mean"]) + (f" ± {text(found['std'])}" if many else "")
     if entry is None:
         return Cell(value)
-    difference = f"{entry.mean * scale:+.{digits}f}"
-    interval = ""
-    if entry.interval is not None:
-        low, high = (f"{bound * scale:+.{digits}f}" for bound in entry.interval)
-        interval = f"[{low}, {high}]"
-    return Cell(value, difference, interval, entry.winner)
+    ends = ", ".join(text(end, "+") for end in entry.interval or ())
+    return Cell(value, text(entry.mean, "+"), f"[{ends}]" if ends else "", entry.side)
 
 
 def _as_text(cell: Cell) -> Text:
     text = Text(cell.value)
     # One below the other: four metrics with intervals then fit into 80 columns.
-    for line in (_words(cell.difference, _VERDICT[cell.side]), cell.interval):
+    for line in (_words(cell.difference, cell.side), cell.interval):
         if line:
             text.append("\n" + line, style=_STYLE[cell.side])
     return text
@@ -148,8 +117,8 @@ def _as_text(cell: Cell) -> Text:
 def _as_markdown(cell: Cell) -> str:
     if not cell.difference:
         return cell.value
-    difference = _words(cell.difference, cell.interval, _VERDICT[cell.side])
-    return f"{cell.value}<br>" + (f"**{difference}**" if cell.side == "arm" else difference)
+    difference = _words(cell.difference, cell.interval, cell.side)
+    return f"{cell.value}<br>" + (f"**{difference}**" if cell.side == "better" else difference)
 
 
 def _words(*words: str) -> str:
@@ -158,10 +127,6 @@ def _words(*words: str) -> str:
 
 def _markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def _title(results: Results) -> Text:
-    return Text(f"{results['recipe']} on {results['data']}")
 
 
 def _footnote(results: Results) -> str:

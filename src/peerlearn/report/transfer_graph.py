@@ -1,11 +1,12 @@
 """The transfer graph: who teaches whom, what, and through which loss."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.report.figures import INK, MUTED, PAPER, new_figure, shorten, svg_dashes
+from peerlearn.report.figures import INK, MUTED, boxed_text, new_figure, shorten, svg_dashes
 from peerlearn.report.section import Drawer, Section
 from peerlearn.report.words import counted, joined
 
@@ -29,11 +30,11 @@ _LINES: dict[str, tuple[Any, float]] = {
     "masks": ((0, (2.4, 1.6)), 2.2),
 }
 _OTHER_LINE: tuple[Any, float] = ((0, (8, 1.5, 1.2, 1.5, 1.2, 1.5)), 1.4)
-_SETTINGS = {
-    "temperature": "T = {}",
-    "teacher_temperature": "teacher's T = {}",
-    "weight": "weight {}",
-}
+_SETTINGS = (
+    ("temperature", "T ="),
+    ("teacher_temperature", "teacher's T ="),
+    ("weight", "weight"),
+)
 _LOOP = 0.12  # room above the peers for the arrows of those who teach themselves
 _MOST_LABELS = 6  # more edges than this are told apart by the key under the figure alone
 
@@ -55,9 +56,9 @@ def transfer(draw: Drawer) -> Section:
             f"An arrow runs from teacher to learner: {counted(len(edges), 'edge')} "
             f"between {counted(len(peers), 'peer')}."
         )
-        told = " ".join(f"{', '.join(kind.words)}: {reach}." for kind, reach in kinds)
+        kinds_text = " ".join(f"{', '.join(kind.words)}: {reach}." for kind, reach in kinds)
         figure = draw_graph(peers, edges, style.colour)
-        chart = draw.chart("Transfer graph of", title, caption, figure, told)
+        chart = draw.chart("Transfer graph of", title, caption, figure, kinds_text)
         charts.append(replace(chart, title=title, edges=tuple(kinds), style=style))
     alone = [name for name, arm in arms.items() if not arm["edges"]]
     lead = f"No transfer in {joined(alone)}: the peers train alone." if alone else ""
@@ -94,15 +95,12 @@ class EdgeKind:
 
 def edge_kinds(edges: Sequence[Edge]) -> list[EdgeKind]:
     """The edges grouped by what they teach and how, in order of first appearance."""
-    kinds: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    lines: dict[tuple[str, ...], tuple[Any, float]] = {}
+    kinds: dict[tuple[str, ...], list[Edge]] = {}
     for edge in edges:
-        words = _words(edge)
-        kinds.setdefault(words, []).append((str(edge["from"]), str(edge["to"])))
-        lines[words] = _line(edge)
+        kinds.setdefault(_words(edge), []).append(edge)
     return [
-        EdgeKind(words, tuple(pairs), svg_dashes(*lines[words]), lines[words][1])
-        for words, pairs in kinds.items()
+        EdgeKind(words, tuple(map(_ends, alike)), svg_dashes(*_line(alike[0])), _line(alike[0])[1])
+        for words, alike in kinds.items()
     ]
 
 
@@ -114,7 +112,7 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Edge], colour: str) -> "Fig
         edges: of results.json.
         colour: of the arm.
     """
-    names = list(dict.fromkeys([*peers, *(str(edge[end]) for edge in edges for end in _ENDS)]))
+    names = list(dict.fromkeys([*peers, *(name for edge in edges for name in _ends(edge))]))
     places = _places(names)
     two = len(names) <= 2
     bends = _bends(edges, 0.30 if two else 0.14)
@@ -133,7 +131,7 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Edge], colour: str) -> "Fig
 
     look = (colour, 1.0 if len(edges) <= 12 else 0.75 if len(edges) <= 30 else 0.55)
     for edge, bend in zip(edges, bends, strict=True):
-        source, target = str(edge["from"]), str(edge["to"])
+        source, target = _ends(edge)
         if source == target:
             _loop(axes, places[source], edge, look)
             continue
@@ -155,17 +153,17 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Edge], colour: str) -> "Fig
     return figure
 
 
-_ENDS = ("from", "to")
+def _ends(edge: Edge) -> tuple[str, str]:
+    return str(edge["from"]), str(edge["to"])
 
 
 def _bends(edges: Sequence[Edge], first: float) -> list[float]:
     """How far each edge bows out: a second edge between the same peers goes round the first."""
-    seen: dict[tuple[str, str], int] = {}
+    seen: Counter[tuple[str, str]] = Counter()
     bends = []
-    for edge in edges:
-        pair = str(edge["from"]), str(edge["to"])
-        bends.append(first + 0.24 * seen.get(pair, 0))
-        seen[pair] = seen.get(pair, 0) + 1
+    for pair in map(_ends, edges):
+        bends.append(first + 0.24 * seen[pair])
+        seen[pair] += 1
     return bends
 
 
@@ -182,21 +180,10 @@ def _places(names: Sequence[str]) -> dict[str, Place]:
 
 
 def _pill(axes: "Axes", name: str, place: Place, count: int) -> "Text":
-    return axes.text(
-        *place,
-        shorten(name, 12 if count <= 5 else 9),
-        ha="center",
-        va="center",
-        color=INK,
-        fontweight="bold",
-        zorder=5,
-        bbox={
-            "boxstyle": "round,pad=0.55,rounding_size=0.9",
-            "facecolor": PAPER,
-            "edgecolor": INK,
-            "linewidth": 1.1,
-        },
-    )
+    text, shape = shorten(name, 12 if count <= 5 else 9), "round,pad=0.55,rounding_size=0.9"
+    look: dict[str, Any] = {"color": INK, "fontweight": "bold", "zorder": 5}
+    outline = {"edgecolor": INK, "linewidth": 1.1}
+    return boxed_text(axes, *place, text, shape, ha="center", outline=outline, **look)
 
 
 def _arrow(axes: "Axes", start: Place, end: Place, edge: Edge, look: Look, **more: Any) -> None:
@@ -230,17 +217,8 @@ def _label(axes: "Axes", start: Place, end: Place, bend: float, text: str) -> No
     dx, dy = end[0] - start[0], end[1] - start[1]
     x = (start[0] + end[0]) / 2 - bend * dy / 2
     y = (start[1] + end[1]) / 2 + bend * dx / 2
-    axes.text(
-        x,
-        y,
-        text,
-        ha="center",
-        va="center",
-        fontsize=8.5,
-        color=MUTED,
-        zorder=7,
-        bbox={"boxstyle": "round,pad=0.18", "facecolor": PAPER, "edgecolor": "none"},
-    )
+    look = {"fontsize": 8.5, "color": MUTED, "zorder": 7}
+    boxed_text(axes, x, y, text, "round,pad=0.18", ha="center", **look)
 
 
 def _line(edge: Edge) -> tuple[Any, float]:
@@ -253,9 +231,7 @@ def _words(edge: Edge) -> tuple[str, ...]:
     words = [str(edge.get("knowledge", "predictions"))]
     if edge.get("divergence") is not None:
         words.append(divergence_label(edge["divergence"]))
-    for name, form in _SETTINGS.items():
-        if edge.get(name) is not None:
-            words.append(form.format(_plain(edge[name])))
+    words += [f"{what} {_plain(edge[n])}" for n, what in _SETTINGS if edge.get(n) is not None]
     if edge.get("weighting") not in (None, "none"):
         words.append(f"weighting by {edge['weighting']}")
     if edge.get("gate") not in (None, "", "through"):

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from peerlearn.metrics.catalogue import ACCURACY, Catalogue
 from peerlearn.report.experiment import is_value, mean_and_std
 from peerlearn.report.figures import INK, Style, new_figure, number_axis, shorten
-from peerlearn.report.gallery_file import read_arrays, unreadable
-from peerlearn.report.pictures import photograph
+from peerlearn.report.pictures import photograph, read_arrays, unreadable
 from peerlearn.report.section import Drawer, Pages, Picture, Section, Strip, Strips
 from peerlearn.report.words import amount, joined, printable, who_label
 from peerlearn.tasks.discovery.metrics.assessment import METRICS
@@ -155,12 +154,12 @@ def pairs(draw: Drawer) -> Section:
         if not here:
             continue
         title = who_label(name) if several else joined(peer for _, peer in here)
-        told = "; ".join(
+        shares = "; ".join(
             f"{arm if several else peer} {amount(one.precision[0], _PRECISION)} and "
             f"{amount(one.recall[0], _RECALL)}"
             for (arm, peer), one in here.items()
         )
-        caption = f"Precision and recall: {told}."
+        caption = f"Precision and recall: {shares}."
         figure = draw_pairs(list(here.values()), widest)
         charts.append(draw.chart("Pseudo-labels of pairs,", title, caption, figure))
     lead = (

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from peerlearn.report.gallery_file import read_arrays, unreadable
-from peerlearn.report.pictures import Bytes, photograph
+from peerlearn.report.pictures import Bytes, photograph, read_arrays, unreadable
 from peerlearn.report.section import Drawer, Pages, Picture, PictureTable, Section
 from peerlearn.report.words import NO_BREAK, printable, who_label
 from peerlearn.tasks.segmentation import class_maps
