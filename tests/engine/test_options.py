@@ -3,9 +3,9 @@
 from functools import cache
 
 import pytest
+from every_option import assert_every_option_is_listed, assert_option_acts, documented_options
 from tiny import tiny_trainer, weights
 
-from every_option import assert_every_option_is_listed, assert_option_acts, documented_options
 from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.config import PeerSpec
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_option import assert_every_option_is_listed, assert_option_acts
 from PIL import Image
 
-from every_option import assert_every_option_is_listed, assert_option_acts
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 from peerlearn.systems.styles.config import StylesSegmentConfig
