@@ -13,12 +13,12 @@ from benchmarks.speed.timing import Opened, Work
 from benchmarks.speed.work import stepping
 from peerlearn.cohort import Cohort
 from peerlearn.engine.evaluate import assessed, predict
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.settings import EvaluationSpec, TrainingSpec
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.task import RowEvaluator
 from peerlearn.engine.trainer import Trainer
 from peerlearn.metrics.assessment import ClassificationAssessment
+from peerlearn.modes import evaluating
 from peerlearn.randomness import seeded_rng
 from peerlearn.tasks.graphs.data import NodeDataset, NodeLoader, node_rows
 from peerlearn.tasks.graphs.models import GRAPH_MODELS

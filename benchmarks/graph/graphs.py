@@ -3,7 +3,7 @@
 import numpy as np
 
 from peerlearn.data.arrays import Array
-from peerlearn.data.roots import find_named
+from peerlearn.data.catalogue import find_named
 from peerlearn.tasks.graphs.data import GraphDataSpec, NodeDataset, load_node_dataset, node_dataset
 
 NODES, FEATURES, CLASSES = 100_000, 100, 10

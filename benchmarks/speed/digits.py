@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from benchmarks.speed.timing import Work, interleave, row, summary
 from benchmarks.speed.work import CPU, sgd, training
 from peerlearn.cohort import Cohort
-from peerlearn.data import AugmentSpec, DataSpec, load_dataset, train_loader
-from peerlearn.data.loaders import Batches
+from peerlearn.data.loaders import Batches, train_loader
+from peerlearn.data.registry import load_dataset
+from peerlearn.data.spec import AugmentSpec, DataSpec
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainer import Trainer

@@ -8,15 +8,11 @@ from typing import Any
 import torch
 
 from peerlearn.cohort import Cohort
-from peerlearn.data import (
-    AugmentSpec,
-    Dataset,
-    DataSpec,
-    load_dataset,
-    train_loader,
-)
 from peerlearn.data.arrays import source_from_arrays
-from peerlearn.data.loaders import split_rows
+from peerlearn.data.datasets import Dataset
+from peerlearn.data.loaders import split_rows, train_loader
+from peerlearn.data.registry import load_dataset
+from peerlearn.data.spec import AugmentSpec, DataSpec
 from peerlearn.data.splits import build_dataset
 from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder

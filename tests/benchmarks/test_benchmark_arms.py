@@ -6,7 +6,9 @@ from benchmarks.speed.digits import BATCH, loop, trainer_of
 from benchmarks.speed.exchange import by_pairs, of_cohort
 from benchmarks.speed.work import FP32
 from peerlearn.cohort import Cohort
-from peerlearn.data import DataSpec, load_dataset, train_loader
+from peerlearn.data.loaders import train_loader
+from peerlearn.data.registry import load_dataset
+from peerlearn.data.spec import DataSpec
 
 
 def test_the_hand_written_loop_ends_at_the_weights_of_the_run() -> None:

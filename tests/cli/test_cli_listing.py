@@ -4,7 +4,7 @@ import pytest
 import yaml
 from tiny_commands import TINY
 
-from peerlearn.data import DATASETS
+from peerlearn.data.registry import DATASETS
 from peerlearn.models import MODELS
 from peerlearn.systems.registry import RECIPES
 from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS

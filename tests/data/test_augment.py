@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from peerlearn.data import AugmentSpec, Normalisation, augment, normalise
-from peerlearn.data.augment import check_augment
+from peerlearn.data.augment import Normalisation, augment, check_augment, normalise
+from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 
 

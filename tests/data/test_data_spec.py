@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from peerlearn.data import AugmentSpec, DataSpec, NamedDataSpec
+from peerlearn.data.spec import AugmentSpec, DataSpec, NamedDataSpec
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from peerlearn.data import DATASETS, DataSpec, load_dataset
 from peerlearn.data.downloads import Patience, RemoteFile, download, mirrored
 from peerlearn.data.originals import (
     ORIGINALS,
@@ -19,6 +18,8 @@ from peerlearn.data.originals import (
     read_cifar100,
     read_idx,
 )
+from peerlearn.data.registry import DATASETS, load_dataset
+from peerlearn.data.spec import DataSpec
 from peerlearn.errors import InputError, RunError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)

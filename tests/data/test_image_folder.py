@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from peerlearn.data import AugmentSpec, DataSpec, load_dataset, train_loader
+from peerlearn.data.loaders import train_loader
+from peerlearn.data.registry import load_dataset
+from peerlearn.data.spec import AugmentSpec, DataSpec
 from peerlearn.errors import InputError
 
 PARTS = {"train": 6, "val": 2, "test": 3}

@@ -4,15 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from peerlearn.data import (
-    ArrayLoader,
-    AugmentSpec,
-    Dataset,
-    Split,
-    evaluation_batches,
-    normalise,
-    train_loader,
-)
+from peerlearn.data.augment import normalise
+from peerlearn.data.datasets import Dataset, Split
+from peerlearn.data.loaders import ArrayLoader, evaluation_batches, train_loader
+from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 

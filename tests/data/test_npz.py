@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data import DataSpec, load_dataset
 from peerlearn.data.npz import read_npz, write_npz
+from peerlearn.data.registry import load_dataset
+from peerlearn.data.spec import DataSpec
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 

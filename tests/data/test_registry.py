@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.data import DATASETS, DataSpec, load_dataset
-from peerlearn.data.roots import writable_root
+from peerlearn.data.catalogue import writable_root
+from peerlearn.data.registry import DATASETS, load_dataset
+from peerlearn.data.spec import DataSpec
 from peerlearn.errors import InputError
 
 

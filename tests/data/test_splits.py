@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from peerlearn.data import DataSpec, Source, Split, build_dataset
-from peerlearn.data.splits import even_shares, hold_out, proportional_shares
+from peerlearn.data.datasets import Source, Split
+from peerlearn.data.spec import DataSpec
+from peerlearn.data.splits import build_dataset, even_shares, hold_out, proportional_shares
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 

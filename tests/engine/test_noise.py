@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from peerlearn.engine.noise import with_noise
+from peerlearn.engine.probes import with_noise
 from peerlearn.randomness import keyed_generator
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe

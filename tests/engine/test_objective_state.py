@@ -10,8 +10,8 @@ from tiny import tiny_trainer, weights
 from tiny_stages import EPOCHS, STEPS, Killed, kill_after, state, timeless, two_stages
 from torch import Tensor, nn
 
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.trainer import Trainer
+from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Function, Objective, PeerView
 from peerlearn.transfer.outputs import PeerOutput
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from peerlearn.cohort import Cohort
 from peerlearn.engine import result as result_module
 from peerlearn.engine.precision import Precision
-from peerlearn.engine.sizes import peer_sizes
+from peerlearn.engine.probes import peer_sizes
 from peerlearn.results import one_seed
 
 PLAIN = Precision(torch.device("cpu"), bf16=False, channels_last=False)

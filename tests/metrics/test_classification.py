@@ -13,14 +13,14 @@ from torchmetrics.functional.classification import (
 )
 
 from peerlearn.errors import InputError
-from peerlearn.metrics import (
+from peerlearn.metrics.calibration import bin_means, calibration_error, equal_mass, equal_width
+from peerlearn.metrics.classification import (
     classification_metrics,
     ensemble_log_probs,
     ensemble_multilabel_logits,
     multilabel_metrics,
     reliability,
 )
-from peerlearn.metrics.calibration import bin_means, calibration_error, equal_mass, equal_width
 
 
 def drawn(rows=400, classes=10, scale=2.0, seed=0, dtype=torch.float32):

@@ -4,7 +4,7 @@ from torch.nn.functional import log_softmax, one_hot
 from torchmetrics.functional.classification import binary_matthews_corrcoef
 
 from peerlearn.errors import InputError
-from peerlearn.metrics import agreement, between_peers, error_correlation
+from peerlearn.metrics.peers import agreement, between_peers, error_correlation
 
 
 def says(*classes, of=3):

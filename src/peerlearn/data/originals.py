@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from peerlearn.data.catalogue import alone, writable_root
 from peerlearn.data.downloads import Patience, RemoteFile, download, mirrored
 from peerlearn.data.npz import write_npz
-from peerlearn.data.roots import alone, writable_root
 from peerlearn.errors import InputError
 
 Bytes = NDArray[np.uint8]

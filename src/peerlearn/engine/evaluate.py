@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.cohort import forward_peers
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.metrics.assessment import Assessment
+from peerlearn.modes import evaluating
 from peerlearn.randomness import preserved_rng, start_rng
 from peerlearn.transfer.outputs import PeerOutput
 

@@ -1,6 +1,7 @@
-"""Number format and memory layout of training on one device."""
+"""Number format, memory layout and threads of training on one device."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -90,3 +91,15 @@ class Precision:
             layout = {"memory_format": torch.channels_last}
         to = getattr(what, "to", None)
         return what if to is None else to(self.device, non_blocking=True, **layout)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Run a block on `count` CPU threads, then put the number back; None leaves it alone."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

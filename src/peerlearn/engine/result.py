@@ -1,25 +1,18 @@
 """What comes out of a training beside the weights."""
 
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from peerlearn.cohort import Cohort
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.checkpoint import Progress
-from peerlearn.engine.evaluate import Rows
-from peerlearn.engine.noise import noise_curves
-from peerlearn.engine.precision import Precision
+from peerlearn.engine.probes import flatness_curves, noise_curves, peer_sizes
 from peerlearn.engine.settings import EvaluationSpec
-from peerlearn.engine.sizes import peer_sizes
 from peerlearn.engine.task import Evaluator, Findings, Trained
 from peerlearn.metrics.assessment import mean_metrics
-from peerlearn.metrics.flatness import flatness
 
 
 @dataclass
@@ -95,21 +88,4 @@ def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
         },
         "mean_peer": mean_metrics([block["mean_peer"] for block in tail]),
         "ensemble": mean_metrics([block["ensemble"] for block in tail]),
-    }
-
-
-def flatness_curves(cohort: Cohort, rows: Rows, precision: Precision, seed: int) -> dict[str, Any]:
-    """Loss under growing weight noise, by peer, on fixed rows; see `metrics.flatness`."""
-
-    def placed() -> Iterator[tuple[Tensor, Tensor]]:
-        for x, y in rows():
-            yield precision.place(x), y.to(precision.device)
-
-    curves = {}
-    for name, peer in cohort.peers.items():
-        model = peer if cohort.trunk is None else nn.Sequential(cohort.trunk, peer)
-        curves[name] = flatness(model, placed, partial(cohort.objective, name), seed=seed)
-    return {
-        "sigma": next(iter(curves.values()))["sigma"],
-        "peers": {name: {"mean": c["mean"], "std": c["std"]} for name, c in curves.items()},
     }

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from peerlearn.engine.steps import Stepper
 from peerlearn.engine.trainable import learning_only, train_submodules
 from peerlearn.engine.transports import Transport
 from peerlearn.errors import RunError
+from peerlearn.modes import kept_modes
 
 
 @dataclass
@@ -127,17 +127,13 @@ def _updates(
 def _training_modes(
     stage: TrainingStage, cohort: Cohort, learners: Sequence[str]
 ) -> Iterator[None]:
-    modes: list[tuple[Any, bool]] = [(part, part.training) for part in cohort.modules()]
-    cohort.train()
-    for name, peer in cohort.peers.items():
-        if name in learners:
-            train_submodules(peer, stage.trainable)
-        else:
-            peer.eval()
-    if cohort.trunk is not None and not stage.trunk:
-        cohort.trunk.eval()
-    try:
+    with kept_modes(cohort):
+        cohort.train()
+        for name, peer in cohort.peers.items():
+            if name in learners:
+                train_submodules(peer, stage.trainable)
+            else:
+                peer.eval()
+        if cohort.trunk is not None and not stage.trunk:
+            cohort.trunk.eval()
         yield
-    finally:
-        for part, training in modes:
-            part.training = training

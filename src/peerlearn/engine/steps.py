@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from peerlearn.cohort import TRUNK, Cohort, PeerLoss, forward_peers
 from peerlearn.data.datasets import Batch
 from peerlearn.engine.feature_cache import FeatureCache
-from peerlearn.engine.modes import frozen_statistics
 from peerlearn.engine.optimisers import PeerUpdate
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.modes import frozen_statistics
 from peerlearn.randomness import preserved_rng, start_rng
 from peerlearn.transfer.outputs import PeerOutput
 

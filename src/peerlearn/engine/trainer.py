@@ -16,8 +16,7 @@ from peerlearn.engine.checks import check_training, check_transport, telling_whe
 from peerlearn.engine.evaluate import Logits, Rows, predict
 from peerlearn.engine.interruption import Interruption
 from peerlearn.engine.memory import keep_freed_memory
-from peerlearn.engine.modes import counted_forwards
-from peerlearn.engine.precision import Precision, resolve_device
+from peerlearn.engine.precision import Precision, resolve_device, threads
 from peerlearn.engine.result import TrainingResult, training_result
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
@@ -28,9 +27,9 @@ from peerlearn.engine.stage_run import StageRun, running
 from peerlearn.engine.steps import StepResult
 from peerlearn.engine.task import Evaluator, Purpose, Trained
 from peerlearn.engine.teaching import Teaching
-from peerlearn.engine.threads import threads
 from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+from peerlearn.modes import counted_forwards
 from peerlearn.randomness import preserved_rng
 
 Observer = Callable[[dict[str, Any]], None]

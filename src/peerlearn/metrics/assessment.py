@@ -27,13 +27,6 @@ class Assessment(Protocol):
         """Nested plain numbers, once every batch was added; see `assess_classification`."""
 
 
-class Assess(Protocol):
-    """Begins an assessment."""
-
-    def __call__(self, *, members: Collection[str] | None) -> Assessment:
-        """`members` are the peers whose mean and ensemble count; None for all."""
-
-
 class ClassificationAssessment:
     """`assess_classification` of all rows that were added."""
 

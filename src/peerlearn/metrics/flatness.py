@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.modes import evaluating
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.transfer.outputs import PeerOutput, as_peer_output
 
@@ -68,8 +69,7 @@ def flatness(
             raise InputError(f"flatness: sigma = {sigma}; allowed: finite numbers from 0 up")
     weights = noised_weights(model)
     result: dict[str, list[float]] = {"sigma": [float(s) for s in sigmas], "mean": [], "std": []}
-    with torch.no_grad(), _put_back(model, weights) as originals:
-        model.eval()
+    with torch.no_grad(), evaluating(model), _put_back(model, weights) as originals:
         for position, sigma in enumerate(sigmas):
             losses = []
             for draw in range(draws if sigma else 1):
@@ -106,9 +106,8 @@ def noised_weights(model: nn.Module) -> dict[str, nn.Parameter]:
 
 @contextmanager
 def _put_back(model: nn.Module, weights: dict[str, nn.Parameter]) -> Iterator[dict[str, Tensor]]:
-    """Yield copies of `weights`; at the end restore them, the buffers and every module's mode."""
+    """Yield copies of `weights`; at the end restore them, and the buffers."""
     originals = {name: weight.detach().clone() for name, weight in weights.items()}
-    modes = [(module, module.training) for module in model.modules()]
     buffers = [
         (module, name, buffer, buffer.detach().clone())
         for module in model.modules()
@@ -122,9 +121,6 @@ def _put_back(model: nn.Module, weights: dict[str, nn.Parameter]) -> Iterator[di
         for module, name, buffer, value in buffers:
             buffer.copy_(value)
             setattr(module, name, buffer)
-        for module, training in modes:
-            # Not module.train(): a module may override it, to keep a part of itself frozen.
-            module.training = training
 
 
 def _add_noise(

@@ -5,15 +5,13 @@ from typing import Any
 from peerlearn.errors import InputError
 from peerlearn.models.arguments import check_shape
 from peerlearn.models.backbone import Shape
-from peerlearn.models.cnn import cnn
 from peerlearn.models.googlenet import googlenet
 from peerlearn.models.mlp import mlp
 from peerlearn.models.mobilenet import mobilenet
-from peerlearn.models.preact_resnet import preact_resnet18
+from peerlearn.models.preact_resnet import preact_resnet18, wide_resnet, wrn16_2, wrn28_10
 from peerlearn.models.registry import Models
 from peerlearn.models.resnet import resnet8, resnet18, resnet20, resnet32, resnet56
-from peerlearn.models.vgg import vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
-from peerlearn.models.wide_resnet import wide_resnet, wrn16_2, wrn28_10
+from peerlearn.models.vgg import cnn, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
 
 VECTOR_MODELS = ("mlp",)
 """Those that also take samples of shape (F,); the others need images."""

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from peerlearn.errors import InputError, unknown_name
-from peerlearn.models import custom
+from peerlearn.importing import PREFIX, imported
 from peerlearn.models.arguments import argument_defaults, check_arguments, check_count
 
+FORM = f"{PREFIX}package.module:function"
 Builder = Callable[..., nn.Module]
 """`(sample, classes, *, arguments of its own) -> nn.Module`."""
 
@@ -54,8 +55,8 @@ class Models:
 
     def check(self, name: str, field: str = "model") -> None:
         """Raise `InputError` where no model has that name; `python:` names are not looked into."""
-        if not name.startswith(custom.PREFIX) and name not in self.builders:
-            raise unknown_name("model", name, [*self.builders, custom.FORM], field)
+        if not name.startswith(PREFIX) and name not in self.builders:
+            raise unknown_name("model", name, [*self.builders, FORM], field)
 
     def build(
         self,
@@ -91,11 +92,62 @@ class Models:
         arguments = arguments or {}
         if not isinstance(name, str):
             raise InputError(f"{field}: {name!r}: expected the name of a model")
-        if name.startswith(custom.PREFIX):
-            return custom.build_custom(name, context, arguments, field)
+        if name.startswith(PREFIX):
+            return build_custom(name, context, arguments, field)
         self.check(name, field)
         checked = check_arguments(name, self.builders[name], arguments, field)
         try:
             return self.builders[name](**context, **checked)
         except InputError as error:
             raise InputError(f"{field}: {name} {error}") from None
+
+
+def build_custom(
+    name: str, context: Mapping[str, Any], arguments: Mapping[str, Any], field: str
+) -> nn.Module:
+    """Import a factory and call it with `arguments`.
+
+    What the data decide, `context`, is passed too where the factory names it as a parameter and
+    the user has not given it: `in_shape` and `classes`, or `features` and `classes`. The current
+    directory can be imported from meanwhile, as under `python -m`.
+
+    Raises:
+        InputError: no such module or attribute, arguments that do not fit, a factory that raises,
+            or a result that is not a `torch.nn.Module`.
+    """
+    with imported(name, field, "function", "builds a model") as factory:
+        return _call(factory, context, arguments, name, field)
+
+
+def _call(
+    factory: Callable[..., Any],
+    context: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    name: str,
+    field: str,
+) -> nn.Module:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some callables written in C have none
+        signature = inspect.Signature(
+            [inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)]
+        )
+    taken = {key: value for key, value in context.items() if key in signature.parameters}
+    keywords = {**taken, **arguments}
+    try:
+        signature.bind(**keywords)
+    except TypeError as error:
+        for key in arguments:
+            if key not in signature.parameters:
+                allowed = set(signature.parameters) - set(context)
+                raise unknown_name(f"argument of {name}", str(key), allowed, field) from None
+        raise InputError(f"{field}: {name}{signature}: {error}") from None
+    try:
+        model = factory(**keywords)
+    except Exception as error:
+        raise InputError(f"{field}: {name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"{field}: {name} returned {type(model).__name__}; expected a torch.nn.Module"
+        )
+    return model

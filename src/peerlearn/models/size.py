@@ -1,13 +1,11 @@
 """How large a network is."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from peerlearn.models.backbone import Shape
+from peerlearn.modes import evaluating
 from peerlearn.randomness import preserved_rng
 
 
@@ -33,18 +31,6 @@ def multiply_adds_of(module: nn.Module, x: Tensor) -> int:
     left as found.
     """
     counter = FlopCounterMode(display=False)
-    with preserved_rng(), _evaluating(module), torch.no_grad(), counter:
+    with preserved_rng(), evaluating(module), torch.no_grad(), counter:
         module(x)
     return counter.get_total_flops() // 2
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, then every submodule back in the mode it had, which need not be one mode."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

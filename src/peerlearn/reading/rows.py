@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from peerlearn.data import RowInfo, evaluation_batches, load_dataset
 from peerlearn.data.augment import normalise
-from peerlearn.data.info import DataInfo
+from peerlearn.data.info import DataInfo, RowInfo
+from peerlearn.data.loaders import evaluation_batches
+from peerlearn.data.registry import load_dataset
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.reading.inputs import read_inputs

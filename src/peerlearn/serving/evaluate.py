@@ -3,9 +3,8 @@
 from typing import Any
 
 from peerlearn.engine.evaluate import assessed, predict
-from peerlearn.engine.precision import Precision, PrecisionName
+from peerlearn.engine.precision import Precision, PrecisionName, threads
 from peerlearn.engine.selection import load_selected
-from peerlearn.engine.threads import threads
 from peerlearn.errors import InputError
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import UnreadableError

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from peerlearn.engine.evaluate import Rows, predict
-from peerlearn.engine.threads import threads
+from peerlearn.engine.precision import threads
 from peerlearn.errors import unknown_name
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.predictions import Inputs, Prediction

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from peerlearn.cohort import Cohort, forward_peers
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.errors import Faults, InputError
+from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Objective
 from peerlearn.randomness import preserved_rng
 from peerlearn.tasks.config import RecipeConfig

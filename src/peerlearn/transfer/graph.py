@@ -63,11 +63,6 @@ class TransferGraph(nn.Module):
         """Whether peers can live in different processes, which share nothing but logits."""
         return all(entry.travels for entry in self.entries)
 
-    def teachers_of(self, learners: Collection[str]) -> set[str]:
-        """Everyone who teaches one of `learners`."""
-        wanted = [edges for entry in self.entries for edges in entry.wanted(learners)]
-        return {teacher for edges in wanted for teacher in edges.teachers}
-
     def prepare(
         self,
         outputs: Mapping[str, PeerOutput],

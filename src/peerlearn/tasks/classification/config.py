@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from peerlearn.data import DataSpec
-from peerlearn.data.spec import AugmentChoice
+from peerlearn.data.spec import AugmentChoice, DataSpec
 from peerlearn.objectives.base import Classification
 from peerlearn.tasks.config import RecipeConfig
 

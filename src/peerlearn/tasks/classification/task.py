@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data import DATASETS, Dataset, RowInfo, load_dataset
-from peerlearn.data.datasets import BatchLoader, Split
+from peerlearn.data.datasets import BatchLoader, Dataset, Split
+from peerlearn.data.info import RowInfo
 from peerlearn.data.loaders import split_rows, train_loader
+from peerlearn.data.registry import DATASETS, load_dataset
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.evaluate import predict
-from peerlearn.engine.precision import Precision
-from peerlearn.engine.threads import threads
+from peerlearn.engine.precision import Precision, threads
 from peerlearn.errors import InputError
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader

@@ -6,10 +6,10 @@ import torch
 
 from peerlearn.cohort import Cohort, forward_peers
 from peerlearn.data.loaders import evaluation_batches
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.task import Trained
 from peerlearn.metrics.assessment import mean_metrics
+from peerlearn.modes import evaluating
 from peerlearn.randomness import keyed_generator
 from peerlearn.tasks.discovery.data import DiscoveryDataset
 from peerlearn.tasks.discovery.metrics.clustering import pair_metrics

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from peerlearn.cohort import Cohort
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
 from peerlearn.models.backbone import Backbone, Shape
+from peerlearn.modes import evaluating
 from peerlearn.randomness import preserved_rng, seeded_rng
 from peerlearn.tasks.discovery.config import DiscoveryConfig
 from peerlearn.tasks.discovery.models import Branch, LinearHeads, Trunk, UnoHeads

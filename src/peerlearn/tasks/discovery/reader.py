@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from peerlearn.data import evaluation_batches
+from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.metrics.assessment import Assessment

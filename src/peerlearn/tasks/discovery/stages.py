@@ -12,9 +12,9 @@ from peerlearn.cohort import Cohort, forward_peers
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import AugmentSpec
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
+from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Objective, PeerView, cross_entropy
 from peerlearn.randomness import derive_seed
 from peerlearn.tasks.discovery.config import DiscoveryConfig

@@ -6,15 +6,15 @@ from typing import Any
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data import DATASETS
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import evaluation_batches
+from peerlearn.data.registry import DATASETS
 from peerlearn.engine.evaluate import Forward, Rows
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.task import Block, Findings, Purpose, Trained
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
+from peerlearn.modes import evaluating
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.discovery.branch_metrics import branch_metrics
 from peerlearn.tasks.discovery.clusters import (

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from peerlearn.cohort import Cohort
-from peerlearn.engine.modes import evaluating
 from peerlearn.engine.precision import Precision
 from peerlearn.errors import InputError
+from peerlearn.modes import evaluating
 from peerlearn.transfer.knowledge import PredictionKnowledge
 from peerlearn.transfer.outputs import class_last
 

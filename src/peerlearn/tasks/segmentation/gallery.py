@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.data import evaluation_batches
+from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Forward
 from peerlearn.report.pictures import visible
 from peerlearn.tasks.segmentation.data import MaskSplit, SegmentationDataset

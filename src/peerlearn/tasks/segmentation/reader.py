@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peerlearn.data import evaluation_batches
 from peerlearn.data.augment import normalise
 from peerlearn.data.image_folder import SUFFIXES
+from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.reading.inputs import checked_array, checked_image, input_files

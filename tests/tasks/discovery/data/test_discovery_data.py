@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from peerlearn.data import normalise
+from peerlearn.data.augment import normalise
 from peerlearn.errors import InputError
 from peerlearn.tasks.discovery.data import (
     DiscoveryDataSpec,

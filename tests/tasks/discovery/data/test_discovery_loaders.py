@@ -3,7 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from peerlearn.data import ArrayLoader, AugmentSpec, Split, normalise
+from peerlearn.data.augment import normalise
+from peerlearn.data.datasets import Split
+from peerlearn.data.loaders import ArrayLoader
+from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 from peerlearn.tasks.discovery.data import (
     DiscoveryDataset,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from peerlearn.data import Normalisation, normalise
+from peerlearn.data.augment import Normalisation, normalise
 from peerlearn.data.geometry import reflected_pixels
 from peerlearn.errors import InputError
 from peerlearn.tasks.segmentation.data import IGNORED, SegmentAugmentSpec

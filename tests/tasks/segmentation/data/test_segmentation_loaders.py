@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from peerlearn.data import evaluation_batches, normalise
+from peerlearn.data.augment import normalise
+from peerlearn.data.loaders import evaluation_batches
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.segmentation.data import (

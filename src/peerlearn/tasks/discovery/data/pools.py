@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.arrays import KEYS, Array, read_rows, read_targets
+from peerlearn.data.catalogue import npz_at
 from peerlearn.data.datasets import Source, Split
 from peerlearn.data.image_folder import (
     ImageFiles,
@@ -23,7 +24,6 @@ from peerlearn.data.image_folder import (
     require_pillow,
 )
 from peerlearn.data.npz import array_names, read_arrays
-from peerlearn.data.roots import npz_at
 from peerlearn.errors import InputError, nearest
 from peerlearn.objectives.labels import UNLABELLED
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from peerlearn.data.arrays import Array
-from peerlearn.data.digits import read_digits
+from peerlearn.data.registry import read_digits
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
 from peerlearn.tasks.graphs.data.splits import random_nodes
 

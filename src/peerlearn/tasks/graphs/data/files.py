@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peerlearn.data.arrays import Array
+from peerlearn.data.catalogue import npz_at
 from peerlearn.data.npz import read_arrays
-from peerlearn.data.roots import npz_at
 from peerlearn.errors import InputError
 from peerlearn.tasks.graphs.data.ogb_csv import is_ogb, read_ogb
 from peerlearn.tasks.graphs.data.planetoid import is_planetoid, read_planetoid

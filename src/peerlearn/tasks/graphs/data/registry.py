@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from peerlearn.data.catalogue import Catalogue, Known
+from peerlearn.data.catalogue import Catalogue, Known, roots, writable_root
 from peerlearn.data.npz import array_names
-from peerlearn.data.roots import roots, writable_root
 from peerlearn.errors import InputError
 from peerlearn.tasks.graphs.data import public
 from peerlearn.tasks.graphs.data.arrays import graphs_dataset, node_dataset

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peerlearn.data.datasets import Source, Split
-from peerlearn.data.digits import read_digits
+from peerlearn.data.registry import read_digits
 from peerlearn.randomness import keyed_generator
 from peerlearn.tasks.segmentation.data.masks import MaskSplit
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from peerlearn.data.catalogue import Catalogue, Known
+from peerlearn.data.catalogue import Catalogue, Known, npz_at
 from peerlearn.data.datasets import Source
 from peerlearn.data.registry import built
-from peerlearn.data.roots import npz_at
 from peerlearn.errors import InputError
 from peerlearn.tasks.segmentation.data.arrays import holds_masks, read_mask_npz
 from peerlearn.tasks.segmentation.data.embedded import CLASSES, SCENES, SIDE, digits_scenes

@@ -8,15 +8,23 @@ from torch.nn.modules.batchnorm import _NormBase
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run a block with `module` in eval mode; every submodule gets its own mode back."""
+def kept_modes(module: nn.Module) -> Iterator[None]:
+    """Every submodule gets its own mode back when the block ends."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
     try:
         yield
     finally:
         for part, training in modes:
+            # Not part.train(): a module may override it, to keep a part of itself frozen.
             part.training = training
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run a block with `module` in eval mode; every submodule gets its own mode back."""
+    with kept_modes(module):
+        module.eval()
+        yield
 
 
 @contextmanager
