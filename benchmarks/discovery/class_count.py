@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.tasks.discovery.class_estimate import SHARED, count_clusters, pretrained
 from peerlearn.tasks.discovery.config import DiscoveryConfig
-from peerlearn.tasks.discovery.data import load_discovery
+from peerlearn.tasks.discovery.data.registry import load_discovery
 from peerlearn.validation import validated
 
 RESULTS = Path(__file__).with_name("class-count.json")

@@ -30,7 +30,7 @@ from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.tasks.discovery.metrics.clustering import cluster_accuracy
-from peerlearn.tasks.discovery.models import LinearHeads, UnoHeads
+from peerlearn.tasks.discovery.networks import LinearHeads, UnoHeads
 from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective
 from peerlearn.tasks.discovery.objectives.uno import UnoObjective
 from peerlearn.tasks.discovery.stages import pooled_features
@@ -215,7 +215,7 @@ def test_k_means_gives_every_row_its_nearest_centre() -> None:
 
     trainer = tiny_discovery("arm=kmeans")
     *_, joint = trainer.stages
-    data = joint.run.data
+    data = joint.run.keywords["data"]
     trainer.run()
     features = pooled_features(trainer.cohort, "global", data, data.unlabelled)
     seed = derive_seed(0, "kmeans") % 2**32

@@ -19,8 +19,8 @@ from peerlearn.cli.run import check_resumed
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from peerlearn.tasks.discovery.assignments import Assignment
     from peerlearn.tasks.discovery.metrics.class_count import Estimate
+    from peerlearn.tasks.discovery.reader import Assignment
 
 #: Keys of the recipe that have an option here, which says the same.
 OPTIONS = {
@@ -75,8 +75,8 @@ def discover(
     from peerlearn.serving import open_run
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
-    from peerlearn.tasks.discovery.assignments import assignments, write_assignments
     from peerlearn.tasks.discovery.class_estimate import SHARED, estimate_new_classes
+    from peerlearn.tasks.discovery.reader import assignments, write_assignments
 
     count = parse_classes(classes)
     chosen = parse_candidates(candidates, count)

@@ -16,8 +16,8 @@ from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 from peerlearn.tasks.discovery import class_estimate
-from peerlearn.tasks.discovery.assignments import assignments, write_assignments
 from peerlearn.tasks.discovery.class_estimate import estimate_new_classes
+from peerlearn.tasks.discovery.reader import assignments, write_assignments
 
 TINY = [
     *("stages.rotation.epochs=1", "stages.supervised.epochs=1", "epochs=1", "batch_size=32"),

@@ -12,7 +12,7 @@ from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, TrainedRun, evaluate_run, open_run
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.recipe import run_recipe
-from peerlearn.tasks.discovery.data import DiscoveryInfo
+from peerlearn.tasks.discovery.data.datasets import DiscoveryInfo
 
 #: What only the rows of the run itself have.
 TRAINED_ON = {"cluster_accuracy", "nmi", "ari", "all_accuracy", "old_accuracy", "new_accuracy"}

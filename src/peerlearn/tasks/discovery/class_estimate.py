@@ -20,7 +20,8 @@ from peerlearn.models import MODELS
 from peerlearn.randomness import keyed_generator
 from peerlearn.tasks.assembly import load_data
 from peerlearn.tasks.discovery.config import DiscoveryConfig
-from peerlearn.tasks.discovery.data import DiscoveryDataset, load_discovery
+from peerlearn.tasks.discovery.data.datasets import DiscoveryDataset
+from peerlearn.tasks.discovery.data.registry import load_discovery
 from peerlearn.tasks.discovery.metrics.class_count import CountScore, Estimate, estimate_classes
 from peerlearn.tasks.discovery.stages import first_stages, pooled_features
 from peerlearn.tasks.discovery.task import DiscoveryTask
@@ -55,10 +56,8 @@ def estimate_new_classes(
             are rows.
         observe: is told of every step and epoch.
 
-    Raises:
-        InputError: data or networks that cannot be used, unlabelled rows that may be of known
-            classes, candidates that do not fit, or a folder begun with others or with another
-            configuration.
+    Raises InputError: data or networks that cannot be used, unlabelled rows that may be of known
+    classes, candidates that do not fit, or a folder begun with others or another configuration.
     """
     if config.data.generalised:
         raise InputError(
@@ -90,15 +89,9 @@ def pretrained(
     """The branches after the stages before the joint one, kept in `folder` for runs to share."""
     # These stages are the same however many new classes there are.
     task = DiscoveryTask(config.model_copy(update={"classes": 1}), data)
-    trainer = Trainer(
-        task.cohort(),
-        first_stages(config, data, config.augment.resolve(data)),
-        config,
-        peers=config.peers,
-        seed=config.seed,
-        folder=folder,
-        shared=SharedStages(folder.path),
-    )
+    stages = first_stages(config, data)
+    trainer = Trainer(task.cohort(), stages, config, peers=config.peers, seed=config.seed)
+    trainer.folder, trainer.shared = folder, SharedStages(folder.path)
     if observe is not None:
         trainer.observe = observe
     trainer.run(resume=True)
@@ -113,19 +106,20 @@ def count_clusters(
     def features(rows: Tensor) -> Tensor:
         return pooled_features(cohort, cohort.names[0], data, rows)
 
-    unlabelled, labelled = (_some(rows, seed) for rows in (data.unlabelled, data.labelled))
+    def some(rows: Tensor) -> Tensor:
+        if len(rows) <= ROWS:
+            return rows
+        return rows[torch.randperm(len(rows), generator=keyed_generator(seed, "counted"))[:ROWS]]
+
+    unlabelled, labelled = features(some(data.unlabelled)), some(data.labelled)
     y = data.train.y[labelled]
     if len(y.unique()) < PROBES_NEED:
-        return estimate_classes(features(unlabelled), None, None, candidates, seed)
-    return estimate_classes(features(unlabelled), features(labelled), y, candidates, seed)
+        return estimate_classes(unlabelled, None, None, candidates, seed)
+    return estimate_classes(unlabelled, features(labelled), y, candidates, seed)
 
 
 def read_estimate(path: Path, candidates: Sequence[int]) -> Estimate:
-    """An estimate that was made before.
-
-    Raises:
-        InputError: not what is written here, or of other candidates.
-    """
+    """An estimate that was made before; InputError: it is none, or of other candidates."""
     found: Any = read_json(path)
     try:
         estimate = Estimate(found["count"], tuple(CountScore(**s) for s in found["scores"]))
@@ -138,12 +132,6 @@ def read_estimate(path: Path, candidates: Sequence[int]) -> Estimate:
             "choose again"
         )
     return estimate
-
-
-def _some(rows: Tensor, seed: int) -> Tensor:
-    if len(rows) <= ROWS:
-        return rows
-    return rows[torch.randperm(len(rows), generator=keyed_generator(seed, "counted"))[:ROWS]]
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from peerlearn.data.spec import AugmentChoice
 from peerlearn.engine.settings import EvaluationSpec, StepSettings
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.tasks.config import PeerSpec, RecipeConfig
-from peerlearn.tasks.discovery.data import DiscoveryDataSpec
+from peerlearn.tasks.discovery.data.spec import DiscoveryDataSpec
 from peerlearn.tasks.discovery.metrics.assessment import METRICS
 from peerlearn.tasks.discovery.objectives.pairs import DiscoverySpec
 from peerlearn.tasks.discovery.objectives.uno import UnoSpec

@@ -16,22 +16,19 @@ from peerlearn.errors import InputError
 from peerlearn.models import MODELS
 from peerlearn.modes import evaluating
 from peerlearn.tasks.contract import Task
-from peerlearn.tasks.discovery.branch_metrics import branch_metrics
-from peerlearn.tasks.discovery.clusters import (
+from peerlearn.tasks.discovery.config import DiscoveryConfig
+from peerlearn.tasks.discovery.data.datasets import DiscoveryDataset, DiscoveryInfo
+from peerlearn.tasks.discovery.data.loaders import evaluation_rows
+from peerlearn.tasks.discovery.data.registry import load_discovery
+from peerlearn.tasks.discovery.findings import (
+    branch_metrics,
     classes_compete,
+    contact_sheets,
     members_of,
     unlabelled_logits,
     with_orders,
 )
-from peerlearn.tasks.discovery.config import DiscoveryConfig
-from peerlearn.tasks.discovery.contact_sheets import contact_sheets
-from peerlearn.tasks.discovery.data import (
-    DiscoveryDataset,
-    DiscoveryInfo,
-    evaluation_rows,
-    load_discovery,
-)
-from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment, RowSet
+from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment
 from peerlearn.tasks.discovery.networks import build_discovery_cohort
 from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective
 from peerlearn.tasks.discovery.pages import PAGES
@@ -80,10 +77,10 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
                     objective.pseudo_labels(objective.compared(outputs[name]))
 
     def loader(self) -> BatchLoader:
-        return joint_loader(self.config, self.data, self.config.augment.resolve(self.data))
+        return joint_loader(self.config, self.data)
 
     def stages(self, cohort: Cohort) -> Sequence[Stage]:
-        return discovery_stages(self.config, self.data, self.config.augment.resolve(self.data))
+        return discovery_stages(self.config, self.data)
 
     def row_sets(self) -> Mapping[str, Rows]:
         return evaluation_rows(self.data, self.config.evaluation.batch_size)
@@ -99,31 +96,25 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
 
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
         assessment = self.assessment(purpose)
-        names: tuple[RowSet, ...] = ("unlabelled", "test")
-        for name in names:
-            for logits, y in forward(self.rows[name]):
+        for name, rows in self.rows.items():
+            for logits, y in forward(rows):
                 assessment.add(logits, y, name)
         return assessment.result()
 
     def finish(self, trained: Trained) -> Findings:
         members = members_of(trained.cohort, self.config)
         logits = unlabelled_logits(trained.forward, self.rows["unlabelled"])
-        info = with_orders(self.info, logits, members)
-        images = len(info.sample_shape) == 3
-        return Findings(
-            info,
-            branch_metrics(trained, self.data, self.config.batch_size),
-            pictures=contact_sheets(logits, members, self.data, info, self.config)
-            if images
-            else {},
-        )
+        info, pictures = with_orders(self.info, logits, members), {}
+        metrics = branch_metrics(trained, self.data, self.config.batch_size)
+        if len(info.sample_shape) == 3:
+            pictures = contact_sheets(logits, members, self.data, info, self.config)
+        return Findings(info, metrics, pictures=pictures)
 
 
 def new_classes(config: DiscoveryConfig, data: DiscoveryDataset) -> int:
     """How many clusters to look for among the unlabelled rows.
 
-    Raises:
-        InputError: nobody knows, or there are more than unlabelled rows.
+    Raises InputError: nobody knows, or there are more than unlabelled rows.
     """
     wanted = config.classes or data.novel
     if wanted is None:

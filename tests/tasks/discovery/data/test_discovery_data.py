@@ -5,12 +5,10 @@ from PIL import Image
 
 from peerlearn.data.augment import normalise
 from peerlearn.errors import InputError
-from peerlearn.tasks.discovery.data import (
-    DiscoveryDataSpec,
-    DiscoveryInfo,
-    evaluation_rows,
-    load_discovery,
-)
+from peerlearn.tasks.discovery.data.datasets import DiscoveryInfo
+from peerlearn.tasks.discovery.data.loaders import evaluation_rows
+from peerlearn.tasks.discovery.data.registry import load_discovery
+from peerlearn.tasks.discovery.data.spec import DiscoveryDataSpec
 from peerlearn.validation import validated
 
 RNG = np.random.default_rng(0)

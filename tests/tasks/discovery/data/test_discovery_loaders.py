@@ -8,12 +8,8 @@ from peerlearn.data.datasets import Split
 from peerlearn.data.loaders import ArrayLoader
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
-from peerlearn.tasks.discovery.data import (
-    DiscoveryDataset,
-    paired_loader,
-    rotation_loader,
-    supervised_loader,
-)
+from peerlearn.tasks.discovery.data.datasets import DiscoveryDataset
+from peerlearn.tasks.discovery.data.loaders import paired_loader, rotation_loader, supervised_loader
 
 SPEC = AugmentSpec(crop=2, flip=True)
 LOADERS = [rotation_loader, supervised_loader, paired_loader]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from peerlearn.tasks.discovery.metrics.cluster_ensemble import (
+from peerlearn.tasks.discovery.metrics.clustering import (
     cluster_orders,
     decided,
     in_order,

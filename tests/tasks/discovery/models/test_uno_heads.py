@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from peerlearn.objectives.base import PeerView
 from peerlearn.randomness import seeded_rng
-from peerlearn.tasks.discovery.models.uno_heads import Prototypes, UnoHeads
+from peerlearn.tasks.discovery.networks import Prototypes, UnoHeads
 from peerlearn.tasks.discovery.objectives.uno import UnoObjective, UnoSpec
 
 SMALL = {"hidden": 16, "projected": 8}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from peerlearn.tasks.discovery.objectives.pairwise import (
+from peerlearn.tasks.discovery.objectives.pairs import (
     consistency,
     cosine_similarities,
     pairwise_bce,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from peerlearn.tasks.discovery.objectives.sinkhorn import sinkhorn
+from peerlearn.tasks.discovery.objectives.uno import sinkhorn
 
 
 def cosines(*shape, seed=0):

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.base import PeerView
-from peerlearn.tasks.discovery.objectives.sinkhorn import sinkhorn
-from peerlearn.tasks.discovery.objectives.uno import UnoObjective, UnoSpec
+from peerlearn.tasks.discovery.objectives.uno import UnoObjective, UnoSpec, sinkhorn
 from peerlearn.transfer import PeerOutput
 
 KNOWN, NEW, OVER, HEADS, IMAGES = 3, 4, 8, 2, 10

@@ -1,16 +1,17 @@
 """Training batches of the three stages of category discovery, and evaluation rows.
 
-Every loader gives batches that are a pure function of (seed, epoch, step), from memory.
+Every loader gives batches that are a pure function of (seed, epoch, step), from memory; `seed` and
+(epoch, step) are the key of all randomness, and without `augment` nothing is changed at random.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from peerlearn.data.augment import Draws, Normalisation, changed
-from peerlearn.data.batches import Batches
+from peerlearn.data.batches import Batches, Make
 from peerlearn.data.datasets import Batch, Split
 from peerlearn.data.loaders import BatchMaker, Rows, evaluation_batches
 from peerlearn.data.order import OrderWithin, batch_order, check_batch_size
@@ -24,24 +25,14 @@ ROTATIONS = 4
 
 
 def rotation_loader(
-    data: DiscoveryDataset,
-    batch_size: int,
-    seed: int,
-    augment: AugmentSpec | None = None,
+    data: DiscoveryDataset, batch_size: int, seed: int, augment: AugmentSpec | None = None
 ) -> Batches:
     """Every training row turned by 0, 90, 180 and 270 degrees, labels left aside.
 
     A batch of B images has one view of 4B rows, B of each angle; `y` counts quarter turns. An
     image is changed at random once and then turned, as in Gidaris et al. 2018.
 
-    Args:
-        data: whose training rows are read.
-        batch_size: images a batch.
-        seed: with (epoch, step), the key of all randomness.
-        augment: random changes; None for none.
-
-    Raises:
-        InputError: rows that are not square images, or an option that does not fit them.
+    Raises InputError: rows that are not square images, or an option that does not fit them.
     """
     shape = data.sample_shape
     if len(shape) != 3 or shape[1] != shape[2]:
@@ -51,19 +42,15 @@ def rotation_loader(
             "data.size=PIXELS fits the images of a folder to a square."
         )
     order = batch_order(data.train.y, batch_size, seed)
-    return Batches(order, RotationMaker(_maker(data, seed, augment, 1)))
+    return Batches(order, partial(_turned, _maker(data, seed, augment, 1)))
 
 
 def supervised_loader(
-    data: DiscoveryDataset,
-    batch_size: int,
-    seed: int,
-    augment: AugmentSpec | None = None,
+    data: DiscoveryDataset, batch_size: int, seed: int, augment: AugmentSpec | None = None
 ) -> Batches:
-    """The labelled rows alone, in one view; arguments as for `rotation_loader`."""
+    """The labelled rows alone, in one view."""
     order = batch_order(data.train.y[data.labelled], batch_size, seed)
-    within = OrderWithin(order, data.labelled)
-    return Batches(within, _maker(data, seed, augment, 1))
+    return Batches(OrderWithin(order, data.labelled), _maker(data, seed, augment, 1))
 
 
 def paired_loader(
@@ -80,24 +67,19 @@ def paired_loader(
     the same order; `y` and `index` are repeated alike.
 
     Args:
-        data: whose training rows are read.
-        batch_size: images a batch.
-        seed: with (epoch, step), the key of all randomness.
-        augment: random changes; None for none.
         labelled_per_batch: 0 mixes rows as they come; m > 0 puts m labelled rows first in each
             half, and an epoch passes once over the unlabelled ones (see `MixedOrder`).
         copies: A > 0 gives every image A fixed pairs of views, of which epoch e shows pair e mod A,
             so that what a frozen network makes of them can be kept: `versions` of a batch numbers
             2AN of them, N the rows of train. 0 draws anew in every step.
 
-    Raises:
-        InputError: an option that does not fit the data.
+    Raises InputError: an option that does not fit the data.
     """
     if copies < 0:
         raise InputError(f"copies: {copies}; allowed: 0 (draw anew in every step) or more.")
     order = batch_order(data.train.y, batch_size, seed, labelled_per_batch=labelled_per_batch)
     make = _maker(data, seed, augment, 2)
-    return Batches(order, PairMaker(CopyMaker(make, copies) if copies else make))
+    return Batches(order, partial(_stacked, partial(_copy, make, copies) if copies else make))
 
 
 def evaluation_rows(data: DiscoveryDataset, batch_size: int) -> dict[str, Rows]:
@@ -118,62 +100,37 @@ def evaluation_rows(data: DiscoveryDataset, batch_size: int) -> dict[str, Rows]:
     def unlabelled() -> Split:
         return data.train.select(data.unlabelled).with_labels(data.truth[data.unlabelled])
 
-    return {
-        "unlabelled": lambda: batches(unlabelled),
-        "test": lambda: batches(lambda: data.test),
-    }
+    return {"unlabelled": partial(batches, unlabelled), "test": partial(batches, lambda: data.test)}
 
 
-@dataclass(frozen=True)
-class RotationMaker:
-    """Turns row numbers into a batch of images in all four rotations."""
-
-    make: BatchMaker
-
-    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        made = self.make(epoch, step, index)
-        x, index = made.x, made.index
-        turned = torch.cat([x.rot90(turns, (2, 3)) for turns in range(ROTATIONS)])
-        y = torch.arange(ROTATIONS, device=x.device).repeat_interleave(len(index))
-        return Batch((turned,), y, index.repeat(ROTATIONS))
+def _turned(make: BatchMaker, epoch: int, step: int, index: Tensor) -> Batch:
+    """A batch of images in all four rotations."""
+    made = make(epoch, step, index)
+    turned = torch.cat([made.x.rot90(turns, (2, 3)) for turns in range(ROTATIONS)])
+    y = torch.arange(ROTATIONS, device=turned.device).repeat_interleave(len(made.index))
+    return Batch((turned,), y, made.index.repeat(ROTATIONS))
 
 
-@dataclass(frozen=True)
-class PairMaker:
-    """Puts the two views of a batch one below the other."""
-
-    make: Callable[[int, int, Tensor], Batch]
-
-    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        made = self.make(epoch, step, index)
-        views, below = made.views, None if made.versions is None else made.versions.view(1, -1)
-        y, index = (each.repeat(len(views)) for each in (made.y, made.index))
-        return Batch((torch.cat(views),), y, index, below)
+def _stacked(make: Make, epoch: int, step: int, index: Tensor) -> Batch:
+    """The two views of a batch one below the other."""
+    made = make(epoch, step, index)
+    views, below = made.views, None if made.versions is None else made.versions.view(1, -1)
+    y, index = (each.repeat(len(views)) for each in (made.y, made.index))
+    return Batch((torch.cat(views),), y, index, below)
 
 
-@dataclass(frozen=True)
-class CopyMaker:
-    """The batches of `make`, with views that depend on row, copy and view alone.
-
-    Attributes:
-        make: whose rows, seed and changes are used.
-        copies: fixed versions of every row; epoch e shows number e mod `copies`.
-    """
-
-    make: BatchMaker
-    copies: int
-
-    def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
-        make, copy = self.make, epoch % self.copies
-        index = index.to(make.split.y.device)
-        rows = make.split.rows(index)
-        views, versions = [], []
-        for view in range(make.views):
-            generator = keyed_generator(make.seed, "copy", copy, view)
-            draws = Draws.of(len(make.split), generator).select(index)
-            views.append(changed(rows, make.spec, draws, make.normalisation))
-            versions.append((copy * make.views + view) * len(make.split) + index)
-        return Batch(tuple(views), make.split.targets(index), index, torch.stack(versions))
+def _copy(make: BatchMaker, copies: int, epoch: int, step: int, index: Tensor) -> Batch:
+    """A batch of `make` with views that depend on row, copy (epoch mod `copies`) and view alone."""
+    copy = epoch % copies
+    index = index.to(make.split.y.device)
+    rows = make.split.rows(index)
+    views, versions = [], []
+    for view in range(make.views):
+        generator = keyed_generator(make.seed, "copy", copy, view)
+        draws = Draws.of(len(make.split), generator).select(index)
+        views.append(changed(rows, make.spec, draws, make.normalisation))
+        versions.append((copy * make.views + view) * len(make.split) + index)
+    return Batch(tuple(views), make.split.targets(index), index, torch.stack(versions))
 
 
 def _maker(

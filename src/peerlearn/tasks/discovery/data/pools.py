@@ -46,17 +46,11 @@ class Pool:
     names: tuple[str, ...]
     named: bool
 
-    @property
-    def classes(self) -> list[int]:
-        """Classes with a training row, ascending."""
-        return found_classes(self.train.y)
-
 
 def read_pool(place: str, field: str, size: int | None = None) -> Pool:
     """The rows of an `.npz` file or a folder, as typed in `field`; labels may be missing.
 
-    Raises:
-        InputError: no such file, or something in it is wrong; names the file and the array.
+    Raises InputError: no such file, or something in it is wrong; names the file and the array.
     """
     path, said = Path(place).expanduser(), f"{field}: {place}"
     if path.is_dir():
@@ -79,11 +73,7 @@ def joined(splits: Sequence[Split]) -> Split:
 
 
 def check_alike(split: Split, said: str, other: Split, other_said: str) -> None:
-    """Two splits have rows of one shape and dtype.
-
-    Raises:
-        InputError: they differ; says so of `said` and `other_said`.
-    """
+    """InputError where rows of two splits, `said` and `other_said`, differ in shape or dtype."""
     if split.sample_shape != other.sample_shape:
         raise InputError(
             f"{said} has rows of shape {split.sample_shape} but {other_said} of "

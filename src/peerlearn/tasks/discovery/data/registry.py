@@ -1,19 +1,45 @@
 """Finds the data of category discovery, holds rows out, hides labels and numbers the classes."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from peerlearn.data.datasets import Split
+from peerlearn.data.datasets import Source, Split
 from peerlearn.data.registry import read_source
 from peerlearn.data.splits import hold_out, kept_rows, proportional_shares, stratified_rows
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, unknown_name
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.discovery.data.classes import Collected, from_one_set, from_two_sets
 from peerlearn.tasks.discovery.data.datasets import DiscoveryDataset
-from peerlearn.tasks.discovery.data.pools import found_classes, read_pool
+from peerlearn.tasks.discovery.data.pools import (
+    Pool,
+    check_alike,
+    found_classes,
+    joined,
+    measured,
+    read_pool,
+)
 from peerlearn.tasks.discovery.data.spec import DiscoveryDataSpec
+
+
+class Collected(NamedTuple):
+    """All rows with their true classes, before any of them are held out or left out.
+
+    Attributes:
+        train: `y` is the true class in `names`, `UNLABELLED` where nobody knows it.
+        hidden: bool (N,), rows of train whose label no training sees.
+        test: rows with a class; None where the data has none.
+        known: the known classes, in the order in which they will be numbered.
+        names: of all classes.
+    """
+
+    train: Split
+    hidden: Tensor
+    test: Split | None
+    known: tuple[int, ...]
+    names: tuple[str, ...]
 
 
 def load_discovery(spec: DiscoveryDataSpec) -> DiscoveryDataset:
@@ -33,7 +59,9 @@ def load_discovery(spec: DiscoveryDataSpec) -> DiscoveryDataset:
     # Rows are chosen by their positions, which lead to both their classes and `hidden`.
     rows = Split(torch.arange(len(train)), train.y)
     if test is None:
-        rows, held = _held_out(rows, spec)
+        held = rows.select(torch.arange(0))
+        if spec.test_size:
+            rows, held = hold_out(rows, spec.test_size, spec.split_seed, "test", "data.test_size")
         test = train.select(held.x)
     if spec.train_size is not None:
         rows = rows.select(kept_rows(rows.y, spec.train_size, spec.split_seed))
@@ -58,13 +86,13 @@ def load_discovery(spec: DiscoveryDataSpec) -> DiscoveryDataset:
 
 def _collect(spec: DiscoveryDataSpec) -> Collected:
     if spec.labelled is None or spec.unlabelled is None:
-        collected = from_one_set(read_source(spec.name, spec.root, spec.size), spec)
+        collected = _from_one_set(read_source(spec.name, spec.root, spec.size), spec)
         places = [spec.name]
     else:
         places = [spec.labelled, spec.unlabelled]
         fields = "data.labelled", "data.unlabelled"
         pools = [read_pool(*named, spec.size) for named in zip(places, fields, strict=True)]
-        collected = from_two_sets(pools[0], pools[1], spec)
+        collected = _from_two_sets(pools[0], pools[1], spec)
     if spec.size is not None and not any(Path(place).expanduser().is_dir() for place in places):
         raise InputError(
             f"data.size: fits the images of a folder; {' and '.join(places)} "
@@ -73,10 +101,98 @@ def _collect(spec: DiscoveryDataSpec) -> Collected:
     return collected
 
 
-def _held_out(rows: Split, spec: DiscoveryDataSpec) -> tuple[Split, Split]:
-    if not spec.test_size:
-        return rows, rows.select(torch.arange(0))
-    return hold_out(rows, spec.test_size, spec.split_seed, "test", "data.test_size")
+def _from_one_set(source: Source, spec: DiscoveryDataSpec) -> Collected:
+    """Hides the labels of the classes of one data set that are not known."""
+    if source.multilabel:
+        raise InputError(
+            f"data.name: {spec.name} has several labels a row; category discovery needs one class."
+        )
+    train = source.train.decoded()
+    names = source.class_names or tuple(map(str, range(source.classes)))
+    known = _known_classes(spec, train.y, names)
+    hidden = ~torch.isin(train.y, torch.tensor(known))
+    return Collected(train, hidden, measured(source), known, names)
+
+
+def _from_two_sets(labelled: Pool, unlabelled: Pool, spec: DiscoveryDataSpec) -> Collected:
+    """The rows of a labelled and an unlabelled file.
+
+    A class is told by its name, or by its number where neither file names its classes.
+    """
+    said = f"data.labelled: {spec.labelled}", f"data.unlabelled: {spec.unlabelled}"
+    check_alike(unlabelled.train, said[1], labelled.train, said[0])
+    known = tuple(found_classes(labelled.train.y))
+    if len(known) < 2:
+        raise InputError(
+            f"{said[0]}: {len(known)} classes have a labelled row; at least 2 known classes are "
+            "needed."
+        )
+    if unlabelled.names and labelled.named != unlabelled.named:
+        named, numbered = said if labelled.named else said[::-1]
+        raise InputError(
+            f"data.unlabelled: classes cannot be compared: those of {named} have names, those of "
+            f"{numbered} numbers. Give class_names to both or to neither, or leave the labels of "
+            "the unlabelled rows out."
+        )
+    names = tuple(dict.fromkeys([*labelled.names, *unlabelled.names]))
+    order = [names.index(name) for name in unlabelled.names]
+
+    def counted(split: Split) -> Split:
+        return split.with_labels(_renumbered(split.y, order))
+
+    other = counted(unlabelled.train)
+    found = found_classes(other.y)
+    shared = [names[label] for label in known if label in found]
+    if shared and not spec.overlap:
+        raise InputError(
+            f"data.unlabelled: {len(shared)} of its classes are classes of data.labelled too: "
+            f"{', '.join(shared[:8])}{' …' if len(shared) > 8 else ''}. Unlabelled rows are of "
+            "new classes, numbered on from the known ones; if some are meant to be of known ones "
+            "(the generalised setting), say data.overlap=true."
+        )
+    tests = [] if labelled.test is None else [labelled.test]
+    if unlabelled.test is not None:
+        tests.append(counted(unlabelled.test))
+    blank, hidden = labelled.train.y == UNLABELLED, torch.ones(len(other), dtype=torch.bool)
+    rows, test = joined([labelled.train, other]), joined(tests) if tests else None
+    return Collected(rows, torch.cat([blank, hidden]), test, known, names)
+
+
+def _known_classes(spec: DiscoveryDataSpec, y: Tensor, names: tuple[str, ...]) -> tuple[int, ...]:
+    """The known classes of one data set, in the order asked for."""
+    found = found_classes(y)
+    if isinstance(spec.known, tuple):
+        known = tuple(_class_number(asked, names) for asked in spec.known)
+        for label in known:
+            if label not in found:
+                raise InputError(f"data.known: class {names[label]!r} has no training row.")
+        if len(set(known)) < len(known):
+            raise InputError(f"data.known: {list(spec.known)} names a class twice.")
+    elif isinstance(spec.known, int):
+        if spec.known > len(found):
+            raise InputError(
+                f"data.known: {spec.known} of {len(found)} classes; allowed: 2 to {len(found)}."
+            )
+        known = tuple(found[: spec.known])
+    else:
+        whole = bool((y == UNLABELLED).any())
+        known = tuple(found if whole else found[: (len(found) + 1) // 2])
+    if len(known) < 2:
+        raise InputError(
+            f"data.known: {len(known)} known class{'es' if len(known) != 1 else ''} of "
+            f"{len(found)} in data {spec.short_name!r}; at least 2 are needed, and unlabelled rows."
+        )
+    return known
+
+
+def _class_number(asked: int | str, names: tuple[str, ...]) -> int:
+    if isinstance(asked, str):
+        if asked not in names:
+            raise unknown_name("class", asked, names, "data.known")
+        return names.index(asked)
+    if not 0 <= asked < len(names):
+        raise InputError(f"data.known: no class {asked}; allowed: 0 to {len(names) - 1}.")
+    return asked
 
 
 def _hidden(truth: Tensor, hidden: Tensor, spec: DiscoveryDataSpec) -> Tensor:
@@ -112,9 +228,15 @@ def _order(collected: Collected, truth: Tensor, y_test: Tensor) -> tuple[int, ..
 
 def _numbered(labels: Tensor, order: tuple[int, ...]) -> Tensor:
     """Labels by their place in `order`; `UNLABELLED` stays."""
-    number = torch.full((max(order) + 2,), UNLABELLED)
-    number[torch.tensor(order)] = torch.arange(len(order))
-    return number[labels]
+    number = [UNLABELLED] * (max(order) + 1)
+    for place, label in enumerate(order):
+        number[label] = place
+    return _renumbered(labels, number)
+
+
+def _renumbered(labels: Tensor, number: Sequence[int]) -> Tensor:
+    """The number of every label; `UNLABELLED`, which is −1, finds itself at the end."""
+    return torch.tensor([*number, UNLABELLED])[labels]
 
 
 def _check_discoverable(spec: DiscoveryDataSpec, hidden: Tensor, novel: int | None) -> None:

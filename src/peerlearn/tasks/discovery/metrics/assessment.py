@@ -5,7 +5,7 @@ Shapes: N rows, known + new logits.
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,17 +13,15 @@ from torch import Tensor
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.catalogue import Metric, fraction
-from peerlearn.tasks.discovery.metrics.cluster_ensemble import decided, matched_members
 from peerlearn.tasks.discovery.metrics.clustering import (
     align,
     ari,
     cluster_accuracy,
+    decided,
+    matched_members,
     nmi,
     right_rows,
 )
-
-#: Sets of rows that are measured.
-RowSet = Literal["unlabelled", "test"]
 
 METRICS = (
     fraction("cluster_accuracy", headline=True, selects=True, brief=0),
@@ -86,19 +84,15 @@ class DiscoveryAssessment:
         self._y: list[Tensor] = []
         self._unlabelled: list[Tensor] = []
 
-    def add(self, logits: Mapping[str, Tensor], y: Tensor, rows: RowSet = "test") -> None:
+    def add(self, logits: Mapping[str, Tensor], y: Tensor, rows: str = "test") -> None:
         """Count a batch.
 
         Args:
-            logits: by peer, the same peers in every batch.
-            y: the class, −1 where nobody knows it.
-            rows: what the batch is of: unlabelled training rows, or those nobody trained on.
+            logits: float (N, known + new) by peer, the same peers in every batch.
+            y: int (N,), the class, −1 where nobody knows it.
+            rows: what the batch is of: "unlabelled" training rows, or "test" ones, nobody's.
 
-        Shapes:
-            logits: (N, known + new), float; y: (N,), int.
-
-        Raises:
-            InputError: shapes or peers do not fit.
+        Raises InputError: shapes or peers do not fit.
         """
         if not logits or (self._logits and list(logits) != list(self._logits)):
             raise InputError(
@@ -120,11 +114,7 @@ class DiscoveryAssessment:
         self._unlabelled.append(torch.full((len(y),), rows == "unlabelled"))
 
     def result(self) -> dict[str, Any]:
-        """What was measured, in the form of `assess_classification`.
-
-        Raises:
-            InputError: no row was added.
-        """
+        """What was measured, in the form of `assess_classification`; InputError without a row."""
         if not sum(map(len, self._y)):
             raise InputError("metrics: no row; nothing can be measured")
         logits = {name: torch.cat(parts).double() for name, parts in self._logits.items()}
@@ -176,9 +166,8 @@ class _Rows:
             right = classes[self.known_test] == self.truth[self.known_test]
             metrics["known_accuracy"] = right.double().mean().item()
         if self.new_test.any():
-            metrics["test_cluster_accuracy"] = cluster_accuracy(
-                clusters[self.new_test], self.truth[self.new_test]
-            )
+            found, truth = clusters[self.new_test], self.truth[self.new_test]
+            metrics["test_cluster_accuracy"] = cluster_accuracy(found, truth)
         told_apart = clusters[self.told_apart]
         sizes = told_apart[told_apart >= 0].bincount(minlength=1)
         metrics["clusters"] = float(sizes.count_nonzero())
@@ -195,11 +184,6 @@ class _Rows:
 
     def agreement(self, logits: Mapping[str, Tensor]) -> dict[str, float]:
         """Share of the rows in the same cluster, by pair of peers."""
-        clusters = {
-            name: decided([z[self.told_apart]], self.new_classes).number
-            for name, z in logits.items()
-        }
-        return {
-            f"{a}~{b}": cluster_accuracy(clusters[a], clusters[b])
-            for a, b in combinations(clusters, 2)
-        }
+        rows, kinds = self.told_apart, self.new_classes
+        found = {name: decided([z[rows]], kinds).number for name, z in logits.items()}
+        return {f"{a}~{b}": cluster_accuracy(found[a], found[b]) for a, b in combinations(found, 2)}

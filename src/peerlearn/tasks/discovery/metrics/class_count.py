@@ -19,17 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
-from sklearn.metrics.cluster import contingency_matrix
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from peerlearn.errors import InputError
 from peerlearn.randomness import derive_seed, keyed_generator
+from peerlearn.tasks.discovery.metrics.clustering import cluster_accuracy
 
 Points = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -41,7 +40,6 @@ COMPONENTS = 10
 MIXTURE_STARTS = 2
 REGULARISATION = 1e-3
 """Variance added to every mixture component, of points of variance 1."""
-NUMPY_SEEDS = 2**32
 
 
 @dataclass(frozen=True)
@@ -86,19 +84,15 @@ def estimate_classes(
     probe class and c more.
 
     Args:
-        unlabelled: features of rows of new classes.
-        labelled: features of rows of known classes, at least four of them; None for no
+        unlabelled: features (U, D) of rows of new classes.
+        labelled: features (L, D) of rows of known classes, at least four of them; None for no
             probe accuracy.
-        y: class of each labelled row; None together with `labelled`.
+        y: (L,), class of each labelled row; None together with `labelled`.
         candidates: numbers of new classes to try, each from 2 to U − 1.
         seed: of the division into anchors and probes and of every start.
         starts: k-means is started so often, the best result counts.
 
-    Shapes:
-        unlabelled: (U, D); labelled: (L, D); y: (L,).
-
-    Raises:
-        InputError: features or candidates that cannot be used.
+    Raises InputError: features or candidates that cannot be used.
     """
     counts = sorted(set(candidates))
     points = _points(unlabelled, "unlabelled")
@@ -148,12 +142,9 @@ def mixture_bic(points: Points, count: int, seed: int = 0) -> float:
     """
     if not points.any():
         return 0.0
-    mixture = GaussianMixture(
-        count,
-        n_init=MIXTURE_STARTS,
-        reg_covar=REGULARISATION,
-        random_state=_numpy_seed(seed, "mixture", count),
-    )
+    options = {"n_init": MIXTURE_STARTS, "reg_covar": REGULARISATION}
+    random_state = _numpy_seed(seed, "mixture", count)
+    mixture = GaussianMixture(count, random_state=random_state, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it is after 100 steps
         return float(mixture.fit(points).bic(points)) / len(points)
@@ -178,10 +169,7 @@ def silhouette(points: Points, count: int, seed: int = 0, starts: int = 5) -> fl
 class KnownRows:
     """Labelled rows, anchors first.
 
-    Attributes:
-        points: (L, D).
-        y: classes 0 … anchors − 1 are anchors, the following ones probes.
-        anchors, probes: how many classes there are of each.
+    Of classes y (L,) of points (L, D), 0 … anchors − 1 are anchors, the next `probes` probes.
     """
 
     points: Points
@@ -193,8 +181,7 @@ class KnownRows:
     def of(cls, points: Points, y: Labels, seed: int) -> "KnownRows":
         """Divide the classes of `y` at random.
 
-        Raises:
-            InputError: not one class for each row, or fewer than four classes.
+        Raises InputError: not one class for each row, or fewer than four classes.
         """
         if y.shape != points.shape[:1]:
             raise InputError(f"y: shape {y.shape} for {len(points)} labelled rows.")
@@ -223,18 +210,11 @@ def probe_accuracy(
 
     Clusters are matched to probe classes one to one, so that most rows fit.
     """
-    everything = np.concatenate([known.points, points])
-    clusters = pinned_kmeans(
-        everything,
-        known.y[: known.pinned],
-        known.anchors + known.probes + count,
-        _numpy_seed(seed, "probe", count),
-        starts,
-    )
+    everything, pinned = np.concatenate([known.points, points]), known.y[: known.pinned]
+    wanted, numpy_seed = known.anchors + known.probes + count, _numpy_seed(seed, "probe", count)
+    clusters = pinned_kmeans(everything, pinned, wanted, numpy_seed, starts)
     probes = slice(known.pinned, len(known.y))
-    table = contingency_matrix(known.y[probes], clusters[probes])
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return float(table[rows, columns].sum() / table.sum())
+    return cluster_accuracy(*map(torch.from_numpy, (clusters[probes], known.y[probes])))
 
 
 def pinned_kmeans(
@@ -243,34 +223,30 @@ def pinned_kmeans(
     """k-means in which the first rows keep their cluster: the cluster of every row.
 
     Args:
-        points: all rows, pinned ones first.
-        pinned: cluster of each pinned row, 0 … A − 1, every one of them used.
+        points: all rows (N, D), pinned ones first.
+        pinned: (P,), cluster of each pinned row, 0 … A − 1, every one of them used.
         clusters: how many in all, A among them.
         seed: of numpy's generator that draws where free clusters start (k-means++).
         starts: runs, of which the one with the least squared distance counts.
         rounds: of assignment and averaging, at most.
-
-    Shapes:
-        points: (N, D); pinned: (P,); returns (N,).
     """
     anchors = np.stack([points[: len(pinned)][pinned == a].mean(0) for a in np.unique(pinned)])
     rest = points[len(pinned) :]
     generator = np.random.RandomState(seed)
-    best, least = None, np.inf
+    runs = []
     for _ in range(starts):
         start, _ = kmeans_plusplus(rest, clusters - len(anchors), random_state=generator)
-        assigned, inertia = _lloyd(points, pinned, np.concatenate([anchors, start]), rounds)
-        if best is None or inertia < least:
-            best, least = assigned, inertia
-    assert best is not None
-    return best
+        runs.append(_lloyd(points, pinned, np.concatenate([anchors, start]), rounds))
+    return min(runs, key=lambda run: run[1])[0]
 
 
 def _lloyd(points: Points, pinned: Labels, centres: Points, rounds: int) -> tuple[Labels, float]:
     """(cluster of each row, sum of squared distances to its centre)."""
     assigned = np.full(len(points), -1)
     for _ in range(rounds):
-        previous, assigned = assigned, _nearest(points, centres)
+        # The nearest centre of each row; |p|² is the same for all of them.
+        nearest = ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
+        previous, assigned = assigned, nearest
         assigned[: len(pinned)] = pinned
         if (assigned == previous).all():
             break
@@ -281,15 +257,9 @@ def _lloyd(points: Points, pinned: Labels, centres: Points, rounds: int) -> tupl
     return assigned, float(((points - centres[assigned]) ** 2).sum())
 
 
-def _nearest(points: Points, centres: Points) -> Labels:
-    """The nearest centre of each row; |p|² is the same for all of them."""
-    return ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)
-
-
 def _some(rows: int, seed: int) -> Labels:
     """At most `ROWS` of so many rows, the same for every count: scores can be compared."""
-    chosen = torch.randperm(rows, generator=keyed_generator(seed, "rows"))[:ROWS]
-    return chosen.numpy()
+    return torch.randperm(rows, generator=keyed_generator(seed, "rows"))[:ROWS].numpy()
 
 
 def _points(features: Tensor, name: str) -> Points:
@@ -302,4 +272,4 @@ def _points(features: Tensor, name: str) -> Points:
 
 
 def _numpy_seed(seed: int, *key: str | int) -> int:
-    return derive_seed(seed, *key) % NUMPY_SEEDS
+    return derive_seed(seed, *key) % 2**32

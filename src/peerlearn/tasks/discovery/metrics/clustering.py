@@ -1,10 +1,13 @@
-"""Clusters against classes, and pairs of rows against the truth.
+"""Clusters against classes and against clusters of other networks, and pairs against the truth.
 
 A cluster's number means nothing, so clusters are matched with classes first. A row of cluster −1
 is in none and counts as wrong; a row of class −1 has no truth.
 
 Shapes: N rows, K clusters, C classes, M rows of a batch.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,14 +18,10 @@ from peerlearn.errors import InputError
 def align(assignments: Tensor, truth: Tensor) -> Tensor:
     """The class of every cluster, each class at most once, by which most rows are right.
 
-    Hungarian method; there may be more clusters than classes, or fewer.
+    Hungarian method; there may be more clusters than classes, or fewer. The result is int64 (K,), K
+    being 1 + the largest cluster; −1 for a cluster without a class.
 
-    Shapes:
-        assignments: (N,), int; truth: (N,), int.
-        result: (K,), int64 with K = 1 + the largest cluster; −1 for a cluster without a class.
-
-    Raises:
-        InputError: not one cluster and one class a row, or no rows.
+    Raises InputError: not one cluster and one class (N,) a row, in integers, or no rows.
     """
     _check(assignments, truth)
     return matched(shared_rows(assignments, truth))
@@ -34,16 +33,7 @@ def cluster_accuracy(assignments: Tensor, truth: Tensor) -> float:
 
 
 def right_rows(assignments: Tensor, truth: Tensor, classes: Tensor) -> Tensor:
-    """Which rows are of the class of their cluster.
-
-    Args:
-        assignments: cluster of every row.
-        truth: class of every row.
-        classes: of every cluster, from `align`.
-
-    Shapes:
-        assignments, truth: (N,); classes: (K,); result: (N,), bool.
-    """
+    """Which rows, bool (N,), are of the class of their cluster, in `classes` (K,) from `align`."""
     classes = classes.to(assignments.device)
     found = torch.where(assignments >= 0, classes[assignments.clamp_min(0)], -1)
     return (found == truth) & (truth >= 0)
@@ -72,11 +62,7 @@ def pair_metrics(same: Tensor, truth: Tensor) -> dict[str, float]:
     - `precision`: share of those said to be of one class that are; 0 where none is said to be.
     - `recall`: share of those of one class that are said to be; 0 where there are none.
 
-    Shapes:
-        same: (M, M), bool; truth: (M,), int.
-
-    Raises:
-        InputError: shapes do not fit, or fewer than two rows.
+    Raises InputError: not bool (M, M) and int (M,), or fewer than two rows.
     """
     rows = len(truth)
     if rows < 2 or same.shape != (rows, rows):
@@ -97,16 +83,9 @@ def pair_metrics(same: Tensor, truth: Tensor) -> dict[str, float]:
 def shared_rows(
     first: Tensor, second: Tensor, clusters: int | None = None, classes: int | None = None
 ) -> Tensor:
-    """Rows of every cluster of `first` and class of `second`; those of −1 in either are left out.
+    """Rows of every cluster of `first` (N,) and class of `second` (N,), as a table int64 (K, C).
 
-    Args:
-        first: cluster of every row.
-        second: class of every row.
-        clusters: K; None for 1 + the largest.
-        classes: C; None for 1 + the largest.
-
-    Shapes:
-        first, second: (N,), int; result: (K, C), int64.
+    Those of −1 in either are left out. K and C are 1 + the largest number unless they are given.
     """
     rows = clusters or max(int(first.max()) + 1, 1)
     columns = classes or max(int(second.max()) + 1, 1)
@@ -116,10 +95,9 @@ def shared_rows(
 
 
 def matched(table: Tensor) -> Tensor:
-    """The column of every row of `table`, each at most once, with the largest sum; −1 for none.
+    """The columns of all rows of a table, each at most once, with the largest sum; −1 for none.
 
-    Shapes:
-        table: (K, C); result: (K,), int64, on the CPU.
+    Of a table (K, C) they are int64 (K,), on the CPU.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -139,3 +117,47 @@ def _check(assignments: Tensor, truth: Tensor) -> None:
         raise InputError(
             f"metrics: clusters are {assignments.dtype} and truth {truth.dtype}; expected integers"
         )
+
+
+class Clusters(NamedTuple):
+    """What N rows were decided to be.
+
+    `number` is counted from the first column that was asked about, −1 for none; `confidence` is its
+    probability, 0 to 1, NaN for none.
+    """
+
+    number: Tensor
+    confidence: Tensor
+
+
+def matched_members(members: Sequence[Tensor], known: int, rows: Tensor) -> list[Tensor]:
+    """The members' logits (N, known + new), with new classes in the order of the first member's.
+
+    Clusters of two members are matched one to one, so that most rows are shared (Hungarian method),
+    of those that `rows`, bool (N,), says; no truth is read for it.
+    """
+    orders = cluster_orders([z[rows] for z in members], known)
+    return [in_order(z, order, known) for z, order in zip(members, orders, strict=True)]
+
+
+def cluster_orders(members: Sequence[Tensor], known: int) -> list[Tensor]:
+    """Of every member's logits, which of its new classes is number 0, 1, … of the first member."""
+    first, *others = (decided([z], slice(known, None)).number for z in members)
+    new = members[0].shape[1] - known
+    orders = [matched(shared_rows(first, other, new, new)) for other in others]
+    return [torch.arange(new), *orders]
+
+
+def in_order(logits: Tensor, order: Tensor, known: int) -> Tensor:
+    """The logits with new classes in an order of `cluster_orders`."""
+    return torch.cat([logits[:, :known], logits[:, known + order]], 1)
+
+
+def decided(members: Sequence[Tensor], columns: slice) -> Clusters:
+    """The likeliest of some classes, by the mean probability of all of them over members.
+
+    Members are logits (N, classes); a row with NaN logits is of none.
+    """
+    p = torch.stack([z[:, columns].softmax(1) for z in members]).mean(0)
+    confidence, number = p.max(1)
+    return Clusters(number.masked_fill(p.isnan().any(1), -1), confidence)

@@ -14,16 +14,9 @@ from torch import Tensor, nn
 from peerlearn.errors import InputError
 from peerlearn.objectives.base import Objective, PeerView, cross_entropy
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.discovery.objectives.pairwise import (
-    consistency,
-    cosine_similarities,
-    pairwise_bce,
-    pairwise_positive,
-    ramp_up,
-)
 from peerlearn.tasks.discovery.objectives.part_dictionary import PartDictionary, PartSpec
 from peerlearn.tasks.discovery.objectives.ranking_statistics import same_top_k
-from peerlearn.transfer.outputs import PeerOutput
+from peerlearn.transfer.outputs import PeerOutput, Schedule
 
 INCREMENTAL = 0.05
 """Weight of the new classes' own labels, at the end of the ramp, in incremental discovery."""
@@ -100,18 +93,10 @@ class DiscoveryObjective(nn.Module, Objective):
 
     A term without rows is 0. Labels are read of the first view only. The public code of dual
     ranking statistics pairs the local branch's first view with itself, which `pair_views: 1` does
-    too.
+    too. A part dictionary is state: it changes in training mode and belongs into checkpoints.
 
-    A part dictionary is state: it changes in training mode and belongs into checkpoints.
-
-    Args:
-        spec: options.
-        known: classes with labels.
-        channels: of the last stage's maps; needed where parts are compared.
-        seed: of the part dictionary.
-
-    Raises:
-        InputError: parts without channels.
+    Where parts are compared, `channels` says how many the last stage's maps have, and `seed` is
+    that of the part dictionary. Raises InputError: parts without channels.
     """
 
     def __init__(
@@ -139,14 +124,13 @@ class DiscoveryObjective(nn.Module, Objective):
             targets: int64 (2B,), −1 where unlabelled; the second view's are not read.
             result: scalar, fp32.
 
-        Raises:
-            InputError: rows that are not paired, no logits of new classes, a missing feature.
+        Raises InputError: rows that are not paired, no logits of new classes, a missing feature.
         """
-        output, progress = view.output, view.progress
-        logits = output.logits
+        output, progress, logits = view.output, view.progress, view.output.logits
         check_new_classes(logits, self.known)
         known = paired(self.scored(output), "logits")
-        new = paired(self._clusters(output).float(), "logits")
+        clusters = feature(output, "clusters") if self.spec.incremental else logits[:, self.known :]
+        new = paired(clusters.float(), "logits")
         y, labelled = (paired(each, "targets")[0] for each in view.labels())
         loss = self._pairs(output, *new, ~labelled)
         weight = ramp_up(progress, self.spec.consistency, self.spec.ramp)
@@ -168,7 +152,9 @@ class DiscoveryObjective(nn.Module, Objective):
         return cross_entropy(logits, y, labelled) - weight * new.sum() / max(len(new), 1)
 
     def _pairs(self, output: PeerOutput, first: Tensor, second: Tensor, rows: Tensor) -> Tensor:
-        same = self.pseudo_labels(self._first_view(output)[rows])
+        name = "pooled" if self.parts is None else "map"
+        compared, _ = paired(feature(output, name), name)
+        same = self.pseudo_labels(self.compared(PeerOutput(output.logits, {name: compared}))[rows])
         p = F.softmax(first[rows], 1)
         q = p if self.spec.pair_views == 1 else F.softmax(second[rows], 1)
         criterion = pairwise_bce if self.spec.criterion == "bce" else pairwise_positive
@@ -178,11 +164,6 @@ class DiscoveryObjective(nn.Module, Objective):
         """The logits that labels are about."""
         return output.logits if self.spec.incremental else output.logits[:, : self.known]
 
-    def _clusters(self, output: PeerOutput) -> Tensor:
-        if self.spec.incremental:
-            return feature(output, "clusters")
-        return output.logits[:, self.known :]
-
     def compared(self, output: PeerOutput) -> Tensor:
         """What rows are compared by, (rows, D): pooled features, or their bags of parts."""
         if self.parts is None:
@@ -190,16 +171,10 @@ class DiscoveryObjective(nn.Module, Objective):
         bags: Tensor = self.parts(feature(output, "map"))
         return bags
 
-    def _first_view(self, output: PeerOutput) -> Tensor:
-        name = "pooled" if self.parts is None else "map"
-        first, _ = paired(feature(output, name), name)
-        return self.compared(PeerOutput(output.logits, {name: first}))
-
     def pseudo_labels(self, features: Tensor) -> Tensor:
-        """To what degree every two rows are taken to be of one class; no gradient passes.
+        """To what degree every two rows (M, D) are taken to be of one class; no gradient passes.
 
-        Shapes:
-            features: (M, D); result: (M, M), bool, or float from 0 to 1 for `soft_cosine`.
+        The result is (M, M), bool, or float from 0 to 1 for `soft_cosine`.
         """
         features = features.detach()
         if self.spec.pseudo_labels == "ranking":
@@ -211,11 +186,7 @@ class DiscoveryObjective(nn.Module, Objective):
 
 
 def paired(rows: Tensor, what: str) -> tuple[Tensor, Tensor]:
-    """The rows of the first view, and those of the second.
-
-    Raises:
-        InputError: an odd number of rows.
-    """
+    """The rows of the first view, and those of the second; InputError for an odd number."""
     if len(rows) % 2:
         raise InputError(
             f"discovery: {what} of {len(rows)} rows; expected paired rows, one view of B images "
@@ -235,14 +206,67 @@ def check_new_classes(logits: Tensor, known: int) -> None:
 
 
 def feature(output: PeerOutput, name: str) -> Tensor:
-    """A feature by name.
-
-    Raises:
-        InputError: there is none of that name.
-    """
+    """A feature by name; InputError where there is none of that name."""
     if name not in output.features:
         raise InputError(
             f"discovery: needs the feature {name!r}; this peer gives "
             f"{', '.join(output.features) or 'none'}"
         )
     return output.features[name]
+
+
+EPS = 1e-7
+"""Added under the logarithm, so that a pair which is certain has a finite loss."""
+
+
+def cosine_similarities(features_MD: Tensor) -> Tensor:
+    """Cosine of the angle between every two rows, (M, M); a row of zeros is at 0 to all."""
+    unit_MD = F.normalize(features_MD, dim=1)
+    return unit_MD @ unit_MD.T
+
+
+def pairwise_bce(p_MC: Tensor, q_MC: Tensor, same_MM: Tensor) -> Tensor:
+    """Binary cross-entropy of "rows i and j are of one class", mean over all ordered pairs.
+
+    P_ij = ⟨p_i, q_j⟩, and the loss −s_ij log(P_ij + ε) − (1 − s_ij) log(1 − P_ij + ε). Han et al.,
+    ICLR 2020, equation 2, where p and q are predictions (M, C) for two views of the same rows and s
+    are targets (M, M) from 0 to 1, hard or soft. Without rows, 0.
+    """
+    together_MM = _together(p_MC, q_MC)
+    s_MM = same_MM.to(together_MM.dtype)
+    apart_MM = 1 - together_MM
+    return _mean(-(s_MM * (together_MM + EPS).log() + (1 - s_MM) * (apart_MM + EPS).log()))
+
+
+def pairwise_positive(p_MC: Tensor, q_MC: Tensor, same_MM: Tensor) -> Tensor:
+    """−s_ij log(P_ij + ε) as in `pairwise_bce`: draws rows together, and none apart."""
+    together_MM = _together(p_MC, q_MC)
+    return _mean(-same_MM.to(together_MM.dtype) * (together_MM + EPS).log())
+
+
+def consistency(logits: Tensor, other: Tensor) -> Tensor:
+    """Mean squared difference of two predictions (M, C) of the same rows; gradients reach both.
+
+    Laine & Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017 (Π-model).
+    """
+    return _mean((F.softmax(logits, 1) - F.softmax(other, 1)).square())
+
+
+def ramp_up(progress: float | None, weight: float, over: float) -> float:
+    """w(r) = `weight` · exp(−5 (1 − min(r, R) / R)²): `weight` · e⁻⁵ at first, `weight` from R on.
+
+    r is `progress`, the finished fraction of the stage, None for "the ramp is over"; R is `over`, a
+    fraction of the stage too, and at 0 there is no ramp.
+    """
+    if progress is None or over == 0:
+        return weight
+    return Schedule(kind="sigmoid", over=over).at(progress, weight)
+
+
+def _together(p_MC: Tensor, q_MC: Tensor) -> Tensor:
+    """Probability that two rows are of one class; rounding may put a sum beyond 1."""
+    return (p_MC @ q_MC.T).clamp(0, 1)
+
+
+def _mean(cells: Tensor) -> Tensor:
+    return cells.sum() / max(cells.numel(), 1)

@@ -56,14 +56,8 @@ class PartDictionary(nn.Module):
     The public code crops always, which leaves 2x2 places of a 4x4 map, and needs a `size` that is a
     multiple of the batch; here small maps are kept whole and the last batch may be of any size.
 
-    Args:
-        channels: of the maps.
-        spec: its options.
-        seed: of the initial entries and of the places that are put in.
-
     Shapes:
-        input: (B, D, height, width)
-        output: (B, E), fp32, rows sum to 1
+        input: (B, D, height, width); output: (B, E), fp32, rows sum to 1
     """
 
     entries: Tensor
@@ -84,8 +78,7 @@ class PartDictionary(nn.Module):
     def forward(self, maps_BDHW: Tensor) -> Tensor:
         """The bag of parts of every image.
 
-        Raises:
-            InputError: not maps of `channels`, or too small to leave out their border.
+        Raises InputError: not maps of `channels`, or too small to leave out their border.
         """
         places_BPD = self._places(maps_BDHW).float()
         distances_BPE = squared_distances(places_BPD, self.entries)
@@ -129,10 +122,6 @@ class PartDictionary(nn.Module):
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """‖x_i − y_j‖² as ‖x_i‖² − 2⟨x_i, y_j⟩ + ‖y_j‖², at least 0.
-
-    Shapes:
-        x: (..., D); y: (E, D); result: (..., E).
-    """
+    """‖x_i − y_j‖² of x (..., D) and y (E, D) as ‖x_i‖² − 2⟨x_i, y_j⟩ + ‖y_j‖², at least 0."""
     squares = x.square().sum(-1, keepdim=True) + y.square().sum(-1)
     return (squares - 2 * x @ y.T).clamp_min(0)

@@ -27,15 +27,8 @@ def same_top_k(features_MD: Tensor, k: int = 5) -> Tensor:
     rows have it, and each row of the result is a line of that table. That costs M² bytes moved,
     and no M² · k comparisons.
 
-    Args:
-        features_MD: a NaN counts as infinite.
-        k: from 1 to D.
-
-    Shapes:
-        features_MD: (M, D), float; result: (M, M), bool, symmetric, True on the diagonal.
-
-    Raises:
-        InputError: not two dimensions, or fewer features than `k`.
+    Of float features (M, D), where a NaN counts as infinite, the result is bool (M, M), symmetric,
+    True on the diagonal. Raises InputError as `top_k_columns` does.
     """
     set_M, rows_S = _numbered(top_k_columns(features_MD, k), features_MD.shape[-1])
     # Rows that share their set with no other one have line 0, which is empty.
@@ -49,15 +42,10 @@ def same_top_k(features_MD: Tensor, k: int = 5) -> Tensor:
 
 
 def top_k_columns(features_MD: Tensor, k: int) -> Tensor:
-    """The columns of the `k` largest entries of every row, in increasing order.
+    """The columns of the `k` largest entries of every row, int64 (M, k), in increasing order.
 
-    Of equal entries the first ones are taken, which `torch.topk` does not promise.
-
-    Shapes:
-        features_MD: (M, D), float; result: (M, k), int64.
-
-    Raises:
-        InputError: not two dimensions, or fewer features than `k`.
+    Of equal entries the first ones are taken, which `torch.topk` does not promise. Raises
+    InputError: not two dimensions, or fewer features than `k`.
     """
     if features_MD.ndim != 2 or not 1 <= k <= features_MD.shape[1]:
         raise InputError(

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.tasks.discovery.objectives.pairs import check_new_classes, feature, paired
-from peerlearn.tasks.discovery.objectives.sinkhorn import sinkhorn
 from peerlearn.transfer.outputs import PeerOutput
 
 
@@ -47,11 +46,7 @@ class UnoObjective(Objective):
 
     The authors' second view is two large and two small crops; here it is one.
 
-    Args:
-        spec: options.
-        known: classes with labels.
-        record: called with the loss of every head, (H,) without gradient, which tells the best
-            head; see `UnoHeads.record`.
+    `record` is told the loss of every head, (H,) without gradient, as `UnoHeads.record` is.
     """
 
     spec: UnoSpec
@@ -69,28 +64,26 @@ class UnoObjective(Objective):
             targets: int64 (2B,), −1 where unlabelled; the second view's are not read.
             result: scalar, fp32.
 
-        Raises:
-            InputError: rows that are not paired, no logits of new classes, a missing feature.
+        Raises InputError: rows that are not paired, no logits of new classes, a missing feature.
         """
         output = view.output
         check_new_classes(output.logits, self.known)
-        y_B, labelled_B = (paired(each, "targets")[0] for each in view.labels())
-        known = self.scored(output)
-        clusters_H = self._swapped(known, feature(output, "heads").float(), y_B, labelled_B)
+        labels = [paired(each, "targets")[0] for each in view.labels()]
+        clusters_H = self._swapped(output, "heads", *labels)
         if self.record is not None:
             self.record(clusters_H.detach())
         if not self.spec.over_factor:
             return clusters_H.mean()
-        over_H = self._swapped(known, feature(output, "over").float(), y_B, labelled_B)
-        return (clusters_H.mean() + over_H.mean()) / 2
+        return (clusters_H.mean() + self._swapped(output, "over", *labels).mean()) / 2
 
     def scored(self, output: PeerOutput) -> Tensor:
         """The logits that labels are about."""
         return output.logits[:, : self.known]
 
-    def _swapped(self, known: Tensor, heads: Tensor, y_B: Tensor, labelled_B: Tensor) -> Tensor:
-        """The loss of every head, (H,)."""
-        beside = known.unsqueeze(1).expand(-1, heads.shape[1], -1)
+    def _swapped(self, output: PeerOutput, kind: str, y_B: Tensor, labelled_B: Tensor) -> Tensor:
+        """The loss of every head of a kind, (H,)."""
+        heads = feature(output, kind).float()
+        beside = self.scored(output).unsqueeze(1).expand(-1, heads.shape[1], -1)
         views = paired(F.log_softmax(torch.cat([beside, heads], -1), -1), "heads")
         targets = [self._targets(half, y_B, labelled_B) for half in paired(heads.detach(), "heads")]
         pairs = zip(views, reversed(targets), strict=True)
@@ -108,3 +101,22 @@ class UnoObjective(Objective):
         shares_HMN = sinkhorn(cosines_HMN, self.spec.epsilon, self.spec.iterations)
         targets[~labelled, :, self.known :] = shares_HMN.transpose(0, 1)
         return targets
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Sinkhorn-Knopp: exp(scores / ε), its columns and then its rows scaled to equal sums, again.
+
+    Rows of the result sum to 1; columns to M / K the more nearly, the more iterations. Cuturi,
+    "Sinkhorn Distances", NeurIPS 2013; as targets of clustering: Caron et al. (SwAV), NeurIPS 2020,
+    and Fini et al. (UNO), ICCV 2021. In fp32 and by logarithms: a cluster that no row comes near
+    does not underflow.
+
+    `scores` (..., M, K) say how well rows fit clusters, such as cosines; the result is fp32 of the
+    same shape, without gradient. A smaller ε gives harder assignments.
+    """
+    log_q = scores.float() / epsilon
+    for _ in range(iterations):
+        log_q = log_q - log_q.logsumexp(-2, keepdim=True)
+        log_q = log_q - log_q.logsumexp(-1, keepdim=True)
+    return log_q.exp()
