@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from peerlearn.cli.output import console, metrics_table
 from peerlearn.cli.progress import EpochProgress, GridProgress
-from peerlearn.cli.tables import console, metrics_table
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 

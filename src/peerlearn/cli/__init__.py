@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli import compare, cp, data, discover, evaluate, ls, predict, report, run, validate
+from peerlearn.cli import discover, ls, run, serve, validate
 from peerlearn.errors import InputError, PeerlearnError
 
 app = typer.Typer(
@@ -16,16 +16,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(ls.ls)
-app.command()(cp.cp)
-app.command()(validate.validate)
-app.command()(run.run)
-app.command()(compare.compare)
-app.command()(discover.discover)
-app.command("eval")(evaluate.evaluate)
-app.command()(predict.predict)
-app.command()(report.report)
-app.add_typer(data.app, name="data")
+for verb in (ls.ls, ls.cp, validate.validate, run.run, run.compare, discover.discover):
+    app.command()(verb)
+app.command("eval")(serve.evaluate)
+app.command()(serve.predict)
+app.command()(run.report)
+app.add_typer(ls.data, name="data")
 
 
 def _version(wanted: bool) -> None:
@@ -52,15 +48,8 @@ def main() -> None:
     """Run the verb; exit 0 done, 1 a failed run, 2 bad usage or input, 130 interrupted."""
     try:
         app(standalone_mode=True)
-    except InputError as error:
-        fail(error, 2)
     except (PeerlearnError, OSError) as error:
-        fail(error, 1)
+        print(f"peerlearn: {error}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InputError) else 1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-
-
-def fail(error: Exception, status: int) -> None:
-    """Say what is wrong on stderr and leave with `status`."""
-    print(f"peerlearn: {error}", file=sys.stderr)
-    raise SystemExit(status)

@@ -9,12 +9,13 @@ import typer
 from peerlearn.cli.options import (
     OverridesArgument,
     ResumeOption,
+    SeedOption,
     gathered_overrides,
     out_folder,
     parse_numbers,
     resumable,
 )
-from peerlearn.cli.run import check_resumed
+from peerlearn.cli.run import check_run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
     from peerlearn.tasks.discovery.reader import Assignment
 
 #: Keys of the recipe that have an option here, which says the same.
-OPTIONS = {
-    "data.labelled": "--labelled",
-    "data.unlabelled": "--unlabelled",
-    "classes": "--classes",
-}
+OPTIONS = {"data.labelled": "--labelled", "data.unlabelled": "--unlabelled", "classes": "--classes"}
 BEGUN = "shared/config.yaml"
 
 
@@ -44,21 +41,19 @@ def discover(
     unlabelled: Annotated[
         str,
         typer.Option(
-            help="Images of new classes: an .npz with x, or a folder of images.",
-            show_default=False,
+            help="Images of new classes: an .npz with x, or a folder of images.", show_default=False
         ),
     ],
     classes: Annotated[
         str, typer.Option(help="How many new classes to look for; auto estimates it.")
     ] = "auto",
     candidates: Annotated[
-        str | None,
-        typer.Option(help="With auto, the numbers to choose from.", show_default="2-30"),
+        str | None, typer.Option(help="With auto, the numbers to choose from.", show_default="2-30")
     ] = None,
     arm: Annotated[
         str | None, typer.Option(help="Arm of recipe discovery.", show_default="dual")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Key of weights, batches and dropout.")] = None,
+    seed: SeedOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder.", show_default="runs/discover-N")
     ] = None,
@@ -69,9 +64,8 @@ def discover(
     Writes a run folder of recipe `discovery`, for eval, predict and report, with assignments.csv in
     it: the cluster of every unlabelled image, and how sure the networks together are of it.
     """
+    from peerlearn.cli.output import console, report_beside
     from peerlearn.cli.progress import EpochProgress, RowProgress
-    from peerlearn.cli.reporting import report_beside
-    from peerlearn.cli.tables import console
     from peerlearn.serving import open_run
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
@@ -84,8 +78,8 @@ def discover(
     refuse_repeated(changes)
     changes |= {"data.labelled": labelled, "data.unlabelled": unlabelled, "classes": count}
     changes |= {key: value for key, value in (("arm", arm), ("seed", seed)) if value is not None}
-    if not (resume and out is not None and (out / BEGUN).exists()):
-        check_resumed(out, resume)
+    if resume and not (out is not None and (out / BEGUN).exists()):
+        check_run(out)
     recipe, given = find_recipe("discovery")
     config = recipe.resolve(given, changes)
     folder = out_folder(out, "discover")
@@ -96,14 +90,12 @@ def discover(
             estimate = estimate_new_classes(config, folder, chosen, progress.observe)
         tell_estimate(estimate)
         config = recipe.resolve(given, changes | {"classes": estimate.count})
+        resume = True  # the estimate has begun the folder, which then is gone on with
     shared = folder / SHARED if count is None else None
     with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
-        # The estimate has begun the folder, which then is gone on with.
-        results = run_recipe(
-            recipe, config, folder, resume or count is None, progress.observe, shared
-        )
+        results = run_recipe(recipe, config, folder, resume, progress.observe, shared)
     with RowProgress("images") as rows:
-        made = assignments(open_run(folder), lambda done: rows.observe(done, None))
+        made = assignments(open_run(folder), rows.observe)
     write_assignments(folder / "assignments.csv", made)
     progress.summarise(results, recipe.metrics)
     console().print(cluster_table(made))
@@ -112,11 +104,7 @@ def discover(
 
 
 def parse_classes(text: str) -> int | None:
-    """The number of new classes; None for `auto`.
-
-    Raises:
-        InputError: neither a number of two or more nor `auto`.
-    """
+    """The number of new classes; None for `auto`, InputError for what is no number from 2 on."""
     from peerlearn.errors import InputError
 
     if text == "auto":
@@ -130,8 +118,7 @@ def parse_classes(text: str) -> int | None:
 def parse_candidates(text: str | None, count: int | None) -> list[int] | None:
     """The numbers of classes to choose from; None for the usual ones.
 
-    Raises:
-        InputError: no numbers, or nothing to choose.
+    Raises InputError: no numbers, or nothing to choose.
     """
     from peerlearn.errors import InputError
 
@@ -143,11 +130,7 @@ def parse_candidates(text: str | None, count: int | None) -> list[int] | None:
 
 
 def refuse_repeated(changes: dict[str, Any]) -> None:
-    """See that what has an option is not said by an override too.
-
-    Raises:
-        InputError: it is; names the option.
-    """
+    """InputError, which names the option, where an override says what has one."""
     from peerlearn.errors import InputError
 
     for key, option in OPTIONS.items():
@@ -156,11 +139,7 @@ def refuse_repeated(changes: dict[str, Any]) -> None:
 
 
 def check_free(folder: Path) -> None:
-    """See that a folder has room for a new run.
-
-    Raises:
-        InputError: it holds one, or something else.
-    """
+    """InputError where a folder holds a run or something else, so that none can begin there."""
     from peerlearn.engine.run_folder import holds, not_empty
 
     if not folder.exists() or not any(folder.iterdir()):
@@ -172,17 +151,13 @@ def check_free(folder: Path) -> None:
 
 def tell_estimate(estimate: "Estimate") -> None:
     """Print the number of new classes and what speaks for every candidate."""
-    from peerlearn.cli.tables import console, table
+    from peerlearn.cli.output import console, table
 
-    rows = [
-        (
-            f"{score.count}{' ←' if score.count == estimate.count else ''}",
-            f"{score.bic:.3f}",
-            f"{score.silhouette:.3f}",
-            "–" if score.probe_accuracy is None else f"{score.probe_accuracy:.3f}",
-        )
-        for score in estimate.scores
-    ]
+    rows = []
+    for score in estimate.scores:
+        mark, found = " ←" if score.count == estimate.count else "", score.probe_accuracy
+        numbers = [f"{score.bic:.3f}", f"{score.silhouette:.3f}"]
+        rows.append([f"{score.count}{mark}", *numbers, "–" if found is None else f"{found:.3f}"])
     columns = ("new classes", "BIC", "silhouette", "known classes found")
     console().print(table(columns, rows, right=True))
     print(f"estimate: {estimate.count} new classes")
@@ -190,20 +165,15 @@ def tell_estimate(estimate: "Estimate") -> None:
 
 def cluster_table(made: Sequence["Assignment"]) -> "Table":
     """Every cluster with its size, its share of all images and its mean confidence."""
-    from peerlearn.cli.tables import table
+    from peerlearn.cli.output import table
 
     sure: dict[str, list[float]] = {}
     for assignment in made:
         sure.setdefault(assignment.cluster, []).append(assignment.confidence)
-    rows = [
-        (
-            cluster,
-            f"{len(values):,}",
-            f"{100 * len(values) / len(made):.1f} %",
-            f"{sum(values) / len(values):.3f}",
-        )
-        for cluster, values in sorted(sure.items(), key=lambda item: natural(item[0]))
-    ]
+    rows = []
+    for cluster in sorted(sure, key=natural):
+        size, mean = len(sure[cluster]), sum(sure[cluster]) / len(sure[cluster])
+        rows.append([cluster, f"{size:,}", f"{100 * size / len(made):.1f} %", f"{mean:.3f}"])
     return table(("cluster", "images", "share", "mean confidence"), rows, right=True)
 
 

@@ -1,15 +1,15 @@
-"""`peerlearn ls`: what there is to run, to train on and to train."""
+"""`peerlearn ls`, `cp` and `data`: what there is to run, to train on and to train."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from peerlearn.data.catalogue import Description
-    from peerlearn.models.registry import ModelInfo
 
-TOPICS = ("recipes", "data", "models")
+data = typer.Typer(help="List and download data sets.", no_args_is_help=True)
 
 
 def ls(
@@ -20,27 +20,21 @@ def ls(
     """List the recipes, the data sets or the models."""
     from peerlearn.errors import unknown_name
 
-    match topic:
-        case None:
-            list_recipes()
-            print(
-                "\nlook at one: peerlearn validate dml     train it: peerlearn run dml\n"
-                "make it yours: peerlearn cp dml my.yaml\n"
-                "data sets: peerlearn ls data            models: peerlearn ls models"
-            )
-        case "recipes":
-            list_recipes()
-        case "data":
-            list_data()
-        case "models":
-            list_models()
-        case _:
-            raise unknown_name("topic", topic, TOPICS)
+    topics = {"recipes": list_recipes, "data": list_data, "models": list_models}
+    if topic is not None and topic not in topics:
+        raise unknown_name("topic", topic, topics)
+    topics[topic or "recipes"]()
+    if topic is None:
+        print(
+            "\nlook at one: peerlearn validate dml     train it: peerlearn run dml\n"
+            "make it yours: peerlearn cp dml my.yaml\n"
+            "data sets: peerlearn ls data            models: peerlearn ls models"
+        )
 
 
 def list_recipes() -> None:
     """Print every recipe with the arms that `compare` sets against each other."""
-    from peerlearn.cli.tables import console, table
+    from peerlearn.cli.output import console, table
     from peerlearn.systems.registry import RECIPES
 
     rows = (
@@ -62,7 +56,7 @@ def list_data(root: str | None = None) -> None:
     rows = tuple(it for it in plain[1] if it.place not in others)
     for recipes, described, things in ((plain[0], rows, plain[2]), *special):
         print(f"for {recipes}")
-        print_datasets(described, things)
+        _print_datasets(described, things)
         print()
     print(
         "your own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), masks in place "
@@ -72,21 +66,15 @@ def list_data(root: str | None = None) -> None:
     )
 
 
-def print_datasets(datasets: Iterable["Description"], things: str | None = None) -> None:
+def _print_datasets(datasets: Iterable["Description"], things: str | None) -> None:
     """Print some data sets: of `things`, or of rows with a shape for train and for test."""
-    from peerlearn.cli.tables import console, table
+    from peerlearn.cli.output import console, table
 
-    rows = (
-        [
-            it.name,
-            it.about,
-            _number(it.classes),
-            *([] if things else ["×".join(map(str, it.shape or ()))]),
-            " + ".join(map(_number, it.rows or ())),
-            it.place,
-        ]
-        for it in datasets
-    )
+    rows = []
+    for it in datasets:
+        shape = [] if things else ["×".join(map(str, it.shape or ()))]
+        counts = " + ".join(map(_number, it.rows or ()))
+        rows.append([it.name, it.about, _number(it.classes), *shape, counts, it.place])
     counted = [things] if things else ["shape", "train + test"]
     columns = ["data", "what it is", "classes", *counted, "where"]
     console().print(table(columns, rows, whole=() if things else counted))
@@ -94,25 +82,20 @@ def print_datasets(datasets: Iterable["Description"], things: str | None = None)
 
 def list_models() -> None:
     """Print every model with its arguments."""
+    from peerlearn.cli.output import console, table
+
     for models, recipes in _recipes_by(lambda task: task.models):
+        rows = []
+        for it in models.describe():
+            arguments = (f"{name}={value}" for name, value in it.arguments.items())
+            rows.append([it.name, it.summary, ", ".join(arguments)])
         print(f"for {recipes}")
-        print_models(models.describe())
+        console().print(table(["model", "what it is", "arguments"], rows))
         print()
     print(
         "use one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"
         "your own: peers.b.model=python:package.module:function"
     )
-
-
-def print_models(models: Iterable["ModelInfo"]) -> None:
-    """Print some models with their arguments."""
-    from peerlearn.cli.tables import console, table
-
-    def arguments(it: "ModelInfo") -> str:
-        return ", ".join(f"{name}={value}" for name, value in it.arguments.items())
-
-    rows = ([it.name, it.summary, arguments(it)] for it in models)
-    console().print(table(["model", "what it is", "arguments"], rows))
 
 
 def _recipes_by(what: Callable[[Any], Any]) -> list[tuple[Any, str]]:
@@ -128,3 +111,50 @@ def _recipes_by(what: Callable[[Any], Any]) -> list[tuple[Any, str]]:
 
 def _number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
+
+
+def cp(
+    recipe: Annotated[str, typer.Argument(help="A recipe of `peerlearn ls`.", show_default=False)],
+    dest: Annotated[Path, typer.Argument(help="A new .yaml file.", show_default=False)],
+) -> None:
+    """Copy a recipe's YAML, with its comments, to change it and run it."""
+    from peerlearn.errors import InputError, unknown_name
+    from peerlearn.files import write_text
+    from peerlearn.systems.registry import RECIPES
+
+    if recipe not in RECIPES:
+        raise unknown_name("recipe", recipe, RECIPES)
+    if dest.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{dest}: a recipe file ends in .yaml or .yml")
+    if dest.exists():
+        raise InputError(f"{dest}: exists and is never overwritten; choose another name")
+    write_text(dest, RECIPES[recipe].default_text())
+    print(f"{dest}: yours to change\ncheck it: peerlearn validate {dest}")
+
+
+RootOption = Annotated[
+    str | None,
+    typer.Option(help="Folder of data sets.", show_default="$PEERLEARN_DATA, ~/.cache/peerlearn"),
+]
+
+
+@data.command("ls")
+def list_all(root: RootOption = None) -> None:
+    """List the data sets and where they are."""
+    list_data(root)
+
+
+@data.command("get")
+def get(
+    name: Annotated[str, typer.Argument(help="As in `peerlearn ls data`.", show_default=False)],
+    root: RootOption = None,
+) -> None:
+    """Download a data set, unless it is there, and print where it is."""
+    from peerlearn.errors import unknown_name
+
+    kinds = [(it, it.names(root)) for it, _ in _recipes_by(lambda task: task.catalogue)]
+    for catalogue, names in kinds:
+        if name in names:
+            print(catalogue.get(name, root))
+            return
+    raise unknown_name("data set", name, {name for _, names in kinds for name in names})

@@ -20,6 +20,7 @@ DataOption = Annotated[
     str | None,
     typer.Option("--data", help="A data set of `peerlearn ls data`, an .npz file, or a folder."),
 ]
+SeedOption = Annotated[int | None, typer.Option(help="Key of weights, batches and dropout.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
@@ -39,32 +40,21 @@ def gathered_overrides(overrides: list[str] | None, data: str | None) -> dict[st
 
 
 def parse_numbers(text: str, option: str) -> list[int]:
-    """`0-4` or `0,3,7` or a mix of both as a list.
-
-    Raises:
-        InputError: anything else; names the option.
-    """
+    """`0-4` or `0,3,7` or a mix of both as a list; InputError for anything else."""
     from peerlearn.errors import InputError
 
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if (
-            not first.isdigit()
-            or (dash and not last.isdigit())
-            or (dash and int(last) < int(first))
-        ):
+        last = last if dash else first
+        if not (first.isdigit() and last.isdigit()) or int(last) < int(first):
             raise InputError(f"{option}: {text!r}; expected numbers such as 0-4 or 0,3,7")
-        numbers += range(int(first), int(last if dash else first) + 1)
+        numbers += range(int(first), int(last) + 1)
     return numbers
 
 
 def out_folder(out: Path | None, name: str) -> Path:
-    """`out`, or the first free `runs/NAME-N`.
-
-    Raises:
-        InputError: `out` is a file.
-    """
+    """`out`, or the first free `runs/NAME-N`; InputError where `out` is a file."""
     from peerlearn.errors import InputError
 
     if out is not None:
@@ -81,22 +71,17 @@ def out_folder(out: Path | None, name: str) -> Path:
 def resumable(folder: Path, begun: str = "config.yaml") -> Iterator[None]:
     """Run a block that trains into `folder`; an interruption says how to go on and exits 130.
 
-    Args:
-        folder: of the run.
-        begun: the file in it that is there once something is.
+    The file `begun` is in it once something is.
     """
     try:
         yield
     except KeyboardInterrupt:
         if (folder / begun).exists():
             typed = [word for word in sys.argv[1:] if word != "--resume"]
-            named = [] if any(_names_out(word) for word in typed) else ["--out", str(folder)]
+            given = any(word.partition("=")[0] == "--out" for word in typed)
+            named = [] if given else ["--out", str(folder)]
             command = shlex.join(["peerlearn", *typed, *named, "--resume"])
             print(f"interrupted; continue with: {command}", file=sys.stderr)
         else:
             print("interrupted; nothing was saved", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-def _names_out(word: str) -> bool:
-    return word == "--out" or word.startswith("--out=")

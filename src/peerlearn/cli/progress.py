@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -17,29 +16,19 @@ class _Live:
     """A rich progress display, silent where stderr is no terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self.live = self.console.is_terminal
+        console = Console(stderr=True)
+        self.live = console.is_terminal
+        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        first, last = TextColumn("{task.description}"), TextColumn("{task.fields[text]}")
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
-            console=self.console,
-            transient=True,
-            disable=not self.live,
+            first, *columns, last, console=console, transient=True, disable=not self.live
         )
 
     def __enter__(self) -> Self:
         self.progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.progress.stop()
 
     def line(self, text: str) -> None:
@@ -49,12 +38,7 @@ class _Live:
 
 
 class EpochProgress(_Live):
-    """Progress of one run, in epochs.
-
-    Args:
-        epochs: to expect.
-        metric: what validation selects on.
-    """
+    """Progress of one run, in epochs; `metric` is what validation selects on."""
 
     def __init__(self, epochs: int, metric: str = "accuracy") -> None:
         super().__init__()
@@ -77,10 +61,9 @@ class EpochProgress(_Live):
             console.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
             rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
             for who, found in rows.items():
-                text = "  ".join(
-                    f"{name} {found[name]['mean']:.4f}" for name in names if name in found
-                )
-                console.print(f"  {who:<10} {text}", highlight=False, soft_wrap=True)
+                values = [f"{name} {found[name]['mean']:.4f}" for name in names if name in found]
+                line = f"  {who:<10} {'  '.join(values)}"
+                console.print(line, highlight=False, soft_wrap=True)
 
 
 class RowProgress(_Live):
@@ -95,7 +78,7 @@ class RowProgress(_Live):
         self.task = self.progress.add_task(what, total=None, text="")
         self.last = time.monotonic()
 
-    def observe(self, done: int, total: int | None) -> None:
+    def observe(self, done: int, total: int | None = None) -> None:
         """Show how many rows are done, of how many, where that is known."""
         self.progress.update(self.task, completed=done, total=total)
         if time.monotonic() - self.last >= self.EVERY:
@@ -122,11 +105,10 @@ class GridProgress(_Live):
             case "cell":
                 self.progress.reset(self.epochs, total=event["epochs"], text=where)
             case "epoch":
-                metric = self.metrics[event["arm"], event["seed"]]
-                text = f"{where}  {_epoch_words(event, metric)}"
-                self.progress.update(
-                    self.epochs, completed=event["epoch"], total=event["of"], text=text
-                )
+                epoch, total = event["epoch"], event["of"]
+                words = _epoch_words(event, self.metrics[event["arm"], event["seed"]])
+                text = f"{where}  {words}"
+                self.progress.update(self.epochs, completed=epoch, total=total, text=text)
             case "cell done":
                 self.done += 1
                 self.progress.update(self.cells, completed=self.done)

@@ -1,4 +1,4 @@
-"""`peerlearn run`: train one arm with one seed."""
+"""`peerlearn run`, `compare` and `report`: what trains a recipe, and a page of it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +10,10 @@ from peerlearn.cli.options import (
     OverridesArgument,
     RecipeArgument,
     ResumeOption,
+    SeedOption,
     gathered_overrides,
     out_folder,
+    parse_numbers,
     resumable,
 )
 
@@ -20,19 +22,20 @@ def run(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     data: DataOption = None,
-    seed: Annotated[int | None, typer.Option(help="Key of weights, batches and dropout.")] = None,
+    seed: SeedOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder.", show_default="runs/RECIPE-N")
     ] = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train a cohort and write a run folder with results and a report."""
+    from peerlearn.cli.output import report_beside
     from peerlearn.cli.progress import EpochProgress
-    from peerlearn.cli.reporting import report_beside
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
 
-    check_resumed(out, resume)
+    if resume:
+        check_run(out)
     found, given = find_recipe(recipe)
     changes = gathered_overrides(overrides, data) | ({} if seed is None else {"seed": seed})
     config = found.resolve(given, changes)
@@ -43,16 +46,10 @@ def run(
     report_beside(folder)
 
 
-def check_resumed(out: Path | None, resume: bool) -> None:
-    """See that `--resume` has a run to continue.
-
-    Raises:
-        InputError: no `--out`, no run in it, or a comparison.
-    """
+def check_run(out: Path | None) -> None:
+    """InputError where `--resume` has no run to continue: no `--out`, no run, or a comparison."""
     from peerlearn.errors import InputError
 
-    if not resume:
-        return
     if out is None:
         raise InputError("--resume: name the run folder to continue with --out")
     if (out / "cells").is_dir():
@@ -60,3 +57,73 @@ def check_resumed(out: Path | None, resume: bool) -> None:
     if not (out / "config.yaml").exists():
         what = "holds no run (no config.yaml)" if out.exists() else "does not exist"
         raise InputError(f"--resume: {out} {what}; leave --resume out to start one there")
+
+
+def compare(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    data: DataOption = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Arms, such as mutual,independent.", show_default="all")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0-4 or 0,3,7.")] = "0-2",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder.", show_default="runs/compare-RECIPE-N")
+    ] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train every arm with every seed and say what differs, with 95 % intervals."""
+    from peerlearn.cli.output import console, report_beside
+    from peerlearn.cli.progress import GridProgress
+    from peerlearn.compare.grid import plan_cells, run_grid
+    from peerlearn.report.terminal import comparison_table
+    from peerlearn.systems.overrides import apply_overrides
+    from peerlearn.systems.registry import find_recipe
+
+    if resume:
+        check_comparison(out)
+    found, given = find_recipe(recipe)
+    changes = gathered_overrides(overrides, data)
+    chosen = [arm.strip() for arm in arms.split(",")] if arms is not None else None
+    cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
+    folder = out_folder(out, f"compare-{found.name}")
+    given = apply_overrides(given, changes)
+    with resumable(folder), GridProgress(cells) as progress:
+        results = run_grid(found, given, cells, folder, resume, progress.observe)
+    console().print(comparison_table(results, found.metrics))
+    report_beside(folder)
+
+
+def check_comparison(out: Path | None) -> None:
+    """InputError where `--resume` has no comparison to continue, nor a new folder to start it in.
+
+    The latter lets several processes share a comparison, each started by the same command.
+    """
+    from peerlearn.errors import InputError
+
+    if out is None:
+        raise InputError("--resume: name the folder to continue with --out")
+    if (out / "env.json").exists():
+        raise InputError(f"--resume: {out} holds a single run; continue it with peerlearn run")
+    if not (out / "config.yaml").exists() and out.is_dir() and any(out.iterdir()):
+        raise InputError(
+            f"--resume: {out} holds no comparison (no config.yaml); choose another --out"
+        )
+
+
+def report(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Run or compare folders.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The HTML file to write.", show_default="report.html")
+    ] = Path("report.html"),
+) -> None:
+    """Write one self-contained HTML report of run and compare folders."""
+    from peerlearn.compare.report import write_report
+    from peerlearn.errors import InputError
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {out}: a report ends in .html")
+    print(write_report(folders, out))

@@ -4,12 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.cli.options import (
-    DataOption,
-    OverridesArgument,
-    RecipeArgument,
-    gathered_overrides,
-)
+from peerlearn.cli.options import DataOption, OverridesArgument, RecipeArgument, gathered_overrides
 
 if TYPE_CHECKING:
     from peerlearn.engine.trainer import Trainer
@@ -31,9 +26,7 @@ EDGE_WORDS = (
 
 
 def validate(
-    recipe: RecipeArgument,
-    overrides: OverridesArgument = None,
-    data: DataOption = None,
+    recipe: RecipeArgument, overrides: OverridesArgument = None, data: DataOption = None
 ) -> None:
     """Check a recipe or a YAML file: keys, data, models and edges of every arm."""
     from peerlearn.systems.registry import find_recipe
@@ -114,10 +107,7 @@ def _first_keys(lines: Sequence[str]) -> set[str]:
 
 
 def _without(
-    wrong: set[str],
-    given: Mapping[str, Any],
-    changes: Mapping[str, Any],
-    peers: Mapping[str, Any],
+    wrong: set[str], given: Mapping[str, Any], changes: Mapping[str, Any], peers: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configuration and overrides without the keys that are wrong, and what holds in their place.
 
@@ -125,19 +115,17 @@ def _without(
     `peers` then stands in.
     """
 
-    def kept(block: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            key: value for key, value in block.items() if str(key).partition(".")[0] not in wrong
-        }
-
     wrong = wrong | ({"transfer"} if "peers" in wrong else set())
     wrong = wrong | ({"arm"} if "arms" in wrong else set())
+
+    def kept(block: Any) -> Any:
+        if not isinstance(block, Mapping):
+            return block
+        return {key: it for key, it in block.items() if str(key).partition(".")[0] not in wrong}
+
     left = kept(given)
     if isinstance(arms := left.get("arms"), Mapping):
-        left["arms"] = {
-            name: kept(block) if isinstance(block, Mapping) else block
-            for name, block in arms.items()
-        }
+        left["arms"] = {name: kept(block) for name, block in arms.items()}
     if "transfer" in wrong:
         left["transfer"] = "none"
     if "peers" in wrong:
@@ -174,31 +162,26 @@ def summary(recipe: "Recipe", trainers: Mapping[str, "Trainer"]) -> list[str]:
 def _peers(trainer: "Trainer") -> list[str]:
     from peerlearn.models import parameter_count
 
-    return [
-        f"{name}: {_model(trainer, name)}, {parameter_count(peer):,} parameters"
-        for name, peer in trainer.cohort.peers.items()
-    ]
-
-
-def _model(trainer: "Trainer", name: str) -> str:
-    return str(getattr(trainer.peers.get(name), "model", type(trainer.cohort.peers[name]).__name__))
+    lines = []
+    for name, peer in trainer.cohort.peers.items():
+        model = getattr(trainer.peers.get(name), "model", type(peer).__name__)
+        lines.append(f"{name}: {model}, {parameter_count(peer):,} parameters")
+    return lines
 
 
 def _edges(trainer: "Trainer") -> list[str]:
-    lines: dict[tuple[str, ...], list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for edge in trainer.cohort.transfer.edges():
-        kind = (
-            f"{edge['knowledge']} through {edge['divergence']}",
-            *(
-                f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
-                for key, words, unsaid in EDGE_WORDS
-                if (value := edge.get(key, unsaid)) != unsaid
-            ),
-        )
-        lines.setdefault(kind, []).append(f"{edge['from']} → {edge['to']}")
+        kind = [f"{edge['knowledge']} through {edge['divergence']}"]
+        for key, words, unsaid in EDGE_WORDS:
+            if (value := edge.get(key, unsaid)) != unsaid:
+                kind.append(
+                    f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
+                )
+        lines.setdefault(", ".join(kind), []).append(f"{edge['from']} → {edge['to']}")
     if not lines:
         return ["no edges: peers learn alone"]
-    return [f"{', '.join(pairs)}: {', '.join(kind)}" for kind, pairs in lines.items()]
+    return [f"{', '.join(pairs)}: {kind}" for kind, pairs in lines.items()]
 
 
 def _typed(verb: str = "validate") -> str:

@@ -1,11 +1,14 @@
-"""Tables on stdout, as wide as they need to be where nobody sees a screen."""
+"""Tables on stdout, as wide as they need to be where nobody sees a screen, and reports."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from peerlearn.errors import PeerlearnError
 
 WIDE = 200
 
@@ -23,11 +26,8 @@ def table(
 ) -> Table:
     """A plain table, its first column bold.
 
-    Args:
-        columns: titles.
-        rows: texts.
-        right: set all columns but the first flush right, as numbers are.
-        whole: titles of columns that are never folded; the first never is.
+    `right` sets all columns but the first flush right, as numbers are; `whole` are titles of
+    columns that are never folded, as the first never is.
     """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for number, title in enumerate(columns):
@@ -39,7 +39,8 @@ def table(
             justify="right" if right and not first else "left",
         )
     for row in rows:
-        made.add_row(*map(_literal, row))
+        # Keeps rich from reading `[...]` as markup.
+        made.add_row(*(text.replace("[", r"\[") for text in row))
     return made
 
 
@@ -62,6 +63,12 @@ def _number(metrics: Mapping[str, Any], name: str) -> str:
     return "–" if mean is None else f"{mean:.4f}"
 
 
-def _literal(text: str) -> str:
-    """Keep rich from reading `[...]` as markup."""
-    return text.replace("[", r"\[")
+def report_beside(folder: Path) -> None:
+    """Write `report.html` into `folder`, or say which extra it needs."""
+    from peerlearn.compare.report import write_report
+
+    console = Console(stderr=True, highlight=False)
+    try:
+        console.print(f"report: {write_report([folder], folder / 'report.html')}")
+    except (PeerlearnError, OSError) as error:
+        console.print(f"results: {folder / 'results.json'} (no report: {error})")

@@ -1,12 +1,59 @@
-"""`peerlearn predict`: what a finished run says about new rows."""
+"""`peerlearn eval` and `predict`: a finished run measured again, and asked about new rows."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from peerlearn.cli.options import DeviceOption, RunArgument, out_folder
+
+
+class Formats(StrEnum):
+    """What --precision takes."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Other data, named as for `run`; its test split counts.",
+            show_default="those of the run",
+        ),
+    ] = None,
+    precision: Annotated[
+        Formats | None,
+        typer.Option(help="Number format of forwards.", show_default="as in training"),
+    ] = None,
+    device: DeviceOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file for the numbers, as in results.json.")
+    ] = None,
+) -> None:
+    """Measure every peer of a finished run, their mean and their ensemble."""
+    from peerlearn.cli.output import console, metrics_table
+    from peerlearn.files import write_json
+    from peerlearn.serving import evaluate_run, open_run
+
+    trained = open_run(run)
+    results = evaluate_run(trained, data, precision.value if precision else None, device)
+    print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
+    console().print(metrics_table(results["arms"][trained.arm]))
+    if trained.config.evaluation.select == "mean_last":
+        print(
+            "results.json of this run holds means over its last epochs; these numbers are those "
+            "of the very last one",
+            file=sys.stderr,
+        )
+    if out is not None:
+        write_json(out, results)
+        print(f"numbers: {out}", file=sys.stderr)
 
 
 def predict(
@@ -78,26 +125,16 @@ def predict(
     with RowProgress(reader.steps) as progress:
         made = predictor.predict(inputs, progress.observe)
         count = reader.write(made, place or sys.stdout, probabilities, overlay)
-    said = _count(count, reader.unit) if place is None else f"{place}: {_count(count, reader.unit)}"
-    print(f"{said}, {_speaker(predictor.who)}", file=sys.stderr)
+    made_what = f"1 {reader.unit}" if count == 1 else f"{count:,} {reader.unit}s"
+    where = "" if place is None else f"{place}: "
+    who = "the ensemble" if predictor.who == "ensemble" else f"peer {predictor.who}"
+    print(f"{where}{made_what}, by {who}", file=sys.stderr)
 
 
 def _folder(out: Path | None, what: str) -> Path:
-    """Where predictions go that are files.
-
-    Raises:
-        InputError: `out` is not given, or a file.
-    """
+    """Where predictions go that are files; InputError where `out` is not given, or a file."""
     from peerlearn.errors import InputError
 
     if out is None:
         raise InputError(f"--out: missing; {what} are files, name a folder for them: --out DIR")
     return out_folder(out, what)
-
-
-def _count(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _speaker(who: str) -> str:
-    return "by the ensemble" if who == "ensemble" else f"by peer {who}"
