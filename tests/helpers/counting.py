@@ -10,10 +10,10 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from peerlearn.data.batches import Batches
 from peerlearn.data.catalogue import Catalogue, Known
 from peerlearn.data.datasets import Batch
 from peerlearn.data.info import DataInfo
+from peerlearn.data.loaders import Batches
 from peerlearn.data.order import ShuffledOrder
 from peerlearn.data.spec import SourceSpec
 from peerlearn.engine.evaluate import Rows

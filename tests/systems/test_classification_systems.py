@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from peerlearn.data import batches
+from peerlearn.data import loaders
 from peerlearn.errors import InputError
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
@@ -87,12 +87,12 @@ def test_shared_data_is_found_by_name(shared_data: Path) -> None:
 def test_rows_can_be_streamed_through_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    class Watched(batches.DataLoader):
+    class Watched(loaders.DataLoader):
         def __init__(self, *positional: Any, **named: Any) -> None:
             asked.append(named["num_workers"])
             super().__init__(*positional, **named)
 
-    monkeypatch.setattr(batches, "DataLoader", Watched)
+    monkeypatch.setattr(loaders, "DataLoader", Watched)
     memory = block("epochs=1")
     streamed = block("epochs=1", "data.in_memory=false", "data.workers=1")
     assert asked == [1]

@@ -31,8 +31,7 @@ def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
     `x_val, y_val` (held out of train otherwise) and `class_names` may be missing; messages name
     the source of the arrays as `where`.
 
-    Raises:
-        InputError: the first thing that is wrong, with the array and what was found.
+    Raises InputError: the first thing that is wrong, with the array and what was found.
     """
     check_names(arrays, where)
     splits: dict[str, Split] = {}
@@ -44,15 +43,16 @@ def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
                 read_rows(x, f"{where}: x_{part}"),
                 read_targets(y, f"{where}: y_{part}", blanks=part == "train"),
             )
-    train = splits["train"]
+    train, multilabel = splits["train"], splits["train"].y.ndim == 2
     check_shapes(splits, arrays, where)
-    classes = train.y.shape[1] if train.y.ndim == 2 else count_classes(train.y, f"{where}: y_train")
+    classes = train.y.shape[1] if multilabel else count_classes(train.y, f"{where}: y_train")
     if not bool(labelled_rows(train.y).any()):
         raise InputError(f"{where}: y_train: no row has a label.")
     for part in splits.keys() - {"train"}:
-        _check_labels(splits[part].y, train.y, classes, f"{where}: y_{part}")
+        if not multilabel:
+            labels, reason = splits[part].y, f"is no class of y_train; allowed: 0 to {classes - 1}"
+            _refuse(labels.numpy(), (labels >= classes).numpy(), f"{where}: y_{part}", reason)
     names = read_class_names(arrays.get("class_names"), classes, where)
-    multilabel = train.y.ndim == 2
     return Source(train, splits.get("val"), splits["test"], classes, names, multilabel)
 
 
@@ -80,10 +80,8 @@ def read_rows(x: Array, where: str) -> Tensor:
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise InputError(f"{where}: dtype {x.dtype}; allowed: uint8 (0 to 255) or float.")
     if x.ndim not in (2, 3, 4) or 0 in x.shape[1:]:
-        raise InputError(
-            f"{where}: shape {x.shape}; allowed: (N,F), (N,H,W), (N,H,W,C) with C in 1, 3, 4, "
-            "or (N,C,H,W)."
-        )
+        allowed = "(N,F), (N,H,W), (N,H,W,C) with C in 1, 3, 4, or (N,C,H,W)"
+        raise InputError(f"{where}: shape {x.shape}; allowed: {allowed}.")
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):
             x = x.astype(np.float32, copy=False)
@@ -178,12 +176,6 @@ def count_classes(y: Tensor, where: str, none: str = "no row has a label") -> in
         what = f"only class {int(found[0])} occurs" if len(found) else none
         raise InputError(f"{where}: {what}; at least two classes are needed.")
     return int(found[-1]) + 1
-
-
-def _check_labels(y: Tensor, y_train: Tensor, classes: int, where: str) -> None:
-    if y.ndim == 1:
-        reason = f"is no class of y_train; allowed: 0 to {classes - 1}"
-        _refuse(y.numpy(), (y >= classes).numpy(), where, reason)
 
 
 def read_class_names(found: Array | None, classes: int, where: str) -> tuple[str, ...]:

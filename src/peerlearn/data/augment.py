@@ -78,8 +78,7 @@ def normalise(
 def check_augment(spec: AugmentSpec, sample_shape: Sequence[int]) -> None:
     """Refuse augmentation that the rows cannot take.
 
-    Raises:
-        InputError: any augmentation of vectors, or a border that reflection cannot fill.
+    Raises InputError: any augmentation of vectors, or a border that reflection cannot fill.
     """
     active = [name for name, value in spec if value]
     if active and len(sample_shape) != 3:

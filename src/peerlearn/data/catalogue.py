@@ -81,11 +81,8 @@ class Catalogue(Generic[T]):
 
     def names(self, root: str | None = None) -> tuple[str, ...]:
         """Every name that `data.name` takes: embedded, downloadable, or a file below the root."""
-        files = [
-            name
-            for name in named_files(root, self.folder)
-            if (path := find_named(name, root, self.folder)) and self.holds(path)
-        ]
+        found = ((name, self.find(name, root)) for name in named_files(root, self.folder))
+        files = [name for name, path in found if path is not None and self.holds(path)]
         return tuple(dict.fromkeys([*self.known, *files]))
 
     def describe(self, root: str | None = None) -> tuple[Description, ...]:
@@ -116,12 +113,7 @@ class Catalogue(Generic[T]):
         """The content of a data set by name or path.
 
         A name is embedded, or `ROOT/NAME.npz`, or `ROOT/FOLDER/NAME.npz`, or downloaded; anything
-        else is a path.
-
-        Args:
-            name: of `data.name`.
-            root: where names are looked for.
-            at: reads a path.
+        else is a path, which `at` reads.
 
         Raises:
             InputError: neither a name nor a path, or as `at` raises.
@@ -179,8 +171,7 @@ def looks_like_path(name: str) -> bool:
 def npz_at(path: Path, otherwise: str, said: str | None = None) -> Path:
     """The path of an `.npz` file as typed; messages call it `said`, and name what else could be.
 
-    Raises:
-        InputError: no such file, or one of another kind.
+    Raises InputError: no such file, or one of another kind.
     """
     said = said or f"data.name: {path}"
     if not path.exists():
@@ -205,8 +196,7 @@ def named_files(root: str | None, kind: str = "images") -> list[str]:
 def writable_root(root: str | None) -> Path:
     """The first root that downloads may go to; a folder marked read-only is left alone.
 
-    Raises:
-        InputError: there is none.
+    Raises InputError: there is none.
     """
     candidates = roots(root)
     for base in candidates:

@@ -70,18 +70,15 @@ class ImageFiles:
         return replace(self, paths=tuple(self.paths[position] for position in index))
 
     def _decode(self, path: Path) -> Tensor:
-        with opened_image(path) as image:
-            pixels = image.convert("L" if self.grey else "RGB")
-            if self.fit:
-                pixels = self._fitted(pixels)
-        array = np.array(pixels).reshape(self.height, self.width, -1)
-        return torch.from_numpy(array).permute(2, 0, 1)
-
-    def _fitted(self, pixels: "PillowImage") -> "PillowImage":
         from PIL import ImageOps
         from PIL.Image import Resampling
 
-        return ImageOps.fit(pixels, (self.width, self.height), Resampling.BICUBIC)
+        with opened_image(path) as image:
+            pixels = image.convert("L" if self.grey else "RGB")
+            if self.fit:
+                pixels = ImageOps.fit(pixels, (self.width, self.height), Resampling.BICUBIC)
+        array = np.array(pixels).reshape(self.height, self.width, -1)
+        return torch.from_numpy(array).permute(2, 0, 1)
 
 
 class LazySplit(Split):
@@ -146,9 +143,8 @@ def read_image_folder(folder: Path, size: int | None = None, least: int = 2) -> 
             images to be of one size.
         least: classes that train must have.
 
-    Raises:
-        InputError: Pillow is missing, a folder lacks images or names an unknown class, an image
-            is damaged or too deep, or sizes differ.
+    Raises InputError: Pillow is missing, a folder lacks images or names an unknown class, an image
+    is damaged or too deep, or sizes differ.
     """
     require_pillow()
     names = tuple(path.name for path in _folders(folder / "train"))
@@ -201,8 +197,7 @@ def listed_files(folder: Path, pattern: str = "*") -> list[Path]:
 def images_below(folder: Path) -> list[Path]:
     """Every image of a folder, also in subfolders.
 
-    Raises:
-        InputError: there is none.
+    Raises InputError: there is none.
     """
     found = listed_files(folder, "**/*")
     if not found:
@@ -219,8 +214,7 @@ def _folders(folder: Path) -> list[Path]:
 def image_header(path: Path) -> ImageHeader:
     """The header of an image file; its pixels are not decoded.
 
-    Raises:
-        InputError: not an image, or more than 8 bits a channel.
+    Raises InputError: not an image, or more than 8 bits a channel.
     """
     with opened_image(path) as image:
         if image.mode in DEEP_MODES:
@@ -234,8 +228,7 @@ def image_header(path: Path) -> ImageHeader:
 def common_size(headers: Sequence[ImageHeader]) -> tuple[int, int]:
     """(height, width) of all images.
 
-    Raises:
-        InputError: they differ.
+    Raises InputError: they differ.
     """
     first = headers[0]
     for header in headers:
@@ -252,8 +245,7 @@ def common_size(headers: Sequence[ImageHeader]) -> tuple[int, int]:
 def opened_image(path: Path) -> "Iterator[PillowImage]":
     """An image whose pixels are decoded on first use.
 
-    Raises:
-        InputError: it cannot be read, here or while the block decodes it.
+    Raises InputError: it cannot be read, here or while the block decodes it.
     """
     from PIL import Image
 

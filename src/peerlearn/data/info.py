@@ -41,8 +41,7 @@ class DataInfo(BaseModel, ABC):
     def load(cls, path: Path) -> Self:
         """Read `data.json`.
 
-        Raises:
-            InputError: no such file, or not what a run writes.
+        Raises InputError: no such file, or not what a run writes.
         """
         if not path.exists():
             raise InputError(f"{path}: no such file; a finished run has one")

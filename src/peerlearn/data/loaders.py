@@ -1,13 +1,15 @@
 """Training batches, equal from memory and from a stream of workers, and evaluation batches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from peerlearn.data.augment import Normalisation, augment, check_augment
-from peerlearn.data.batches import Batches
 from peerlearn.data.datasets import Batch, Dataset, Split
 from peerlearn.data.order import batch_order, check_batch_size
 from peerlearn.data.spec import AugmentSpec
@@ -18,12 +20,71 @@ Rows = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 """Batches (x, y) of the rows to evaluate on, whenever asked."""
 
 
+Make = Callable[[int, int, Tensor], Batch]
+"""(epoch, step, row numbers) -> batch; a pure function that can be sent to a process."""
+
+
+class Order(Protocol):
+    """Which rows make up which batch; see `peerlearn.data.order`."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int) -> Sequence[Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches made in this process when they are asked for, or by workers while the model trains.
+
+    Args:
+        order: rows of each batch.
+        make: makes a batch of them.
+        workers: processes that make batches; 0 for none but this one.
+    """
+
+    order: Order
+    make: Make
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"workers: {self.workers}; allowed: 0 or more.")
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        steps = _EpochSteps(self.make, epoch, self.order.epoch(epoch))
+        numbers = range(start, len(self))
+        made: Iterable[Batch] = (steps[number] for number in numbers)
+        if self.workers:
+            # Without a generator of its own a DataLoader draws from the global one.
+            options: dict[str, Any] = {"batch_size": None, "generator": torch.Generator()}
+            made = DataLoader(
+                steps, sampler=numbers, num_workers=self.workers, collate_fn=_as_it_is, **options
+            )
+        yield from made
+
+
+class _EpochSteps(TorchDataset[Batch]):
+    """An epoch as a map from step to finished batch."""
+
+    def __init__(self, make: Make, epoch: int, order: Sequence[Tensor]) -> None:
+        self._make, self._epoch, self._order = make, epoch, order
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._make(self._epoch, step, self._order[step])
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch  # which the default conversion would take apart
+
+
 @dataclass(frozen=True)
 class BatchMaker:
     """Turns row numbers into a batch of `views` augmented, normalised views.
 
-    Raises:
-        InputError: changes that the rows cannot take, or no view.
+    Raises InputError: changes that the rows cannot take, or no view.
     """
 
     split: Split
@@ -39,11 +100,9 @@ class BatchMaker:
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
         index = index.to(self.split.y.device)
         rows, seed = self.split.rows(index), self.seed
-        generators = [
-            keyed_generator(seed, "augment", epoch, step, view) for view in range(self.views)
-        ]
-        views = [augment(rows, self.spec, each, self.normalisation) for each in generators]
-        return Batch(tuple(views), self.split.targets(index), index)
+        streams = (keyed_generator(seed, "augment", epoch, step, n) for n in range(self.views))
+        views = tuple(augment(rows, self.spec, each, self.normalisation) for each in streams)
+        return Batch(views, self.split.targets(index), index)
 
 
 class ArrayLoader(Batches):
@@ -53,16 +112,14 @@ class ArrayLoader(Batches):
         split: the training rows.
         batch_size: rows a batch; the last one of an epoch can be smaller (see `ShuffledOrder`).
         seed: with (epoch, step, view), the key of all randomness.
-        augment: random changes; None for none.
-        mean, std: normalisation by channel; None for none.
+        augment, mean, std: random changes and normalisation by channel; None for none.
         views: independently augmented views of every batch.
         drop_last: leave a short last batch out; an epoch still has at least one batch.
         labelled_per_batch: m > 0 puts m labelled rows first, unlabelled ones after them.
         workers: for rows that do not fit in memory, processes that decode, augment and normalise
             them; 0 for none but this one.
 
-    Raises:
-        InputError: an option that does not fit the data; see `batch_order`, `check_augment`.
+    Raises InputError: an option that does not fit the data; see `batch_order`, `check_augment`.
     """
 
     def __init__(

@@ -90,9 +90,8 @@ def batch_order(
 ) -> ShuffledOrder | MixedOrder:
     """The order of rows with targets `y`; `labelled_per_batch` m > 0 mixes m labelled ones in.
 
-    Raises:
-        InputError: a size below 1, a single training row, or a mixture that the labels of `y`
-            cannot supply.
+    Raises InputError: a size below 1, a single training row, or a mixture that the labels of `y`
+    cannot supply.
     """
     check_batch_size(batch_size)
     if len(y) < 2:

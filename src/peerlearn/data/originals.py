@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from peerlearn.data.arrays import Array
 from peerlearn.data.catalogue import alone, writable_root
 from peerlearn.data.downloads import Patience, RemoteFile, download, mirrored
 from peerlearn.data.npz import write_npz
@@ -39,14 +40,13 @@ class Original:
     rows: tuple[int, int]
     megabytes: int
     files: tuple[RemoteFile, ...]
-    read: Callable[[Path], Mapping[str, NDArray[np.generic]]]
+    read: Callable[[Path], Mapping[str, Array]]
 
 
 def read_idx(path: Path) -> Bytes:
     """The array of unsigned bytes in a gzipped IDX file.
 
-    Raises:
-        InputError: not gzip, not IDX of bytes, or of another length than its header says.
+    Raises InputError: not gzip, not IDX of bytes, or of another length than its header says.
     """
     try:
         raw = gzip.decompress(path.read_bytes())
@@ -63,23 +63,23 @@ def read_idx(path: Path) -> Bytes:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
-def read_mnist(folder: Path) -> dict[str, NDArray[np.generic]]:
+def read_mnist(folder: Path) -> dict[str, Array]:
     """`x_train, y_train, x_test, y_test` from the four IDX files of MNIST's layout."""
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, Array] = {}
     for part, prefix in (("train", "train"), ("test", "t10k")):
         arrays[f"x_{part}"] = read_idx(folder / f"{prefix}-images-idx3-ubyte.gz")
         arrays[f"y_{part}"] = read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz")
     return arrays
 
 
-def read_cifar10(folder: Path) -> dict[str, NDArray[np.generic]]:
+def read_cifar10(folder: Path) -> dict[str, Array]:
     """`x_train, y_train, x_test, y_test` of CIFAR-10, x of shape (N, 3, 32, 32)."""
     batches = [f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6)]
     tests = ["cifar-10-batches-bin/test_batch.bin"]
     return _read_cifar(folder / "cifar-10-binary.tar.gz", batches, tests, label_bytes=1)
 
 
-def read_cifar100(folder: Path) -> dict[str, NDArray[np.generic]]:
+def read_cifar100(folder: Path) -> dict[str, Array]:
     """`x_train, y_train, x_test, y_test` of CIFAR-100 under its 100 fine labels."""
     members = ["cifar-100-binary/train.bin"], ["cifar-100-binary/test.bin"]
     return _read_cifar(folder / "cifar-100-binary.tar.gz", *members, label_bytes=2)
@@ -87,9 +87,9 @@ def read_cifar100(folder: Path) -> dict[str, NDArray[np.generic]]:
 
 def _read_cifar(
     archive: Path, train: list[str], test: list[str], label_bytes: int
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, Array]:
     """Records of `label_bytes` labels, the last of which counts, and the pixels."""
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, Array] = {}
     record = label_bytes + CIFAR_PIXELS
     try:
         # Members are read in place by name: nothing is ever extracted to a path of their choice.
@@ -168,11 +168,8 @@ ORIGINALS = {
 def fetch_original(name: str, root: str | None = None, patience: Patience | None = None) -> Path:
     """Download a data set of `ORIGINALS` and convert it, unless `ROOT/NAME.npz` is there.
 
-    Args:
-        name: of the data set.
-        root: where to write; default as in `SourceSpec.root`. $PEERLEARN_MIRROR is a base address
-            that holds `NAME/FILE` for each original file, in place of the public sources.
-        patience: how long to try.
+    Its root is as in `SourceSpec.root`. $PEERLEARN_MIRROR is a base address that holds `NAME/FILE`
+    for each original file, in place of the public sources.
 
     Raises:
         InputError: a folder that cannot be written.

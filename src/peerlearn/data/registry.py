@@ -72,8 +72,7 @@ def load_dataset(spec: DataSpec) -> Dataset:
 def read_source(name: str, root: str | None = None, size: int | None = None) -> Source:
     """All rows of a data set by name or path, before any choice; arguments as in `DataSpec`.
 
-    Raises:
-        InputError, RunError: as `load_dataset`.
+    Raises InputError, RunError: as `load_dataset`.
     """
 
     def at(path: Path) -> Source:
@@ -92,8 +91,7 @@ def read_source(name: str, root: str | None = None, size: int | None = None) -> 
 def built(kind: type[D], source: Source[Any], spec: ImageDataSpec) -> D:
     """The data set of a source: its rows divided, and in memory where they are to be held there.
 
-    Raises:
-        InputError: `data.size` for something that is no folder of images, or as `divide`.
+    Raises InputError: `data.size` for something that is no folder of images, or as `divide`.
     """
     splits = [split for split in (source.train, source.val, source.test) if split is not None]
     if spec.size is not None and not any(isinstance(split, LazySplit) for split in splits):

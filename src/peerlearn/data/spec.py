@@ -117,8 +117,7 @@ class AugmentChoice(BaseModel):
     def resolve(self, data: MeasuredOnTrain) -> AugmentSpec:
         """The augmentation for `data`; vectors get none unless asked."""
         image = len(data.sample_shape) == 3
-        crop = (
-            (min(data.sample_shape[1:]) // 8 if image else 0) if self.crop == "auto" else self.crop
-        )
+        eighth = min(data.sample_shape[1:]) // 8 if image else 0
+        crop = eighth if self.crop == "auto" else self.crop
         flip = data.name in MIRRORED if self.flip == "auto" else self.flip
         return AugmentSpec(crop=crop, flip=flip, cutout=self.cutout, rotation=self.rotation)

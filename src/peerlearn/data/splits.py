@@ -15,9 +15,6 @@ from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import keyed_generator
 
-Allocation = Callable[[Tensor, int], Tensor]
-"""(rows available per class, rows wanted in all) -> rows to take per class."""
-
 
 def build_dataset(name: str, source: Source, spec: DataSpec) -> Dataset:
     """The data set of a source, divided as `divide` does."""
@@ -29,8 +26,7 @@ def divide(source: Source[S], spec: NamedDataSpec) -> tuple[S, S, S]:
 
     The validation rows do not depend on `train_size` or `labels`.
 
-    Raises:
-        InputError: `data.val_size`, `data.train_size` or `data.labels` does not fit the rows.
+    Raises InputError: `data.val_size`, `data.train_size` or `data.labels` does not fit the rows.
     """
     train, val, test = source.train, source.val, source.test
     if test is None:
@@ -95,10 +91,12 @@ def kept_labels(y: Tensor, size: int, seed: int) -> Tensor:
     return Split(y, y).labelled_only(_labelled(y, size, seed)).y
 
 
-def stratified_rows(y: Tensor, size: int, seed: int, purpose: str, allocate: Allocation) -> Tensor:
+def stratified_rows(
+    y: Tensor, size: int, seed: int, purpose: str, allocate: Callable[[Tensor, int], Tensor]
+) -> Tensor:
     """Positions of `size` labelled rows, ascending, divided among the classes by `allocate`.
 
-    Rows with several labels each form one stratum.
+    It makes rows to take per class of those available and `size`. See `strata` for several labels.
     """
     known = labelled_rows(y).nonzero()[:, 0]
     strata_K = strata(y[known])

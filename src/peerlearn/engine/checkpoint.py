@@ -67,8 +67,7 @@ class Checkpoints:
     def load(self) -> State | None:
         """What there is to go on from.
 
-        Raises:
-            InputError: a checkpoint that is damaged, or of another version.
+        Raises InputError: a checkpoint that is damaged, or of another version.
         """
         state = self.folder.load_last() if self.folder is not None else None
         if state is not None and state.get("version") != VERSION:
@@ -97,13 +96,10 @@ class Checkpoints:
         progress: Progress,
         run: StageRun | None,
     ) -> None:
-        """Write the checkpoint.
+        """Write the checkpoint, and the weights that are selected so far.
 
         Args:
-            cohort: the peers.
             own: edges and objectives of the cohort, whatever those of the stage are.
-            selection: weights that are kept; they are written too.
-            progress: of the training.
             run: the stage that goes on; None where the next one begins, with new optimisers.
         """
         if self.folder is None:
@@ -138,10 +134,7 @@ class Checkpoints:
     def restore_cohort(self, state: State, cohort: Cohort, own: Teaching) -> None:
         """Give the cohort of the stage that goes on, or begins, what it had.
 
-        Args:
-            state: from `load`.
-            cohort: with the edges and objectives of the stage.
-            own: edges and objectives of the cohort.
+        The cohort has the edges and objectives of the stage, `own` are those of the cohort.
         """
         for name in self.transport.owned:
             cohort.peers[name].load_state_dict(state["peers"][name])

@@ -20,8 +20,7 @@ def check_training(
 ) -> None:
     """See that a training can be done as it was asked for.
 
-    Raises:
-        InputError: names the option that does not fit the others.
+    Raises InputError: names the option that does not fit the others.
     """
     spec = training.evaluation
     if spec.select == "best" and not (task is not None and task.validates):
@@ -52,8 +51,7 @@ def check_training(
 def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:
     """See that a training can be spread over processes, where there are several.
 
-    Raises:
-        InputError: names what cannot travel.
+    Raises InputError: names what cannot travel.
     """
     if isinstance(transport, LocalTransport):
         return

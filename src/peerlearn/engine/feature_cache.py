@@ -23,9 +23,7 @@ class FeatureCache:
     def of(self, versions: Tensor, make: Callable[[], Tensor]) -> Tensor:
         """What the trunk makes of `versions`.
 
-        Args:
-            versions: their numbers.
-            make: computes it, for all of them together.
+        `make` computes it, for all of them together.
 
         Shapes:
             versions: int64 (B,); result: (B, ...), in the layout of what `make` gives.

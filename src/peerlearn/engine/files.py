@@ -28,8 +28,7 @@ def save_state(path: Path, state: Any) -> None:
 def load_state(path: Path) -> Any:
     """Read what `save_state` wrote, tensors on the CPU.
 
-    Raises:
-        InputError: no such file, or not written by `save_state`.
+    Raises InputError: no such file, or not written by `save_state`.
     """
     try:
         with safe_open(path, framework="pt") as stored:

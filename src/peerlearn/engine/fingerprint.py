@@ -24,8 +24,7 @@ def fingerprint(*parts: Any) -> str:
     (their weights, and what their modules are set to) and functions (by name, and by what they are
     bound to).
 
-    Raises:
-        TypeError: something of which nobody can tell what it depends on; names its type.
+    Raises TypeError: something of which nobody can tell what it depends on; names its type.
     """
     state = hashlib.blake2b(digest_size=8)
     for piece in _pieces(parts):

@@ -45,8 +45,7 @@ class EpochMonitor:
     def check(self) -> None:
         """Look at the numbers since the last look.
 
-        Raises:
-            RunError: a loss is not finite; names the first such peer and its step.
+        Raises RunError: a loss is not finite; names the first such peer and its step.
         """
         unread, self._unread = self._unread, []
         values = iter(_read([number for _, _, numbers in unread for number in numbers]))

@@ -17,8 +17,7 @@ Placed = TypeVar("Placed")
 def resolve_device(name: str) -> torch.device:
     """The device called `name`; `auto` is the accelerator where there is one, else the CPU.
 
-    Raises:
-        InputError: no device of that name on this machine.
+    Raises InputError: no device of that name on this machine.
     """
     if name == "auto":
         if torch.accelerator.is_available():

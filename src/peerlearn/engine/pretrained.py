@@ -29,8 +29,7 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
         field: the configuration field that holds `path`, for messages.
         skip: beginnings of names that are left as they are, whatever the file says of them.
 
-    Raises:
-        InputError: a file that cannot be read, or weights that do not fit; names them.
+    Raises InputError: a file that cannot be read, or weights that do not fit; names them.
     """
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -48,11 +48,11 @@ def noise_curves(
 ) -> dict[str, Any]:
     """Accuracy of every peer and of the ensemble under Gaussian noise on their input.
 
+    The task measures as for the report, with `DRAWS` draws at every level.
+
     Args:
-        task: measures, as for the report.
-        forward: runs the trained peers over rows.
         sigmas: standard deviations, in units of the standard deviation of each batch's values.
-        seed: keys the draws, of which there are `DRAWS` at every level.
+        seed: keys the draws.
 
     Returns:
         `sigma`, and `peers`: by peer and for `ensemble` the `mean` and `std` over draws.
@@ -86,12 +86,9 @@ def _noisy(forward: Forward, sigma: float, seed: int, draw: int) -> Forward:
 
 
 def with_noise(x: Any, sigma: float, generator: torch.Generator) -> Any:
-    """`x` with Gaussian noise; of a graph its features, which become dense.
+    """`x` with Gaussian noise; of a graph its features, its field `x`, which become dense.
 
-    Args:
-        x: a tensor, or a dataclass whose field `x` is one.
-        sigma: in units of the standard deviation of the values; 0 changes nothing.
-        generator: CPU generator.
+    `sigma` is in units of the standard deviation of the values; the generator lives on the CPU.
     """
     if sigma == 0:
         return x

@@ -43,13 +43,9 @@ def training_result(
     selected: dict[str, dict[str, Any]],
     seed: int,
 ) -> TrainingResult:
-    """What a training gave.
+    """What a training gave; without a task only its cost is measured.
 
     Args:
-        trained: the cohort with its selected weights.
-        task: measures it; None measures nothing but its cost.
-        spec: what else is measured.
-        progress: of the training.
         forwards: training forwards of all peers in all processes.
         selected: by peer, what is known of its weights.
         seed: of what is drawn while measuring.
@@ -81,11 +77,9 @@ def training_result(
 
 def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
     """Metrics averaged over the assessments of several epochs."""
+    several = [block["peers"] for block in tail]
     return {
-        "peers": {
-            name: mean_metrics([block["peers"][name] for block in tail])
-            for name in tail[0]["peers"]
-        },
+        "peers": {name: mean_metrics([peers[name] for peers in several]) for name in several[0]},
         "mean_peer": mean_metrics([block["mean_peer"] for block in tail]),
         "ensemble": mean_metrics([block["ensemble"] for block in tail]),
     }

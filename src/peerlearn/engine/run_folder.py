@@ -48,14 +48,11 @@ class RunFolder:
     def finished(self, config: dict[str, Any], complete: Complete = lambda before: before) -> bool:
         """Whether the folder holds the results of this run.
 
-        Args:
-            config: the resolved configuration of this run.
-            complete: fills the folder's configuration with the defaults of options that did not
-                exist when it was written.
+        `complete` fills the folder's configuration with the defaults of options that did not exist
+        when it was written.
 
-        Raises:
-            InputError: the folder holds a run that was started with another configuration (names
-                every key that differs).
+        Raises InputError: the folder holds a run that was started with another configuration (names
+        every key that differs).
         """
         if not (self.config.exists() and self.results.exists()):
             return False
@@ -65,16 +62,10 @@ class RunFolder:
     def open(
         self, config: dict[str, Any], resume: bool, complete: Complete = lambda before: before
     ) -> None:
-        """Start the folder, or continue it.
+        """Start the folder, or continue it where `resume` allows it; `complete` as in `finished`.
 
-        Args:
-            config: the resolved configuration of this run.
-            resume: whether a folder that holds a run may be continued.
-            complete: see `finished`.
-
-        Raises:
-            InputError: the folder holds a run and `resume` is off; or the run in it was started
-                with another configuration.
+        Raises InputError: the folder holds a run and `resume` is off; or the run in it was started
+        with another configuration.
         """
         if self.config.exists():
             if not resume:
@@ -91,8 +82,7 @@ class RunFolder:
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`.
 
-        Raises:
-            RunError: the file cannot be written.
+        Raises RunError: the file cannot be written.
         """
         try:
             with self.metrics.open("a", encoding="utf-8") as lines:
@@ -114,8 +104,7 @@ class RunFolder:
     def load_last(self) -> State | None:
         """The state to continue from, if there is one.
 
-        Raises:
-            InputError: the file is damaged; says how to go on.
+        Raises InputError: the file is damaged; says how to go on.
         """
         if not self.last.exists():
             return None
@@ -154,8 +143,7 @@ def not_empty(folder: Path) -> InputError:
 def read_config(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
-    Raises:
-        InputError: no such file, not YAML, or not a mapping.
+    Raises InputError: no such file, not YAML, or not a mapping.
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -183,8 +171,7 @@ def _yaml_fault(error: yaml.YAMLError) -> str:
 def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """See that a folder is continued with the configuration it was started with, `PLANS` aside.
 
-    Raises:
-        InputError: names every key that differs.
+    Raises InputError: names every key that differs.
     """
     before, now = (
         flatten({key: value for key, value in one.items() if key not in PLANS})

@@ -62,10 +62,7 @@ class Selection:
     def settle(self, cohort: Cohort, transport: Transport, folder: RunFolder | None) -> None:
         """Give every peer the weights that count; one that never trained keeps its own.
 
-        Args:
-            cohort: at the end of its training.
-            transport: between the processes that hold its peers.
-            folder: where the weights are kept; None for nowhere.
+        They are written to the folder where there is one.
         """
         for name in transport.owned:
             if name not in self.weights:
@@ -83,8 +80,7 @@ class Selection:
 def load_selected(folder: Path, cohort: Cohort) -> None:
     """Give every peer of `cohort`, and its trunk, the selected weights of the run in `folder`.
 
-    Raises:
-        InputError: weights that are missing or do not fit; names the peer and the file.
+    Raises InputError: weights that are missing or do not fit; names the peer and the file.
     """
     run = RunFolder(folder)
     trunk = {} if cohort.trunk is None else {TRUNK: cohort.trunk}

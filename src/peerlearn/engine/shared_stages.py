@@ -20,6 +20,8 @@ from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.trainable import Submodules, joined, weights_of
 
 State = dict[str, Any]
+RECORDS = ("history", "seconds", "forwards", "steps")
+"""Of the progress, what comes along with a stage that another run has had."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,10 @@ class SharedStages:
     def load(self, key: str) -> State | None:
         """What was saved under `key`, if anything was.
 
-        Raises:
-            InputError: the file is damaged.
+        Raises InputError: the file is damaged.
         """
         path = self._path(key)
         return load_state(path) if path.exists() else None
-
-    def save(self, key: str, state: Mapping[str, Any]) -> None:
-        """Keep what a stage ended with.
-
-        Raises:
-            RunError: the file cannot be written.
-        """
-        save_state(self._path(key), dict(state))
 
     def keep(
         self,
@@ -57,35 +50,20 @@ class SharedStages:
         learners: Collection[str],
         progress: Progress,
     ) -> None:
-        """Keep what a stage ended with.
+        """Keep what a stage ended with: those submodules of its learners that have trained so far.
 
-        Args:
-            key: from `stage_keys`.
-            cohort: as the stage left it.
-            submodules: that have trained so far.
-            learners: peers that trained in it.
-            progress: of the training.
+        Raises RunError: the file cannot be written.
         """
-        state: State = {
-            "peers": {name: weights_of(cohort.peers[name], submodules) for name in learners},
-            "history": progress.history,
-            "seconds": progress.seconds,
-            "forwards": progress.forwards,
-            "steps": progress.steps,
-        }
+        weights = {name: dict(weights_of(cohort.peers[name], submodules)) for name in learners}
+        state: State = {"peers": weights} | {name: getattr(progress, name) for name in RECORDS}
         if cohort.trunk is not None:
             state[TRUNK] = cohort.trunk.state_dict()
-        self.save(key, state)
+        save_state(self._path(key), state)
 
     def take_over(self, cohort: Cohort, keys: Mapping[int, str]) -> Progress | None:
         """Put the last stage that another run has had into the cohort; None where there is none.
 
-        Args:
-            cohort: in its initial state.
-            keys: from `stage_keys`.
-
-        Raises:
-            InputError: a file is damaged.
+        Raises InputError: a file is damaged.
         """
         for number, key in sorted(keys.items(), reverse=True):
             if (state := self.load(key)) is None:
@@ -95,13 +73,7 @@ class SharedStages:
                 peer.load_state_dict(peer.state_dict() | weights)
             if cohort.trunk is not None:
                 cohort.trunk.load_state_dict(state[TRUNK])
-            return Progress(
-                number + 1,
-                history=state["history"],
-                seconds=state["seconds"],
-                forwards=state["forwards"],
-                steps=state["steps"],
-            )
+            return Progress(number + 1, **{name: state[name] for name in RECORDS})
         return None
 
     def _path(self, key: str) -> Path:
@@ -117,13 +89,6 @@ def stage_keys(
     learners, how these are stepped, the initial weights and settings of the submodules that train
     and of the trunk, and all stages before it. Peers that do not learn in it, and submodules that
     do not train, count for nothing.
-
-    Args:
-        cohort: in its initial state.
-        plan: stages, and what single peers do their own way.
-        training: how all are trained.
-        precision: where and in which format.
-        seed: of dropout.
     """
     own, keys = Teaching.of(cohort), {}
     before: list[Any] = [

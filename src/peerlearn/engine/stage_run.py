@@ -44,8 +44,7 @@ class StageRun:
     def check_weights(self) -> None:
         """A last step can break weights that no loss has seen yet; they must not be saved.
 
-        Raises:
-            RunError: names the peer.
+        Raises RunError: names the peer.
         """
         for name, update in self.updates.items():
             if not torch.stack([p.detach().isfinite().all() for p in update.parameters]).all():
@@ -69,20 +68,25 @@ def running(
 ) -> Iterator[StageRun]:
     """The stage in its training modes; afterwards modes and gradients are as they were.
 
-    Args:
-        stage: what to run.
-        cohort: on the device of `precision`, with the edges and objectives of the stage.
-        learners: peers that train in the stage, wherever they live.
-        training: optimisers, clipping and averages.
-        peers: what single peers do their own way.
-        seed: of dropout.
-        precision: of forwards.
-        transport: between processes.
+    The cohort is on the device of `precision`, with the edges and objectives of the stage; learners
+    are those of all processes, and the seed is that of dropout.
     """
     here = [name for name in learners if name in transport.owned]
     device = precision.device
     with learning_only((cohort.peers[name] for name in learners), stage.trainable):
-        updates = _updates(stage, cohort, here, training, peers)
+        modules: dict[str, nn.Module] = {name: cohort.peers[name] for name in here}
+        if cohort.trunk is not None and stage.trunk:
+            modules[TRUNK] = cohort.trunk
+        updates = {
+            name: PeerUpdate(
+                module,
+                Steps.settled(training, stage.steps, peers.get(name)),
+                training.clip_norm,
+                training.ema,
+                cohort.learned_for(name) if name in cohort.names else (),
+            )
+            for name, module in modules.items()
+        }
         stepper = Stepper(
             cohort,
             updates,
@@ -99,28 +103,6 @@ def running(
         run = StageRun(stage, device, here, updates, stepper, EpochMonitor(here, device))
         with _training_modes(stage, cohort, learners):
             yield run
-
-
-def _updates(
-    stage: TrainingStage,
-    cohort: Cohort,
-    learners: Sequence[str],
-    training: TrainingSpec,
-    peers: Mapping[str, PeerSettings],
-) -> dict[str, PeerUpdate]:
-    modules: dict[str, nn.Module] = {name: cohort.peers[name] for name in learners}
-    if cohort.trunk is not None and stage.trunk:
-        modules[TRUNK] = cohort.trunk
-    return {
-        name: PeerUpdate(
-            module,
-            Steps.settled(training, stage.steps, peers.get(name)),
-            training.clip_norm,
-            training.ema,
-            cohort.learned_for(name) if name in cohort.names else (),
-        )
-        for name, module in modules.items()
-    }
 
 
 @contextmanager

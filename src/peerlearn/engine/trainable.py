@@ -39,8 +39,7 @@ def learning_only(networks: Iterable[nn.Module], submodules: Submodules) -> Iter
 def train_submodules(network: nn.Module, submodules: Submodules) -> None:
     """Training mode for `submodules` and what they are in; all else runs as it is evaluated.
 
-    Raises:
-        AttributeError: the network has no such submodule.
+    Raises AttributeError: the network has no such submodule.
     """
     network.train()
     around = set()

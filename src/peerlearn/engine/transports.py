@@ -40,16 +40,13 @@ class LocalTransport:
         self.leads = True
 
     def share(self, name: str, output: PeerOutput | None, like: Tensor) -> PeerOutput:
-        """The output itself, with its gradient."""
         assert output is not None, f"peer {name} is owned here, so it has an output"
         return output
 
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        """`own`, which is already complete."""
         return dict(own)
 
     def anywhere(self, holds: bool) -> bool:
-        """Whether it holds here."""
         return holds
 
 
@@ -59,18 +56,15 @@ class MeshTransport:
     Every process sees the same batches; peer number i lives on rank `i % world`. Logits travel
     detached, so a learner's gradient stays in its process, as it does in one process.
 
-    Raises:
-        InputError: more processes than peers.
+    Raises InputError: more processes than peers.
     """
 
     def __init__(self, peers: Sequence[str], mesh: dist.device_mesh.DeviceMesh) -> None:
         self.group, self.device = mesh.get_group("peer"), mesh.device_type
         world, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
         if world > len(peers):
-            raise InputError(
-                f"{world} processes for {len(peers)} peers ({', '.join(peers)}): start at most "
-                "one process per peer"
-            )
+            what = f"{world} processes for {len(peers)} peers ({', '.join(peers)})"
+            raise InputError(f"{what}: start at most one process per peer")
         self.peers = list(peers)
         self.owner = {name: i % world for i, name in enumerate(peers)}
         self.owned = [name for name in peers if self.owner[name] == self.rank]
@@ -84,14 +78,12 @@ class MeshTransport:
         return output if output is not None else PeerOutput(logits)
 
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Gather everyone's entries everywhere."""
         parts: list[Any] = [None] * dist.get_world_size(self.group)
         dist.all_gather_object(parts, dict(own), group=self.group)
         merged = {name: entry for part in parts for name, entry in part.items()}
         return {name: merged[name] for name in self.peers if name in merged}
 
     def anywhere(self, holds: bool) -> bool:
-        """The largest of everyone's 0 or 1."""
         largest = torch.tensor(int(holds), device=self.device)
         dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
         return bool(largest)

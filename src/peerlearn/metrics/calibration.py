@@ -93,13 +93,8 @@ def calibration_error(bins: Bins) -> float:
 
 def as_lists(bins: Bins) -> dict[str, list[float | None]]:
     """The bins as JSON holds them: `confidence`, `accuracy` (None if empty) and `fraction`."""
-    filled = (bins.fraction > 0).tolist()
-    return {
-        "confidence": _where(filled, bins.confidence),
-        "accuracy": _where(filled, bins.accuracy),
-        "fraction": bins.fraction.tolist(),
-    }
-
-
-def _where(filled: list[bool], values: Tensor) -> list[float | None]:
-    return [value if full else None for full, value in zip(filled, values.tolist(), strict=True)]
+    lists = {name: values.tolist() for name, values in bins._asdict().items()}
+    for name in ("confidence", "accuracy"):
+        pairs = zip(lists[name], lists["fraction"], strict=True)
+        lists[name] = [value if share > 0 else None for value, share in pairs]
+    return lists

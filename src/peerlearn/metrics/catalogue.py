@@ -4,7 +4,7 @@ Whoever trains, chooses, compares or reports asks a catalogue; none of them know
 A metric that was measured of single classes is called `iou:road`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -70,7 +70,7 @@ def fraction(name: str, label: str = "", **attributes: object) -> Metric:
     return Metric(name, label, **common | attributes)  # type: ignore[arg-type]
 
 
-class Catalogue(Mapping[str, Metric]):
+class Catalogue(dict[str, Metric]):
     """Metrics by name, those that tell most first.
 
     A name that is not in it, such as one from the file of another version, is a metric of which
@@ -78,30 +78,18 @@ class Catalogue(Mapping[str, Metric]):
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = {metric.name: metric for metric in metrics}
-        self._places = {name: place for place, name in enumerate(self._metrics)}
+        super().__init__((metric.name, metric) for metric in metrics)
 
-    def __getitem__(self, name: str) -> Metric:
-        if name in self._metrics:
-            return self._metrics[name]
+    def __missing__(self, name: str) -> Metric:
         if is_of_class(name):
             of = self[base_name(name)]
             return replace(of, name=name, label=f"{of.label} of {name.partition(':')[2]}")
         return Metric(name)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._metrics
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._metrics)
-
-    def __len__(self) -> int:
-        return len(self._metrics)
-
     def ordered(self, names: Iterable[str]) -> list[str]:
         """The names, each once, in the order of the catalogue; unknown ones come last."""
-        last = len(self._places)
-        return sorted(dict.fromkeys(names), key=lambda name: self._places.get(name, last))
+        places = {name: place for place, name in enumerate(self)}
+        return sorted(dict.fromkeys(names), key=lambda name: places.get(name, len(self)))
 
     def main(self, names: Iterable[str]) -> str | None:
         """The name that tells most: the first headline, else the first that is there."""
@@ -117,12 +105,9 @@ class Catalogue(Mapping[str, Metric]):
     def selecting(self, name: str, of: str) -> Metric:
         """The metric by which weights shall be chosen.
 
-        Args:
-            name: as typed.
-            of: what does the measuring, for the error: "recipe 'dml'".
+        `of` is what does the measuring, for the error: "recipe 'dml'".
 
-        Raises:
-            InputError: weights cannot be chosen by it; names those by which they can.
+        Raises InputError: weights cannot be chosen by it; names those by which they can.
         """
         allowed = [metric.name for metric in self.values() if metric.selects]
         if name in allowed:

@@ -44,8 +44,7 @@ def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
     Shapes:
         log_probs: (N, C), float; y: (N,), int.
 
-    Raises:
-        InputError: shapes or classes do not fit, or no row is labelled.
+    Raises InputError: shapes or classes do not fit, or no row is labelled.
     """
     return _single_label(*labelled_log_probs(log_probs, y))
 
@@ -86,8 +85,7 @@ def multilabel_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
     Shapes:
         logits, y: (N, L), float.
 
-    Raises:
-        InputError: shapes or values do not fit, or no row is labelled.
+    Raises InputError: shapes or values do not fit, or no row is labelled.
     """
     return _multilabel(*labelled_logits(logits, y))
 
@@ -145,8 +143,7 @@ def ensemble_log_probs(log_probs: Sequence[Tensor]) -> Tensor:
     Shapes:
         log_probs: K tensors (N, C). Returns (N, C).
 
-    Raises:
-        InputError: no tensor, or tensors of different shapes.
+    Raises InputError: no tensor, or tensors of different shapes.
     """
     return torch.logsumexp(_stacked(log_probs), 0) - math.log(len(log_probs))
 
@@ -157,8 +154,7 @@ def ensemble_multilabel_logits(logits: Sequence[Tensor]) -> Tensor:
     Shapes:
         logits: K tensors (N, L). Returns (N, L).
 
-    Raises:
-        InputError: no tensor, or tensors of different shapes.
+    Raises InputError: no tensor, or tensors of different shapes.
     """
     z_KNL = _stacked(logits)
     return torch.logsumexp(logsigmoid(z_KNL), 0) - torch.logsumexp(logsigmoid(-z_KNL), 0)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from peerlearn.errors import InputError
 from peerlearn.modes import evaluating
@@ -21,15 +22,6 @@ from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.transfer.outputs import PeerOutput, as_peer_output
 
 SIGMAS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
-
-_CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
 
 
 def flatness(
@@ -59,8 +51,7 @@ def flatness(
         `sigma`, `mean` and `std` (sample standard deviation over draws; 0 for one draw), in the
         order of `sigmas`.
 
-    Raises:
-        InputError: a negative scale, no draw, no batch, or a model without such layers.
+    Raises InputError: a negative scale, no draw, no batch, or a model without such layers.
     """
     if draws < 1:
         raise InputError(f"flatness: draws = {draws}; at least 1 is needed")
@@ -90,8 +81,7 @@ def noised_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     weights = {
         f"{layer}.{name}": weight
         for layer, module in model.named_modules()
-        if isinstance(module, (nn.Linear, *_CONVOLUTIONS))
-        or getattr(module, "linear", None) is True
+        if isinstance(module, (nn.Linear, _ConvNd)) or getattr(module, "linear", None) is True
         for name, weight in module.named_parameters()
         if weight.ndim >= 2
     }

@@ -25,8 +25,7 @@ def between_peers(outputs: Mapping[str, Tensor], y: Tensor) -> dict[str, dict[st
     Returns:
         `agreement` and `error_correlation`, each a value by pair; empty for a single peer.
 
-    Raises:
-        InputError: an output does not fit `y`, or no row is labelled.
+    Raises InputError: an output does not fit `y`, or no row is labelled.
     """
     if not outputs:
         raise InputError("between_peers: no peer given")

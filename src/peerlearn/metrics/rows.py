@@ -28,9 +28,8 @@ def labelled_log_probs(log_probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     Shapes:
         log_probs: (N, C); y: (N,). Returns (M, C) and (M,) with M the labelled rows.
 
-    Raises:
-        InputError: the shapes do not fit, `y` holds no class of `log_probs`, the rows are not
-            log-probabilities, or no row is labelled.
+    Raises InputError: the shapes do not fit, `y` holds no class of `log_probs`, the rows are not
+    log-probabilities, or no row is labelled.
     """
     if log_probs.ndim != 2 or y.shape != log_probs.shape[:1]:
         raise InputError(
@@ -69,8 +68,7 @@ def labelled_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     Shapes:
         logits, y: (N, L). Returns (M, L) twice with M the labelled rows.
 
-    Raises:
-        InputError: the shapes differ, `y` holds anything else, or no row is labelled.
+    Raises InputError: the shapes differ, `y` holds anything else, or no row is labelled.
     """
     if logits.ndim != 2 or y.shape != logits.shape:
         raise InputError(

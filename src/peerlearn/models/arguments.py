@@ -64,8 +64,7 @@ def check_arguments(
 ) -> dict[str, Any]:
     """The arguments as the builder's annotations read them.
 
-    Raises:
-        InputError: an unknown name, or a value of the wrong type or out of range.
+    Raises InputError: an unknown name, or a value of the wrong type or out of range.
     """
     parameters = inspect.signature(builder).parameters
     allowed = argument_defaults(builder)

@@ -75,8 +75,7 @@ def scaled(channels: int, width: float) -> int:
 def blocks_per_stage(depth: int, extra: int) -> int:
     """The n of a residual network of `depth` = 6n + `extra` layers in three equal stages.
 
-    Raises:
-        InputError: no such n; names the nearest depths.
+    Raises InputError: no such n; names the nearest depths.
     """
     n, rest = divmod(depth - extra, 6)
     if n >= 1 and rest == 0:

@@ -27,10 +27,7 @@ class Branches(NamedTuple):
 
 
 STAGES = (
-    (  # 3a, 3b
-        Branches(64, 96, 128, 16, 32, 32),
-        Branches(128, 128, 192, 32, 96, 64),
-    ),
+    (Branches(64, 96, 128, 16, 32, 32), Branches(128, 128, 192, 32, 96, 64)),  # 3a, 3b
     (  # 4a to 4e
         Branches(192, 96, 208, 16, 48, 64),
         Branches(160, 112, 224, 24, 64, 64),
@@ -38,10 +35,7 @@ STAGES = (
         Branches(112, 144, 288, 32, 64, 64),
         Branches(256, 160, 320, 32, 128, 128),
     ),
-    (  # 5a, 5b
-        Branches(256, 160, 320, 32, 128, 128),
-        Branches(384, 192, 384, 48, 128, 128),
-    ),
+    (Branches(256, 160, 320, 32, 128, 128), Branches(384, 192, 384, 48, 128, 128)),  # 5a, 5b
 )
 
 
@@ -50,20 +44,13 @@ class Inception(nn.Module):
 
     def __init__(self, channels_in: int, to: Branches) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                conv_bn_relu(channels_in, to.one, 1),
-                nn.Sequential(
-                    conv_bn_relu(channels_in, to.reduce3, 1), conv_bn_relu(to.reduce3, to.three, 3)
-                ),
-                nn.Sequential(
-                    conv_bn_relu(channels_in, to.reduce5, 1), conv_bn_relu(to.reduce5, to.five, 5)
-                ),
-                nn.Sequential(
-                    nn.MaxPool2d(3, stride=1, padding=1), conv_bn_relu(channels_in, to.pool, 1)
-                ),
-            ]
-        )
+        branches = [conv_bn_relu(channels_in, to.one, 1)]
+        for reduce, channels, kernel in ((to.reduce3, to.three, 3), (to.reduce5, to.five, 5)):
+            narrow = conv_bn_relu(channels_in, reduce, 1)
+            branches.append(nn.Sequential(narrow, conv_bn_relu(reduce, channels, kernel)))
+        pool = nn.MaxPool2d(3, stride=1, padding=1)
+        last = nn.Sequential(pool, conv_bn_relu(channels_in, to.pool, 1))
+        self.branches = nn.ModuleList([*branches, last])
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self.branches], dim=1)

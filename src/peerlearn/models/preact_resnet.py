@@ -83,8 +83,7 @@ def wide_resnet(
         width: channels of the stem; the paper has 16.
         dropout: rate between the two convolutions of a block.
 
-    Raises:
-        InputError: `depth` is not 6n + 4.
+    Raises InputError: `depth` is not 6n + 4.
     """
     return preact_backbone(
         in_shape,

@@ -77,9 +77,8 @@ class Models:
             arguments: keyword arguments of the model; see `describe`.
             field: the configuration field that holds `name`, for error messages.
 
-        Raises:
-            InputError: unknown name, unknown or wrong argument, or rows that the model does not
-                take.
+        Raises InputError: unknown name, unknown or wrong argument, or rows that the model does not
+        take.
         """
         context = {
             self._sample: self._check_sample(sample, name, field),
@@ -111,9 +110,8 @@ def build_custom(
     the user has not given it: `in_shape` and `classes`, or `features` and `classes`. The current
     directory can be imported from meanwhile, as under `python -m`.
 
-    Raises:
-        InputError: no such module or attribute, arguments that do not fit, a factory that raises,
-            or a result that is not a `torch.nn.Module`.
+    Raises InputError: no such module or attribute, arguments that do not fit, a factory that
+    raises, or a result that is not a `torch.nn.Module`.
     """
     with imported(name, field, "function", "builds a model") as factory:
         return _call(factory, context, arguments, name, field)

@@ -43,8 +43,7 @@ class BasicBlock(nn.Module):
 def resnet(in_shape: Shape, classes: int, *, depth: Count, width: Count = 16) -> Backbone:
     """Residual network of 6n + 2 layers: three stages of n blocks, `width` x (1, 2, 4) channels.
 
-    Raises:
-        InputError: `depth` is not 6n + 2.
+    Raises InputError: `depth` is not 6n + 2.
     """
     return _residual(in_shape, classes, width, stages=3, blocks=blocks_per_stage(depth, extra=2))
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.augment import Draws, Normalisation, changed
-from peerlearn.data.batches import Batches, Make
 from peerlearn.data.datasets import Batch, Split
-from peerlearn.data.loaders import BatchMaker, Rows, evaluation_batches
+from peerlearn.data.loaders import Batches, BatchMaker, Make, Rows, evaluation_batches
 from peerlearn.data.order import OrderWithin, batch_order, check_batch_size
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError

@@ -12,8 +12,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from peerlearn.data.batches import Batches
 from peerlearn.data.datasets import Batch
+from peerlearn.data.loaders import Batches
 from peerlearn.data.order import OrderWithin, ShuffledOrder, batch_order, check_batch_size, cycled
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator

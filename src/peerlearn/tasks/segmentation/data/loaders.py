@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from peerlearn.data.augment import Normalisation
-from peerlearn.data.batches import Batches
 from peerlearn.data.datasets import Batch
-from peerlearn.data.loaders import check_views
+from peerlearn.data.loaders import Batches, check_views
 from peerlearn.data.order import batch_order
 from peerlearn.randomness import keyed_generator
 from peerlearn.tasks.segmentation.data.augment import (
