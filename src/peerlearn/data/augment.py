@@ -37,10 +37,9 @@ class Draws(NamedTuple):
 
 
 class Normalisation(NamedTuple):
-    """(x − mean) / std by channel, as one multiplication and one addition.
+    """(x − mean) / std by channel, each (C,), as one multiplication and one addition.
 
-    Shapes:
-        mean, std: (C,); a std of 0 counts as 1, so a constant channel becomes 0.
+    A std of 0 counts as 1, so a constant channel becomes 0.
     """
 
     mean: Tensor

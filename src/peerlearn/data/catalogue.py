@@ -41,42 +41,29 @@ class Known(Generic[T]):
 
 
 class Description(NamedTuple):
-    """One line of `peerlearn ls data`.
+    """One line of `peerlearn ls data`; fields as in `Known`, None where only the file knows."""
 
-    Attributes:
-        name: what `data.name` takes.
-        about: a few words.
-        classes, shape, rows: as in `Known`; None where only the file knows.
-        place: the file or folder that would be read, "embedded", or what is downloaded.
-    """
-
-    name: str
+    name: str  # what `data.name` takes
     about: str
     classes: int | None
     shape: tuple[int, ...] | None
     rows: tuple[int, ...] | None
-    place: str
+    place: str  # the file or folder that would be read, "embedded", or what is downloaded
 
 
 @dataclass(frozen=True)
 class Catalogue(Generic[T]):
     """The data sets of one kind.
 
-    Attributes:
-        what: such a data set, in words.
-        folder: below a root, where they are looked for after the root itself.
-        known: those that are embedded or can be downloaded.
-        holds: whether an `.npz` file is of this kind.
-        things: what is counted in one, in the plural; None for rows of a shape, which are counted
-            for train and for test.
-
     The root of every method is as in `SourceSpec.root`.
     """
 
-    what: str
-    folder: str
-    known: Mapping[str, Known[T]]
-    holds: Callable[[Path], bool] = lambda path: True
+    what: str  # such a data set, in words
+    folder: str  # below a root, where they are looked for after the root itself
+    known: Mapping[str, Known[T]]  # those that are embedded or can be downloaded
+    holds: Callable[[Path], bool] = lambda path: True  # whether an `.npz` file is of this kind
+    # what is counted in one, in the plural; None for rows of a shape, which are counted for train
+    # and for test
     things: str | None = None
 
     def names(self, root: str | None = None) -> tuple[str, ...]:

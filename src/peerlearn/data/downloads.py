@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from peerlearn.errors import InputError, RunError
@@ -83,9 +84,7 @@ def download(file: RemoteFile, folder: Path, patience: Patience | None = None) -
 def md5_of(path: Path) -> str:
     """MD5 of a file in hexadecimal; it guards against damage, not against forgery."""
     with path.open("rb") as file:
-        return hashlib.file_digest(
-            file, lambda: hashlib.md5(usedforsecurity=False)
-        ).hexdigest()  # fmt: skip
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 def _fetch(url: str, target: Path, md5: str, patience: Patience, restart: bool = True) -> None:
@@ -162,7 +161,5 @@ def mirrored(name: str, files: Sequence[RemoteFile], mirror: str | None) -> tupl
     """The same files at MIRROR/NAME/FILE alone, or unchanged where there is no mirror."""
     if not mirror:
         return tuple(files)
-    return tuple(
-        RemoteFile(file.name, (f"{mirror.rstrip('/')}/{name}/{file.name}",), file.md5)
-        for file in files
-    )
+    base = f"{mirror.rstrip('/')}/{name}"
+    return tuple(RemoteFile(file.name, (f"{base}/{file.name}",), file.md5) for file in files)

@@ -31,18 +31,14 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
 class ImageFiles:
     """Image files that decode to uint8 of one shape.
 
-    Attributes:
-        paths: one file a row.
-        height, width: of every decoded image.
-        grey: decode to one channel, else to RGB; alpha is dropped.
-        fit: scale and centre-crop to (height, width) instead of expecting it.
+    Height and width are those of every decoded image.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...]  # one file a row
     height: int
     width: int
-    grey: bool
-    fit: bool
+    grey: bool  # decode to one channel, else to RGB; alpha is dropped
+    fit: bool  # scale and centre-crop to (height, width) instead of expecting it
 
     @classmethod
     def of(
@@ -137,11 +133,8 @@ class ImageHeader:
 def read_image_folder(folder: Path, size: int | None = None, least: int = 2) -> Source:
     """Lazy splits of a folder of images; a missing `val` or `test` is left to be held out.
 
-    Args:
-        folder: holds `train/CLASS/*.png` (or .jpg, .jpeg); classes are sorted by name.
-        size: side in pixels to which images are scaled and centre-cropped; None expects all
-            images to be of one size.
-        least: classes that train must have.
+    It holds `train/CLASS/*.png` (or .jpg, .jpeg), of at least `least` classes, sorted by name.
+    `size` is as for `ImageFiles.of`.
 
     Raises InputError: Pillow is missing, a folder lacks images or names an unknown class, an image
     is damaged or too deep, or sizes differ.
@@ -156,15 +149,12 @@ def read_image_folder(folder: Path, size: int | None = None, least: int = 2) -> 
     listed = {part: _labelled_files(folder / part, names) for part in PARTS}
     files = ImageFiles.of([image_header(path) for part in PARTS for path, _ in listed[part]], size)
 
-    def split(part: str) -> Split | None:
-        if not listed[part]:
-            return None
-        paths, labels = zip(*listed[part], strict=True)
-        return LazySplit(replace(files, paths=paths), torch.tensor(labels))
-
-    train = split("train")
-    assert train is not None
-    return Source(train, split("val"), split("test"), len(names), names)
+    splits: dict[str, Split] = {}
+    for part, content in listed.items():
+        if content:
+            paths, labels = zip(*content, strict=True)
+            splits[part] = LazySplit(replace(files, paths=paths), torch.tensor(labels))
+    return Source(splits["train"], splits.get("val"), splits.get("test"), len(names), names)
 
 
 def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
@@ -188,17 +178,12 @@ def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]
 
 def listed_files(folder: Path, pattern: str = "*") -> list[Path]:
     """Images of a folder that fit a pattern, sorted by path; hidden ones are left out."""
-    return sorted(
-        path for path in folder.glob(pattern)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )  # fmt: skip
+    shown = (path for path in folder.glob(pattern) if not path.name.startswith("."))
+    return sorted(path for path in shown if path.suffix.lower() in SUFFIXES)
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Every image of a folder, also in subfolders.
-
-    Raises InputError: there is none.
-    """
+    """Every image of a folder, also in subfolders; `InputError` where there is none."""
     found = listed_files(folder, "**/*")
     if not found:
         raise InputError(f"{folder}: no images in this folder; allowed: {', '.join(SUFFIXES)}")
@@ -226,10 +211,7 @@ def image_header(path: Path) -> ImageHeader:
 
 
 def common_size(headers: Sequence[ImageHeader]) -> tuple[int, int]:
-    """(height, width) of all images.
-
-    Raises InputError: they differ.
-    """
+    """(height, width) of all images; `InputError` where they differ."""
     first = headers[0]
     for header in headers:
         if (header.height, header.width) != (first.height, first.width):

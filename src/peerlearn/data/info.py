@@ -14,23 +14,15 @@ from peerlearn.validation import validated
 
 
 class DataInfo(BaseModel, ABC):
-    """What holds for every kind of data; `data.json` of a run.
-
-    Attributes:
-        name: of the data set.
-        classes: number of outputs.
-        class_names: one name a class.
-        multilabel: several labels a row.
-        rows: that are classified, in each split.
-    """
+    """What holds for every kind of data; `data.json` of a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    classes: int
-    class_names: tuple[str, ...]
-    multilabel: bool = False
-    rows: dict[str, int]
+    name: str  # of the data set
+    classes: int  # number of outputs
+    class_names: tuple[str, ...]  # one name a class
+    multilabel: bool = False  # several labels a row
+    rows: dict[str, int]  # that are classified, in each split
 
     @property
     @abstractmethod

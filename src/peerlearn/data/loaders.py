@@ -36,15 +36,12 @@ class Order(Protocol):
 class Batches:
     """Batches made in this process when they are asked for, or by workers while the model trains.
 
-    Args:
-        order: rows of each batch.
-        make: makes a batch of them.
-        workers: processes that make batches; 0 for none but this one.
+    What a batch is made of, and which rows it holds, is given; so both ways give equal batches.
     """
 
     order: Order
     make: Make
-    workers: int = 0
+    workers: int = 0  # processes that make batches; 0 for none but this one
 
     def __post_init__(self) -> None:
         if self.workers < 0:

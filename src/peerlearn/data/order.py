@@ -68,15 +68,10 @@ class MixedOrder:
 
 @dataclass(frozen=True)
 class OrderWithin:
-    """An order over some of the rows.
+    """An order over some of the rows."""
 
-    Attributes:
-        order: over 0 … n − 1.
-        rows: the n rows that are meant.
-    """
-
-    order: ShuffledOrder | MixedOrder
-    rows: Tensor
+    order: ShuffledOrder | MixedOrder  # over 0 … n − 1
+    rows: Tensor  # the n rows that are meant
 
     def __len__(self) -> int:
         return len(self.order)

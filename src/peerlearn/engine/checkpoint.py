@@ -22,23 +22,18 @@ SAVING_SHARE = 20
 class Progress:
     """How far a training has come, and what it has gone through.
 
-    Attributes:
-        stage, epoch, step: everything before them is done; a step is a micro-batch.
-        history: the records of `metrics.jsonl`.
-        tail: measured blocks of the last epochs, where their mean is reported.
-        seconds: time spent in steps.
-        forwards: training forwards of all peers that live here.
-        steps: optimiser steps.
+    Everything before stage, epoch and step is done; a step is a micro-batch.
     """
 
     stage: int = 0
     epoch: int = 0
     step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)  # the records of `metrics.jsonl`
+    # Measured blocks of the last epochs, where their mean is reported.
     tail: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    forwards: int = 0
-    steps: int = 0
+    seconds: float = 0.0  # spent in steps
+    forwards: int = 0  # in training, of all peers that live here
+    steps: int = 0  # of the optimisers
 
     def count(self) -> None:
         """One more training forward."""
@@ -50,12 +45,9 @@ class Progress:
 
 
 class Checkpoints:
-    """The last checkpoint of a run, written as often as is worth it.
+    """The last checkpoint of a run, written as often as is worth it; without a folder, none.
 
-    Args:
-        folder: of the run; None keeps nothing.
-        transport: between the processes of the run.
-        minutes: longest time without one.
+    `minutes` is the longest time without one.
     """
 
     def __init__(self, folder: RunFolder | None, transport: Transport, minutes: float) -> None:

@@ -61,11 +61,7 @@ def predict(
     What a stochastic peer draws is keyed by its name and the number of the batch: the same in
     every evaluation.
 
-    Args:
-        peers: networks by name.
-        rows: gives batches `(x, y)` in a fixed order.
-        precision: where and in which format to run.
-        trunk: shared module in front of every peer.
+    A trunk is in front of every peer, and `rows` gives batches `(x, y)` in a fixed order.
 
     Returns:
         For each batch, its `Logits` (rows, classes) in fp32 on the CPU by peer, and its targets.

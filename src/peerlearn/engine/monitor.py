@@ -16,11 +16,10 @@ class EpochMonitor:
     Args:
         peers: those that train in this process.
         device: of the losses.
-        patience: steps between looks at the numbers; every look waits for the device, which
-            costs nothing on a CPU.
     """
 
     def __init__(self, peers: Iterable[str], device: torch.device) -> None:
+        # Steps between looks at the numbers; a look waits for the device, but for a CPU.
         self.patience = 1 if device.type == "cpu" else 50
         # objective, transfer, batches, correct, labelled
         self._sums = {name: [0.0] * 5 for name in peers}
@@ -62,11 +61,8 @@ class EpochMonitor:
         self.check()
         record = {}
         for name, (objective, transfer, batches, correct, labelled) in self._sums.items():
-            record[name] = {
-                "loss": (objective + transfer) / max(batches, 1),
-                "objective": objective / max(batches, 1),
-                "transfer": transfer / max(batches, 1),
-            }
+            parts = {"loss": objective + transfer, "objective": objective, "transfer": transfer}
+            record[name] = {part: total / max(batches, 1) for part, total in parts.items()}
             if labelled:
                 record[name]["accuracy"] = correct / labelled
         return record

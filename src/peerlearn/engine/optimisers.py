@@ -59,10 +59,7 @@ class OptimiserSpec(BaseModel):
         return self
 
     def build(
-        self,
-        parameters: Iterable[nn.Parameter],
-        lr: float,
-        undecayed: Sequence[nn.Parameter] = (),
+        self, parameters: Iterable[nn.Parameter], lr: float, undecayed: Sequence[nn.Parameter] = ()
     ) -> torch.optim.Optimizer:
         """The optimiser over `parameters`, and over `undecayed` ones without weight decay."""
         arguments = DEFAULT_ARGUMENTS.get(self.name, {}) | (self.__pydantic_extra__ or {})
@@ -168,11 +165,10 @@ class PeerUpdate:
         own = [p for p in module.parameters() if p.requires_grad]
         self.parameters = [*own, *extra]
         self.optimiser = steps.optimiser.build(own, steps.lr, extra)
-        self.average = (
-            AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
-            if ema is not None
-            else None
-        )
+        self.average: AveragedModel | None = None
+        if ema is not None:
+            mean = get_ema_multi_avg_fn(ema)
+            self.average = AveragedModel(module, multi_avg_fn=mean, use_buffers=True)
 
     @property
     def evaluated(self) -> nn.Module:

@@ -45,17 +45,11 @@ def bf16_is_native(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Precision:
-    """Where and in which format forwards run.
+    """Where and in which format forwards run."""
 
-    Attributes:
-        device: of weights and batches.
-        bf16: run forwards under bfloat16 autocast; losses and weights stay fp32.
-        channels_last: keep images as (batch, height, width, channels) in memory.
-    """
-
-    device: torch.device
-    bf16: bool
-    channels_last: bool
+    device: torch.device  # of weights and batches
+    bf16: bool  # run forwards under bfloat16 autocast; losses and weights stay fp32
+    channels_last: bool  # keep images as (batch, height, width, channels) in memory
 
     @classmethod
     def resolve(cls, name: PrecisionName, device: torch.device) -> "Precision":

@@ -22,7 +22,6 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
     """Give `module` the weights in a file, all of them.
 
     Args:
-        module: the network.
         path: a `.safetensors` file, of a run's `checkpoints/best` too; else what `torch.save` wrote
             of a `state_dict`, alone or under one of `WRAPPERS`. Names may begin with `module.`, as
             they do after `DataParallel`. Pickled code is never run.

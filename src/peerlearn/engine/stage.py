@@ -70,17 +70,11 @@ Stage = TrainingStage | Procedure
 
 
 class Plan(NamedTuple):
-    """Who trains when.
+    """Who trains when."""
 
-    Attributes:
-        stages: in order.
-        names: of the cohort's peers.
-        peers: what single peers do their own way; frozen ones never train.
-    """
-
-    stages: Sequence[Stage]
-    names: Sequence[str]
-    peers: Mapping[str, PeerSettings]
+    stages: Sequence[Stage]  # in order
+    names: Sequence[str]  # of the cohort's peers
+    peers: Mapping[str, PeerSettings]  # what single peers do their own way; frozen ones never train
 
     def learners(self, stage: int) -> list[str]:
         """Peers that train in a stage, or are changed by a procedure, wherever they live."""

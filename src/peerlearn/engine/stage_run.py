@@ -23,23 +23,14 @@ from peerlearn.modes import kept_modes
 
 @dataclass
 class StageRun:
-    """A stage with everything that its steps need.
+    """A stage with everything that its steps need."""
 
-    Attributes:
-        stage: what is run.
-        device: of losses.
-        learners: peers that live here and train in it.
-        updates: of the learners, and of the trunk where it trains.
-        stepper: makes the steps.
-        monitor: sums of the epoch so far.
-    """
-
-    stage: TrainingStage
-    device: torch.device
-    learners: Sequence[str]
-    updates: Mapping[str, PeerUpdate]
-    stepper: Stepper
-    monitor: EpochMonitor
+    stage: TrainingStage  # what is run
+    device: torch.device  # of losses
+    learners: Sequence[str]  # peers that live here and train in it
+    updates: Mapping[str, PeerUpdate]  # of the learners, and of the trunk where it trains
+    stepper: Stepper  # makes the steps
+    monitor: EpochMonitor  # sums of the epoch so far
 
     def check_weights(self) -> None:
         """A last step can break weights that no loss has seen yet; they must not be saved.

@@ -33,49 +33,29 @@ class Clock(NamedTuple):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What the learners that live here made of one micro-batch, without gradients.
+    """What the learners that live here made of one micro-batch, without gradients."""
 
-    Attributes:
-        losses: scalars.
-        logits: that the targets are about, of the peers that have such.
-        targets: of the batch.
-        labelled: bool, which rows have a label; None where targets are no labels.
-    """
-
-    losses: dict[str, PeerLoss]
-    logits: dict[str, Tensor]
-    targets: Any
-    labelled: Tensor | None
+    losses: dict[str, PeerLoss]  # scalars
+    logits: dict[str, Tensor]  # that the targets are about, of the peers that have such
+    targets: Any  # of the batch
+    labelled: Tensor | None  # bool, which rows have a label; None where targets are no labels
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """A cohort with everything that a step needs.
+    """A cohort with everything that a step needs."""
 
-    Attributes:
-        cohort: the peers, each in the mode it runs in.
-        updates: of the learners that live here, and of the trunk.
-        precision: of forwards.
-        transport: between processes.
-        views: by peer, the number of the view it reads where that is not 0.
-        learners: peers that train, in the cohort's order; the others only teach.
-        seed: of random streams.
-        stage: its name, which keys them too.
-        epochs: of the stage; schedules end with it.
-        trunk_learns: whether a shared trunk trains too.
-        kept: takes what the trunk makes of rows that are the same in every epoch; None: nothing.
-    """
-
-    cohort: Cohort
-    updates: Mapping[str, PeerUpdate]
-    precision: Precision
-    transport: Transport
-    views: Mapping[str, int]
-    learners: Sequence[str]
-    seed: int
-    stage: str
-    epochs: int
-    trunk_learns: bool = True
+    cohort: Cohort  # the peers, each in the mode it runs in
+    updates: Mapping[str, PeerUpdate]  # of the learners that live here, and of the trunk
+    precision: Precision  # of forwards
+    transport: Transport  # between processes
+    views: Mapping[str, int]  # by peer, the number of the view it reads where that is not 0
+    learners: Sequence[str]  # peers that train, in the cohort's order; the others only teach
+    seed: int  # of random streams
+    stage: str  # its name, which keys them too
+    epochs: int  # of the stage; schedules end with it
+    trunk_learns: bool = True  # whether a shared trunk trains too
+    # takes what the trunk makes of rows that are the same in every epoch; None: nothing
     kept: FeatureCache | None = None
 
     @cached_property
@@ -145,9 +125,6 @@ class Stepper:
 
         Random streams and schedules advance with every batch, and schedules stay at the end of
         the stage once they are there.
-
-        Args:
-            per_epoch: batches in an epoch.
 
         Returns:
             `step(*batches)`: one optimiser step over one batch, or over several that accumulate.
@@ -239,39 +216,26 @@ class Stepper:
         return known
 
     def _losses(
-        self,
-        outputs: Mapping[str, PeerOutput],
-        batch: Batch,
-        clock: Clock,
-        learners: Sequence[str],
+        self, outputs: Mapping[str, PeerOutput], batch: Batch, clock: Clock, learners: Sequence[str]
     ) -> dict[str, PeerLoss]:
+        at, labelled = clock.progress, batch.labelled
         return self.cohort.losses(
-            outputs,
-            batch.y,
-            labelled=batch.labelled,
-            progress=clock.progress,
-            learners=learners,
+            outputs, batch.y, labelled=labelled, progress=at, learners=learners
         )
 
     def _remember(self, outputs: Mapping[str, PeerOutput], batch: Batch) -> None:
         self.cohort.remember(outputs, batch.y, labelled=batch.labelled, learners=self.learners)
 
     def _result(
-        self,
-        losses: Mapping[str, PeerLoss],
-        outputs: Mapping[str, PeerOutput],
-        batch: Batch,
+        self, losses: Mapping[str, PeerLoss], outputs: Mapping[str, PeerOutput], batch: Batch
     ) -> StepResult:
         scored = {name: self.cohort.objectives[name].scored(outputs[name]) for name in losses}
-        return StepResult(
-            {
-                name: PeerLoss(loss.objective.detach(), loss.transfer.detach())
-                for name, loss in losses.items()
-            },
-            {name: logits.detach() for name, logits in scored.items() if logits is not None},
-            batch.y,
-            batch.labelled,
-        )
+        logits = {name: each.detach() for name, each in scored.items() if each is not None}
+        detached = {
+            name: PeerLoss(loss.objective.detach(), loss.transfer.detach())
+            for name, loss in losses.items()
+        }
+        return StepResult(detached, logits, batch.y, batch.labelled)
 
     def _exchange(self, own: dict[str, PeerOutput]) -> dict[str, PeerOutput]:
         if isinstance(self.transport, LocalTransport):

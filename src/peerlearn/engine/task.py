@@ -21,19 +21,12 @@ Block = dict[str, Any]
 
 
 class Trained(NamedTuple):
-    """A cohort whose training is over.
+    """A cohort whose training is over."""
 
-    Attributes:
-        cohort: the peers with their selected weights, on the device of `precision`.
-        precision: of the run.
-        forward: runs the peers over rows.
-        history: the records of all epochs.
-    """
-
-    cohort: Cohort
-    precision: Precision
-    forward: Forward
-    history: Sequence[Mapping[str, Any]]
+    cohort: Cohort  # the peers with their selected weights, on the device of `precision`
+    precision: Precision  # of the run
+    forward: Forward  # runs the peers over rows
+    history: Sequence[Mapping[str, Any]]  # the records of all epochs
 
 
 @dataclass(frozen=True)
@@ -67,12 +60,9 @@ class Evaluator(ABC):
 
     @abstractmethod
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
-        """Metrics of every peer, their mean and their ensemble.
+        """Metrics of every peer, their mean and their ensemble; a validation may measure less.
 
-        Args:
-            forward: gives the outputs of all peers for rows, wherever they live and whatever they
-                run on.
-            purpose: what the numbers are for; a validation may measure less.
+        `forward` gives the outputs of all peers, wherever they live and whatever they run on.
         """
 
     @abstractmethod
@@ -90,19 +80,12 @@ class Evaluator(ABC):
 
 @dataclass
 class RowEvaluator(Evaluator):
-    """Measures rows at hand, without a task around them.
+    """Measures rows at hand, without a task around them."""
 
-    Attributes:
-        report: rows to report on; None reports nothing.
-        validation: rows that select weights; None where nothing is selected.
-        assess: begins to measure.
-        probed: rows of the flatness probe.
-    """
-
-    report: Rows | None = None
-    validation: Rows | None = None
-    assess: Callable[[], Assessment] = ClassificationAssessment
-    probed: Rows | None = None
+    report: Rows | None = None  # rows to report on; None reports nothing
+    validation: Rows | None = None  # rows that select weights; None where nothing is selected
+    assess: Callable[[], Assessment] = ClassificationAssessment  # begins to measure
+    probed: Rows | None = None  # rows of the flatness probe
 
     def __post_init__(self) -> None:
         self.validates = self.validation is not None

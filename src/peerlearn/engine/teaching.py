@@ -13,15 +13,10 @@ from peerlearn.transfer.graph import TransferGraph
 
 
 class Teaching(NamedTuple):
-    """Edges and objectives, which a stage may have of its own.
+    """Edges and objectives, which a stage may have of its own."""
 
-    Attributes:
-        transfer: who teaches whom.
-        objectives: what each peer learns from data.
-    """
-
-    transfer: TransferGraph
-    objectives: Mapping[str, Objective]
+    transfer: TransferGraph  # who teaches whom
+    objectives: Mapping[str, Objective]  # what each peer learns from data
 
     @classmethod
     def of(cls, cohort: Cohort) -> "Teaching":
