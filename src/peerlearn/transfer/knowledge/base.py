@@ -1,8 +1,8 @@
 """What every kind of knowledge shares: the options of an entry, and the object that teaches it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class EdgeOptions(BaseModel):
         headline: the option that names the loss, for the short form `"KIND: LOSS"` and reports.
         own_scale: options that other kinds have by the same name with another meaning, so that an
             entry takes them from the mapping around it only where that is about this kind.
+        reported: options that `described` gives beside the loss, in order.
     """
 
     model_config = ConfigDict(
@@ -34,6 +35,7 @@ class EdgeOptions(BaseModel):
     )
     headline: ClassVar[str] = ""
     own_scale: ClassVar[tuple[str, ...]] = ()
+    reported: ClassVar[tuple[str, ...]] = ("weight", "target")
 
     teachers: str | list[str] = Field(
         "all",
@@ -59,22 +61,29 @@ class EdgeOptions(BaseModel):
         """Whether what the entry learns belongs to the rows of one batch, as a whole graph's."""
         return False
 
+    @property
+    def loss_name(self) -> str | None:
+        """The loss with its order, for reports."""
+        return getattr(self, self.headline) if self.headline else None
+
     def described(self) -> dict[str, Any]:
         """What the edges teach and how, as flat values for reports."""
-        return {
-            "knowledge": self.knowledge,
-            "divergence": getattr(self, self.headline) if self.headline else None,
-            "weight": self.weight_schedule.describe(self.weight),
-            "target": self.target,
-        }
+        values = {name: getattr(self, name) for name in self.reported}
+        values["weight"] = self.weight_schedule.describe(self.weight)
+        return {"knowledge": self.knowledge, "divergence": self.loss_name} | values
 
-    @model_validator(mode="after")
-    def _teaches_others(self) -> "EdgeOptions":
+    def faults(self) -> Iterator[str]:
+        """What is wrong with options beside each other; the first is told."""
         if self.teachers == SELF and self.knowledge != "predictions":
-            raise ValueError(
+            yield (
                 f"from: {SELF!r} has its own predictions to learn from, and this edge has "
                 f"knowledge {self.knowledge!r}; allowed: predictions"
             )
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> Self:
+        for fault in self.faults():
+            raise ValueError(fault)
         return self
 
 
@@ -100,23 +109,19 @@ class DivergenceOptions(EdgeOptions):
         return self.divergence in LOGIT_DISTANCES
 
     @property
-    def named_divergence(self) -> str:
-        """The divergence with its order, for reports."""
+    def loss_name(self) -> str:
         order = "" if self.alpha is None else f" α={self.alpha_schedule.describe(self.alpha)}"
         return f"{self.divergence}{order}"
 
-    @model_validator(mode="after")
-    def _order_where_it_acts(self) -> "DivergenceOptions":
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         renyi, found = self.divergence == "renyi", f"with divergence {self.divergence!r}"
         if renyi and self.alpha is None:
-            raise ValueError("alpha: divergence 'renyi' needs its order, a number > 0")
+            yield "alpha: divergence 'renyi' needs its order, a number > 0"
         if not renyi and self.alpha is not None:
-            raise ValueError(
-                f"alpha: found {self.alpha:g} {found}; the order belongs to 'renyi' alone"
-            )
+            yield f"alpha: found {self.alpha:g} {found}; the order belongs to 'renyi' alone"
         if not renyi and self.alpha_schedule.kind != "constant":
-            raise ValueError(f"alpha_schedule: found {found}; the order belongs to 'renyi' alone")
-        return self
+            yield f"alpha_schedule: found {found}; the order belongs to 'renyi' alone"
 
 
 class IncomingEdges(NamedTuple):

@@ -1,32 +1,77 @@
 """Feature knowledge: what a peer's intermediate maps say, and losses that compare two.
 
-Every loss compares one map of a teacher with one of a learner, row by row, in fp32.
+Maps go by the names that the models give them. Every loss compares one of a teacher with one of a
+learner, row by row, in fp32.
 
 Shape suffixes: R rows (batch or nodes), C channels, H height, W width.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, unknown_name
 from peerlearn.transfer.knowledge.base import EdgeOptions, IncomingEdges, Knowledge
-from peerlearn.transfer.knowledge.layers import LayerPair, layer_of
 from peerlearn.transfer.outputs import BatchView
 
 FeatureLossName = Literal["hint", "attention", "similarity"]
+#: Names the last feature of a peer that is a map, or its last feature where none is.
+LAST = "last"
+
+
+class LayerPair(BaseModel):
+    """The `layer` of an edge about features or relations. One name alone holds for both peers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    teacher: str = Field(LAST, alias="from", description="layer of the teaching peer")
+    learner: str = Field(LAST, alias="to", description="layer of the learning peer")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name(cls, given: Any) -> Any:
+        return {"from": given, "to": given} if isinstance(given, str) else given
+
+    def described(self) -> str:
+        """One name, or two with an arrow between them."""
+        if self.teacher == self.learner:
+            return self.teacher
+        return f"{self.teacher} → {self.learner}"
+
+
+def layer_of(field: str, peer: str, layer: str, view: BatchView) -> tuple[str, Tensor]:
+    """The name and the features of a peer's layer, which `last` leaves to the peer.
+
+    Args:
+        field: the entry as its configuration names it, for messages.
+
+    Raises:
+        InputError: a peer without such a layer.
+    """
+    features = view.outputs[peer].features
+    if not features:
+        raise InputError(
+            f"{field}.layer: peer {peer!r} gives no features; its forward must return a "
+            "peerlearn.transfer.PeerOutput that names them"
+        )
+    if layer == LAST:
+        maps = [name for name, feature in features.items() if feature.ndim == 4]
+        layer = (maps or list(features))[-1]
+    if layer not in features:
+        raise unknown_name(f"layer of peer {peer!r}", layer, [*features, LAST], f"{field}.layer")
+    return layer, features[layer]
 
 
 class FeatureOptions(EdgeOptions):
     """Options of entries about features."""
 
     headline = "feature_loss"
+    reported = ("layer", "weight", "target")
 
     layer: LayerPair = Field(
         LayerPair(),
@@ -41,23 +86,15 @@ class FeatureOptions(EdgeOptions):
     )
 
     def described(self) -> dict[str, Any]:
-        """What the edges teach and how, as flat values for reports."""
-        return {
-            "knowledge": self.knowledge,
-            "divergence": self.feature_loss,
-            "layer": self.layer.described(),
-            "weight": self.weight_schedule.describe(self.weight),
-            "target": self.target,
-        }
+        return super().described() | {"layer": self.layer.described()}
 
-    @model_validator(mode="after")
-    def _no_ensemble(self) -> "FeatureOptions":
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.target == "ensemble":
-            raise ValueError(
+            yield (
                 "target: 'ensemble' is the mean of probabilities, and this edge has knowledge "
                 "'features'; allowed: mean, sum"
             )
-        return self
 
 
 class FeatureKnowledge(Knowledge):
@@ -76,11 +113,7 @@ class FeatureKnowledge(Knowledge):
         self.ready = self.options.feature_loss != "hint"
 
     def prepare(self, view: BatchView) -> None:
-        """Make the adapters that hints need.
-
-        Raises:
-            InputError: as `losses`.
-        """
+        """Make the adapters that hints need; `InputError` as for `losses`."""
         for learner, teachers in self.incoming:
             for teacher in teachers:
                 adapter = self._adapter(learner, teacher, view)
@@ -89,22 +122,11 @@ class FeatureKnowledge(Knowledge):
         self.ready = True
 
     def parameters_of(self, peer: str) -> list[nn.Parameter]:
-        """Of the adapters that a learner's own maps go through."""
-        return [
-            parameter
-            for learner, teachers in self.incoming
-            for teacher in teachers
-            if learner == peer and _key(learner, teacher) in self.adapters
-            for parameter in self.adapters[_key(learner, teacher)].parameters()
-        ]
+        keys = [_key(peer, teacher) for edges in self.wanted([peer]) for teacher in edges.teachers]
+        adapters = [self.adapters[key] for key in keys if key in self.adapters]
+        return [parameter for adapter in adapters for parameter in adapter.parameters()]
 
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
-        """How far each learner's features are from its teachers'.
-
-        Raises:
-            InputError: a peer without such a layer, or maps that cannot be compared; names the
-                layers and their shapes.
-        """
         return {edges.learner: self._loss(edges, view) for edges in self.wanted(learners)}
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
@@ -195,9 +217,11 @@ def similarity(teacher: Tensor, learner: Tensor) -> Tensor:
     return (_likeness(teacher) - _likeness(learner)).square().mean(1)
 
 
-FEATURE_LOSSES: Mapping[FeatureLossName, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
-    {"hint": hint, "attention": attention, "similarity": similarity}
-)
+FEATURE_LOSSES: Mapping[FeatureLossName, Callable[[Tensor, Tensor], Tensor]] = {
+    "hint": hint,
+    "attention": attention,
+    "similarity": similarity,
+}
 
 
 def to_common_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,9 +241,8 @@ def to_common_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _averaged(x: Tensor, height: int, width: int) -> Tensor:
-    if x.ndim == 2 or x.shape[2:] == (height, width):
-        return x
-    return F.adaptive_avg_pool2d(x, (height, width))
+    same = x.ndim == 2 or x.shape[2:] == (height, width)
+    return x if same else F.adaptive_avg_pool2d(x, (height, width))
 
 
 def _attention_map(x_RCHW: Tensor) -> Tensor:

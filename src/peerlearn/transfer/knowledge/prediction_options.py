@@ -1,8 +1,9 @@
 """The options of entries about predictions; see `predictions.py` for what they do."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from peerlearn.transfer.divergences import PROBABILITY_DIVERGENCES
 from peerlearn.transfer.gates import GateName
@@ -12,6 +13,8 @@ from peerlearn.transfer.weighting import WeightingSpec
 
 class PredictionOptions(DivergenceOptions):
     """Options of entries about predictions."""
+
+    reported = ("temperature", "teacher_temperature", "weighting", "weight", "gate", "target")
 
     classes: Literal["all", "non_target"] = Field(
         "all",
@@ -48,74 +51,57 @@ class PredictionOptions(DivergenceOptions):
 
     @property
     def fixed_rows(self) -> bool:
-        """Whether what the entry learns belongs to the rows of one batch, as a whole graph's."""
         return self.weighting.by == "class"
 
     def described(self) -> dict[str, Any]:
-        """What the edges teach and how, as flat values for reports."""
-        return {
-            "knowledge": self.knowledge,
-            "divergence": self.named_divergence,
-            "temperature": self.temperature,
-            "teacher_temperature": self.teacher_temperature,
-            "weighting": self.weighting.by,
-            "weight": self.weight_schedule.describe(self.weight),
-            "gate": self.gate,
-            "target": self.target,
-        } | ({} if self.classes == "all" else {"classes": self.classes})
+        left = {} if self.classes == "all" else {"classes": self.classes}
+        return super().described() | {"weighting": self.weighting.by} | left
 
-    @model_validator(mode="after")
-    def _self_has_something_to_teach(self) -> "PredictionOptions":
-        if self.teachers != SELF:
-            return self
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        if self.teachers == SELF:
+            yield from self._faults_of_self()
+        found = f"with divergence {self.divergence!r}"
+        if self.on_logits and self.temperature != 1:
+            yield f"temperature: found {self.temperature} {found}, which has none"
+        low, high = self.temperature_range
+        if not 0 < low < high:
+            yield f"temperature_range: found {low:g} to {high:g}; 0 < low < high"
+        if self.on_logits and (taught_at := self.teacher_temperature) is not None:
+            yield f"teacher_temperature: found {taught_at:g} {found}, which has none"
+        if self.on_logits and self.clamp is not None:
+            yield f"clamp: found {self.clamp:g} {found}, which has no probabilities"
+        if self.classes == "non_target":
+            yield from self._faults_of_what_is_left()
+
+    def _faults_of_self(self) -> Iterator[str]:
         if self.on_logits:
-            raise ValueError(
+            yield (
                 f"from: {SELF!r} with divergence {self.divergence!r}, which has no temperature; "
                 f"allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
             )
         if self.teacher_temperature in (None, self.temperature):
-            raise ValueError(
+            yield (
                 f"from: {SELF!r} teaches a peer nothing that it does not say already; set a "
                 f"teacher_temperature other than {self.temperature}, below it to sharpen"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _options_where_they_act(self) -> "PredictionOptions":
-        found = f"with divergence {self.divergence!r}"
-        if self.on_logits and self.temperature != 1:
-            raise ValueError(f"temperature: found {self.temperature} {found}, which has none")
-        low, high = self.temperature_range
-        if not 0 < low < high:
-            raise ValueError(f"temperature_range: found {low:g} to {high:g}; 0 < low < high")
-        if self.on_logits and self.teacher_temperature is not None:
-            raise ValueError(
-                f"teacher_temperature: found {self.teacher_temperature:g} {found}, which has none"
-            )
-        if self.on_logits and self.clamp is not None:
-            raise ValueError(f"clamp: found {self.clamp:g} {found}, which has no probabilities")
-        return self
-
-    @model_validator(mode="after")
-    def _what_is_left_of_classes_can_be_compared(self) -> "PredictionOptions":
+    def _faults_of_what_is_left(self) -> Iterator[str]:
         left = f"with classes {self.classes!r}"
-        if self.classes == "all":
-            return self
         if self.on_logits:
-            raise ValueError(
+            yield (
                 f"classes: {self.classes!r} with divergence {self.divergence!r}, which has no "
                 f"probabilities; allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
             )
         if self.rows == "unlabelled":
-            raise ValueError(
+            yield (
                 f"rows: {self.rows!r} {left}, but these rows have no label whose class could be "
                 "left out; allowed: all, labelled"
             )
         if self.gate == "correct":
-            raise ValueError(
+            yield (
                 f"gate: {self.gate!r} {left}, but no teacher can name the label's class where it "
                 "is left out; allowed: through, cutoff, linear, confident"
             )
         if self.clamp is not None:
-            raise ValueError(f"clamp: found {self.clamp:g} {left}, which has a probability of 0")
-        return self
+            yield f"clamp: found {self.clamp:g} {left}, which has a probability of 0"

@@ -8,12 +8,12 @@ Shape suffixes: T teachers, R rows, M slots of the memory, N entries of a simila
 C units.
 """
 
-from collections.abc import Collection
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
@@ -25,7 +25,7 @@ from peerlearn.transfer.knowledge.base import (
     Knowledge,
     Rows,
 )
-from peerlearn.transfer.knowledge.layers import LayerPair, layer_of
+from peerlearn.transfer.knowledge.features import LayerPair, layer_of
 from peerlearn.transfer.outputs import BatchView, mean_log_probabilities
 
 
@@ -37,6 +37,7 @@ class RelationOptions(DivergenceOptions):
     """
 
     own_scale = ("divergence", "alpha", "alpha_schedule", "temperature")
+    reported = ("layer", "temperature", "memory", "views", "weight", "target")
 
     divergence: DivergenceName = "symmetric_kl"
     temperature: float = Field(0.07, gt=0, description="τ; the loss is not scaled")
@@ -52,17 +53,7 @@ class RelationOptions(DivergenceOptions):
     rows: Rows = "all"
 
     def described(self) -> dict[str, Any]:
-        """What the edges teach and how, as flat values for reports."""
-        return {
-            "knowledge": self.knowledge,
-            "divergence": self.named_divergence,
-            "layer": self.layer.described(),
-            "temperature": self.temperature,
-            "memory": self.memory,
-            "views": self.views,
-            "weight": self.weight_schedule.describe(self.weight),
-            "target": self.target,
-        }
+        return super().described() | {"layer": self.layer.described()}
 
     @field_validator("temperature", mode="before")
     @classmethod
@@ -74,14 +65,13 @@ class RelationOptions(DivergenceOptions):
             )
         return given
 
-    @model_validator(mode="after")
-    def _between_probabilities(self) -> "RelationOptions":
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.on_logits:
-            raise ValueError(
+            yield (
                 f"divergence: {self.divergence!r} is between logits, and this edge has knowledge "
                 f"'relations'; allowed: {', '.join(PROBABILITY_DIVERGENCES)}, renyi"
             )
-        return self
 
 
 class RelationKnowledge(Knowledge):
@@ -106,12 +96,7 @@ class RelationKnowledge(Knowledge):
         }
 
     def prepare(self, view: BatchView) -> None:
-        """Make the memories that are not there yet.
-
-        Raises:
-            InputError: a peer without such a layer, or one that gives no vector or map for each
-                row; names the layer and its shape.
-        """
+        """Make the memories that are not there yet; `InputError` as for `losses`."""
         for learner, teachers in self.incoming:
             for peer in (name for name in view.outputs if name in (learner, *teachers)):
                 vectors_RC = self._vectors(peer, peer == learner, view)
@@ -130,8 +115,7 @@ class RelationKnowledge(Knowledge):
         of one symmetric term between the two whose gradient flows both ways (Zhao & Han 2021),
         because a peer's distribution depends on its own parameters alone.
 
-        Raises:
-            InputError: no memory, or features or rows that cannot be compared.
+        Raises InputError: no memory, no such layer, or features or rows that cannot be compared.
         """
         made: dict[str, Tensor] = {}  # by memory, each computed once however many learners ask
         return {edges.learner: self._loss(edges, view, made) for edges in self.wanted(learners)}
@@ -166,7 +150,7 @@ class RelationKnowledge(Knowledge):
         return made[key]
 
     def check_memory(self, view: BatchView) -> None:
-        """Raise `InputError` where a peer has no outputs, so that its memory would fall behind."""
+        """Where a peer has no outputs its memory would fall behind: `InputError`."""
         for peer, _ in self.places.values():
             if peer not in view.outputs:
                 raise InputError(
@@ -176,13 +160,10 @@ class RelationKnowledge(Knowledge):
                 )
 
     def remember(self, view: BatchView) -> None:
-        """Take the rows of a batch into the memories.
-
-        Raises:
-            InputError: as `losses`.
-        """
+        """Take the rows of a batch, of pairs the second, into the memories."""
         for key, (peer, learns) in self.places.items():
-            self._memory(key).push(self._compared(peer, learns, view).remembered)
+            query_RC, pair_RC = self._compared(peer, learns, view)
+            self._memory(key).push(query_RC if pair_RC is None else pair_RC)
 
     def _memory(self, key: str) -> "RowMemory":
         if key not in self.memories:
@@ -201,8 +182,8 @@ class RelationKnowledge(Knowledge):
             return peer
         return f"{peer}:to" if learns else f"{peer}:from"
 
-    def _compared(self, peer: str, learns: bool, view: BatchView) -> "Compared":
-        """What a peer says of the chosen rows, with gradient."""
+    def _compared(self, peer: str, learns: bool, view: BatchView) -> tuple[Tensor, Tensor | None]:
+        """A peer's unit vectors of the chosen rows, and of the same in another view if any."""
         rows = self.options.rows
         vectors_RC, mask_R = self._vectors(peer, learns, view), view.row_mask(rows)
         if mask_R is not None and mask_R.ndim > 1:
@@ -211,13 +192,13 @@ class RelationKnowledge(Knowledge):
                 "relations compare whole images; allowed: all"
             )
         if self.options.views == 1:
-            return Compared(vectors_RC if mask_R is None else vectors_RC[mask_R], None)
-        pairs = len(vectors_RC) // 2
+            return vectors_RC if mask_R is None else vectors_RC[mask_R], None
         self._check_pairs(view, len(vectors_RC))
-        first_RC, second_RC = vectors_RC[:pairs], vectors_RC[pairs:]
+        first_RC, second_RC = vectors_RC.chunk(2)
         if mask_R is None:
-            return Compared(first_RC, second_RC)
-        return Compared(first_RC[mask_R[:pairs]], second_RC[mask_R[:pairs]])
+            return first_RC, second_RC
+        mask_R = mask_R[: len(first_RC)]
+        return first_RC[mask_R], second_RC[mask_R]
 
     def _vectors(self, peer: str, learns: bool, view: BatchView) -> Tensor:
         layers, rows = self.options.layer, len(view.outputs[peer].logits)
@@ -245,23 +226,6 @@ class RelationKnowledge(Knowledge):
                 f"another of the same rows; found {found}. Where data are not loaded so, use "
                 "views: 1"
             )
-
-
-class Compared(NamedTuple):
-    """The unit vectors of one peer that an entry compares.
-
-    Attributes:
-        query: of the chosen rows (R, C).
-        pair: of the same rows in another view; None where batches are not pairs.
-    """
-
-    query: Tensor
-    pair: Tensor | None
-
-    @property
-    def remembered(self) -> Tensor:
-        """What enters the memory: the pairs, or else the rows themselves."""
-        return self.query if self.pair is None else self.pair
 
 
 class RowMemory(nn.Module):
