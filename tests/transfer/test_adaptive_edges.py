@@ -8,8 +8,7 @@ from peerlearn import Cohort
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.transfer import PeerOutput, TransferGraph
-from peerlearn.transfer.temperature import LearnedTemperature
-from peerlearn.transfer.weighting import LogitWeighting, WeightingSpec
+from peerlearn.transfer.adaptive import LearnedTemperature, LogitWeighting, WeightingSpec
 
 ROWS, CLASSES = 12, 4
 NAMES = ["a", "b", "c"]

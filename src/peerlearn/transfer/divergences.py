@@ -58,8 +58,7 @@ def renyi(log_p: Tensor, log_q: Tensor, alpha: float) -> Tensor:
     `kl + log1p(E_p[expm1(t v) − t v]) / t` with `t = α − 1` and `v = log p − log q − kl`, which
     has no cancellation; rows where `t v` is large keep the log-sum-exp form.
 
-    Raises:
-        ValueError: `alpha` is negative.
+    Raises ValueError: `alpha` is negative.
     """
     if not alpha >= 0:
         raise ValueError(f"Rényi order alpha must be >= 0, found {alpha}")
@@ -96,10 +95,7 @@ PROBABILITY_DIVERGENCES: dict[str, Divergence] = {
     "js": jensen_shannon,
 }
 #: Distances between raw logits; the temperature does not apply.
-LOGIT_DISTANCES: dict[str, Divergence] = {
-    "mse": mean_squared_error,
-    "cosine": cosine_distance,
-}
+LOGIT_DISTANCES: dict[str, Divergence] = {"mse": mean_squared_error, "cosine": cosine_distance}
 #: Every name a configuration may use. `renyi` takes its order from `alpha`.
 DIVERGENCE_NAMES = (*PROBABILITY_DIVERGENCES, "renyi", *LOGIT_DISTANCES)
 
@@ -135,7 +131,6 @@ def summed_over_others(
         name: one of `SUMMABLE`.
         log_probs: by peer, classes last.
         teachers: at least two.
-        learners: whose sums are wanted.
     """
     origin = log_probs[teachers[0]].detach()
     pulls, pushes = name != "reverse_kl", name != "kl"

@@ -21,7 +21,7 @@ def gate_value(
     progress: float | None,
     threshold: float,
 ) -> Tensor | float:
-    """The factor of each row's loss.
+    """The factor of each row's loss, a number or a tensor of shape (..., rows).
 
     Args:
         name: `through` 1; `cutoff` 0; `linear` the finished fraction of the stage; `correct` 1
@@ -29,17 +29,10 @@ def gate_value(
             `confident` 1 where the teacher's highest probability reaches `threshold`.
         teacher_log_probs: (..., rows, classes).
         targets: class labels (rows,), −1 where unlabelled.
-        progress: finished fraction of the stage, needed by `linear`.
-        threshold: of `confident`, a probability.
-
-    Returns:
-        A number, or a tensor of shape (..., rows).
     """
     match name:
-        case "through":
-            return 1.0
-        case "cutoff":
-            return 0.0
+        case "through" | "cutoff":
+            return float(name == "through")
         case "linear":
             if progress is None:
                 raise InputError(

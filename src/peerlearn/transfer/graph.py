@@ -25,9 +25,8 @@ class TransferGraph(nn.Module):
     Attributes:
         entries: one `Knowledge` for each entry of the configuration.
 
-    Raises:
-        InputError: unknown key or value, an unknown peer in `from` or `to`, or edges without two
-            peers to connect.
+    Raises InputError: unknown key or value, an unknown peer in `from` or `to`, or edges without two
+    peers to connect.
     """
 
     def __init__(
@@ -37,11 +36,7 @@ class TransferGraph(nn.Module):
         form: OutputForm = "softmax",
     ) -> None:
         super().__init__()
-        self.spec = (
-            transfer
-            if isinstance(transfer, TransferSpec)
-            else validated(TransferSpec, transfer, "transfer")
-        )
+        self.spec = validated(TransferSpec, transfer, "transfer")
         self.peers = tuple(peers)
         self.form: OutputForm = form
         # A plain tuple beside the registered modules: a step must not look them up by name.
@@ -73,8 +68,7 @@ class TransferGraph(nn.Module):
         Initial values come from torch's global generator. Adaptive weighting, learned temperatures,
         hints between maps of different width and relations need it; call it once, before training.
 
-        Raises:
-            InputError: peers whose predictions or features cannot be compared.
+        Raises InputError: peers whose predictions or features cannot be compared.
         """
         view = BatchView(outputs, peers={} if peers is None else peers)
         for entry in self.entries:
@@ -113,8 +107,7 @@ class TransferGraph(nn.Module):
             learners: peers to compute the loss of; None for all.
             peers: the networks, for kinds of knowledge that compare more than outputs.
 
-        Raises:
-            InputError: peers of one entry disagree in the shape of their logits or features.
+        Raises InputError: peers of one entry disagree in the shape of their logits or features.
         """
         view = BatchView(outputs, targets, labelled, progress, {} if peers is None else peers)
         chosen = outputs if learners is None else learners
@@ -153,12 +146,11 @@ class TransferGraph(nn.Module):
         Args:
             outputs: of every peer, as before the step.
             targets: labels, by which batches of pairs are checked.
-            labelled: boolean mask over rows, read where `rows` is not `all`; None: all labelled.
+            labelled: as in `losses`.
             learners: peers that train in this step; None for all.
 
-        Raises:
-            InputError: a peer is missing beside which others learn from one entry, or features or
-                rows that cannot be compared.
+        Raises InputError: a peer is missing beside which others learn from one entry, or features
+        or rows that cannot be compared.
         """
         view = BatchView(outputs, targets, labelled)
         learning = self.peers if learners is None else learners
@@ -184,11 +176,6 @@ def _made(spec: TransferSpec, peers: Sequence[str], form: OutputForm) -> Iterato
 
 
 def _incoming(options: EdgeOptions, peers: Sequence[str], field: str) -> list[IncomingEdges]:
-    """The edges of an entry, by learner.
-
-    Raises:
-        InputError: an unknown peer in `from` or `to`, or an entry without two peers to connect.
-    """
     learners = _peer_names(options.learners, peers, f"{field}.to")
     if options.teachers == SELF:
         pairs = [IncomingEdges(learner, (learner,)) for learner in learners]

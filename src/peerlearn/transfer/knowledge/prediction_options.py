@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from peerlearn.transfer.adaptive import WeightingSpec
 from peerlearn.transfer.divergences import PROBABILITY_DIVERGENCES
 from peerlearn.transfer.gates import GateName
 from peerlearn.transfer.knowledge.base import SELF, DivergenceOptions, Rows
-from peerlearn.transfer.weighting import WeightingSpec
 
 
 class PredictionOptions(DivergenceOptions):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.transfer.adaptive import LearnedTemperature, LogitWeighting
 from peerlearn.transfer.divergences import (
     LOGIT_DISTANCES,
     SUMMABLE,
@@ -19,11 +20,7 @@ from peerlearn.transfer.divergences import (
     summed_over_others,
 )
 from peerlearn.transfer.gates import gate_value
-from peerlearn.transfer.knowledge.base import (
-    SELF,
-    IncomingEdges,
-    Knowledge,
-)
+from peerlearn.transfer.knowledge.base import SELF, IncomingEdges, Knowledge
 from peerlearn.transfer.knowledge.prediction_options import PredictionOptions
 from peerlearn.transfer.outputs import (
     BatchView,
@@ -34,8 +31,6 @@ from peerlearn.transfer.outputs import (
     non_target_log_probabilities,
     stacked,
 )
-from peerlearn.transfer.temperature import LearnedTemperature
-from peerlearn.transfer.weighting import LogitWeighting
 
 #: Numbers that all edges of an entry compare, up to which one call for all of them is faster.
 FEW = 2**15
@@ -63,14 +58,9 @@ class PredictionKnowledge(Knowledge):
         plain = options.temperature != "learned" and options.target != "ensemble"
         plain = plain and options.detach and options.teachers != SELF
         self._alike = plain and len(counts) == 1
-        self._summable = (
-            plain
-            and len(self._teachers) > 2
-            and options.divergence in SUMMABLE
-            and options.gate == "through"
-            and options.teacher_temperature in (None, options.temperature)
-            and self.form == "softmax"
-        )
+        plain = plain and options.teacher_temperature in (None, options.temperature)
+        plain = plain and options.gate == "through" and self.form == "softmax"
+        self._summable = plain and len(self._teachers) > 2 and options.divergence in SUMMABLE
         self.supervised = self.weights and options.weighting.supervision > 0
         if options.classes == "non_target" and self.form == "sigmoid":
             raise InputError(
@@ -79,11 +69,7 @@ class PredictionKnowledge(Knowledge):
             )
 
     def prepare(self, view: BatchView) -> None:
-        """Make weightings and learned temperatures.
-
-        Raises:
-            InputError: peers disagree in the shape of their logits.
-        """
+        """Make weightings and learned temperatures; `InputError` as for `losses`."""
         self._check_shapes(view, self.incoming)
         for edges in self.incoming:
             logits_RC = class_last(view.outputs[edges.learner].logits)
@@ -99,7 +85,6 @@ class PredictionKnowledge(Knowledge):
         self.ready = True
 
     def parameters_of(self, peer: str) -> list[nn.Parameter]:
-        """Of a peer's weighting and of its learned temperature."""
         parts = [part[peer] for part in (self.weightings, self.temperatures) if peer in part]
         return [parameter for part in parts for parameter in part.parameters()]
 
@@ -125,11 +110,6 @@ class PredictionKnowledge(Knowledge):
         return losses
 
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
-        """How far each learner's predictions are from its teachers', scalars in fp32.
-
-        Raises:
-            InputError: the peers disagree in the shape of their logits.
-        """
         if self.options.gate == "cutoff":
             return {}
         wanted = [edges for edges in self.incoming if edges.learner in learners]
@@ -184,7 +164,11 @@ class PredictionKnowledge(Knowledge):
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
         options, learner = self.options, edges.learner
-        temperature = self._temperature(view, learner)
+        temperature: float | Tensor  # of each of the learner's rows (R, 1) where it is learned
+        if options.temperature == "learned":
+            temperature = self.temperatures[learner](self._logits(view, learner))
+        else:
+            temperature = options.temperature
         taught_at = options.teacher_temperature or temperature
         teachers_RC = [self._compared(view, teacher, taught_at) for teacher in edges.teachers]
         if options.detach:
@@ -225,20 +209,12 @@ class PredictionKnowledge(Knowledge):
         return has_label_R if mask_R is None else has_label_R & mask_R
 
     def _labels(self, view: BatchView) -> Tensor:
-        targets = view.targets
-        if not isinstance(targets, Tensor) or targets.is_floating_point():
-            raise InputError(
-                f"{self.field}.classes: 'non_target' leaves out the class of the label; pass "
-                "targets, int64 classes"
-            )
-        return targets
-
-    def _temperature(self, view: BatchView, learner: str) -> float | Tensor:
-        """The temperature of an edge: a number, or one for each of the learner's rows (R, 1)."""
-        if self.options.temperature == "learned":
-            learned: Tensor = self.temperatures[learner](self._logits(view, learner))
-            return learned
-        return self.options.temperature
+        if isinstance(view.targets, Tensor) and not view.targets.is_floating_point():
+            return view.targets
+        raise InputError(
+            f"{self.field}.classes: 'non_target' leaves out the class of the label; pass "
+            "targets, int64 classes"
+        )
 
     def _compared(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
         """What the divergence compares, once for all entries that compare the same."""
@@ -284,14 +260,9 @@ class PredictionKnowledge(Knowledge):
             loss = loss * temperature**2
         if options.gate == "through":
             return loss
-        readable = not self._on_logits and self.form == "softmax"
-        return loss * gate_value(
-            options.gate,
-            teachers if readable else None,
-            view.targets,
-            view.progress,
-            options.gate_threshold,
-        )
+        read = None if self._on_logits or self.form == "sigmoid" else teachers
+        gate, threshold = options.gate, options.gate_threshold
+        return loss * gate_value(gate, read, view.targets, view.progress, threshold)
 
 
 def _compared_at_once(teachers_RC: list[Tensor]) -> Iterator[Tensor]:

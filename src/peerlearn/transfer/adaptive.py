@@ -1,7 +1,6 @@
-"""Adaptive logit weighting: each peer learns how much each of its classes counts in an exchange.
+"""What an exchange of predictions can learn of its own: weights of classes and temperatures.
 
-Graph mutual learning (Agbaje et al. 2025, arXiv 2510.19223), re-derived from the public abstract
-and the shapes that reviews of it name. Suffixes: R rows, C classes, H hidden.
+Suffixes: R rows, C classes, H hidden.
 """
 
 import math
@@ -42,17 +41,13 @@ class WeightingSpec(BaseModel):
 
 
 class LogitWeighting(nn.Module):
-    """The weights of one peer's logits, `w = act(φᵀ χᵀ H)`.
+    """How much each class of one peer counts in an exchange, `w = act(φᵀ χᵀ H)`.
 
-    H is the negative entropy of the peer's own prediction, without gradient. `class` has
-    χ (R, H) and divides by R, so that the scale does not grow with the graph; `sample` has
-    χ (1, H) and a tanh between the factors. φ starts at 0, so `softmax` and `two_sigmoid` start as
-    the identity.
-
-    Args:
-        spec: which form.
-        rows: R of every batch; only `class` needs it.
-        classes: C.
+    Graph mutual learning (Agbaje et al. 2025, arXiv 2510.19223), re-derived from the public
+    abstract and the shapes that reviews of it name. H is the negative entropy of the peer's own
+    prediction, without gradient. `class` has χ (R, H), for batches of `rows` R, and divides by R,
+    so that the scale does not grow with the graph; `sample` has χ (1, H) and a tanh between the
+    factors. φ starts at 0, so `softmax` and `two_sigmoid` start as the identity.
     """
 
     def __init__(self, spec: WeightingSpec, rows: int, classes: int) -> None:
@@ -65,8 +60,7 @@ class LogitWeighting(nn.Module):
     def forward(self, logits_RC: Tensor) -> Tensor:
         """Weights (C,) for `class`, (R, C) for `sample`.
 
-        Raises:
-            InputError: `class` on a batch with another number of rows than it was made for.
+        Raises InputError: `class` on a batch with another number of rows than it was made for.
         """
         log_probs_RC = F.log_softmax(logits_RC.detach(), dim=-1)
         confidence_R1 = (log_probs_RC.exp() * log_probs_RC).sum(-1, keepdim=True)
@@ -80,10 +74,31 @@ class LogitWeighting(nn.Module):
             score = (confidence_R1.flatten() @ self.chi / rows) @ self.phi
         else:
             score = torch.tanh(confidence_R1 * self.chi) @ self.phi
-        match self.spec.activation:
-            case "softmax":
-                return score.shape[-1] * score.softmax(-1)
-            case "two_sigmoid":
-                return 2 * score.sigmoid()
-            case "sigmoid":
-                return score.sigmoid()
+        if self.spec.activation == "softmax":
+            return score.shape[-1] * score.softmax(-1)
+        return (2 if self.spec.activation == "two_sigmoid" else 1) * score.sigmoid()
+
+
+class LearnedTemperature(nn.Module):
+    """A temperature for every row, `T_v = low + (high − low) · sigmoid(linear([entropy_v, z_v]))`.
+
+    z are the learner's logits, without gradient. In the manner of boosted graph networks (BGNN,
+    arXiv 2210.05920); re-derived from descriptions of it. Starts halfway between its bounds. They
+    are what keeps it from the trivial optimum of an unbounded temperature, at which all predictions
+    agree.
+    """
+
+    def __init__(self, classes: int, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+        self.linear = nn.Linear(classes + 1, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, logits_RC: Tensor) -> Tensor:
+        """Temperatures (R, 1)."""
+        logits_RC = logits_RC.detach()
+        log_probs_RC = F.log_softmax(logits_RC, dim=-1)
+        entropy_R1 = -(log_probs_RC.exp() * log_probs_RC).sum(-1, keepdim=True)
+        squashed = self.linear(torch.cat([entropy_R1, logits_RC], dim=-1)).sigmoid()
+        return self.low + (self.high - self.low) * squashed
