@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import read_json, write_json
@@ -82,51 +82,35 @@ class Difference(TypedDict):
     n: int
 
 
-class _Results(TypedDict):
+class Results(TypedDict):
+    """The whole file. `selected` says of a run which epoch each peer's weights are from."""
+
     schema: int
     recipe: str
+    run: NotRequired[str]
     data: str
     seeds: list[int]
     arms: dict[str, Arm]
     differences: list[Difference]
-
-
-class Results(_Results, total=False):
-    """The whole file. `selected` says of a run which epoch each peer's weights are from."""
-
-    run: str
-    selected: dict[str, dict[str, Any]]
+    selected: NotRequired[dict[str, dict[str, Any]]]
 
 
 def of_one_seed(
     recipe: str, data: str, seed: int, arm: str, block: Mapping[str, Any], run: str | None = None
 ) -> Results:
-    """The results of one run.
-
-    Args:
-        block: what its training or its evaluation measured, as plain numbers.
-        run: folder of the run, where it is measured again.
-    """
+    """The results of one run: `block` as measured, plain numbers; `run` if measured again."""
     head = {"schema": SCHEMA, "recipe": recipe} | ({} if run is None else {"run": run})
     body = {"data": data, "seeds": [seed], "arms": {arm: one_seed(block)}, "differences": []}
     return cast(Results, head | body)
 
 
 def load(path: Path) -> Results:
-    """Read a results file.
-
-    Raises:
-        InputError: no such file, or see `check`.
-    """
+    """Read a results file. Raises InputError: no such file, or see `check`."""
     return check(read_json(path), path)
 
 
 def check(given: Any, path: Path) -> Results:
-    """See that what a file holds has what readers rely on.
-
-    Raises:
-        InputError: names the file and field.
-    """
+    """See that what a file holds has what readers rely on, else InputError: file and field."""
     results = object_in(given, path, "the file")
     arms = object_in(results.get("arms"), path, "arms")
     if not arms:
@@ -141,21 +125,18 @@ def check(given: Any, path: Path) -> Results:
 
 
 def save(path: Path, results: Results) -> None:
-    """Write a results file, atomically; NaN and infinity become null.
-
-    Raises:
-        RunError: it cannot be written.
-    """
+    """Write a results file, atomically; NaN and infinity become null. Raises RunError."""
     write_json(path, results)
 
 
-_OBJECTS = ("mean_peer", "ensemble", "cost", "reliability", "flatness", "noise")
+_MEASURED = ("mean_peer", "ensemble", "cost")
+_CURVES = ("flatness", "noise")
 _OF_PEERS = ("peers", "between_peers", "sizes", "class_weights")
 
 
 def _check_arm(arm: Any, path: Path, name: str) -> None:
     object_in(arm, path, name)
-    for part in (*_OBJECTS, *_OF_PEERS):
+    for part in (*_MEASURED, "reliability", *_CURVES, *_OF_PEERS):
         for key, value in object_in(arm.get(part) or {}, path, f"{name}.{part}").items():
             if part in _OF_PEERS:
                 object_in(value, path, f"{name}.{part}.{key}")
@@ -177,15 +158,11 @@ def _check_differences(entries: Any, path: Path, arms: Mapping[str, Any]) -> Non
 
 
 def object_in(value: Any, path: Path, name: str) -> dict[str, Any]:
-    """A part of a JSON file that must be an object.
-
-    Raises:
-        InputError: it is something else; names the file and part.
-    """
-    if not isinstance(value, dict):
-        found = "nothing" if value is None else type(value).__name__
-        raise InputError(f"{path}: {name} must be a JSON object, found {found}")
-    return value
+    """A part of a JSON file that must be an object, else InputError: file and part."""
+    if isinstance(value, dict):
+        return value
+    found = "nothing" if value is None else type(value).__name__
+    raise InputError(f"{path}: {name} must be a JSON object, found {found}")
 
 
 def summary(values: Sequence[float]) -> Summary:
@@ -206,18 +183,14 @@ def sample_std(values: Sequence[float]) -> float:
 
 def one_seed(block: Mapping[str, Any]) -> Arm:
     """An arm of one run: every metric of `block` as the summary of one value."""
-    arm = dict(block)
-    for who in ("mean_peer", "ensemble", "cost"):
-        if who in arm:
-            arm[who] = _summaries(arm[who])
-    for group in _OF_PEERS:
-        if group in arm:
-            arm[group] = {name: _summaries(inner) for name, inner in arm[group].items()}
-    return cast(Arm, arm)
+    summed = {part: _summaries(block[part]) for part in (*_MEASURED, *_OF_PEERS) if part in block}
+    return cast(Arm, dict(block) | summed)
 
 
-def _summaries(values: Mapping[str, float]) -> Measured:
-    return {name: {"mean": value, "std": 0.0, "values": [value]} for name, value in values.items()}
+def _summaries(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {name: _summaries(inner) for name, inner in node.items()}
+    return {"mean": node, "std": 0.0, "values": [node]}
 
 
 def merge(runs: Sequence[Mapping[str, Any]]) -> Arm:
@@ -229,11 +202,7 @@ def merge(runs: Sequence[Mapping[str, Any]]) -> Arm:
     averaged over seeds and `std` is the spread over noise draws within a seed, √ mean std².
     Anything else (the edges) is one thing for all seeds and taken from the first run.
 
-    Args:
-        runs: arm blocks, each over one or more seeds.
-
-    Raises:
-        InputError: no run, or runs that did not measure the same things.
+    Raises InputError: no run, or runs that did not measure the same things.
     """
     if not runs:
         raise InputError("merge: no run to merge")
@@ -266,16 +235,15 @@ def _keys(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
 def _join(nodes: Sequence[Any], where: str) -> Any:
     """Nested mappings alike in every run, with their metrics joined over runs."""
     first = nodes[0]
-    if isinstance(first, Mapping) and "values" not in first:
-        keys = [
-            key
-            for key in _keys(nodes)
-            if not is_of_class(key) or all(key in node for node in nodes)
-        ]
-        return {key: _join(_each(nodes, key, where), f"{where}.{key}") for key in keys}
-    if isinstance(first, Mapping):
+    if not isinstance(first, Mapping):
+        return summary(nodes) if isinstance(first, (int, float)) else first
+    if "values" in first:
         return summary([value for values in _each(nodes, "values", where) for value in values])
-    return summary(nodes) if isinstance(first, (int, float)) else first
+    return {
+        key: _join(_each(nodes, key, where), f"{where}.{key}")
+        for key in _keys(nodes)
+        if not is_of_class(key) or all(key in node for node in nodes)
+    }
 
 
 def _pool_reliability(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Bins]:
@@ -283,25 +251,18 @@ def _pool_reliability(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[s
 
 
 def _pool_bins(curves: Sequence[Mapping[str, Any]], where: str) -> Bins:
-    fractions = _each(curves, "fraction", where)
+    fractions = list(zip(*_each(curves, "fraction", where), strict=True))
     pooled: dict[str, Any] = {}
     for name in ("confidence", "accuracy"):
-        seeds = _each(curves, name, where)
-        pooled[name] = [
-            _weighted_mean(values, weights)
-            for values, weights in zip(
-                zip(*seeds, strict=True), zip(*fractions, strict=True), strict=True
-            )
-        ]
-    pooled["fraction"] = [mean(weights) for weights in zip(*fractions, strict=True)]
+        bins = zip(*_each(curves, name, where), strict=True)
+        pooled[name] = [_weighted_mean(*bin_) for bin_ in zip(bins, fractions, strict=True)]
+    pooled["fraction"] = [mean(weights) for weights in fractions]
     return cast(Bins, pooled)
 
 
 def _weighted_mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
-    total = sum(weights)
-    if not total:
-        return None
-    return sum(w * v for v, w in zip(values, weights, strict=True) if v is not None) / total
+    total = sum(w * v for v, w in zip(values, weights, strict=True) if v is not None)
+    return total / sum(weights) if sum(weights) else None
 
 
 def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> Curves:
@@ -312,20 +273,18 @@ def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> Curves:
     peers: dict[str, Spread] = {}
     for peer in _keys(by_peer):
         probes = _each(by_peer, peer, f"{where}.peers")
-        means, stds = ([probe[key] for probe in probes] for key in ("mean", "std"))
+        columns = {key: zip(*_each(probes, key, where), strict=True) for key in ("mean", "std")}
         peers[peer] = {
-            "mean": [mean(column) for column in zip(*means, strict=True)],
-            "std": [
-                math.sqrt(mean([std**2 for std in column])) for column in zip(*stds, strict=True)
-            ],
+            "mean": [mean(draws) for draws in columns["mean"]],
+            "std": [math.sqrt(mean([std**2 for std in draws])) for draws in columns["std"]],
         }
     return {"sigma": sigma, "peers": peers}
 
 
 _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
-    **dict.fromkeys((*_OF_PEERS, "mean_peer", "ensemble", "cost"), _join),
+    **dict.fromkeys((*_OF_PEERS, *_MEASURED), _join),
     "reliability": _pool_reliability,
-    **dict.fromkeys(["flatness", "noise"], _pool_curves),
+    **dict.fromkeys(_CURVES, _pool_curves),
 }
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
 _NEWER = ("sizes", "class_weights")

@@ -1,9 +1,8 @@
 """Turn pydantic's findings into messages that a person can act on, all of them at once."""
 
 import re
-import types
 from collections.abc import Sequence
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,10 +14,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def validated(model: type[Model], given: Any, prefix: str = "") -> Model:
     """`model.model_validate(given)`, raising one `InputError` that lists every fault.
 
-    Args:
-        model: the typed configuration.
-        given: a mapping, or whatever short form the model accepts.
-        prefix: the field that holds `given`, put before every path in the message.
+    `prefix` is the field that holds `given`, put before every path in the message.
     """
     try:
         return model.model_validate(given)
@@ -30,35 +26,33 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     """One line per fault: the field as typed, what was found, what is allowed, the nearest."""
     lines: list[str] = []
     for fault in error.errors():
-        loc = [part for part in fault["loc"] if not _names_a_union_member(part)]
-        if fault["type"] == "extra_forbidden":  # the last part is a key someone typed
-            loc = [
-                *(p for p in fault["loc"][:-1] if not _names_a_union_member(p)),
-                fault["loc"][-1],
-            ]
-        path = ".".join(str(part) for part in ([prefix] if prefix else []) + loc)
-        found = fault["input"]
-        match fault["type"]:
+        kind, found, parts = fault["type"], fault["input"], list(fault["loc"])
+        key = [parts.pop()] if kind == "extra_forbidden" else []  # someone typed it, whatever it is
+        loc = [part for part in parts if not _names_a_union_member(part)]
+        path = ".".join(str(part) for part in ([prefix] if prefix else []) + loc + key)
+        match kind:
             case "extra_forbidden":
-                allowed = sorted(_field_names(model, loc[:-1]))
-                close = nearest(str(loc[-1]), allowed)
-                hint = f" Did you mean {close!r}?" if close else ""
-                lines.append(f"{path}: unknown key.{hint} Allowed: {', '.join(allowed)}.")
+                allowed = sorted(_field_names(model, loc))
+                lines.append(f"{path}: unknown key.{_suggested(key[0], allowed)}")
             case "literal_error":
                 allowed = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
-                close = nearest(str(found), allowed)
-                hint = f" Did you mean {close!r}?" if close else ""
-                lines.append(f"{path}: found {found!r}.{hint} Allowed: {', '.join(allowed)}.")
+                lines.append(f"{path}: found {found!r}.{_suggested(found, allowed)}")
             case "missing":
                 lines.append(f"{path}: required, but not given.")
             case "value_error":
                 inner = _field_names(model, loc)
-                for said in str(fault["ctx"]["error"]).splitlines():
-                    lines.append(_placed(said, path, inner))
+                said = str(fault["ctx"]["error"]).splitlines()
+                lines += [_placed(line, path, inner) for line in said]
             case _:
                 message = fault["msg"][0].lower() + fault["msg"][1:]
                 lines.append(f"{path}: {message}; found {found!r}.")
     return list(dict.fromkeys(lines))
+
+
+def _suggested(found: object, allowed: Sequence[str]) -> str:
+    close = nearest(str(found), allowed)
+    hint = f" Did you mean {close!r}?" if close else ""
+    return f"{hint} Allowed: {', '.join(allowed)}."
 
 
 def _placed(said: str, path: str, inner: Sequence[str]) -> str:
@@ -78,23 +72,15 @@ def _names_a_union_member(part: str | int) -> bool:
 
 def _field_names(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     for part in path:
-        inner = None
-        if isinstance(part, str):
-            for name, field in model.model_fields.items():
-                if part in (name, field.alias):
-                    inner = _model_inside(field.annotation)
-        elif isinstance(part, int):
-            continue
-        if inner is not None:
-            model = inner
+        for name, field in model.model_fields.items():
+            if part in (name, field.alias) and (inner := _model_inside(field.annotation)):
+                model = inner
+                break
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_inside(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (Union, types.UnionType, list, dict, tuple):
-        for argument in get_args(annotation):
-            if (inner := _model_inside(argument)) is not None:
-                return inner
-    return None
+    inside = map(_model_inside, get_args(annotation))
+    return next((model for model in inside if model is not None), None)
