@@ -21,8 +21,8 @@ from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
 
+#: What a cohort's trunk is called among its peers.
 TRUNK = "trunk"
-"""What a cohort's trunk is called among its peers."""
 
 
 class PeerLoss(NamedTuple):
@@ -55,9 +55,8 @@ class Cohort(nn.Module):
             peers share parameters; its gradient is the sum over peers.
         form: `softmax`, or `sigmoid` for multi-label outputs.
 
-    Raises:
-        InputError: no peers, a name that cannot name a peer, one network given twice, or a
-            transfer graph that does not fit the peers.
+    Raises InputError: no peers, a name that cannot name a peer, one network given twice, or a
+    transfer graph that does not fit the peers.
     """
 
     def __init__(
@@ -72,11 +71,9 @@ class Cohort(nn.Module):
         _check_peers(peers, trunk)
         self.peers = nn.ModuleDict(peers)
         self.trunk = trunk
-        self.transfer = (
-            transfer
-            if isinstance(transfer, TransferGraph)
-            else TransferGraph(transfer, list(peers), form)
-        )
+        if not isinstance(transfer, TransferGraph):
+            transfer = TransferGraph(transfer, list(peers), form)
+        self.transfer = transfer
         if set(self.transfer.peers) != set(peers):
             raise InputError(
                 f"transfer: a graph between {', '.join(self.transfer.peers)}, but the cohort's "
@@ -103,12 +100,7 @@ class Cohort(nn.Module):
         return list(self.peers)
 
     def forward(self, x: Any) -> dict[str, PeerOutput]:
-        """Outputs of every peer, one forward each; see `forward_peers`.
-
-        Args:
-            x: the batch every peer sees, or a mapping from peer to a view of its own of the same
-                rows.
-        """
+        """Outputs of every peer for a batch, or for views by peer; see `forward_peers`."""
         return forward_peers(self.peers, x, self.trunk)
 
     def losses(
@@ -135,19 +127,11 @@ class Cohort(nn.Module):
         labelled = labelled_mask(targets) if labelled is None else labelled
         # Converted once, for all losses that read them.
         outputs = {name: output.in_fp32() for name, output in outputs.items()}
-        transfer = self.transfer.losses(
-            outputs,
-            targets,
-            labelled=labelled,
-            progress=progress,
-            learners=chosen,
-            peers=self.peers,
-        )
-        losses = {}
+        batch: dict[str, Any] = {"targets": targets, "labelled": labelled, "progress": progress}
+        transfer = self.transfer.losses(outputs, **batch, learners=chosen, peers=self.peers)
+        form, losses = self.transfer.form, {}
         for name in chosen:
-            view = PeerView(
-                outputs[name], targets, labelled, self.peers[name], progress, self.transfer.form
-            )
+            view = PeerView(outputs[name], peer=self.peers[name], form=form, **batch)
             losses[name] = PeerLoss(self._objectives[name].loss(view), transfer[name])
         return losses
 
@@ -159,10 +143,7 @@ class Cohort(nn.Module):
     def learned_for(self, name: str) -> list[nn.Parameter]:
         """Parameters beside a peer's own that train with it: of its edges and its objective."""
         own = module_of(self.objectives[name])
-        return [
-            *self.transfer.parameters_of(name),
-            *(own.parameters() if own is not None else ()),
-        ]
+        return self.transfer.parameters_of(name) + list(() if own is None else own.parameters())
 
     def remember(
         self,
@@ -174,11 +155,7 @@ class Cohort(nn.Module):
     ) -> None:
         """Let the edges keep what they need of a batch that trains; see `TransferGraph.remember`.
 
-        Args:
-            outputs: of every peer, as before the step.
-            targets: as in `losses`.
-            labelled: as in `losses`.
-            learners: peers that train in this step; None for all.
+        `targets` and `labelled` are as in `losses`.
         """
         if self.transfer.remembers:
             labelled = labelled_mask(targets) if labelled is None else labelled
@@ -195,9 +172,8 @@ class Cohort(nn.Module):
             progress: finished fraction of the training in [0, 1]; only needed where a weight or
                 an order follows a schedule.
 
-        Raises:
-            InputError: the transfer graph updates peers one after the other, which needs their
-                optimisers: use `peerlearn.fit`.
+        Raises InputError: the transfer graph updates peers one after the other, which needs their
+        optimisers: use `peerlearn.fit`.
         """
         if self.transfer.sequential:
             raise InputError(
@@ -230,8 +206,7 @@ def forward_peers(
         before: called with the name of whoever comes next, `TRUNK` for the trunk: starts the
             random stream that its layers draw from.
 
-    Returns:
-        By peer, with logits in fp32; see `PeerOutput.in_fp32`.
+    Returns by peer, with logits in fp32; see `PeerOutput.in_fp32`.
     """
     has_views = isinstance(x, Mapping) and set(x) >= set(peers)
     shared: dict[int, Any] = {}

@@ -43,8 +43,7 @@ class PeerView(NamedTuple):
     def labels(self) -> tuple[Tensor, Tensor]:
         """Targets that are labels, and which rows have one.
 
-        Raises:
-            InputError: they are no labels, or not such as the form of the cohort asks for.
+        Raises InputError: they are no labels, or not such as the form of the cohort asks for.
         """
         targets, labelled = self.targets, self.labelled
         if labelled is None:
@@ -103,11 +102,7 @@ class PlainLoss(Objective):
 
 
 def as_objective(given: Any) -> Objective:
-    """An `Objective` as it is; a function of logits and targets as a `PlainLoss`.
-
-    Raises:
-        InputError: neither of them.
-    """
+    """An `Objective` as it is, a function of logits and targets as a `PlainLoss`, or InputError."""
     if isinstance(given, Objective):
         return given
     if callable(given) and not isinstance(given, type):
@@ -138,7 +133,6 @@ class Classification(BaseModel, Objective):
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="probability spread evenly over all classes"
     )
-
     entropy: float = Field(
         0.0,
         ge=0,
@@ -149,13 +143,12 @@ class Classification(BaseModel, Objective):
     )
 
     def loss(self, view: PeerView) -> Tensor:
-        """The loss of one peer.
+        """The loss of one peer, a scalar in fp32.
 
         Shapes:
             output.logits: (R, C), or (batch, C, ...) with further dimensions.
             targets: int64 (R,) or (batch, ...), −1 where unlabelled; or float of the shape of
                 logits, 0 and 1, for multi-label, a row of NaN where unlabelled.
-            result: scalar, fp32.
         """
         logits = view.output.logits
         targets, labelled = view.labels()
@@ -191,14 +184,8 @@ def cross_entropy(
         if class_weights is not None:
             cells = cells * class_weights.view(-1, *[1] * (logits.ndim - 2))
         return (cells.sum(1) * labelled).sum() / labelled.sum().clamp_min(1)
-    total = F.cross_entropy(
-        logits,
-        targets,
-        weight=class_weights,
-        ignore_index=UNLABELLED,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
+    options: dict[str, Any] = {"ignore_index": UNLABELLED, "label_smoothing": label_smoothing}
+    total = F.cross_entropy(logits, targets, weight=class_weights, reduction="sum", **options)
     if class_weights is None:
         return total / labelled.sum().clamp_min(1)
     weight = (class_weights[targets.clamp_min(0)] * labelled).sum()

@@ -5,19 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+#: Marks a row without a label in integer targets; in float multi-label targets NaN does.
 UNLABELLED = -1
-"""Marks a row without a label in integer targets; in float multi-label targets NaN does."""
 
 
 def labelled_rows(y: Tensor) -> Tensor:
     """Which rows of a target carry a label.
 
-    Args:
-        y: integer classes with `UNLABELLED` for "none", or float 0/1 indicators with NaN for it.
-
     Shapes:
-        y: int64 of any shape, such as (N,) or (N, height, width); or float (N, L), or
-            (N, L, height, width) where the masks of labels overlap.
+        y: int64 classes of any shape, such as (N,) or (N, height, width), with `UNLABELLED` for
+            "none"; or float 0/1 indicators (N, L), or (N, L, height, width) where the masks of
+            labels overlap, with NaN for it.
         result: bool, the shape of integer y; that of float y without its label dimension, the
             second. A row counts as labelled when none of its indicators is blank, so that a loss
             over it is finite.
