@@ -19,8 +19,7 @@ from peerlearn.errors import InputError, RunError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step.
 
-    Raises:
-        RunError: the file cannot be written (disk full, no permission); the old one stays.
+    Raises RunError: the file cannot be written (disk full, no permission); the old one stays.
     """
     temporary: Path | None = None
     try:
@@ -70,11 +69,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InputError: no such file, or not JSON; names the file.
-    """
+    """Read a JSON file. Raises InputError: no such file, or not JSON; names the file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

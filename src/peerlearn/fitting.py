@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.arrays import source_from_arrays
@@ -66,9 +67,8 @@ def fit(
         observe: is told of every step and epoch.
         **training: any field of `TrainingSpec`: `batch_size`, `lr`, `optimiser`, `precision`, ...
 
-    Raises:
-        InputError: an unknown field, a value that is not allowed, or data that cannot be used.
-        RunError: a loss that is not finite, or a file that cannot be written.
+    Raises InputError: an unknown field, a value that is not allowed, or data that cannot be used;
+    RunError: a loss that is not finite, or a file that cannot be written.
     """
     spec = validated(TrainingSpec, {"epochs": epochs} | training)
     Catalogue(CLASSIFICATION).selecting(spec.evaluation.metric, "fit")
@@ -79,11 +79,7 @@ def fit(
         raise InputError(
             f"peers: {sorted(strangers)} not in the cohort ({', '.join(cohort.names)})"
         )
-    augmentation = (
-        augment
-        if isinstance(augment, AugmentSpec)
-        else validated(AugmentSpec, augment or {}, "augment")
-    )
+    augmentation = validated(AugmentSpec, augment or {}, "augment")
     dataset = read_data(data)
     loader = train_loader(
         dataset,
@@ -95,34 +91,26 @@ def fit(
         workers=workers,
     )
     rows = partial(split_rows, data=dataset, batch_size=spec.evaluation.batch_size)
-    trainer = Trainer(
-        cohort,
-        [TrainingStage("fit", spec.epochs, loader)],
-        spec,
-        RowEvaluator(
-            rows(dataset.test),
-            rows(dataset.val),
-            partial(ClassificationAssessment, members=spec.evaluation.members),
-            rows(dataset.train),
-        ),
-        peers=settings,
-        seed=seed,
-    )
+    test, val, train = (rows(split) for split in (dataset.test, dataset.val, dataset.train))
+    assessment = partial(ClassificationAssessment, members=spec.evaluation.members)
+    evaluator = RowEvaluator(test, val, assessment, train)
+    stages = [TrainingStage("fit", spec.epochs, loader)]
+    trainer = Trainer(cohort, stages, spec, evaluator, peers=settings, seed=seed)
     if folder is not None:
         trainer.folder = RunFolder(Path(folder))
         asked = {"epochs": epochs, "seed": seed, "data": dataset.name} | training
-        trainer.folder.open({key: _plain(value) for key, value in asked.items()}, resume)
+        plain = {
+            key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for key, value in asked.items()
+        }
+        trainer.folder.open(plain, resume)
     if observe is not None:
         trainer.observe = observe
     return trainer.run(resume)
 
 
 def read_data(data: Data) -> Dataset:
-    """Any form of `data` that `fit` takes as a `Dataset`.
-
-    Raises:
-        InputError: names the array or file at fault.
-    """
+    """Any form of `data` that `fit` takes as a `Dataset`; InputError: names what is at fault."""
     if isinstance(data, Dataset):
         return data
     if isinstance(data, str | Path):
@@ -137,7 +125,3 @@ def read_data(data: Data) -> Dataset:
         f"data: found {type(data).__name__}; allowed: a Dataset, a name or path, or a mapping with "
         "x_train, y_train, x_test, y_test"
     )
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

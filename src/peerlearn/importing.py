@@ -16,33 +16,22 @@ PREFIX = "python:"
 
 @contextmanager
 def imported(name: str, field: str, noun: str, purpose: str) -> Iterator[Callable[..., Any]]:
-    """The callable of a name.
+    """The callable `python:package.module:NAME`.
 
-    The current directory can be imported from meanwhile, as under `python -m`.
+    The current directory can be imported from meanwhile, as under `python -m`. `noun` and `purpose`
+    say what is expected, such as a "function" that "builds a model".
 
-    Args:
-        name: `python:package.module:NAME`.
-        field: of the configuration, for messages.
-        noun, purpose: what is expected, such as a "function" that "builds a model".
-
-    Raises:
-        InputError: another form, no such module or attribute, or one that cannot be called.
+    Raises InputError: another form, no such module or attribute, or one that cannot be called.
     """
     module_name, separator, attribute = name.removeprefix(PREFIX).partition(":")
     if not (module_name and separator and attribute):
         raise InputError(f"{field}: {name!r} is not of the form {PREFIX}package.module:{noun}")
-    with _current_directory_importable():
-        module = _import(module_name, name, field)
-        yield _attribute(module, attribute, field, noun, purpose)
-
-
-@contextmanager
-def _current_directory_importable() -> Iterator[None]:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
-        yield
+        module = _import(module_name, name, field)
+        yield _attribute(module, attribute, field, noun, purpose)
     finally:
         if here in sys.path:
             sys.path.remove(here)
@@ -68,9 +57,8 @@ def _import(module_name: str, name: str, field: str) -> ModuleType:
 def _siblings(missing: str) -> list[str]:
     """Names that can be imported beside a missing module, in its package or at the top."""
     package = sys.modules.get(missing.rpartition(".")[0])
-    if package is None:
-        return [found.name for found in pkgutil.iter_modules()]
-    return [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", []))]
+    path = None if package is None else getattr(package, "__path__", [])
+    return [found.name for found in pkgutil.iter_modules(path)]
 
 
 def _attribute(

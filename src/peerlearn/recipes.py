@@ -34,7 +34,7 @@ class BoundRecipe:
             resume: continue what `out` holds.
         """
         config = self.system.resolve(self.given, dict(self.changes) | {"seed": seed})
-        return run_recipe(self.system, config, Path(out) if out is not None else None, resume)
+        return run_recipe(self.system, config, None if out is None else Path(out), resume)
 
     def compare(
         self,

@@ -25,14 +25,9 @@ def load_data(
 ) -> Data:
     """The data of `config`; where they cannot be used, what else is wrong is told as well.
 
-    Args:
-        config: of the recipe.
-        load: gives the data, or raises `InputError`.
-        check_model: raises `InputError` for an unknown name of a model, which the field of the
-            second argument holds.
+    `check_model` gets the name of a model and the field that holds it.
 
-    Raises:
-        InputError: data that cannot be used, and then also unknown models and peers.
+    Raises InputError: data that cannot be used, and then also unknown models and peers.
     """
     faults = Faults()
     with faults.gathered():
@@ -51,16 +46,9 @@ def assemble(
     objective: Objective,
     form: OutputForm = "softmax",
 ) -> Cohort:
-    """The peers of `config` and the edges between them.
+    """The peers of `config`, each with its network and the objective, and the edges between them.
 
-    Args:
-        config: of the recipe.
-        build_peer: the network of a name.
-        objective: what every peer learns from the data.
-        form: of the peers' outputs.
-
-    Raises:
-        InputError: lists every peer that cannot be built and what is wrong with the edges.
+    Raises InputError: lists every peer that cannot be built and what is wrong with the edges.
     """
     faults = Faults()
     peers: dict[str, nn.Module] = {}
@@ -76,8 +64,7 @@ def assemble(
 def load_initial_weights(cohort: Cohort, config: RecipeConfig) -> None:
     """Give peers the weights that their configuration names.
 
-    Raises:
-        InputError: lists every file that cannot be read or does not fit.
+    Raises InputError: lists every file that cannot be read or does not fit.
     """
     faults = Faults()
     for name, peer in config.peers.items():
@@ -89,15 +76,9 @@ def load_initial_weights(cohort: Cohort, config: RecipeConfig) -> None:
 
 
 def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:
-    """What every peer says of some rows, before anything is trained or written.
+    """What every peer says of rows x, which are called `what`, before anything is trained.
 
-    Args:
-        cohort: untrained.
-        x: what peers read.
-        what: says what that is, for messages.
-
-    Raises:
-        InputError: a peer fails.
+    Raises InputError: a peer fails.
     """
     outputs: dict[str, PeerOutput] = {}
     with evaluating(cohort), torch.no_grad(), preserved_rng():

@@ -37,10 +37,6 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     An object is made with the data that it trains on. What a finished run needs, its peers and how
     they read other data, is asked of the class.
 
-    Args:
-        config: of the recipe.
-        data: to train on.
-
     Attributes:
         Config: the typed configuration of its recipes.
         Reader: how its finished runs read other data.
@@ -72,19 +68,14 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def load(cls, config: ConfigT) -> Self:
         """The task with the data that its configuration names.
 
-        Raises:
-            InputError: data that cannot be used, and then also unknown models and peers.
+        Raises InputError: data that cannot be used, and then also unknown models and peers.
         """
         return cls(config, load_data(config, partial(cls.read, config), cls.models.check))
 
     @classmethod
     @abstractmethod
     def read(cls, config: ConfigT) -> DataT:
-        """The data that a configuration names.
-
-        Raises:
-            InputError: they cannot be used.
-        """
+        """The data that a configuration names. Raises InputError: they cannot be used."""
 
     @classmethod
     def informed(cls, config: ConfigT, data: DataT) -> InfoT:
@@ -103,8 +94,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     ) -> nn.Module:
         """An untrained network for the data.
 
-        Raises:
-            InputError: an unknown model or argument; names `field`.
+        Raises InputError: an unknown model or argument; names `field`.
         """
         return cls.models.build(model, cls.sample(info), info.classes, arguments, field)
 
@@ -117,8 +107,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def build(cls, config: ConfigT, info: InfoT) -> Cohort:
         """The untrained peers of a settled configuration, keyed by its seed and their names.
 
-        Raises:
-            InputError: lists every peer that cannot be built and what is wrong with the edges.
+        Raises InputError: lists every peer that cannot be built and what is wrong with the edges.
         """
 
         def peer(name: str) -> nn.Module:
@@ -139,8 +128,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def cohort(self) -> Cohort:
         """Peers with their initial weights, which fit the data, and edges that are ready.
 
-        Raises:
-            InputError: networks, weights or edges that cannot be used, or do not fit each other.
+        Raises InputError: networks, weights or edges that cannot be used, or do not fit each other.
         """
         cohort = self.untrained()
         load_initial_weights(cohort, self.config)
@@ -162,8 +150,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def check(self, cohort: Cohort, outputs: Mapping[str, PeerOutput], y: Tensor) -> None:
         """See that peers give what the data need, from their outputs for `few`.
 
-        Raises:
-            InputError: names the peer, its outputs and what is needed.
+        Raises InputError: names the peer, its outputs and what is needed.
         """
 
     @abstractmethod
@@ -207,10 +194,6 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 
 
 def trainer_of(task: Task[Any, Any, Any]) -> Trainer:
-    """A trainer that is ready to run.
-
-    Raises:
-        InputError: networks or edges that cannot be used, or do not fit the data.
-    """
+    """A trainer that is ready to run; InputError as for `Task.cohort`."""
     cohort, config = task.cohort(), task.config
     return Trainer(cohort, task.stages(cohort), config, task, config.peers, config.seed)
