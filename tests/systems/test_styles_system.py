@@ -11,7 +11,6 @@ from peerlearn.models.size import parameter_count
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
-from peerlearn.systems.styles.compression import width_for_compression
 
 SYSTEMS = ["styles-classify", "styles-segment"]
 TINY = {
@@ -150,11 +149,6 @@ def test_an_interrupted_teacher_resumes_to_the_same_students(tmp_path: Path) -> 
 
 
 # Compression -----------------------------------------------------------------------------------
-
-
-def test_width_for_compression() -> None:
-    assert width_for_compression(0.15, 2) == pytest.approx(0.652, abs=5e-4)
-    assert width_for_compression(0.15, 1) == pytest.approx(0.922, abs=5e-4)
 
 
 @pytest.mark.parametrize(

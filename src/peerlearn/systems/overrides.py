@@ -23,10 +23,8 @@ _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """`["epochs=3", "transfer.weight=0.5"]` as a mapping from dotted key to value.
 
-    Values are read as YAML, so `null`, `true`, `[1, 2]` and `{a: 1}` mean what they say.
-
-    Raises:
-        InputError: an argument without `=`, or a value that is not YAML.
+    Values are read as YAML, so `null`, `true`, `[1, 2]` and `{a: 1}` mean what they say. Raises
+    InputError: an argument without `=`, or a value that is not YAML.
     """
     parsed = {}
     for assignment in assignments:
@@ -35,11 +33,11 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             raise InputError(
                 f"{assignment!r}: expected KEY=VALUE, such as epochs=3 or peers.a.model=resnet8"
             )
-        parsed[key.strip()] = parse_value(value, key)
+        parsed[key.strip()] = _value(value, key)
     return parsed
 
 
-def parse_value(text: str, key: str) -> Any:
+def _value(text: str, key: str) -> Any:
     """One value as YAML; `1e-3` is a number, which YAML 1.1 denies."""
     if _NUMBER.match(text.strip()):
         return float(text) if re.search(r"[.eE]", text) else int(text)
@@ -54,14 +52,8 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """A copy of `config` with every dotted key set; missing blocks are made on the way.
 
-    Args:
-        config: nested mappings.
-        overrides: from dotted key to value.
-        field: where the overrides are written, for messages.
-
-    Raises:
-        InputError: overrides that are no mapping of texts, or a key that goes through a value
-            that has no keys of its own.
+    Messages say that the overrides are written in `field`. Raises InputError: overrides that are no
+    mapping of texts, or a key that goes through a value that has no keys of its own.
     """
     if not isinstance(overrides, Mapping):
         raise InputError(f"{field}: expected a mapping of keys to values; found {overrides!r}")
@@ -72,10 +64,8 @@ def apply_overrides(
         *path, last = dotted.split(".")
         block: dict[str, Any] = result
         for depth, key in enumerate(path):
-            inner = block.get(key)
-            if inner is None:
-                inner = {}
-            elif not isinstance(inner, dict):
+            inner = {} if block.get(key) is None else block[key]
+            if not isinstance(inner, dict):
                 inner = _expanded(key, inner, ".".join(path[: depth + 1]), dotted)
             block[key] = inner
             block = inner

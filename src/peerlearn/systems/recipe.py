@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from peerlearn import results
-from peerlearn.engine.run_folder import RunFolder, read_config
+from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.engine.transports import leads_launch
@@ -56,9 +56,8 @@ class Recipe:
     def build(self, config: Any) -> Trainer:
         """A trainer that is ready to run.
 
-        Raises:
-            InputError: data, networks or edges that cannot be used, or do not fit each other; all
-                that is wrong at once.
+        Raises InputError: data, networks or edges that cannot be used, or do not fit each other;
+        all that is wrong at once.
         """
         return trainer_of(self.task.load(config))
 
@@ -76,8 +75,7 @@ class Recipe:
     def resolve(self, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:
         """The typed configuration: `given`, then the overrides, then those of the arm.
 
-        Raises:
-            InputError: lists every unknown key and every value that is not allowed.
+        Raises InputError: lists every unknown key and every value that is not allowed.
         """
         config = apply_overrides(given, overrides)
         arms = config.get("arms") or {}
@@ -99,7 +97,7 @@ def run_recipe(
     observe: Observer | None = None,
     shared: Path | None = None,
 ) -> Results:
-    """Train one arm with one seed and write its run folder.
+    """Train one arm with one seed and write its run folder; the content of `results.json`.
 
     Args:
         recipe: the system.
@@ -108,9 +106,6 @@ def run_recipe(
         resume: continue what the folder holds, or return its results if it is finished.
         observe: is told of every step and epoch.
         shared: folder of stages that other runs may have had before; None to train all of them.
-
-    Returns:
-        The content of `results.json`.
 
     Raises:
         InputError: the configuration, the data or the folder cannot be used.
@@ -130,28 +125,11 @@ def run_recipe(
     if shared is not None:
         trainer.shared = SharedStages(shared)
     result = trainer.run(resume)
-    measured = results.of_one_seed(
-        config.recipe,
-        config.data.short_name,
-        config.seed,
-        config.arm or config.recipe,
-        result.block,
-    )
+    name, data, arm = config.recipe, config.data.short_name, config.arm or config.recipe
+    measured = results.of_one_seed(name, data, config.seed, arm, result.block)
     measured["selected"] = result.selected
     if folder is not None and trainer.transport.leads:
         if result.info is not None:
             write_json(folder.info, result.info.model_dump())
         results.save(folder.results, measured)
     return measured
-
-
-def load_recipe_file(path: Path) -> dict[str, Any]:
-    """A recipe file of the user.
-
-    Raises:
-        InputError: not a readable YAML mapping, or no `recipe:` key in it.
-    """
-    given = read_config(path)
-    if "recipe" not in given:
-        raise InputError(f"{path}: no key 'recipe'; name the system, such as recipe: dml")
-    return given

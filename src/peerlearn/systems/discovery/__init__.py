@@ -1,1 +1,0 @@
-"""Category discovery: new classes among unlabelled images, beside known ones that have labels."""

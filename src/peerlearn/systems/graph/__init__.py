@@ -1,1 +1,0 @@
-"""Graph mutual learning: graph networks that teach each other, on nodes and on whole graphs."""

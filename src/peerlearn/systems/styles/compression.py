@@ -1,7 +1,7 @@
 """Students as wide as a share of their teacher's parameters allows."""
 
-import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -19,29 +19,21 @@ LARGEST = 4096
 """Steps of width that are tried at most: channels, or thousandths where width is a factor."""
 
 
-def width_for_compression(ratio: float, students: int) -> float:
-    """The width of each student, as a fraction of a teacher of the same architecture.
-
-    Parameters of convolutions grow with the square of the width, so √((1 − ratio) / students).
-    """
-    return math.sqrt((1 - ratio) / students)
-
-
 def with_fitting_widths(config: Config, build: Build) -> Config:
     """`config` with the widths that compression gives, and without the peers that take no part.
 
-    Args:
-        config: of the recipe.
-        build: gives the models of a configuration for its data.
-
-    Raises:
-        InputError: a student whose model has no `width`, or none that is small enough.
+    Raises InputError: a student whose model has no `width`, or none that is small enough.
     """
     peers = dict(config.peers)
     if config.compression is not None:
-        target = _parameters_for_each(config, build)
+        students = [name for name in peers if name != config.teacher]
+        teacher, field = peers[config.teacher], f"peers.{config.teacher}.model"
+        size = _size(build, teacher.model, teacher.arguments, field)
+        target = (1 - config.compression.ratio) * size
+        if config.compression.of == "together":
+            target /= len(students)
         widths: dict[str, float] = {}  # students of one model are measured once
-        for name in students_of(config):
+        for name in students:
             peer = peers[name]
             if "width" not in peer.arguments:
                 kind = f"{peer.model} {peer.arguments}"
@@ -51,19 +43,6 @@ def with_fitting_widths(config: Config, build: Build) -> Config:
                 peers[name] = peer.model_copy(update={"arguments": arguments})
     present = {name: peer for name, peer in peers.items() if name not in config.without}
     return config.model_copy(update={"peers": present})
-
-
-def students_of(config: StylesConfig) -> list[str]:
-    """Every peer but the teacher, whether it takes part or not."""
-    return [name for name in config.peers if name != config.teacher]
-
-
-def _parameters_for_each(config: StylesConfig, build: Build) -> float:
-    assert config.compression is not None
-    teacher = config.peers[config.teacher]
-    kept = 1 - config.compression.ratio
-    total = kept * _size(build, teacher.model, teacher.arguments, f"peers.{config.teacher}.model")
-    return total if config.compression.of == "each" else total / len(students_of(config))
 
 
 def _fitting_width(config: StylesConfig, name: str, target: float, build: Build) -> float:
@@ -89,17 +68,11 @@ def _fitting_width(config: StylesConfig, name: str, target: float, build: Build)
 
 
 def _step(size: Callable[[float], int], what: str) -> float:
-    """What a width is counted in: a thousandth where it is a factor, else one channel.
-
-    Raises:
-        InputError: the model has no width.
-    """
+    """What a width is counted in: a thousandth where it is a factor, else one channel."""
     for step in (0.001, 1):
-        try:
+        with suppress(InputError):
             size(step)
-        except InputError:
-            continue
-        return step
+            return step
     raise InputError(
         f"{what} has no width to set; name another model, or give the student's size by its own "
         "arguments and leave compression out"
