@@ -21,6 +21,7 @@ from peerlearn.report.pictures import visible
 from peerlearn.tasks.discovery.config import DiscoveryConfig
 from peerlearn.tasks.discovery.data.datasets import DiscoveryDataset, DiscoveryInfo
 from peerlearn.tasks.discovery.metrics import clustering
+from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment
 from peerlearn.tasks.discovery.metrics.clustering import Clusters
 from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective
 
@@ -32,6 +33,12 @@ LONGEST_SIDE = 48
 def classes_compete(config: DiscoveryConfig, info: DiscoveryInfo) -> bool:
     """Whether known and new classes are told apart by one decision."""
     return config.incremental or info.generalised
+
+
+def assessment_of(config: DiscoveryConfig, info: DiscoveryInfo) -> DiscoveryAssessment:
+    """Begins to measure rows of a run."""
+    together, members = classes_compete(config, info), config.evaluation.members
+    return DiscoveryAssessment(info.known, together, members=members)
 
 
 def one_softmax(config: DiscoveryConfig, info: DiscoveryInfo) -> bool:
@@ -98,13 +105,8 @@ def contact_sheets(
 ) -> dict[str, NDArray[Any]]:
     """The unlabelled images of which the ensemble is surest, of every cluster that has any.
 
-    Args:
-        logits: from `unlabelled_logits`.
-        members: branches that make the ensemble.
-        data: images.
-        info: of the trained branches.
-        config: of the run.
-        images: how many of each cluster, where there are so many.
+    `logits` are from `unlabelled_logits`, and `images` of each cluster are shown where there are so
+    many.
 
     Returns:
         Of K clusters and B images of each: `clusters` (K,), the names of those that have an image;

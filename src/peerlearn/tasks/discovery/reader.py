@@ -20,8 +20,7 @@ from peerlearn.reading.table import write_table
 from peerlearn.tasks.discovery.data.datasets import DiscoveryInfo
 from peerlearn.tasks.discovery.data.pools import class_folder, read_pool
 from peerlearn.tasks.discovery.data.registry import load_discovery
-from peerlearn.tasks.discovery.findings import classes_compete, found_clusters, one_softmax
-from peerlearn.tasks.discovery.metrics.assessment import DiscoveryAssessment
+from peerlearn.tasks.discovery.findings import assessment_of, found_clusters, one_softmax
 from peerlearn.tasks.discovery.metrics.clustering import in_order
 
 
@@ -60,9 +59,7 @@ class ClusterReader(RowReader):
         return lambda: evaluation_batches(data.test, batch_size, self.info.mean, self.info.std)
 
     def assessment(self) -> Assessment:
-        together = classes_compete(self.config, self.info)
-        members = self.config.evaluation.members
-        return DiscoveryAssessment(self.info.known, together, members=members)
+        return assessment_of(self.config, self.info)
 
     def together(self, logits: Mapping[str, Tensor]) -> Tensor:
         """Clusters of all peers in the order of the first one's, without classes left out."""

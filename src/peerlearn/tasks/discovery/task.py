@@ -21,8 +21,8 @@ from peerlearn.tasks.discovery.data.datasets import DiscoveryDataset, DiscoveryI
 from peerlearn.tasks.discovery.data.loaders import evaluation_rows
 from peerlearn.tasks.discovery.data.registry import load_discovery
 from peerlearn.tasks.discovery.findings import (
+    assessment_of,
     branch_metrics,
-    classes_compete,
     contact_sheets,
     members_of,
     unlabelled_logits,
@@ -90,9 +90,7 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
         return tuple(self.rows)
 
     def assessment(self, purpose: Purpose) -> DiscoveryAssessment:
-        together = classes_compete(self.config, self.info)
-        members = self.config.evaluation.members
-        return DiscoveryAssessment(self.info.known, together, members=members)
+        return assessment_of(self.config, self.info)
 
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
         assessment = self.assessment(purpose)
