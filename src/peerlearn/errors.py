@@ -7,6 +7,7 @@ the nearest match. The command line turns `InputError` into exit status 2, `RunE
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class PeerlearnError(Exception):
@@ -28,6 +29,18 @@ def nearest(found: str, allowed: Iterable[str]) -> str | None:
     return names[close[0]] if close else None
 
 
+def did_you_mean(found: str, allowed: Iterable[str]) -> str:
+    """A sentence with the nearest allowed name, after a space; empty where none is near."""
+    match = nearest(found, allowed)
+    return f" Did you mean {match!r}?" if match else ""
+
+
+def similar_path(path: Path) -> str:
+    """The same with the nearest of what lies beside a path that is not there."""
+    match = nearest(path.name, [p.name for p in path.parent.glob("*")])
+    return f" Did you mean {path.parent / match}?" if match else ""
+
+
 def unknown_name(
     kind: str, found: str, allowed: Iterable[str], field: str | None = None
 ) -> InputError:
@@ -41,8 +54,7 @@ def unknown_name(
     """
     options = sorted(allowed)
     where = f"{field}: " if field else ""
-    match = nearest(found, options)
-    hint = f" Did you mean {match!r}?" if match else ""
+    hint = did_you_mean(found, options)
     return InputError(f"{where}unknown {kind} {found!r}.{hint} Allowed: {', '.join(options)}.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from peerlearn.errors import InputError, nearest, unknown_name
+from peerlearn.errors import InputError, did_you_mean, unknown_name
 
 PREFIX = "python:"
 
@@ -44,8 +44,7 @@ def _import(module_name: str, name: str, field: str) -> ModuleType:
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
         # The module itself, or a package above it; not something that its own code imports.
         if missing and f"{module_name}.".startswith(f"{missing}."):
-            match = nearest(missing.rpartition(".")[2], _siblings(missing))
-            hint = f" Did you mean {match!r}?" if match else ""
+            hint = did_you_mean(missing.rpartition(".")[2], _siblings(missing))
             raise InputError(
                 f"{field}: {name!r}: no module {missing!r} in the current directory or among the "
                 f"installed packages.{hint}"

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from peerlearn.errors import InputError, nearest
+from peerlearn.errors import InputError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,9 +50,7 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
 
 
 def _suggested(found: object, allowed: Sequence[str]) -> str:
-    close = nearest(str(found), allowed)
-    hint = f" Did you mean {close!r}?" if close else ""
-    return f"{hint} Allowed: {', '.join(allowed)}."
+    return f"{did_you_mean(str(found), allowed)} Allowed: {', '.join(allowed)}."
 
 
 def _placed(said: str, path: str, inner: Sequence[str]) -> str:

@@ -64,7 +64,10 @@ def test_streamed_files_give_the_batches_of_memory(folder):
     memory, stream = (load(path, in_memory=kind, labels=4) for kind in (True, False))
     assert memory.mean == stream.mean
     assert memory.std == stream.std
-    loaders = [train_loader(data, 4, 3, spec, 2, 1, workers=1) for data in (memory, stream)]
+    loaders = [
+        train_loader(data, 4, 3, spec, views=2, labelled_per_batch=1, workers=1)
+        for data in (memory, stream)
+    ]
     assert [loader.workers for loader in loaders] == [0, 1]
     for first, second in zip(*(loader.epoch(2) for loader in loaders), strict=True):
         assert all(map(torch.equal, first.views, second.views))

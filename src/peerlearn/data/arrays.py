@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.data.datasets import Source, Split
-from peerlearn.errors import InputError, nearest
+from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 
 Array = NDArray[np.generic]
@@ -63,8 +63,7 @@ def check_names(found: Mapping[str, object], where: str, known: Collection[str] 
         required[2:2] = ["x_val", "y_val"]
     for key in required:
         if key not in found:
-            match = nearest(key, [name for name in found if name not in known])
-            hint = f" Did you mean {match!r}?" if match else ""
+            hint = did_you_mean(key, [name for name in found if name not in known])
             raise InputError(
                 f"{where}: array {key!r} is missing.{hint} Found: {', '.join(found) or 'nothing'}. "
                 "Needed: x_train, y_train, x_test, y_test; x_val and y_val may be left out, "

@@ -68,8 +68,7 @@ def normalise(
 ) -> Tensor:
     """(x − mean) / std by channel as float32; uint8 is scaled to [0, 1] first.
 
-    Shapes:
-        x: (B, C, H, W) or (B, F), uint8 or float; mean, std: one number a channel or feature.
+    Shapes: x: (B, C, H, W) or (B, F), uint8 or float; mean, std: one number a channel or feature.
     """
     return Normalisation.of(mean, std).apply(x)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from peerlearn.errors import InputError, nearest, unknown_name
+from peerlearn.errors import InputError, similar_path, unknown_name
 
 T = TypeVar("T")
 
@@ -162,10 +162,7 @@ def npz_at(path: Path, otherwise: str, said: str | None = None) -> Path:
     """
     said = said or f"data.name: {path}"
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        match = nearest(path.name, siblings)
-        hint = f" Did you mean {path.parent / match}?" if match else ""
-        raise InputError(f"{said}: no such file or folder.{hint}")
+        raise InputError(f"{said}: no such file or folder.{similar_path(path)}")
     if path.suffix.lower() != ".npz":
         raise InputError(f"{said}: allowed: an .npz file, or {otherwise}.")
     return path

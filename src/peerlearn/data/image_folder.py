@@ -15,7 +15,7 @@ from torch import Tensor
 
 from peerlearn.data.datasets import Source, Split
 from peerlearn.data.spec import sides
-from peerlearn.errors import InputError, nearest
+from peerlearn.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -164,8 +164,7 @@ def _labelled_files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]
     files: list[tuple[Path, int]] = []
     for class_folder in _folders(folder):
         if class_folder.name not in names:
-            match = nearest(class_folder.name, names)
-            hint = f" Did you mean {match!r}?" if match else ""
+            hint = did_you_mean(class_folder.name, names)
             raise InputError(f"{class_folder}: not a class of train.{hint}")
         images = listed_files(class_folder)
         if not images:

@@ -139,19 +139,16 @@ class ArrayLoader(Batches):
 
 
 def train_loader(
-    dataset: Dataset,
-    batch_size: int,
-    seed: int,
-    augment: AugmentSpec | None = None,
-    views: int = 1,
-    labelled_per_batch: int = 0,
-    workers: int = 0,
+    data: Dataset, batch_size: int, seed: int, augment: AugmentSpec | None = None, **options: int
 ) -> Batches:
-    """Batches of `dataset.train`: from memory, or streamed where `dataset.in_memory` is false."""
-    return ArrayLoader(
-        dataset.train, batch_size, seed, augment, dataset.mean, dataset.std, views,
-        labelled_per_batch=labelled_per_batch, workers=0 if dataset.in_memory else workers,
-    )  # fmt: skip
+    """Batches of `data.train`: from memory, or streamed where `data.in_memory` is false.
+
+    `options` are the counts that `ArrayLoader` knows: `views`, `labelled_per_batch`, `workers`.
+    """
+    if data.in_memory:
+        options.pop("workers", None)
+    own: dict[str, Any] = dict(options)
+    return ArrayLoader(data.train, batch_size, seed, augment, data.mean, data.std, **own)
 
 
 def check_views(views: int) -> None:
@@ -168,8 +165,7 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Every row once, in order, as (x, y): normalised, never augmented.
 
-    Shapes:
-        x: float32 (B, C, H, W) or (B, F); y: as in `Batch`. The last batch can be smaller.
+    Shapes: x: float32 (B, C, H, W) or (B, F); y: as in `Batch`. The last batch can be smaller.
     """
     check_batch_size(batch_size)
     normalisation = Normalisation.of(mean, std)

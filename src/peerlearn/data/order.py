@@ -56,10 +56,8 @@ class MixedOrder:
         parts = self._unlabelled_order().epoch(epoch)
         key = (self.seed, "labelled", epoch)
         known = cycled(self.labelled, self.labelled_per_batch, len(parts), key)
-        return [
-            torch.cat([rows, self.unlabelled[part]])
-            for rows, part in zip(known, parts, strict=True)
-        ]
+        pairs = zip(known, parts, strict=True)
+        return [torch.cat([rows, self.unlabelled[part]]) for rows, part in pairs]
 
     def _unlabelled_order(self) -> ShuffledOrder:
         places = self.batch_size - self.labelled_per_batch
@@ -117,10 +115,8 @@ def cycled(
     Every cycle is a fresh permutation, keyed by `key` (seed, purpose, epoch) and its number.
     """
     needed = batches * per_batch
-    cycles = [
-        torch.randperm(len(rows), generator=keyed_generator(*key, cycle))
-        for cycle in range(-(-needed // len(rows)))
-    ]
+    streams = (keyed_generator(*key, cycle) for cycle in range(-(-needed // len(rows))))
+    cycles = [torch.randperm(len(rows), generator=stream) for stream in streams]
     return rows[torch.cat(cycles)[:needed]].split(per_batch)
 
 

@@ -51,10 +51,7 @@ Forward = Callable[[Rows], Iterator[tuple[Logits, Any]]]
 
 
 def predict(
-    peers: Mapping[str, nn.Module],
-    rows: Rows,
-    precision: Precision,
-    trunk: nn.Module | None = None,
+    peers: Mapping[str, nn.Module], rows: Rows, precision: Precision, trunk: nn.Module | None = None
 ) -> Iterator[tuple[Logits, Any]]:
     """Logits of every peer for every row, in eval mode and without gradients.
 

@@ -25,8 +25,7 @@ class FeatureCache:
 
         `make` computes it, for all of them together.
 
-        Shapes:
-            versions: int64 (B,); result: (B, ...), in the layout of what `make` gives.
+        Shapes: versions: int64 (B,); result: (B, ...), in the layout of what `make` gives.
         """
         numbers = versions.cpu()
         if self._rows is not None and self._kept[numbers].all():

@@ -15,8 +15,7 @@ def keep_freed_memory() -> bool:
     system, which then clears and maps every page anew in the next step; on a CPU this can cost
     a sixth of the step. The process keeps its peak for as long as it lives.
 
-    Returns:
-        Whether the C library took it; False where it is not glibc.
+    Returns whether the C library took it; False where it is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from peerlearn.engine.files import load_state
-from peerlearn.errors import InputError, nearest
+from peerlearn.errors import InputError, similar_path
 
 #: Keys under which training scripts keep the weights beside other things.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "weights")
@@ -31,10 +31,7 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
     Raises InputError: a file that cannot be read, or weights that do not fit; names them.
     """
     if not path.is_file():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        match = nearest(path.name, siblings)
-        hint = f" Did you mean {path.parent / match}?" if match else ""
-        raise InputError(f"{field}: {path}: no such file.{hint}")
+        raise InputError(f"{field}: {path}: no such file.{similar_path(path)}")
     given = _without_prefix(_read(path, field))
     own = module.state_dict()
     given, wanted = (

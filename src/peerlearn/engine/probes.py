@@ -54,8 +54,7 @@ def noise_curves(
         sigmas: standard deviations, in units of the standard deviation of each batch's values.
         seed: keys the draws.
 
-    Returns:
-        `sigma`, and `peers`: by peer and for `ensemble` the `mean` and `std` over draws.
+    Returns `sigma`, and `peers`: by peer and for `ensemble` the `mean` and `std` over draws.
     """
     measured: dict[str, list[list[float]]] = {}
     for level, sigma in enumerate(sigmas):

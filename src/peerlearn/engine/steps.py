@@ -126,8 +126,8 @@ class Stepper:
         Random streams and schedules advance with every batch, and schedules stay at the end of
         the stage once they are there.
 
-        Returns:
-            `step(*batches)`: one optimiser step over one batch, or over several that accumulate.
+        Returns `step(*batches)`: one optimiser step over one batch, or over several that
+        accumulate.
         """
         taken = 0
 

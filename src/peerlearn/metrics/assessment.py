@@ -51,13 +51,9 @@ def assess_classification(
     """Metrics of a cohort of classifiers on the rows that have a label.
 
     Args:
-        logits: by peer.
-        y: targets.
-        members: peers whose mean and ensemble are measured; None for all.
-
-    Shapes:
         logits: by peer (N, C), fp32.
         y: (N,) classes, −1 where unlabelled; or (N, C) of 0/1 for multi-label.
+        members: peers whose mean and ensemble are measured; None for all.
 
     Returns:
         `peers` (metrics by peer), `mean_peer` (their mean), `ensemble` (of the mean
@@ -76,14 +72,13 @@ def assess_classification(
     peers = {name: measured(*row) for name, row in rows.items()}
     chosen = [name for name in rows if members is None or name in members]
     together = labelled(combine([outputs[name] for name in chosen]), y)
+    everyone = rows | {"ensemble": together}
     return {
         "peers": peers,
         "mean_peer": mean_metrics([peers[name] for name in chosen]),
         "ensemble": measured(*together),
         "between_peers": alike(rows),
-        "reliability": {
-            name: binned(*row) for name, row in (rows | {"ensemble": together}).items()
-        },
+        "reliability": {name: binned(*row) for name, row in everyone.items()},
     }
 
 

@@ -17,8 +17,7 @@ BINS = 15
 class Bins(NamedTuple):
     """Mean confidence and accuracy in each bin, NaN in empty ones, and its share of the rows.
 
-    Shapes:
-        confidence, accuracy, fraction: (bins,), float64.
+    Shapes: confidence, accuracy, fraction: (bins,), float64.
     """
 
     confidence: Tensor
@@ -32,8 +31,7 @@ def equal_width(confidence: Tensor, bins: int = BINS) -> Tensor:
     Bins are [low, high), the last one closed. Edges are in the dtype of `confidence`, as in
     torchmetrics, so that values on an edge fall on the same side of it.
 
-    Shapes:
-        confidence: (N,). Returns (N,), int64.
+    Shapes: confidence: (N,). Returns (N,), int64.
     """
     edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype)
     return (torch.bucketize(confidence, edges, right=True) - 1).clamp(0, bins - 1)
@@ -46,8 +44,7 @@ def equal_mass(confidence: Tensor, bins: int = BINS) -> Tensor:
     of the first of them: the result does not depend on the order of the rows, and a predictor that
     always says the same is one bin.
 
-    Shapes:
-        confidence: (N,). Returns (N,), int64.
+    Shapes: confidence: (N,). Returns (N,), int64.
     """
     rank = torch.searchsorted(confidence.sort().values, confidence)
     return (rank * bins // len(confidence)).clamp(0, bins - 1)
@@ -56,8 +53,7 @@ def equal_mass(confidence: Tensor, bins: int = BINS) -> Tensor:
 def bin_means(confidence: Tensor, correct: Tensor, index: Tensor, bins: int = BINS) -> Bins:
     """Average confidence and correctness by bin.
 
-    Shapes:
-        confidence, correct, index: (N,), `correct` boolean or 0/1, `index` in [0, bins).
+    Shapes: confidence, correct, index: (N,), `correct` boolean or 0/1, `index` in [0, bins).
     """
     return means_of(bin_sums(confidence, correct, index, bins))
 
@@ -69,13 +65,9 @@ def bin_sums(confidence: Tensor, correct: Tensor, index: Tensor, bins: int = BIN
         confidence, correct, index: as for `bin_means`.
         result: (3, bins), float64: confidence, correctness, rows.
     """
-    return torch.stack(
-        [
-            torch.bincount(index, confidence.double(), bins),
-            torch.bincount(index, correct.double(), bins),
-            torch.bincount(index, minlength=bins).double(),
-        ]
-    )
+    rows = torch.ones_like(confidence)
+    summed = (confidence, correct, rows)
+    return torch.stack([torch.bincount(index, each.double(), bins) for each in summed])
 
 
 def means_of(sums: Tensor) -> Bins:

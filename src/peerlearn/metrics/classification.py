@@ -37,12 +37,7 @@ def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
 
     A row that holds NaN counts as wrong, and makes every metric but the accuracies NaN.
 
-    Args:
-        log_probs: normalised log-probabilities.
-        y: classes; rows at -1 are left out.
-
-    Shapes:
-        log_probs: (N, C), float; y: (N,), int.
+    Shapes: normalised log_probs (N, C), float; y (N,), int, rows at -1 are left out.
 
     Raises InputError: shapes or classes do not fit, or no row is labelled.
     """
@@ -78,12 +73,7 @@ def multilabel_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
     - `brier`: (p − y)² summed over labels, mean over rows.
     - `f1`: 2tp / (2tp + fp + fn) by label, mean over labels; 0 for a label neither there nor found.
 
-    Args:
-        logits: one logit a label.
-        y: 0 or 1; a row with NaN is unlabelled and left out.
-
-    Shapes:
-        logits, y: (N, L), float.
+    Shapes: logits and y (N, L), float; y holds 0 or 1, and NaN in rows that are left out.
 
     Raises InputError: shapes or values do not fit, or no row is labelled.
     """
@@ -122,8 +112,7 @@ def reliability(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[
         y: labels as for `classification_metrics` or `multilabel_metrics`.
         bins: how many.
 
-    Returns:
-        `confidence`, `accuracy` (None in empty bins) and `fraction`, each of length `bins`.
+    Returns `confidence`, `accuracy` (None in empty bins) and `fraction`, each of length `bins`.
     """
     return binned(*labelled(outputs, y), bins)
 
@@ -140,8 +129,7 @@ def binned(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[float
 def ensemble_log_probs(log_probs: Sequence[Tensor]) -> Tensor:
     """Log of the mean probability, log (1/K) Σ_k exp(log_probs_k): not the mean of logits.
 
-    Shapes:
-        log_probs: K tensors (N, C). Returns (N, C).
+    Shapes: log_probs: K tensors (N, C). Returns (N, C).
 
     Raises InputError: no tensor, or tensors of different shapes.
     """
@@ -151,8 +139,7 @@ def ensemble_log_probs(log_probs: Sequence[Tensor]) -> Tensor:
 def ensemble_multilabel_logits(logits: Sequence[Tensor]) -> Tensor:
     """Logit of the mean probability, logit (1/K) Σ_k sigmoid(logits_k).
 
-    Shapes:
-        logits: K tensors (N, L). Returns (N, L).
+    Shapes: logits: K tensors (N, L). Returns (N, L).
 
     Raises InputError: no tensor, or tensors of different shapes.
     """

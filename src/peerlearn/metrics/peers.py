@@ -22,8 +22,7 @@ def between_peers(outputs: Mapping[str, Tensor], y: Tensor) -> dict[str, dict[st
             which every one of the N · L decisions then counts as a row.
         y: labels as for `classification_metrics` or `multilabel_metrics`.
 
-    Returns:
-        `agreement` and `error_correlation`, each a value by pair; empty for a single peer.
+    Returns `agreement` and `error_correlation`, each a value by pair; empty for a single peer.
 
     Raises InputError: an output does not fit `y`, or no row is labelled.
     """
@@ -45,8 +44,7 @@ def alike(rows: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, dict[str, floa
 def agreement(outputs: Mapping[str, Tensor]) -> dict[str, float]:
     """Share of all rows, labelled or not, for which two peers predict the same class.
 
-    Shapes:
-        outputs: by peer (N, C): logits or log-probabilities.
+    Shapes: outputs: by peer (N, C): logits or log-probabilities.
     """
     return _pairwise(_same, {peer: output.argmax(1) for peer, output in outputs.items()})
 

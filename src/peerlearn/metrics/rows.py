@@ -21,12 +21,8 @@ def labelled(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def labelled_log_probs(log_probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The labelled rows of single-label predictions, detached, on the CPU, in float32 or wider.
 
-    Args:
-        log_probs: normalised log-probabilities. A row that holds NaN (a diverged peer) is kept.
-        y: integer classes, -1 where a row has none.
-
-    Shapes:
-        log_probs: (N, C); y: (N,). Returns (M, C) and (M,) with M the labelled rows.
+    Shapes: normalised log_probs (N, C), of which a row with NaN (a diverged peer) is kept; integer
+    y (N,), -1 where a row has none. Returns (M, C) and (M,) with M the labelled rows.
 
     Raises InputError: the shapes do not fit, `y` holds no class of `log_probs`, the rows are not
     log-probabilities, or no row is labelled.
@@ -65,8 +61,7 @@ def labelled_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
     A row with NaN in `y` is unlabelled; every other entry must be 0 or 1.
 
-    Shapes:
-        logits, y: (N, L). Returns (M, L) twice with M the labelled rows.
+    Shapes: logits, y: (N, L). Returns (M, L) twice with M the labelled rows.
 
     Raises InputError: the shapes differ, `y` holds anything else, or no row is labelled.
     """

@@ -16,16 +16,8 @@ def conv(
     dilation: int = 1,
 ) -> nn.Conv2d:
     """A convolution that keeps height and width at stride 1; no bias, as normalisation follows."""
-    return nn.Conv2d(
-        channels_in,
-        channels,
-        kernel,
-        stride,
-        padding=dilation * (kernel // 2),
-        dilation=dilation,
-        groups=groups,
-        bias=False,
-    )
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(channels_in, channels, kernel, stride, padding, dilation, groups, bias=False)
 
 
 def conv_bn(channels_in: int, channels: int, kernel: int, **options: int) -> nn.Sequential:

@@ -39,13 +39,7 @@ class PreActBlock(nn.Module):
 
 
 def preact_backbone(
-    in_shape: Shape,
-    classes: int,
-    *,
-    stem: int,
-    widths: list[int],
-    blocks: int,
-    drop: float = 0.0,
+    in_shape: Shape, classes: int, *, stem: int, widths: list[int], blocks: int, drop: float = 0.0
 ) -> Backbone:
     """Stages of `blocks` pre-activation blocks; every stage but the first halves the image.
 

@@ -22,7 +22,7 @@ from peerlearn.data.image_folder import (
 )
 from peerlearn.data.info import RowInfo
 from peerlearn.data.npz import open_npz, read_array
-from peerlearn.errors import InputError, nearest
+from peerlearn.errors import InputError, similar_path
 
 KEYS = ("x", "x_test")
 """Arrays of an `.npz` file that hold rows, the first one there is read."""
@@ -80,10 +80,7 @@ def input_files(path: Path) -> list[Path]:
     if path.is_dir():
         return images_below(path)
     if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        match = nearest(path.name, siblings)
-        hint = f" Did you mean {path.parent / match}?" if match else ""
-        raise InputError(f"{path}: no such file or folder.{hint}")
+        raise InputError(f"{path}: no such file or folder.{similar_path(path)}")
     if path.suffix.lower() not in (*SUFFIXES, ".npz", ".npy"):
         raise InputError(
             f"{path}: found a {path.suffix or 'file without suffix'}; allowed: .npz, .npy, "

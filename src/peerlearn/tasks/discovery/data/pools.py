@@ -24,7 +24,7 @@ from peerlearn.data.image_folder import (
     require_pillow,
 )
 from peerlearn.data.npz import array_names, read_arrays
-from peerlearn.errors import InputError, nearest
+from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED
 
 SHORT_KEYS = {"x_train": "x", "y_train": "y"}
@@ -158,8 +158,7 @@ def _array_keys(found: Sequence[str], path: Path) -> dict[str, str]:
                 raise InputError(f"{path}: holds both {short!r} and {key!r}; which one counts?")
             keys[key] = short
     if "x_train" not in keys:
-        match = nearest("x_train", [name for name in found if name not in keys.values()])
-        hint = f" Did you mean {match!r}?" if match else ""
+        hint = did_you_mean("x_train", [name for name in found if name not in keys.values()])
         raise InputError(
             f"{path}: array 'x_train', or 'x', is missing.{hint} "
             f"Found: {', '.join(found) or 'nothing'}."
