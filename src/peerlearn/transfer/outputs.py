@@ -47,28 +47,18 @@ class PeerOutput(NamedTuple):
 
     @classmethod
     def of_samples(
-        cls,
-        samples: Tensor,
-        features: dict[str, Tensor] | None = None,
-        form: OutputForm = "softmax",
+        cls, samples: Tensor, features: Mapping[str, Tensor] = {}, form: OutputForm = "softmax"
     ) -> "PeerOutput":
         """What a stochastic peer says: its logits are those of its samples' mean probability.
 
         Edges, objectives and metrics read `logits`, whose softmax (or sigmoid) is that mean;
-        objectives find all samples in `samples`, and evaluation in what
+        objectives find all samples (S, batch, C, ...) in `samples`, and evaluation in what
         `peerlearn.engine.evaluate.predict` yields.
-
-        Shapes:
-            samples: (S, batch, C), or (S, batch, C, ...) with further dimensions.
         """
-        return cls(mean_probability_logits(samples, form), features or {}, samples)
+        return cls(mean_probability_logits(samples, form), dict(features), samples)
 
     def in_fp32(self) -> "PeerOutput":
-        """The same with logits in fp32, classes second in memory too.
-
-        Losses subtract numbers that differ in the last digits of a 16-bit float, and a softmax over
-        the classes of pixels is several times as fast in this layout.
-        """
+        """The same with logits in fp32, classes second in memory too."""
         logits = in_fp32(self.logits)
         return self if logits is self.logits else self._replace(logits=logits)
 
@@ -81,18 +71,13 @@ def in_fp32(logits: Tensor) -> Tensor:
 
 
 def as_peer_output(raw: Any, peer: str) -> PeerOutput:
-    """Read what any `nn.Module` returned as a `PeerOutput`.
+    """Read a `PeerOutput`, a tensor of logits, or any object or mapping with `logits`.
 
-    Accepts a `PeerOutput`, a tensor of logits, and any object or mapping with `logits`.
-
-    Raises:
-        InputError: nothing in `raw` can be read as logits; names the peer and the type found.
+    Raises InputError: `raw` is nothing of these; names the peer and the type found.
     """
     if isinstance(raw, PeerOutput):
         return raw
-    if isinstance(raw, Tensor):
-        return PeerOutput(raw)
-    logits = raw.get("logits") if isinstance(raw, dict) else getattr(raw, "logits", None)
+    logits = raw.get("logits") if isinstance(raw, dict) else getattr(raw, "logits", raw)
     if isinstance(logits, Tensor):
         return PeerOutput(logits)
     raise InputError(
@@ -122,11 +107,10 @@ def stacked(predictions_RC: Sequence[Tensor]) -> Tensor:
 def log_probabilities(
     logits: Tensor, temperature: float | Tensor = 1.0, form: OutputForm = "softmax"
 ) -> Tensor:
-    """Log-probabilities of logits at a temperature, in fp32.
+    """Log-probabilities of logits at a temperature, one for all rows or (R, 1), in fp32.
 
     Shapes:
         logits: (R, C), or (batch, C, ...) with further dimensions such as pixels.
-        temperature: one for all rows, or (R, 1).
         result: (R, C) for softmax, class dimension last; (R, C, 2) for sigmoid, where the last
             dimension holds the two outcomes of each label, so that every divergence applies.
     """
@@ -149,11 +133,8 @@ def non_target_log_probabilities(logits_RC: Tensor, labels_R: Tensor) -> Tensor:
 
     `log (exp z_c / Σ_{m ≠ y} exp z_m)` for c ≠ y: the non-target part of Decoupled Knowledge
     Distillation (Zhao et al. 2022). The label's logit gets no gradient. Its log-probability is
-    finite, so that no divergence meets ∞ − ∞; its terms vanish.
-
-    Args:
-        logits_RC: of at least three classes, for two leave nothing to compare.
-        labels_R: classes; of a row with −1 the result means nothing.
+    finite, so that no divergence meets ∞ − ∞; its terms vanish. Of a row with label −1 the result
+    means nothing.
     """
     if logits_RC.shape[-1] < 3:
         raise InputError(
@@ -171,11 +152,7 @@ def mean_log_probabilities(log_probs_TRC: Tensor) -> Tensor:
 
 
 def mean_probability_logits(samples: Tensor, form: OutputForm = "softmax") -> Tensor:
-    """Logits in fp32 whose probabilities are the mean of those of `samples`.
-
-    Shapes:
-        samples: (S, batch, C, ...); result: (batch, C, ...).
-    """
+    """Logits (batch, C, ...) in fp32 of the mean probability of `samples` (S, batch, C, ...)."""
     samples = samples.float()
     if form == "softmax":
         return mean_log_probabilities(F.log_softmax(samples, dim=2))
@@ -185,10 +162,8 @@ def mean_probability_logits(samples: Tensor, form: OutputForm = "softmax") -> Te
 class Schedule(BaseModel):
     """How a weight or an order moves from `start` to its configured value while a cohort trains.
 
-    Time is the fraction of the stage that is done, from 0 to 1, so that a schedule keeps its shape
-    when the number of epochs changes.
-
-    Kinds, with r the elapsed fraction of the ramp:
+    Time is the fraction of the stage that is done, so that a schedule keeps its shape when the
+    number of epochs changes. Kinds, with r the elapsed fraction of the ramp:
         constant: the value, from the first step.
         linear: `start + r (value − start)`.
         sigmoid: `start + (value − start) exp(−5 (1 − r)²)` (Laine & Aila 2017).
@@ -262,11 +237,7 @@ class BatchView:
         return self._made[key]
 
     def at(self, schedule: Schedule, value: float, name: str) -> float:
-        """A scheduled quantity now.
-
-        Raises:
-            InputError: it moves, and the progress is not known.
-        """
+        """A scheduled quantity now. Raises InputError: it moves, and progress is not known."""
         if schedule.kind == "constant":
             return value
         if self.progress is None:
@@ -279,13 +250,12 @@ class BatchView:
     def row_mask(self, rows: str) -> Tensor | None:
         """The rows that `all`, `labelled` or `unlabelled` means; None for all of them.
 
-        Raises:
-            InputError: unlabelled rows are asked for, and nothing marks them.
+        Raises InputError: unlabelled rows are asked for, and nothing marks them.
         """
         if rows == "all":
             return None
+        if rows == "labelled":
+            return self.labelled
         if self.labelled is None:
-            if rows == "labelled":
-                return None
             raise InputError("transfer.rows: 'unlabelled' needs targets that mark unlabelled rows")
-        return self.labelled if rows == "labelled" else ~self.labelled
+        return ~self.labelled

@@ -12,19 +12,13 @@ options of all kinds side by side, and a block for each.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    Field,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
-from peerlearn.errors import InputError, unknown_name
+from peerlearn.errors import Faults, InputError, unknown_name
 from peerlearn.importing import PREFIX
 from peerlearn.transfer.knowledge import KINDS, kind_named
 from peerlearn.transfer.knowledge.base import EdgeOptions
@@ -51,26 +45,18 @@ def _side_by_side() -> dict[str, Any]:
     return fields
 
 
+def _block(kind: str) -> tuple[Any, Any]:
+    about = f"what entries about {kind} leave out, before the others"
+    return dict[str, Any], Field({}, description=about)
+
+
 if TYPE_CHECKING:
-
-    class EdgeFields(EdgeOptions):
-        """See below."""
-
-    _Blocks = EdgeFields
+    EdgeFields = EdgeOptions
+    _Blocks = EdgeOptions
 else:
     #: What can be said about edges around the entries of a graph, one flat form.
     EdgeFields = create_model("EdgeFields", __config__=EdgeOptions.model_config, **_side_by_side())
-    _Blocks = create_model(
-        "_Blocks",
-        __base__=EdgeFields,
-        **{
-            kind: (
-                dict[str, Any],
-                Field({}, description=f"what entries about {kind} leave out, before the others"),
-            )
-            for kind in KINDS
-        },
-    )
+    _Blocks = create_model("_Blocks", __base__=EdgeFields, **{kind: _block(kind) for kind in KINDS})
 
 
 class TransferSpec(_Blocks):
@@ -88,22 +74,19 @@ class TransferSpec(_Blocks):
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, given: Any) -> Any:
+        read = given
         if isinstance(given, str):
-            try:
-                given = yaml.safe_load(given)
-            except yaml.YAMLError:
-                raise unknown_name(
-                    "transfer graph", given, ["none", "predictions: kl"], "transfer"
-                ) from None
-        if given is None or given == "none":
+            with suppress(yaml.YAMLError):
+                read = yaml.safe_load(given)
+        if read is None or read == "none":
             return {"edges": "none"}
-        if isinstance(given, str):
-            raise unknown_name("transfer graph", given, ["none", "predictions: kl"], "transfer")
-        if isinstance(given, dict) and len(given) == 1:
-            ((knowledge, loss),) = given.items()
+        if isinstance(read, str):
+            raise unknown_name("transfer graph", read, ["none", "predictions: kl"], "transfer")
+        if isinstance(read, dict) and len(read) == 1:
+            ((knowledge, loss),) = read.items()
             if knowledge in OPTIONS and isinstance(loss, str):
                 return {"knowledge": knowledge, OPTIONS[knowledge].headline: loss}
-        return given
+        return read
 
     @model_validator(mode="before")
     @classmethod
@@ -131,15 +114,12 @@ class TransferSpec(_Blocks):
             return []
         given: Sequence[dict[str, Any]] = [{}] if self.edges == "all" else self.edges
         made: list[EdgeOptions] = []
-        faults: list[str] = []
+        faults = Faults()
         for number, entry in enumerate(given):
             where = "transfer" if self.edges == "all" else f"transfer.edges.{number}"
-            try:
+            with faults.gathered():
                 made.append(self._entry(entry, where))
-            except InputError as error:
-                faults += str(error).splitlines()
-        if faults:
-            raise ValueError("\n".join(faults))
+        faults.check()
         return made
 
     def _entry(self, entry: Mapping[str, Any], where: str) -> EdgeOptions:
@@ -152,8 +132,7 @@ class TransferSpec(_Blocks):
             for name, owners in foreign.items()
         ]
         if kind.startswith(PREFIX):
-            options: type[BaseModel] = kind_named(kind, f"{where}.knowledge").Options
-            form = options
+            form = options = kind_named(kind, f"{where}.knowledge").Options
         else:  # the flat form tells what is no kind, and names the options of all kinds
             options, form = OPTIONS.get(kind, EdgeFields), EdgeFields
         try:
@@ -162,7 +141,6 @@ class TransferSpec(_Blocks):
             faults += explain(error, form, where)
         if faults:
             raise InputError("\n".join(faults))
-        assert isinstance(made, EdgeOptions)
         return made
 
     def _around(self, kind: str) -> dict[str, Any]:
