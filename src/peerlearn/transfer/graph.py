@@ -100,12 +100,8 @@ class TransferGraph(nn.Module):
         It leaves everything as it is: what a batch adds to memories, `remember` takes.
 
         Args:
-            outputs: of every peer for the same rows.
-            targets: labels, read by the gate `correct`.
-            labelled: boolean mask over rows, read where `rows` is not `all`; None: all labelled.
-            progress: finished fraction of the stage, needed where a schedule moves.
+            outputs, targets, labelled, progress, peers: see `BatchView`.
             learners: peers to compute the loss of; None for all.
-            peers: the networks, for kinds of knowledge that compare more than outputs.
 
         Raises InputError: peers of one entry disagree in the shape of their logits or features.
         """
@@ -146,7 +142,6 @@ class TransferGraph(nn.Module):
         Args:
             outputs: of every peer, as before the step.
             targets: labels, by which batches of pairs are checked.
-            labelled: as in `losses`.
             learners: peers that train in this step; None for all.
 
         Raises InputError: a peer is missing beside which others learn from one entry, or features

@@ -217,10 +217,10 @@ class BatchView:
 
     Attributes:
         outputs: of every peer for the same rows.
-        targets: labels; None where there are none.
-        labelled: boolean mask over rows; None where all are labelled.
-        progress: finished fraction of the stage; None where nobody counts.
-        peers: the networks themselves; empty where nobody gave them.
+        targets: labels, read by the gate `correct`; None where there are none.
+        labelled: boolean mask over rows, read where `rows` is not `all`; None: all are labelled.
+        progress: finished fraction of the stage, needed where a schedule moves.
+        peers: the networks themselves, for kinds of knowledge that compare more than outputs.
     """
 
     outputs: Mapping[str, PeerOutput]

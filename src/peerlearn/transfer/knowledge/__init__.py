@@ -17,8 +17,7 @@ KINDS: dict[str, type[Knowledge]] = {
 def kind_named(name: str, field: str) -> type[Knowledge]:
     """The class of a kind, of this package or `python:package.module:Class`.
 
-    Raises:
-        InputError: a class that is not there, or is no `Knowledge` with `Options` of its own.
+    Raises InputError: a class that is not there, or is no `Knowledge` with `Options` of its own.
     """
     if name in KINDS:
         return KINDS[name]

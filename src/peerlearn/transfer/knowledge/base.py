@@ -157,26 +157,18 @@ class Knowledge(nn.Module, ABC):
     ready: bool = True
 
     def __init__(
-        self,
-        options: Any,
-        field: str,
-        incoming: Sequence[IncomingEdges],
-        form: OutputForm = "softmax",
+        self, options: Any, field: str, incoming: Sequence[IncomingEdges], form: OutputForm
     ) -> None:
         super().__init__()
-        self.options = options
-        self.field = field
-        self.incoming = tuple(incoming)
+        self.options, self.field, self.incoming = options, field, tuple(incoming)
         self.form: OutputForm = form
 
     @abstractmethod
     def losses(self, view: BatchView, learners: Collection[str]) -> Mapping[str, Tensor]:
         """The loss of each of the entry's learners among `learners`, before its weight.
 
-        Scalars in fp32. A learner that is left out learns nothing here.
-
-        Raises:
-            InputError: what the peers say cannot be compared.
+        Scalars in fp32. A learner that is left out learns nothing here. Raises InputError: what the
+        peers say cannot be compared.
         """
 
     def prepare(self, view: BatchView) -> None:

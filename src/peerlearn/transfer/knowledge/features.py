@@ -47,11 +47,7 @@ class LayerPair(BaseModel):
 def layer_of(field: str, peer: str, layer: str, view: BatchView) -> tuple[str, Tensor]:
     """The name and the features of a peer's layer, which `last` leaves to the peer.
 
-    Args:
-        field: the entry as its configuration names it, for messages.
-
-    Raises:
-        InputError: a peer without such a layer.
+    Raises InputError: a peer without such a layer; names the `field` of the entry.
     """
     features = view.outputs[peer].features
     if not features:
@@ -147,30 +143,34 @@ class FeatureKnowledge(Knowledge):
 
     def _adapter(self, learner: str, teacher: str, view: BatchView) -> nn.Module | None:
         """A linear map of channels, the same at every position, where a hint needs one."""
-        taught, learnt = self._compared(learner, teacher, view)
-        if self.options.feature_loss != "hint":
-            return None
-        taught, learnt = to_common_size(taught, learnt)
+        taught, learnt = to_common_size(*self._compared(learner, teacher, view))
         channels = learnt.shape[1], taught.shape[1]
-        if channels[0] == channels[1]:
+        if self.options.feature_loss != "hint" or channels[0] == channels[1]:
             return None
         adapter = nn.Conv2d(*channels, 1) if learnt.ndim == 4 else nn.Linear(*channels)
         return adapter.to(learnt.device)
 
     def _compared(self, learner: str, teacher: str, view: BatchView) -> tuple[Tensor, Tensor]:
         """The features of a teacher and of the learner."""
-        layers, kind = self.options.layer, self.options.feature_loss
+        layers = self.options.layer
         names = (teacher, layers.teacher), (learner, layers.learner)
         (a, taught), (b, learnt) = (layer_of(self.field, *name, view) for name in names)
-        wanted = {"hint": {2, 4}, "attention": {4}, "similarity": {2, 3, 4, 5}}[kind]
-        if taught.ndim not in wanted or learnt.ndim not in wanted or len(taught) != len(learnt):
-            shapes = {"hint": "maps or vectors", "attention": "maps", "similarity": "any shapes"}
-            raise InputError(
-                f"{self.field}.layer: {a!r} of peer {teacher!r} has shape {tuple(taught.shape)} "
-                f"and {b!r} of peer {learner!r} {tuple(learnt.shape)}; {kind} compares "
-                f"{shapes[kind]} of as many rows: (rows, channels, height, width) or (rows, units)"
-            )
-        return taught, learnt
+        dimensions, shapes = _COMPARED[self.options.feature_loss]
+        if {taught.ndim, learnt.ndim} <= dimensions and len(taught) == len(learnt):
+            return taught, learnt
+        raise InputError(
+            f"{self.field}.layer: {a!r} of peer {teacher!r} has shape {tuple(taught.shape)} "
+            f"and {b!r} of peer {learner!r} {tuple(learnt.shape)}; {self.options.feature_loss} "
+            f"compares {shapes} of as many rows: (rows, channels, height, width) or (rows, units)"
+        )
+
+
+#: By loss: the dimensions of features that it compares, and how messages call these.
+_COMPARED = {
+    "hint": ({2, 4}, "maps or vectors"),
+    "attention": ({4}, "maps"),
+    "similarity": ({2, 3, 4, 5}, "any shapes"),
+}
 
 
 def _key(learner: str, teacher: str) -> str:

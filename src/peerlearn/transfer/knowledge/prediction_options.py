@@ -7,8 +7,9 @@ from pydantic import Field
 
 from peerlearn.transfer.adaptive import WeightingSpec
 from peerlearn.transfer.divergences import PROBABILITY_DIVERGENCES
-from peerlearn.transfer.gates import GateName
 from peerlearn.transfer.knowledge.base import SELF, DivergenceOptions, Rows
+
+GateName = Literal["through", "cutoff", "linear", "correct", "confident"]
 
 
 class PredictionOptions(DivergenceOptions):

@@ -213,19 +213,16 @@ class RelationKnowledge(Knowledge):
         return unit_vectors(feature)
 
     def _check_pairs(self, view: BatchView, rows: int) -> None:
-        found, targets = None, view.targets
         if rows % 2:
             found = f"{rows} rows"
-        elif targets is not None:
-            known = targets.nan_to_num(-1)  # a NaN marks a missing label
-            if not torch.equal(known[: rows // 2], known[rows // 2 :]):
-                found = "halves with different targets"
-        if found is not None:
-            raise InputError(
-                f"{self.field}.views: 2 needs batches of pairs, one view of all rows and then "
-                f"another of the same rows; found {found}. Where data are not loaded so, use "
-                "views: 1"
-            )
+        elif view.targets is None or torch.equal(*view.targets.nan_to_num(-1).chunk(2)):
+            return  # a NaN marks a missing label
+        else:
+            found = "halves with different targets"
+        raise InputError(
+            f"{self.field}.views: 2 needs batches of pairs, one view of all rows and then "
+            f"another of the same rows; found {found}. Where data are not loaded so, use views: 1"
+        )
 
 
 class RowMemory(nn.Module):
@@ -234,12 +231,8 @@ class RowMemory(nn.Module):
     New rows take the places of the oldest. Memories of one size that take the same rows in the same
     order hold the same row in the same slot, whatever their widths.
 
-    Args:
-        size: M.
-        width: C.
-
     Shapes:
-        rows: (M, C) in fp32; position: (), the slot of the next row.
+        rows: (size, width) in fp32; position: (), the slot of the next row.
     """
 
     rows: Tensor
@@ -279,11 +272,8 @@ def similarity_log_probs(
 ) -> Tensor:
     """`log softmax([⟨q, k⟩,] ⟨q, Q₁⟩, …, ⟨q, Q_M⟩ over τ)`: a row's similarity distribution.
 
-    Args:
-        query_RC: q, unit vectors.
-        memory_MC: Q, unit vectors of earlier rows.
-        temperature: τ.
-        pair_RC: k, another view of every row; None leaves the first entry out.
+    Of unit vectors: q a row, Q earlier rows, k another view of the row, without which the first
+    entry is left out.
 
     Shapes:
         result: (R, M), or (R, 1 + M) with `pair_RC`
