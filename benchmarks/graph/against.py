@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.graph.cohorts import epoch_of, parameters, training
 from benchmarks.graph.peers import Peers, gcns, mixed
 from benchmarks.speed.timing import Opened, Work, interleave, row, summary
-from peerlearn.tasks.graphs.data import NodeDataset
+from peerlearn.tasks.graphs.data.datasets import NodeDataset
 
 OURS, ALONE = "peerlearn, mutual", "peerlearn, independent"
 THEIRS = "torch-geometric"

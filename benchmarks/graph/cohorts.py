@@ -20,7 +20,8 @@ from peerlearn.engine.trainer import Trainer
 from peerlearn.metrics.assessment import ClassificationAssessment
 from peerlearn.modes import evaluating
 from peerlearn.randomness import seeded_rng
-from peerlearn.tasks.graphs.data import NodeDataset, NodeLoader, node_rows
+from peerlearn.tasks.graphs.data.datasets import NodeDataset
+from peerlearn.tasks.graphs.data.loaders import NodeLoader, node_rows
 from peerlearn.tasks.graphs.models import GRAPH_MODELS
 
 TRAINING = TrainingSpec.model_validate(

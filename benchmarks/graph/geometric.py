@@ -18,7 +18,7 @@ from torch_geometric.transforms import ToSparseTensor
 
 from benchmarks.graph.peers import ADAM, LR, Network, Peers
 from benchmarks.speed.timing import Work
-from peerlearn.tasks.graphs.data import NodeDataset
+from peerlearn.tasks.graphs.data.datasets import NodeDataset
 
 
 class TwoLayers(nn.Module):

@@ -4,7 +4,8 @@ import numpy as np
 
 from peerlearn.data.arrays import Array
 from peerlearn.data.catalogue import find_named
-from peerlearn.tasks.graphs.data import GraphDataSpec, NodeDataset, load_node_dataset, node_dataset
+from peerlearn.tasks.graphs.data import GraphDataSpec, load_node_dataset, node_dataset
+from peerlearn.tasks.graphs.data.datasets import NodeDataset
 
 NODES, FEATURES, CLASSES = 100_000, 100, 10
 CORA = {"nodes": 2708, "edges": 10556, "features": 1433, "classes": 7}

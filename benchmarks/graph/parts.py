@@ -6,7 +6,8 @@ from typing import Any
 from benchmarks.graph.cohorts import epoch_and_validation, epoch_of
 from benchmarks.graph.peers import MUTUAL, Peers, gcns, mixed
 from benchmarks.speed.timing import interleave, row, summary
-from peerlearn.tasks.graphs.data import Graph, NodeDataset
+from peerlearn.tasks.graphs.data import Graph
+from peerlearn.tasks.graphs.data.datasets import NodeDataset
 
 ADAPTIVE = {"divergence": "kl", "weighting": "class"}
 EPOCH, ALONE = "mutual epoch", "independent"

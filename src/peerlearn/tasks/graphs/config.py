@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from peerlearn.objectives.base import Classification
 from peerlearn.tasks.config import RecipeConfig
-from peerlearn.tasks.graphs.data import GraphDataSpec
+from peerlearn.tasks.graphs.data.spec import GraphDataSpec
 
 
 class AuxiliarySpec(BaseModel):

@@ -1,10 +1,9 @@
 """Graphs, for runs whose networks classify their nodes or classify them as a whole."""
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -13,26 +12,45 @@ from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.reading.predictions import Inputs
 from peerlearn.reading.reader import Reader
-from peerlearn.tasks.graphs.batches import evaluated_graphs, evaluated_nodes
-from peerlearn.tasks.graphs.data import (
-    GraphDataSpec,
-    GraphInfo,
-    GraphsDataset,
-    NodeDataset,
-    load_graphs_dataset,
-    load_node_dataset,
-    read_graph_arrays,
-    unlabelled_graphs,
-    unlabelled_nodes,
-)
+from peerlearn.tasks.graphs.config import GraphConfig, NodeConfig
+from peerlearn.tasks.graphs.data.arrays import unlabelled_graphs, unlabelled_nodes
+from peerlearn.tasks.graphs.data.datasets import GraphInfo, GraphsDataset, NodeDataset, Part
+from peerlearn.tasks.graphs.data.loaders import graph_rows, node_rows, sampled_node_rows
+from peerlearn.tasks.graphs.data.raw_files import read_graph_arrays
+from peerlearn.tasks.graphs.data.registry import load_graphs_dataset, load_node_dataset
 
-Data = TypeVar("Data", NodeDataset, GraphsDataset)
+
+def evaluated_rows(config: GraphConfig, data: NodeDataset | GraphsDataset, part: Part) -> Rows:
+    """A split: graphs in order, or nodes, with samples batch by batch with all their neighbours."""
+    size = config.evaluation.batch_size
+    if isinstance(data, GraphsDataset):
+        return graph_rows(data, part, size)
+    if isinstance(config, NodeConfig) and config.fanout is not None:
+        return sampled_node_rows(data, part, size, len(config.fanout))
+    return node_rows(data, part)
 
 
 class _GraphReader(Reader[GraphInfo]):
-    """Features are made as those of the training data were; see `Encoding`."""
+    """Features are made as those of the training data were; see `Encoding`.
+
+    Attributes:
+        load: reads other data with labels.
+        unlabelled: makes data to label of arrays.
+    """
 
     info_type = GraphInfo
+    load: ClassVar[Callable[..., NodeDataset | GraphsDataset]]
+    unlabelled: ClassVar[Callable[..., NodeDataset | GraphsDataset]]
+
+    def test_rows(self, name: str) -> Rows:
+        # How many nodes and labels to train on says nothing of the test split of other data.
+        nothing = {"train_size": None, "labels": None}
+        spec = self.config.data.model_copy(update={"name": name, **nothing})
+        data = self.load(spec, self.info.encoding)
+        # Their labels as classes of the run; those that are unknown stay so.
+        known, y = labelled_rows(data.y), data.y.clone()
+        y[known] = self.places(GraphInfo.from_dataset(data), name)[y[known]]
+        return evaluated_rows(self.config, replace(data, y=y), "test")
 
     def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterator[Inputs]:
         """`.npz` files and folders of raw files, each of them whole.
@@ -40,26 +58,13 @@ class _GraphReader(Reader[GraphInfo]):
         Edges may be left out where neither the peers nor their features need any.
         """
         for path in paths:
-            arrays = read_graph_arrays(path)
+            arrays, where = read_graph_arrays(path), str(path)
             if "edge_index" not in arrays:
-                self._check_edgeless(str(path), arrays, peers)
-            count, batches = self._to_label(arrays, str(path))
-            yield Inputs((str(path),) * count, tuple(range(count)), batches)
-
-    @abstractmethod
-    def _to_label(self, arrays: Mapping[str, Any], where: str) -> tuple[int, Rows]:
-        """How many rows there are to label, and their batches."""
-
-    def _other(self, name: str) -> GraphDataSpec:
-        # How many nodes and labels to train on says nothing of the test split of other data.
-        spec: GraphDataSpec = self.config.data
-        return spec.model_copy(update={"name": name, "train_size": None, "labels": None})
-
-    def _renamed(self, data: Data, name: str) -> Data:
-        """Other data with their labels as classes of the run; those that are unknown stay so."""
-        known, y = labelled_rows(data.y), data.y.clone()
-        y[known] = self.places(GraphInfo.from_dataset(data), name)[y[known]]
-        return replace(data, y=y)
+                self._check_edgeless(where, arrays, peers)
+            data = self.unlabelled(arrays, self.info.encoding, self.config.data, where)
+            count = len(data.test)
+            rows = evaluated_rows(self.config, data, "test")
+            yield Inputs((where,) * count, tuple(range(count)), rows)
 
     def _check_edgeless(
         self, where: str, arrays: Mapping[str, Any], peers: Mapping[str, nn.Module]
@@ -76,22 +81,12 @@ class _GraphReader(Reader[GraphInfo]):
 class NodeReader(_GraphReader):
     """The nodes of one graph, by their numbers."""
 
-    def test_rows(self, name: str) -> Rows:
-        data = load_node_dataset(self._other(name), self.info.encoding)
-        return evaluated_nodes(self.config, self._renamed(data, name), "test")
-
-    def _to_label(self, arrays: Mapping[str, Any], where: str) -> tuple[int, Rows]:
-        data = unlabelled_nodes(arrays, self.info.encoding, self.config.data, where)
-        return len(data.test), evaluated_nodes(self.config, data, "test")
+    load = staticmethod(load_node_dataset)
+    unlabelled = staticmethod(unlabelled_nodes)
 
 
 class GraphReader(_GraphReader):
     """Graphs, by their numbers."""
 
-    def test_rows(self, name: str) -> Rows:
-        data = load_graphs_dataset(self._other(name), self.info.encoding)
-        return evaluated_graphs(self.config, self._renamed(data, name), "test")
-
-    def _to_label(self, arrays: Mapping[str, Any], where: str) -> tuple[int, Rows]:
-        data = unlabelled_graphs(arrays, self.info.encoding, self.config.data, where)
-        return len(data.test), evaluated_graphs(self.config, data, "test")
+    load = staticmethod(load_graphs_dataset)
+    unlabelled = staticmethod(unlabelled_graphs)

@@ -2,9 +2,12 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
@@ -12,32 +15,26 @@ from peerlearn.data.datasets import BatchLoader
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.task import Findings, Trained
 from peerlearn.errors import InputError
+from peerlearn.modes import evaluating
+from peerlearn.objectives.base import Objective
 from peerlearn.randomness import seeded_rng
 from peerlearn.tasks.assembly import assemble
 from peerlearn.tasks.contract import Task
-from peerlearn.tasks.graphs.batches import (
-    evaluated_graphs,
-    evaluated_nodes,
-    graph_loader,
-    node_loader,
-)
-from peerlearn.tasks.graphs.class_weights import learned_class_weights
 from peerlearn.tasks.graphs.config import GraphConfig, GraphsConfig, NodeConfig
-from peerlearn.tasks.graphs.data import (
+from peerlearn.tasks.graphs.data.datasets import PARTS, GraphInfo, GraphsDataset, NodeDataset
+from peerlearn.tasks.graphs.data.loaders import GraphBatchLoader, NodeLoader, SampledLoader
+from peerlearn.tasks.graphs.data.registry import (
     GRAPH_SETS,
     NODE_SETS,
-    GraphInfo,
-    GraphsDataset,
-    NodeDataset,
     load_graphs_dataset,
     load_node_dataset,
 )
 from peerlearn.tasks.graphs.models import GRAPH_MODELS, AuxiliaryNetwork
-from peerlearn.tasks.graphs.models.auxiliary import sizes
+from peerlearn.tasks.graphs.models.auxiliary import MultiTask, sizes
 from peerlearn.tasks.graphs.models.network import OperatorNetwork
-from peerlearn.tasks.graphs.objectives import MultiTask
-from peerlearn.tasks.graphs.reader import GraphReader, NodeReader
-from peerlearn.transfer.outputs import PeerOutput
+from peerlearn.tasks.graphs.reader import GraphReader, NodeReader, evaluated_rows
+from peerlearn.transfer.knowledge import PredictionKnowledge
+from peerlearn.transfer.outputs import PeerOutput, class_last
 
 Config = TypeVar("Config", bound=GraphConfig)
 Data = TypeVar("Data", NodeDataset, GraphsDataset)
@@ -54,27 +51,26 @@ class _GraphTask(Task[Config, Data, GraphInfo]):
 
     @classmethod
     def build(cls, config: Config, info: GraphInfo) -> Cohort:
-        if config.auxiliary.task == "none":
-            return assemble(config, lambda name: cls.peer(config, info, name), config.objective)
-        both = MultiTask(config.objective, config.auxiliary.weight)
-        return assemble(config, lambda name: cls.with_auxiliary(config, info, name), both)
+        objective: Objective = config.objective
+        if config.auxiliary.task != "none":
+            objective = MultiTask(objective, config.auxiliary.weight)
+        return assemble(config, partial(cls.peer, config, info), objective)
 
     @classmethod
     def peer(cls, config: Config, info: GraphInfo, name: str) -> nn.Module:
-        """The network of a peer."""
-        spec = config.peers[name]
+        """The network of a peer, with a second head where one is asked for."""
+        spec, auxiliary, field = config.peers[name], config.auxiliary, f"peers.{name}.model"
         with seeded_rng(config.seed, "weights", name):
-            return cls.network(info, spec.model, spec.arguments, f"peers.{name}.model")
-
-    @classmethod
-    def with_auxiliary(cls, config: Config, info: GraphInfo, name: str) -> nn.Module:
-        """The network of a peer with a second head."""
-        network = cls.peer(config, info, name)
+            network = cls.network(info, spec.model, spec.arguments, field)
+        if isinstance(config, NodeConfig) and config.fanout is not None:
+            _check_hops(network, len(config.fanout), name)
+        if auxiliary.task == "none":
+            return network
         try:
             with seeded_rng(config.seed, "auxiliary", name):
-                return AuxiliaryNetwork(network, info.task == "graph", config.auxiliary.buckets)
+                return AuxiliaryNetwork(network, info.task == "graph", auxiliary.buckets)
         except InputError as error:
-            raise InputError(f"peers.{name}.model: {error}") from None
+            raise InputError(f"{field}: {error}") from None
 
     def untrained(self) -> Cohort:
         cohort = super().untrained()
@@ -100,13 +96,39 @@ class _GraphTask(Task[Config, Data, GraphInfo]):
                     f"{self.info.classes} classes"
                 )
 
+    def row_sets(self) -> Mapping[str, Rows]:
+        return {part: evaluated_rows(self.config, self.data, part) for part in PARTS}
+
     def probe(self) -> Rows:
         return self.rows["train"]
 
     def finish(self, trained: Trained) -> Findings:
-        found, names = super().finish(trained), self.info.class_names
-        weights = learned_class_weights(trained.cohort, self.example(), trained.precision, names)
-        return replace(found, further={"class_weights": weights} if weights else {})
+        weights = self.class_weights(trained)
+        further = {"class_weights": weights} if weights else {}
+        return replace(super().finish(trained), further=further)
+
+    def class_weights(self, trained: Trained) -> dict[str, dict[str, float]]:
+        """What edges with `weighting: class` have learned, by the peer they teach and class.
+
+        Of several entries that weight one peer's logits, the first counts. Where batches differ in
+        their rows there are no such weights.
+        """
+        entries = [
+            entry
+            for entry in trained.cohort.transfer.entries
+            if isinstance(entry, PredictionKnowledge) and entry.options.weighting.by == "class"
+        ]
+        weights: dict[str, dict[str, float]] = {}
+        if not entries:
+            return weights
+        with evaluating(trained.cohort), torch.no_grad(), trained.precision.autocast():
+            outputs = trained.cohort(trained.precision.place(self.example()))
+        for entry in entries:
+            for peer, weighting in entry.weightings.items():
+                with suppress(InputError), torch.no_grad():
+                    learned = weighting(class_last(outputs[peer].logits).float()).tolist()
+                    weights.setdefault(peer, dict(zip(self.info.class_names, learned, strict=True)))
+        return weights
 
 
 class NodeTask(_GraphTask[NodeConfig, NodeDataset]):
@@ -120,23 +142,15 @@ class NodeTask(_GraphTask[NodeConfig, NodeDataset]):
     def read(cls, config: NodeConfig) -> NodeDataset:
         return load_node_dataset(config.data)
 
-    @classmethod
-    def peer(cls, config: NodeConfig, info: GraphInfo, name: str) -> nn.Module:
-        network = super().peer(config, info, name)
-        if config.fanout is not None:
-            _check_hops(network, len(config.fanout), name)
-        return network
-
     def training_sizes(self) -> Tensor:
         return sizes(self.data.graph)
 
     def loader(self) -> BatchLoader:
-        return node_loader(self.config, self.data)
-
-    def row_sets(self) -> Mapping[str, Rows]:
-        return {
-            part: evaluated_nodes(self.config, self.data, part) for part in ("train", "val", "test")
-        }
+        """The whole graph in every step, or samples of it where `fanout` is given."""
+        it = self.config
+        if it.fanout is None:
+            return NodeLoader(self.data)
+        return SampledLoader(self.data, it.batch_size, it.seed, it.fanout, it.unlabelled_per_batch)
 
 
 class GraphTask(_GraphTask[GraphsConfig, GraphsDataset]):
@@ -154,13 +168,8 @@ class GraphTask(_GraphTask[GraphsConfig, GraphsDataset]):
         return self.data.ptr.diff()[self.data.train]
 
     def loader(self) -> BatchLoader:
-        return graph_loader(self.config, self.data)
-
-    def row_sets(self) -> Mapping[str, Rows]:
-        return {
-            part: evaluated_graphs(self.config, self.data, part)
-            for part in ("train", "val", "test")
-        }
+        it = self.config
+        return GraphBatchLoader(self.data, it.batch_size, it.seed, False, it.labelled_per_batch)
 
 
 def _check_hops(network: nn.Module, hops: int, name: str) -> None:

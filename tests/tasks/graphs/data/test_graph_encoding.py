@@ -7,16 +7,14 @@ import torch
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.graphs.data import (
-    Encoding,
     GraphDataSpec,
-    GraphInfo,
     graphs_dataset,
     load_node_dataset,
     node_dataset,
-    unlabelled_graphs,
-    unlabelled_nodes,
 )
-from peerlearn.tasks.graphs.data.encoding import encode
+from peerlearn.tasks.graphs.data.arrays import unlabelled_graphs, unlabelled_nodes
+from peerlearn.tasks.graphs.data.datasets import GraphInfo
+from peerlearn.tasks.graphs.data.encoding import Encoding, encode
 
 SPEC = GraphDataSpec()
 EDGES = torch.tensor([[0, 1, 2, 0], [1, 2, 0, 2]])

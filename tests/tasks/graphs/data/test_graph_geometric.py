@@ -17,8 +17,8 @@ from peerlearn.tasks.graphs.data import (
     load_graphs_dataset,
     load_node_dataset,
     node_dataset_from_data,
-    public,
 )
+from peerlearn.tasks.graphs.data import geometric as public
 
 NODES = 12
 

@@ -6,11 +6,10 @@ import torch
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.graphs.data import (
-    Graph,
+from peerlearn.tasks.graphs.data import Graph
+from peerlearn.tasks.graphs.data.datasets import GraphsDataset, NodeDataset
+from peerlearn.tasks.graphs.data.loaders import (
     GraphBatchLoader,
-    GraphsDataset,
-    NodeDataset,
     NodeLoader,
     SampledLoader,
     graph_rows,

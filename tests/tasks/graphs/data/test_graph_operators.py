@@ -7,8 +7,7 @@ from scipy import sparse as sp
 
 from peerlearn.errors import InputError
 from peerlearn.tasks.graphs.data import Graph
-from peerlearn.tasks.graphs.data.features import ranges, take_rows
-from peerlearn.tasks.graphs.data.operators import csr_tensor
+from peerlearn.tasks.graphs.data.graph import csr_tensor, ranges, take_rows
 
 KINDS = ("gcn", "mean", "sum")
 

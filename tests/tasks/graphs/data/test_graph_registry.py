@@ -4,13 +4,8 @@ import torch
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.graphs.data import (
-    GRAPH_SETS,
-    NODE_SETS,
-    GraphDataSpec,
-    load_graphs_dataset,
-    load_node_dataset,
-)
+from peerlearn.tasks.graphs.data import GraphDataSpec, load_graphs_dataset, load_node_dataset
+from peerlearn.tasks.graphs.data.registry import GRAPH_SETS, NODE_SETS
 from peerlearn.validation import validated
 
 

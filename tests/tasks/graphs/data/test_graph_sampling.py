@@ -6,9 +6,9 @@ import torch
 
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
-from peerlearn.tasks.graphs.data import Graph, NeighbourSampler
-from peerlearn.tasks.graphs.data.operators import csr_tensor
-from peerlearn.tasks.graphs.data.sampling import distinct_numbers
+from peerlearn.tasks.graphs.data import Graph
+from peerlearn.tasks.graphs.data.graph import csr_tensor
+from peerlearn.tasks.graphs.data.loaders import NeighbourSampler, distinct_numbers
 
 NODES = 200
 

@@ -7,13 +7,14 @@ from torch import nn
 
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.tasks.graphs.data.graph import Graph
-from peerlearn.tasks.graphs.models.attention import attend, head_edges
-from peerlearn.tasks.graphs.models.gat import GATOperator
-from peerlearn.tasks.graphs.models.gcn import GCNOperator
-from peerlearn.tasks.graphs.models.gin import GINOperator
+from peerlearn.tasks.graphs.models.gat import GATOperator, attend, head_edges
 from peerlearn.tasks.graphs.models.propagation import propagate
-from peerlearn.tasks.graphs.models.registry import GRAPH_MODELS
-from peerlearn.tasks.graphs.models.sage import SAGEOperator
+from peerlearn.tasks.graphs.models.registry import (
+    GRAPH_MODELS,
+    GCNOperator,
+    GINOperator,
+    SAGEOperator,
+)
 
 pyg = pytest.importorskip("torch_geometric.nn")
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")

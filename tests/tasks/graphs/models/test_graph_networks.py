@@ -10,7 +10,7 @@ from torch import nn
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.tasks.graphs.data.graph import Graph
 from peerlearn.tasks.graphs.models import GRAPH_MODELS
-from peerlearn.tasks.graphs.models.readout import read_out
+from peerlearn.tasks.graphs.models.propagation import read_out
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 

@@ -1,19 +1,23 @@
-"""The shapes in which graph data travel: one graph of labelled nodes, or many labelled graphs."""
+"""The shapes in which graph data travel: one graph of labelled nodes, or many labelled graphs.
+
+And what a network that was trained on them must know of them, so that it works without them.
+"""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from peerlearn.data.datasets import NamedClasses
+from peerlearn.data.info import DataInfo
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.graphs.data.encoding import Encoding
-from peerlearn.tasks.graphs.data.features import ranges, take_rows
-from peerlearn.tasks.graphs.data.graph import Graph
+from peerlearn.tasks.graphs.data.graph import Graph, ranges, take_rows
 
 Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
 class _Divided(NamedClasses):
@@ -127,3 +131,45 @@ class GraphsDataset(_Divided):
             graph_of=torch.arange(len(index)).repeat_interleave(nodes),
             graphs=len(index),
         )
+
+
+class GraphInfo(DataInfo):
+    """The classes and the features of a graph data set; `data.json` of a run.
+
+    Attributes:
+        task: whether nodes are classified, or graphs.
+        encoding: how features are made from arrays.
+        graphs, nodes, edges: how many there are.
+    """
+
+    task: Literal["node", "graph"]
+    encoding: Encoding
+    graphs: int
+    nodes: int
+    edges: int
+
+    @classmethod
+    def from_dataset(cls, data: NodeDataset | GraphsDataset) -> Self:
+        """What a run keeps of `data`."""
+        whole = data.graph if isinstance(data, NodeDataset) else data
+        return cls(
+            name=data.name,
+            classes=data.classes,
+            class_names=data.class_names,
+            rows={part: len(getattr(data, part)) for part in ("train", "val", "test")},
+            task="node" if isinstance(data, NodeDataset) else "graph",
+            encoding=data.encoding,
+            graphs=1 if isinstance(data, NodeDataset) else len(data),
+            nodes=whole.x.shape[0],
+            edges=whole.edge_index.shape[1],
+        )
+
+    @property
+    def num_features(self) -> int:
+        """Features of a node."""
+        return self.encoding.columns
+
+    @property
+    def content(self) -> str:
+        whole = "nodes of one graph" if self.task == "node" else f"{self.graphs:,} graphs"
+        return f"{whole}, {self.num_features:,} features, {self.edges:,} edges"

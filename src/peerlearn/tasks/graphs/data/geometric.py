@@ -1,7 +1,12 @@
-"""Data sets from torch-geometric's `Data` objects, read by attribute: it need not be installed."""
+"""Data sets from torch-geometric's `Data` objects, and public ones through its loaders and OGB's.
+
+Objects are read by attribute: torch-geometric need not be installed, but for its loaders.
+"""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,11 +14,43 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.arrays import Array
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, RunError
 from peerlearn.tasks.graphs.data.arrays import graphs_dataset, node_dataset
 from peerlearn.tasks.graphs.data.datasets import GraphsDataset, NodeDataset
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
 from peerlearn.tasks.graphs.data.splits import MASKS
+
+
+class PublicSet(NamedTuple):
+    """A published data set: what its loader calls it, and how many nodes or graphs it has."""
+
+    folder: str
+    about: str
+    classes: int
+    items: int
+
+
+CITATIONS = {
+    "cora": PublicSet("Cora", "papers that cite each other, by topic", 7, 2_708),
+    "citeseer": PublicSet("CiteSeer", "papers that cite each other, by topic", 6, 3_327),
+    "pubmed": PublicSet("PubMed", "papers on diabetes that cite each other", 3, 19_717),
+}
+TU = {
+    "mutag": PublicSet("MUTAG", "molecules, mutagenic or not", 2, 188),
+    "ptc_mr": PublicSet("PTC_MR", "molecules, carcinogenic in rats or not", 2, 344),
+    "proteins": PublicSet("PROTEINS", "proteins, enzymes or not", 2, 1_113),
+    "enzymes": PublicSet("ENZYMES", "enzymes by what they catalyse", 6, 600),
+    "nci1": PublicSet("NCI1", "molecules active against lung cancer or not", 2, 4_110),
+    "nci109": PublicSet("NCI109", "molecules active against ovarian cancer or not", 2, 4_127),
+    "imdb-binary": PublicSet("IMDB-BINARY", "circles of actors by genre", 2, 1_000),
+    "imdb-multi": PublicSet("IMDB-MULTI", "circles of actors by genre", 3, 1_500),
+}
+MOLECULES = {
+    "ogbg-molbace": PublicSet("ogbg_molbace", "molecules that bind BACE-1 or not", 2, 1_513),
+    "ogbg-molbbbp": PublicSet("ogbg_molbbbp", "molecules that enter the brain or not", 2, 2_039),
+    "ogbg-molhiv": PublicSet("ogbg_molhiv", "molecules that inhibit HIV or not", 2, 41_127),
+}
+SETS = {**CITATIONS, **TU, **MOLECULES}
 
 
 def node_dataset_from_data(data: Any, spec: GraphDataSpec | None = None) -> NodeDataset:
@@ -25,7 +62,7 @@ def node_dataset_from_data(data: Any, spec: GraphDataSpec | None = None) -> Node
     Raises:
         InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
     """
-    return node_dataset(node_arrays(data), spec or GraphDataSpec(name="data"), "data")
+    return node_dataset(_node_arrays(data), spec or GraphDataSpec(name="data"), "data")
 
 
 def graphs_dataset_from_data(
@@ -43,25 +80,64 @@ def graphs_dataset_from_data(
     Raises:
         InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
     """
-    arrays = graphs_arrays(graphs, "data")
+    arrays = _graphs_arrays(graphs, "data")
     if split is not None:
-        arrays["split"] = split_array(split, len(arrays["y"]), "data")
+        arrays["split"] = _split_array(split, len(arrays["y"]), "data")
     return graphs_dataset(arrays, spec or GraphDataSpec(name="data"), "data")
 
 
-def node_arrays(data: Any) -> dict[str, Array]:
-    """The arrays of a `Data` object by name, unchecked."""
-    arrays = {key: getattr(data, key, None) for key in ("x", "y", "edge_index", *MASKS)}
-    return {key: to_array(value) for key, value in arrays.items() if value is not None}
-
-
-def graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
-    """`edge_index, ptr, y` and perhaps `x` of many `Data` objects.
+def fetch(name: str, root: Path) -> dict[str, Array]:
+    """The arrays of a public data set of `SETS`, read from `root` or downloaded to it.
 
     Raises:
-        InputError: none at all, one without edge_index or y, several labels a graph, or x in
-            some of them only.
+        InputError: torch-geometric, or OGB's package, is not installed.
+        RunError: the data could not be downloaded or read.
     """
+    datasets = _module(name, "torch_geometric.datasets", '"peerlearn[graph]"')
+    ogb = _module(name, "ogb.graphproppred", "ogb") if name in MOLECULES else None
+    try:
+        if name in CITATIONS:
+            return _node_arrays(datasets.Planetoid(str(root), CITATIONS[name].folder)[0])
+        if name in TU:
+            found = datasets.TUDataset(str(root), TU[name].folder, use_node_attr=True)
+            return _graphs_arrays(found, name)
+        return _molecules(ogb, name, root)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a loader can meet on its way through a network
+        said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise RunError(f"{name}: could not be loaded or downloaded to {root} ({said}).") from error
+
+
+def _molecules(ogb: Any, name: str, root: Path) -> dict[str, Array]:
+    """Categories of atoms as labels, and OGB's scaffold split; see `raw_files`."""
+    storage = import_module("torch_geometric.data.storage")
+    data = import_module("torch_geometric.data.data")
+    # OGB reads back what it has just written; torch 2.6 and later ask which classes may be in it.
+    classes = [data.DataEdgeAttr, data.DataTensorAttr, storage.GlobalStorage]
+    with torch.serialization.safe_globals(classes):
+        found = ogb.PygGraphPropPredDataset(name, root=str(root))
+    arrays = _graphs_arrays(found, name)
+    arrays["node_label"] = arrays.pop("x")
+    arrays["split"] = _split_array(found.get_idx_split(), len(arrays["y"]), name)
+    return arrays
+
+
+def _module(name: str, module: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise InputError(f"{name}: loading it needs {module}: pip install {package}") from None
+
+
+def _node_arrays(data: Any) -> dict[str, Array]:
+    """The arrays of a `Data` object by name, unchecked."""
+    arrays = {key: getattr(data, key, None) for key in ("x", "y", "edge_index", *MASKS)}
+    return {key: _to_array(value) for key, value in arrays.items() if value is not None}
+
+
+def _graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
+    """`edge_index, ptr, y` and, where all have it, `x` of many `Data` objects."""
     items = list(graphs)
     if not items:
         raise InputError(f"{where}: an empty list; expected one Data object a graph.")
@@ -77,7 +153,7 @@ def graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
             raise InputError(f"{where}: graph {number} and graph 0 do not agree on having x.")
     sizes = np.array([item.num_nodes for item in items])
     ptr = np.append(0, np.cumsum(sizes))
-    edges = [to_array(item.edge_index) for item in items]
+    edges = [_to_array(item.edge_index) for item in items]
     for number, (ends, size) in enumerate(zip(edges, sizes, strict=True)):
         if ends.size and not (ends.min() >= 0 and ends.max() < size):
             raise InputError(
@@ -88,28 +164,28 @@ def graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
     arrays = {
         "edge_index": np.concatenate(edges, 1) + shift,
         "ptr": ptr,
-        "y": to_array(torch.cat([item.y.reshape(1) for item in items])),
+        "y": _to_array(torch.cat([item.y.reshape(1) for item in items])),
     }
     if items[0].x is not None:
-        arrays["x"] = to_array(torch.cat([item.x for item in items]))
+        arrays["x"] = _to_array(torch.cat([item.x for item in items]))
     return arrays
 
 
-def split_array(split: Mapping[str, Tensor], graphs: int, where: str) -> Array:
+def _split_array(split: Mapping[str, Tensor], graphs: int, where: str) -> Array:
     """`split` as in a file, from positions by part."""
     column = np.full(graphs, -1, np.int64)
     names = {"train": 0, "val": 1, "valid": 1, "test": 2}
     for part, members in split.items():
         if part not in names:
             raise InputError(f"{where}: split: {part!r}; allowed: train, val (or valid), test.")
-        index = to_array(members)
+        index = _to_array(members)
         if index.min(initial=0) < 0 or index.max(initial=0) >= graphs:
             raise InputError(f"{where}: split: {part} names a graph outside 0 to {graphs - 1}.")
         column[index] = names[part]
     return column
 
 
-def to_array(value: Any) -> Any:
+def _to_array(value: Any) -> Any:
     """A tensor as a numpy array, or as a scipy CSR array where it is sparse."""
     if not isinstance(value, Tensor):
         return value.to_scipy("csr") if hasattr(value, "to_scipy") else np.asarray(value)

@@ -1,21 +1,39 @@
-"""One graph, or a disjoint union of several: the value that graph networks read."""
+"""One graph, or a disjoint union of several: the value that graph networks read.
 
+What carries node states along edges are sparse matrices: rows are receivers and columns are
+senders, so `operator @ h` is what every node receives. All of them are built once by counting
+sorts, in time and memory linear in the edges.
+"""
+
+import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.tasks.graphs.data.operators import (
-    AttentionEdges,
-    attention_edges,
-    csr_tensor,
-    operator_matrix,
-    transposed_matrix,
-)
+from peerlearn.errors import unknown_name
 
 T = TypeVar("T")
+Values = NDArray[Any]
+KINDS = ("gcn", "mean", "sum")
+
+
+class AttentionEdges(NamedTuple):
+    """Edges ordered by receiver, then sender, with exactly one self-loop at every node.
+
+    Shapes:
+        senders, receivers: int64 (E',).
+        offsets: int64 (N + 1,); node v receives over edges offsets[v] to offsets[v + 1].
+    """
+
+    senders: Tensor
+    receivers: Tensor
+    offsets: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,32 +115,141 @@ class Graph:
         """The same graph on `device`; itself where it is there already, or for None."""
         if device is None or self.device == torch.empty(0, device=device).device:
             return self
-
-        def move(tensor: Tensor | None) -> Any:
-            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
-
-        return replace(
-            self,
-            x=move(self.x),
-            edge_index=move(self.edge_index),
-            graph_of=move(self.graph_of),
-            degree=move(self.degree),
-        )
+        tensors = {key: it for key, it in vars(self).items() if isinstance(it, Tensor)}
+        moved: dict[str, Any] = {
+            key: it.to(device, non_blocking=non_blocking) for key, it in tensors.items()
+        }
+        return replace(self, **moved)
 
 
-def _matrix(graph: Graph, kind: str) -> Any:
-    return operator_matrix(kind, graph.edge_index, graph.num_nodes, graph.degree)
+def adjacency(graph: Graph) -> sp.csr_array:
+    """A°: float32 (N, N) with ones at the edges between different nodes, each row sorted."""
+    senders, receivers = graph.edge_index.cpu().numpy()
+    crossing = senders != receivers
+    senders, receivers = senders[crossing], receivers[crossing]
+    ones, shape = np.ones(len(senders), np.float32), (graph.num_nodes, graph.num_nodes)
+    matrix = sp.coo_array((ones, (receivers, senders)), shape=shape).tocsr()
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def looped(graph: Graph) -> NDArray[np.bool_]:
+    """Whether a node has a self-loop, (N,)."""
+    senders, receivers = graph.edge_index.cpu().numpy()
+    has = np.zeros(graph.num_nodes, bool)
+    has[senders[senders == receivers]] = True
+    return has
+
+
+def operator_matrix(graph: Graph, kind: str) -> sp.csr_array:
+    """The propagation operator of one kind as a float32 (N, N) matrix.
+
+    With A[v, u] = 1 for an edge u → v, A° the same without self-loops, d its row sums:
+
+        gcn   (D + I)^-1/2 (A° + I) (D + I)^-1/2      Kipf & Welling, 2017
+        mean  D^-1 A°, rows of zeros where d = 0       Hamilton et al., 2017 (GraphSAGE)
+        sum   A, self-loops as given                    Xu et al., 2019 (GIN)
+
+    Where only some of the edges are present, `graph.degree` holds what d is in the whole graph. It
+    then takes the place of d in gcn, and what a node receives in gcn and sum is scaled by degree
+    over the edges present: over uniformly sampled edges, the mean of the result is the whole
+    graph's.
+    """
+    if kind not in KINDS:
+        raise unknown_name("propagation operator", kind, KINDS)
+    matrix = adjacency(graph)
+    present = np.diff(matrix.indptr)
+    complete = present if graph.degree is None else graph.degree.cpu().numpy()
+    if kind == "mean":
+        matrix.data = np.repeat(_ratio(1, present), present).astype(np.float32)
+        return matrix
+    scale = np.repeat(_ratio(complete, present), present)
+    if kind == "sum":
+        matrix.data = scale.astype(np.float32)
+        return _with_diagonal(matrix, looped(graph))
+    root = 1 / np.sqrt(complete + 1.0)
+    both = np.repeat(root, present) * root[matrix.indices]
+    matrix.data = (both * scale).astype(np.float32)
+    return _with_diagonal(matrix, root * root)
 
 
 def _operator(graph: Graph, kind: str) -> Tensor:
-    return csr_tensor(graph.cached(_matrix, kind), graph.device)
+    return csr_tensor(graph.cached(operator_matrix, kind)).to(graph.device)
 
 
 def _transposed(graph: Graph, kind: str) -> Tensor:
-    matrix = graph.cached(_matrix, kind)
-    turned = transposed_matrix(matrix)
-    return graph.operator(kind) if turned is matrix else csr_tensor(turned, graph.device)
+    matrix = graph.cached(operator_matrix, kind)
+    turned = matrix.T.tocsr()
+    turned.sort_indices()
+    same = all(
+        np.array_equal(getattr(turned, part), getattr(matrix, part))
+        for part in ("indptr", "indices", "data")
+    )
+    if same:
+        return graph.operator(kind)
+    return csr_tensor(turned).to(graph.device)
 
 
 def _attention_edges(graph: Graph) -> AttentionEdges:
-    return attention_edges(graph.edge_index, graph.num_nodes).to(graph.device)
+    matrix = _with_diagonal(adjacency(graph), np.ones(graph.num_nodes))
+    offsets = matrix.indptr.astype(np.int64)
+    receivers = np.repeat(np.arange(graph.num_nodes), np.diff(offsets))
+    parts = (matrix.indices.astype(np.int64), receivers, offsets)
+    return AttentionEdges(*(torch.from_numpy(part).to(graph.device) for part in parts))
+
+
+def csr_tensor(matrix: sp.csr_array) -> Tensor:
+    """A scipy matrix as a sparse CSR tensor that shares its memory."""
+    offsets, columns, values = map(torch.from_numpy, (matrix.indptr, matrix.indices, matrix.data))
+    return make_csr(offsets, columns, values, matrix.shape)
+
+
+def make_csr(offsets: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """`torch.sparse_csr_tensor` without the remark that its layout is in beta."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(offsets, columns, values, shape, check_invariants=False)
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of dense or sparse CSR features at `index`, in its order.
+
+    Shapes:
+        x: (N, F); index: int64 (n,); result: (n, F) of the layout of x.
+    """
+    if x.layout != torch.sparse_csr:
+        return x.index_select(0, index)
+    offsets = x.crow_indices()
+    counts = offsets.diff()[index]
+    places = ranges(offsets[:-1][index], counts)
+    taken = torch.zeros(len(index) + 1, dtype=offsets.dtype, device=offsets.device)
+    taken[1:] = counts.cumsum(0)
+    shape = (len(index), x.shape[1])
+    return make_csr(taken, x.col_indices()[places], x.values()[places], shape)
+
+
+def ranges(starts: Tensor, counts: Tensor) -> Tensor:
+    """starts[0], starts[0] + 1, … (counts[0] numbers), starts[1], … as one int64 tensor."""
+    counts = counts.long()
+    ends = counts.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    shift = starts - (ends - counts)
+    steps = torch.arange(total, device=starts.device)
+    return steps + shift.repeat_interleave(counts, output_size=total)
+
+
+def _with_diagonal(matrix: sp.csr_array, diagonal: Values) -> sp.csr_array:
+    """`matrix`, which has none, with a diagonal; its zeros are not stored."""
+    if not diagonal.any():
+        return matrix
+    added = sp.diags_array(diagonal.astype(np.float32), format="csr", dtype=np.float32)
+    added.eliminate_zeros()
+    both = matrix + added
+    both.sort_indices()
+    return both
+
+
+def _ratio(above: Values | int, below: Values) -> Values:
+    """above / below as float64, 0 where `below` is 0."""
+    return np.divide(above, below, out=np.zeros(len(below)), where=below > 0)

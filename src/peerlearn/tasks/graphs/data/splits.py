@@ -13,11 +13,11 @@ from peerlearn.data.arrays import Array
 from peerlearn.data.datasets import Split
 from peerlearn.data.splits import hold_out, kept_labels, kept_rows, stratified_rows
 from peerlearn.errors import InputError
-from peerlearn.objectives.labels import labelled_rows
+from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 from peerlearn.randomness import keyed_generator
+from peerlearn.tasks.graphs.data.datasets import PARTS, Part
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
 
-PARTS = ("train", "val", "test")
 MASKS = tuple(f"{part}_mask" for part in PARTS)
 NOWHERE = (-1, 255)
 """What marks a node or graph outside every split or fold."""
@@ -99,10 +99,11 @@ def random_nodes(y: Tensor, spec: GraphDataSpec, where: str) -> SplitIndex:
             f"class {name} has {limit}; allowed: up to {limit - (len(set(counts.tolist())) == 1)} "
             "together."
         )
-    val = _per_class(y, spec.val_per_class, spec.split_seed, "val")
-    train = _per_class(_without(y, val), spec.labels_per_class, spec.split_seed, "train")
-    test = labelled_rows(_without(_without(y, val), train)).nonzero()[:, 0]
-    return SplitIndex(train, val, test)
+    chosen: dict[str, Tensor] = {}
+    for part, count in (("val", spec.val_per_class), ("train", spec.labels_per_class)):
+        chosen[part] = stratified_rows(y, count, spec.split_seed, part, torch.full_like)
+        y = y.index_fill(0, chosen[part], UNLABELLED)
+    return SplitIndex(**chosen, test=labelled_rows(y).nonzero()[:, 0])
 
 
 def folds(y: Tensor, fold: Array | None, spec: GraphDataSpec, where: str) -> SplitIndex:
@@ -176,16 +177,6 @@ def _held_out(index: Tensor, y: Tensor, spec: GraphDataSpec) -> tuple[Tensor, Te
     return train.x, val.x
 
 
-def _per_class(y: Tensor, count: int, seed: int, purpose: str) -> Tensor:
-    return stratified_rows(
-        y, count, seed, purpose, lambda counts, size: torch.full_like(counts, size)
-    )
-
-
-def _without(y: Tensor, index: Tensor) -> Tensor:
-    return y.index_fill(0, index, -1)
-
-
 def _split_column(split: Array, count: int, spec: GraphDataSpec, where: str) -> Array:
     if split.dtype.kind not in "iu" or split.ndim not in (1, 2) or split.shape[-1] != count:
         raise InputError(
@@ -221,7 +212,7 @@ def _chosen(rows: Array, spec: GraphDataSpec, where: str) -> Array:
     return chosen
 
 
-def _refuse_overlaps(flags: Mapping[str, Flags], where: str, things: str) -> None:
+def _refuse_overlaps(flags: Mapping[Part, Flags], where: str, things: str) -> None:
     for first, second in combinations(flags, 2):
         both = (flags[first] & flags[second]).nonzero()[0]
         if len(both):

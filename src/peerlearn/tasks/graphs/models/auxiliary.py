@@ -3,10 +3,14 @@
 Suffixes: R rows (nodes that are asked for an output, or graphs), B buckets.
 """
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from peerlearn.errors import InputError
+from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.tasks.graphs.data.graph import Graph
 from peerlearn.tasks.graphs.models.network import GraphNetwork, OperatorNetwork, linear
 from peerlearn.transfer.outputs import PeerOutput
@@ -55,6 +59,25 @@ class AuxiliaryNetwork(GraphNetwork):
         target = torch.bucketize(sizes(graph).to(self.bounds.dtype), self.bounds, right=True)
         auxiliary = {"auxiliary": self.head(output.features[self.source])}
         return PeerOutput(output.logits, output.features | auxiliary | {"auxiliary_target": target})
+
+
+@dataclass(frozen=True)
+class MultiTask(Objective):
+    """`L + weight · cross-entropy of the auxiliary head`, over all rows, labelled or not.
+
+    Args:
+        main: L, what the peer learns from labels.
+        weight: of the second task.
+    """
+
+    main: Objective
+    weight: float
+
+    def loss(self, view: PeerView) -> Tensor:
+        """The loss of one peer, whose network is an `AuxiliaryNetwork`."""
+        features = view.output.features
+        second = F.cross_entropy(features["auxiliary"].float(), features["auxiliary_target"])
+        return self.main.loss(view) + self.weight * second
 
 
 def sizes(graph: Graph) -> Tensor:

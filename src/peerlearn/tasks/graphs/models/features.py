@@ -7,8 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.tasks.graphs.data.graph import Graph
-from peerlearn.tasks.graphs.models.dropout import dropout
-from peerlearn.tasks.graphs.models.products import Rows, multiply
+from peerlearn.tasks.graphs.models.propagation import (
+    Rows,
+    multiply,
+    propagate,
+    propagated_features,
+)
+
+LANES = 4
+"""Random numbers of 16 bits in one draw of 64."""
 
 
 class SparseFeatures(NamedTuple):
@@ -42,7 +49,7 @@ def input_features(graph: Graph, rate: float) -> States:
     Where features are sparse, only the entries that are not zero are drawn: the distribution is
     that of dropout on the dense matrix, whose zeros stay zero. Where they are dense and `rate` is
     0, the result is `graph.x` itself, by which layers know that they may share what they make of
-    it; see `propagation.received`.
+    it; see `received`.
     """
     if not graph.sparse_features:
         return dropout(graph.x, rate)
@@ -87,6 +94,21 @@ class Projection(nn.Module):
         return "{} -> {}".format(*self.weight.shape)
 
 
+def received(graph: Graph, h: States, kind: str, projection: Projection) -> Tensor:
+    """operator @ h W, in the order of multiplication that costs less.
+
+    Raw dense features are propagated once, for all peers and steps.
+    """
+    product: Tensor
+    if h is graph.x:
+        product = projection(propagated_features(graph, kind))
+    elif isinstance(h, Tensor) and not projection.narrows:
+        product = projection(propagate(graph, kind, h))
+    else:
+        product = propagate(graph, kind, projection(h))
+    return product
+
+
 class _FeatureProduct(torch.autograd.Function):
     """X W with a gradient for W only: X^T @ gradient."""
 
@@ -109,3 +131,25 @@ def _both_ways(graph: Graph) -> SparseFeatures:
     sizes = torch.bincount(rows.columns, minlength=x.shape[1])
     offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).to(rows.columns.dtype)
     return SparseFeatures(rows, Rows(offsets, row_of[order], rows.values[order]), order)
+
+
+def dropout(h: Tensor, rate: float) -> Tensor:
+    """Set each value to 0 with probability `rate`, scale the others so that the mean stays.
+
+    The same as `torch.nn.functional.dropout` in training, whose mask takes about ten times as long
+    on the CPU, where torch draws it value by value. Four values share a draw of torch's global
+    generator here, which rounds the rate to a multiple of 2^-16; the scale fits the rounded rate.
+    """
+    if rate == 0:
+        return h
+    return h * kept(h, rate) if h.device.type == "cpu" else F.dropout(h, rate)
+
+
+def kept(like: Tensor, rate: float) -> Tensor:
+    """A dropout mask of the shape and type of `like`: 0, or 1 / (1 - rate) where a value stays."""
+    chances = max(1, round((1 - rate) * 2**16))  # of 2^16, to stay
+    draws = torch.empty(-(-like.numel() // LANES), dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[: like.numel()].view(like.shape)
+    # A comparison that writes floats at once is faster than one that is converted afterwards.
+    stays = torch.le(bits, chances - 1 - 2**15, out=torch.empty_like(bits, dtype=like.dtype))
+    return stays.mul_(2**16 / chances)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from peerlearn.errors import InputError
 from peerlearn.models.arguments import Count, Rate
 from peerlearn.tasks.graphs.data.graph import Graph
-from peerlearn.tasks.graphs.models.dropout import dropout
-from peerlearn.tasks.graphs.models.features import Projection, States, input_features
-from peerlearn.tasks.graphs.models.readout import Readout, read_out
+from peerlearn.tasks.graphs.models.features import Projection, States, dropout, input_features
+from peerlearn.tasks.graphs.models.propagation import Readout, read_out
 from peerlearn.transfer.outputs import PeerOutput
 
 Head = Literal["operator", "linear"]
