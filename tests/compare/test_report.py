@@ -13,7 +13,7 @@ import yaml
 from peerlearn.compare.report import write_report
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
-from peerlearn.report.sizes import short_count
+from peerlearn.report.cost import short_count
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.words import outcomes
 

@@ -51,12 +51,8 @@ def agreement(draw: Drawer) -> Section:
 
 def pair_means(table: Measured) -> dict[tuple[str, str], float]:
     """`{"a~b": {"mean": 0.9}}` → `{("a", "b"): 0.9}`."""
-    pairs = {}
-    for name, value in table.items():
-        first, _, second = name.partition("~")
-        if second and is_value(value):
-            pairs[first, second] = float(value["mean"])
-    return pairs
+    found = {tuple(name.split("~", 1)): value for name, value in table.items() if "~" in name}
+    return {(a, b): float(v["mean"]) for (a, b), v in found.items() if is_value(v)}
 
 
 def draw_agreement(

@@ -191,12 +191,9 @@ def _page_svg(root: ElementTree.Element, key: str, label: str) -> str:
         element.attrib = {
             name.rpartition("}")[2]: value for name, value in sorted(element.attrib.items())
         }
-    for child in [child for child in root if child.tag == "metadata"]:
-        root.remove(child)
-    for parent in list(root.iter()):
-        for child in [child for child in parent if child.tag == "style"]:
-            parent.remove(child)  # a rule for `*` would reach the whole page
-
+    for parent in list(root.iter()):  # a style for `*` would reach the whole page
+        for child in [child for child in parent if child.tag in ("metadata", "style")]:
+            parent.remove(child)
     used = _referenced_ids(root)
     for element in root.iter():
         _rewrite(element, key, used)

@@ -1,13 +1,12 @@
 """A quantity over a growing level of noise, on weights or on what the peers read."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from peerlearn.metrics.catalogue import ACCURACY, NLL, Metric
 from peerlearn.report.figures import Style, draw_band, new_figure, number_axis
 from peerlearn.report.section import Chart, Drawer, Section
 from peerlearn.report.words import amount, who_label
-from peerlearn.results import Curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,8 +20,7 @@ def flatness(draw: Drawer) -> Section:
         "Training loss as Gaussian noise is added to the weights: the later a line rises, "
         "the flatter the minimum. Bands: one standard deviation over noise draws."
     )
-    found = {arm: b["flatness"] for arm, b in draw.experiment.arms.items() if "flatness" in b}
-    charts = _charts(draw, found, NLL, ("Flatness of", "loss", "weight"))
+    charts = _charts(draw, "flatness", NLL, ("Flatness of", "loss", "weight"))
     return Section("flatness", "Flatness", lead, charts)
 
 
@@ -32,18 +30,18 @@ def noise(draw: Drawer) -> Section:
         "Test accuracy as Gaussian noise is added to what the peers read, in units of the "
         "standard deviation of the data. Bands: one standard deviation over noise draws."
     )
-    found = {arm: b["noise"] for arm, b in draw.experiment.arms.items() if "noise" in b}
-    charts = _charts(draw, found, ACCURACY, ("Robustness of", "accuracy", "input"))
+    charts = _charts(draw, "noise", ACCURACY, ("Robustness of", "accuracy", "input"))
     return Section("noise", "Accuracy under noise", lead, charts)
 
 
 def _charts(
-    draw: Drawer, found: Mapping[str, Curves], metric: Metric, words: tuple[str, str, str]
+    draw: Drawer, key: Literal["flatness", "noise"], metric: Metric, words: tuple[str, str, str]
 ) -> tuple[Chart, ...]:
     """A chart for every peer; the words are what it is, what is measured, and what is noised."""
     what, quantity, noised = words
     probes: dict[str, dict[str, Probe]] = {}
-    for arm, curves in found.items():
+    for arm, block in draw.experiment.arms.items():
+        curves: Mapping[str, Any] = block.get(key) or {}
         sigma = curves.get("sigma") or []
         for peer, probe in (curves.get("peers") or {}).items():
             mean = probe.get("mean") or []
