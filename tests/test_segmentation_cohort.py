@@ -11,7 +11,7 @@ from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.steps import StepResult
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import seeded_rng
-from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
+from peerlearn.tasks.segmentation.models.registry import SEGMENTATION_MODELS
 from peerlearn.tasks.segmentation.objectives import Segmentation
 
 SHAPE = (1, 17, 22)

@@ -7,7 +7,7 @@ from tiny_commands import TINY
 from peerlearn.data.registry import DATASETS
 from peerlearn.models import MODELS
 from peerlearn.systems.registry import RECIPES
-from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
+from peerlearn.tasks.segmentation.models.registry import SEGMENTATION_MODELS
 
 
 def first_words(text: str) -> list[str]:

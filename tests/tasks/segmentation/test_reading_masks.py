@@ -12,9 +12,8 @@ from peerlearn.serving import Predictor, open_run
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
-from peerlearn.tasks.segmentation.data import Tiles
-from peerlearn.tasks.segmentation.palette import palette
-from peerlearn.tasks.segmentation.tiling import Tiling
+from peerlearn.tasks.segmentation.mask_files import palette
+from peerlearn.tasks.segmentation.tiling import Tiles, Tiling
 
 SIDE = 8
 LOCAL = '''

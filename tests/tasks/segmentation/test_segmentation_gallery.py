@@ -16,7 +16,7 @@ from peerlearn.engine.task import Trained
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
-from peerlearn.tasks.segmentation.data import MaskSplit, SegmentationDataset
+from peerlearn.tasks.segmentation.data.masks import MaskSplit, SegmentationDataset
 from peerlearn.tasks.segmentation.gallery import gallery, spread, visible
 
 PLAIN = Precision(torch.device("cpu"), bf16=False, channels_last=False)

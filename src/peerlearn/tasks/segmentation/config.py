@@ -7,7 +7,7 @@ from pydantic import Field
 
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.tasks.config import RecipeConfig
-from peerlearn.tasks.segmentation.data import SegmentationDataSpec, SegmentAugmentSpec
+from peerlearn.tasks.segmentation.data.spec import SegmentationDataSpec, SegmentAugmentSpec
 from peerlearn.tasks.segmentation.metrics import METRICS
 from peerlearn.tasks.segmentation.objectives import Segmentation
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Forward
 from peerlearn.report.pictures import visible
-from peerlearn.tasks.segmentation.data import MaskSplit, SegmentationDataset
+from peerlearn.tasks.segmentation.data.masks import MaskSplit, SegmentationDataset
 
 IMAGES = 6
 LONGEST_SIDE = 256

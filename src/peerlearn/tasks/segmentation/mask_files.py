@@ -4,7 +4,8 @@ Shape suffixes: N images, K classes, H height, W width.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +17,11 @@ from torch import Tensor
 from peerlearn.data.image_folder import require_pillow
 from peerlearn.data.info import DataInfo
 from peerlearn.errors import InputError
-from peerlearn.reading.predictions import Prediction
+from peerlearn.reading.predictions import Inputs, Prediction
 from peerlearn.reading.table import write_table
-from peerlearn.tasks.segmentation.data import IGNORED, SegmentationInfo
-from peerlearn.tasks.segmentation.image_inputs import ImageInputs
-from peerlearn.tasks.segmentation.palette import palette
+from peerlearn.tasks.segmentation.data.masks import IGNORED, SegmentationInfo
 from peerlearn.tasks.segmentation.staging import Staging, filled
+from peerlearn.tasks.segmentation.tiling import Tiles
 
 SUMMARY = "summary.csv"
 COLUMNS = ("input", "row", "mask", "confidence")
@@ -29,6 +29,29 @@ OVERLAID = (1, 3, 4)
 """Channels of images that can be shown."""
 
 Bytes = NDArray[np.uint8]
+Read = Callable[[], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInputs(Inputs):
+    """Images of one size to segment.
+
+    Attributes:
+        names: what to call each of them, with `/` between folders and without suffix.
+        height, width: of the images, and of what is predicted for them.
+        pictures: reads the images as they are, (N, C, H, W).
+        tiles: of each image; None where it is read whole.
+    """
+
+    names: tuple[str, ...]
+    height: int
+    width: int
+    pictures: Read
+    tiles: Tiles | None = None
+
+    @property
+    def steps(self) -> int:
+        return len(self.sources) * (1 if self.tiles is None else len(self.tiles))
 
 
 class Decisions(NamedTuple):
@@ -195,3 +218,17 @@ def _file_labels(names: Sequence[str]) -> list[str]:
         label if plain.count(label) == 1 else f"{label}{number}"
         for number, label in enumerate(plain)
     ]
+
+
+def palette() -> NDArray[np.uint8]:
+    """256 distinct colours (256, 3), the first black.
+
+    Those of the PASCAL VOC segmentations, which most viewers of masks know: the bits of a class,
+    lowest first, are dealt to red, green and blue in turn, and fill each of them from its highest
+    bit down.
+    """
+    classes = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        colours[:, bit % 3] |= ((classes >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colours

@@ -1,5 +1,6 @@
 """Everything that is measured on segmentations, batch by batch: pixels are counted, never kept."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -11,16 +12,7 @@ from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.calibration import as_lists, calibration_error, means_of
 from peerlearn.metrics.catalogue import ACCURACY, BRIER, ECE, NLL, Metric, fraction
 from peerlearn.metrics.peers import phi
-from peerlearn.tasks.segmentation.pixels import (
-    Counts,
-    Judged,
-    Truth,
-    judge,
-    read_classes,
-    read_labels,
-    read_outputs,
-    together,
-)
+from peerlearn.tasks.segmentation.pixels import Counts, judge, read_outputs, read_truth, together
 
 METRICS = (
     fraction("iou", "IoU", headline=True, selects=True, brief=0),  # most pixels are easy ones
@@ -70,7 +62,8 @@ class SegmentationAssessment:
         self.members = members
         self._peers: dict[str, Counts] = {}
         self._ensemble: Counts | None = None
-        self._pairs: dict[str, tuple[str, str, int, int]] = {}
+        self._agreed: Counter[tuple[str, str]] = Counter()
+        self._both_wrong: Counter[tuple[str, str]] = Counter()
 
     def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
         """Count a batch.
@@ -92,14 +85,17 @@ class SegmentationAssessment:
                 f"metrics: outputs of peers {', '.join(logits) or 'none'}; "
                 f"earlier batches had {', '.join(self._peers) or 'none'}"
             )
-        truth = self._truth(y, logits)
+        self._check(logits, y)
+        truth = read_truth(y, len(self.class_names), self.boundaries)
         outputs = {peer: read_outputs(z, truth) for peer, z in logits.items()}
         judged = {peer: judge(output, truth) for peer, output in outputs.items()}
         for peer, (_, _, counts) in judged.items():
-            self._peers[peer] = _sum(self._peers.get(peer), counts)
-        ensemble = judge(together([outputs[peer] for peer in self._chosen(outputs)]), truth).counts
-        self._ensemble = _sum(self._ensemble, ensemble)
-        self._count_pairs(judged)
+            self._peers[peer] = counts.plus(self._peers.get(peer))
+        ensemble = judge(together([outputs[peer] for peer in self._chosen(outputs)]), truth)
+        self._ensemble = ensemble.counts.plus(self._ensemble)
+        for a, b in combinations(judged, 2):
+            self._agreed[a, b] += int((judged[a].decision == judged[b].decision).sum())
+            self._both_wrong[a, b] += int((judged[a].wrong & judged[b].wrong).sum())
 
     def result(self) -> dict[str, Any]:
         """What was counted so far, in the form of `assess_classification`.
@@ -124,38 +120,24 @@ class SegmentationAssessment:
     def _chosen(self, peers: Iterable[str]) -> list[str]:
         return [peer for peer in peers if self.members is None or peer in self.members]
 
-    def _truth(self, y: Tensor, logits: Mapping[str, Tensor]) -> Truth:
-        classes = len(self.class_names)
-        expected = (len(y), classes, *y.shape[-2:])
+    def _check(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
+        classes, size = len(self.class_names), tuple(y.shape[-2:])
         labels = "classes, " if self.multilabel else ""
+        expected = (classes, *size) if self.multilabel else size
         for peer, z in logits.items():
-            if y.ndim != 3 + self.multilabel or not (
-                tuple(z.shape) == expected == (tuple(y.shape) if self.multilabel else expected)
-            ):
+            if tuple(y.shape[1:]) != expected or tuple(z.shape) != (len(y), classes, *size):
                 raise InputError(
                     f"metrics: peer {peer!r}: logits {tuple(z.shape)} and y {tuple(y.shape)}; "
                     f"expected (batch, classes, height, width) and (batch, {labels}height, width) "
                     f"with {classes} classes"
                 )
-        if self.multilabel:
-            return read_labels(y, self.boundaries)
-        return read_classes(y, classes, self.boundaries)
-
-    def _count_pairs(self, judged: Mapping[str, Judged]) -> None:
-        for a, b in combinations(judged, 2):
-            _, _, same, both_wrong = self._pairs.get(f"{a}~{b}", (a, b, 0, 0))
-            same += int((judged[a].decision == judged[b].decision).sum())
-            both_wrong += int((judged[a].wrong & judged[b].wrong).sum())
-            self._pairs[f"{a}~{b}"] = a, b, same, both_wrong
 
     def _between_peers(self) -> dict[str, dict[str, float]]:
         agreement, error_correlation = {}, {}
-        for pair, (a, b, same, both_wrong) in self._pairs.items():
-            decisions = self._peers[a].decisions
-            agreement[pair] = same / decisions
-            error_correlation[pair] = phi(
-                both_wrong, self._peers[a].wrong, self._peers[b].wrong, decisions
-            )
+        for (a, b), both_wrong in self._both_wrong.items():
+            one, other = self._peers[a], self._peers[b]
+            agreement[f"{a}~{b}"] = self._agreed[a, b] / one.decisions
+            error_correlation[f"{a}~{b}"] = phi(both_wrong, one.wrong, other.wrong, one.decisions)
         return {"agreement": agreement, "error_correlation": error_correlation}
 
     def _metrics(self, counts: Counts) -> dict[str, float]:
@@ -176,10 +158,6 @@ class SegmentationAssessment:
         metrics |= {f"iou:{self.class_names[n]}": iou[n].item() for n in present}
         metrics |= {f"dice:{self.class_names[n]}": dice[n].item() for n in present}
         return metrics
-
-
-def _sum(before: Counts | None, counts: Counts) -> Counts:
-    return counts if before is None else before.plus(counts)
 
 
 def _fractions(part: Tensor, whole: Tensor) -> Tensor:

@@ -74,8 +74,10 @@ class Counts(NamedTuple):
     distance: float
     regions: int
 
-    def plus(self, other: Self) -> Self:
+    def plus(self, other: Self | None) -> Self:
         """The sums over the pixels of both."""
+        if other is None:
+            return self
         pairs: Iterable[tuple[Any, Any]] = zip(self, other, strict=True)
         return type(self)(*(a + b for a, b in pairs))
 
@@ -92,49 +94,31 @@ class Judged(NamedTuple):
     counts: Counts
 
 
-def read_classes(y: Tensor, classes: int, boundaries: bool) -> Truth:
-    """The truth where every pixel has one class.
+def read_truth(y: Tensor, classes: int, boundaries: bool) -> Truth:
+    """The truth, where every pixel has one class or where masks overlap.
 
     Shapes:
-        y: (B, height, width), int, −1 where a pixel does not count.
+        y: (B, height, width), int, −1 where a pixel does not count; or (B, C, height, width),
+            float 0 or 1, NaN there.
 
     Raises:
         InputError: anything else in `y`.
     """
-    y = y.detach().cpu()
-    if y.is_floating_point():
+    y, multilabel = y.detach().cpu(), y.ndim == 4
+    if y.is_floating_point() and not multilabel:
         raise InputError(f"metrics: y must hold integer classes, found {y.dtype}")
-    odd = y[(y < -1) | (y >= classes)]
-    if len(odd):
-        raise InputError(
-            f"metrics: y holds class {int(odd[0])}; allowed: 0 to {classes - 1}, or -1 where a "
-            "pixel does not count"
-        )
-    edges = Boundaries(y.numpy(), classes) if boundaries else None
     counted = labelled_rows(y)
-    return Truth(y[counted].long(), counted, classes, edges)
-
-
-def read_labels(y: Tensor, boundaries: bool) -> Truth:
-    """The truth where masks overlap.
-
-    Shapes:
-        y: (B, C, height, width), float 0 or 1, NaN where a pixel does not count.
-
-    Raises:
-        InputError: anything else in `y`.
-    """
-    y = y.detach().cpu()
-    counted = labelled_rows(y)
-    kept = y.movedim(1, -1)[counted]
-    odd = kept[(kept != 0) & (kept != 1)]
+    kept = y.movedim(1, -1)[counted] if multilabel else y[counted]
+    odd = kept[(kept != 0) & (kept != 1)] if multilabel else kept[(kept < 0) | (kept >= classes)]
     if len(odd):
-        raise InputError(
-            f"metrics: multi-label y holds {odd[0].item():g}; allowed: 0, 1, or NaN where a pixel "
-            "does not count"
-        )
-    edges = _mask_boundaries(kept.bool(), counted) if boundaries else None
-    return Truth(kept.bool(), counted, y.shape[1], edges)
+        what = f"class {int(odd[0])}; allowed: 0 to {classes - 1}, or -1"
+        if multilabel:
+            what = f"{odd[0].item():g}; allowed: 0, 1, or NaN"
+        y_holds = "multi-label y holds" if multilabel else "y holds"
+        raise InputError(f"metrics: {y_holds} {what} where a pixel does not count")
+    kept = kept.bool() if multilabel else kept.long()
+    edges = _boundaries(kept, counted, classes) if boundaries else None
+    return Truth(kept, counted, classes, edges)
 
 
 def read_outputs(logits: Tensor, truth: Truth) -> Outputs:
@@ -156,65 +140,53 @@ def together(several: Sequence[Outputs]) -> Outputs:
 
 def judge(outputs: Outputs, truth: Truth) -> Judged:
     """Predictions against the truth; a pixel with NaN is predicted to be of no class: wrong."""
-    return (_judge_labels if truth.multilabel else _judge_classes)(outputs, truth)
-
-
-def _judge_classes(outputs: Outputs, truth: Truth) -> Judged:
-    (p_MC, log_likelihood), (y, counted, classes, edges) = outputs, truth
-    confidence, decision = p_MC.max(1)
-    decision[confidence.isnan()] = -1
-    confidence = confidence.clamp(max=1)  # rounding can leave it a hair above
-    right = decision == y
-    # Σ (p − 1[y])² = Σ p² − 2 p_y + 1, without the indicators in memory.
-    brier = p_MC.square().sum() - 2 * log_likelihood.exp().sum() + len(y)
-    found = None
-    if edges is not None:
-        labels = torch.full(counted.shape, -1)
-        labels[counted] = decision
-        found = Boundaries(labels.numpy(), classes)
-    counts = Counts(
-        len(y),
-        len(y),
-        int((~right).sum()),
-        -log_likelihood.sum().item(),
-        brier.item(),
-        bin_sums(confidence, right, equal_width(confidence)),
-        torch.bincount(y[right], minlength=classes),
-        torch.bincount(decision[decision >= 0], minlength=classes),
-        torch.bincount(y, minlength=classes),
-        *_distances(edges, found),
-    )
-    return Judged(decision, ~right, counts)
-
-
-def _judge_labels(outputs: Outputs, truth: Truth) -> Judged:
-    (p_MC, log_likelihood), (y, counted, _, edges) = outputs, truth
-    positive, flat = p_MC > 0.5, p_MC.flatten()
-    wrong = (positive != y) | p_MC.isnan()
+    (p_MC, log_likelihood), y = outputs, truth.y
+    if truth.multilabel:
+        decision = p_MC > 0.5
+        wrong = (decision != y) | p_MC.isnan()
+        confidence, came_true = p_MC.flatten(), y.flatten()
+        brier = (p_MC - y.double()).square().sum()
+        hits, found, there = (labels.sum(0) for labels in (decision & y, decision, y))
+    else:
+        confidence, decision = p_MC.max(1)
+        decision[confidence.isnan()] = -1
+        confidence = confidence.clamp(max=1)  # rounding can leave it a hair above
+        came_true = decision == y
+        wrong = ~came_true
+        # Σ (p − 1[y])² = Σ p² − 2 p_y + 1, without the indicators in memory.
+        brier = p_MC.square().sum() - 2 * log_likelihood.exp().sum() + len(y)
+        hits, found, there = (
+            torch.bincount(classes, minlength=truth.classes)
+            for classes in (y[came_true], decision[decision >= 0], y)
+        )
     counts = Counts(
         len(y),
         y.numel(),
         int(wrong.sum()),
         -log_likelihood.sum().item(),
-        (p_MC - y.double()).square().sum().item(),
-        bin_sums(flat, y.flatten(), equal_width(flat)),
-        (positive & y).sum(0),
-        positive.sum(0),
-        y.sum(0),
-        *_distances(edges, None if edges is None else _mask_boundaries(positive, counted)),
+        brier.item(),
+        bin_sums(confidence, came_true, equal_width(confidence)),
+        hits,
+        found,
+        there,
+        *_distances(truth, decision),
     )
-    return Judged(positive.flatten(), wrong.flatten(), counts)
+    return Judged(decision.flatten(), wrong.flatten(), counts)
 
 
-def _mask_boundaries(masks_MC: Tensor, counted: Tensor) -> Boundaries:
-    """Every mask as an image of its own, with a single class."""
-    labels = torch.full((*counted.shape, masks_MC.shape[1]), -1)
-    labels[counted] = masks_MC.long() - 1
-    return Boundaries(labels.movedim(-1, 1).flatten(0, 1).numpy(), 1)
-
-
-def _distances(there: Boundaries | None, found: Boundaries | None) -> tuple[float, int]:
-    if there is None or found is None:
+def _distances(truth: Truth, decision: Tensor) -> tuple[float, int]:
+    if truth.boundaries is None:
         return 0.0, 0
-    distances = hausdorff95(there, found)
+    found = _boundaries(decision, truth.counted, truth.classes)
+    distances = hausdorff95(truth.boundaries, found)
     return float(np.nansum(distances)), int(np.isfinite(distances).sum())
+
+
+def _boundaries(decision: Tensor, counted: Tensor, classes: int) -> Boundaries:
+    """Of classes (M,); of masks that overlap, (M, C), each as an image with a single class."""
+    labels = torch.full((*counted.shape, *decision.shape[1:]), -1)
+    if decision.ndim == 1:
+        labels[counted] = decision
+        return Boundaries(labels.numpy(), classes)
+    labels[counted] = decision.long() - 1
+    return Boundaries(labels.movedim(-1, 1).flatten(0, 1).numpy(), 1)

@@ -22,18 +22,13 @@ from peerlearn.errors import InputError
 from peerlearn.reading.inputs import checked_array, checked_image, input_files
 from peerlearn.reading.predictions import Join, Prediction, one_after_another
 from peerlearn.reading.reader import Reader, UnreadableError
-from peerlearn.tasks.segmentation.data import (
-    SegmentationInfo,
-    Tiles,
-    load_segmentation,
-)
-from peerlearn.tasks.segmentation.data.files import ResizedFiles
-from peerlearn.tasks.segmentation.data.folder import IMAGES, MASKS
-from peerlearn.tasks.segmentation.image_inputs import ImageInputs, Read
-from peerlearn.tasks.segmentation.mask_files import write_masks
+from peerlearn.tasks.segmentation.data.folder import IMAGES, MASKS, ResizedFiles
+from peerlearn.tasks.segmentation.data.masks import SegmentationInfo
+from peerlearn.tasks.segmentation.data.registry import load_segmentation
+from peerlearn.tasks.segmentation.mask_files import ImageInputs, Read, write_masks
 from peerlearn.tasks.segmentation.metrics import SegmentationAssessment
-from peerlearn.tasks.segmentation.sizes import AnySize
-from peerlearn.tasks.segmentation.tiling import Tiling
+from peerlearn.tasks.segmentation.tiling import Tiles, Tiling
+from peerlearn.transfer.outputs import PeerOutput, as_peer_output
 
 
 @dataclass(frozen=True)
@@ -231,6 +226,50 @@ class MaskReader(Reader[SegmentationInfo]):
         """Images of a size that have about as many pixels as a batch of evaluation."""
         pixels = self.config.evaluation.batch_size * self.trained[0] * self.trained[1]
         return max(1, pixels // (height * width))
+
+
+class AnySize(nn.Module):
+    """A network that segments, and says clearly which images it cannot read.
+
+    Convolutions take every size; a network with layers that do not may be one of the user's own.
+
+    Args:
+        peer: gives a logit for every class and pixel of images of the size of training.
+        name: of the peer, for messages.
+        sample_shape: (C, H, W) of those.
+        classes: number of logits a pixel.
+
+    Raises:
+        UnreadableError: on `forward`, where the network fails on images of another size, or gives
+            outputs of another size than theirs.
+    """
+
+    def __init__(self, peer: nn.Module, name: str, sample_shape: Sequence[int], classes: int):
+        super().__init__()
+        self.peer = peer
+        self.name = name
+        self.sample_shape = tuple(sample_shape)
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> PeerOutput:
+        if tuple(x.shape[1:]) == self.sample_shape:
+            return as_peer_output(self.peer(x), self.name)
+        try:
+            output = as_peer_output(self.peer(x), self.name)
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise self._error(x, f"fails on them ({reason})") from error
+        shape, expected = tuple(output.logits.shape), (len(x), self.classes, *x.shape[-2:])
+        if shape != expected:
+            raise self._error(x, f"gives outputs of shape {shape} for them, not {expected}")
+        return output
+
+    def _error(self, x: Tensor, what: str) -> UnreadableError:
+        (tall, wide), (height, width) = x.shape[-2:], self.sample_shape[1:]
+        return UnreadableError(
+            f"images of {wide}x{tall} pixels, but peer {self.name!r}, trained on "
+            f"{width}x{height}, {what}"
+        )
 
 
 def _kind(image: Image) -> tuple[int, int, int | None]:

@@ -16,16 +16,12 @@ from peerlearn.errors import InputError
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.segmentation.config import SegmentationConfig
-from peerlearn.tasks.segmentation.data import (
-    MASK_SETS,
-    SegmentationDataset,
-    SegmentationInfo,
-    load_segmentation,
-    segmentation_loader,
-)
+from peerlearn.tasks.segmentation.data.loaders import segmentation_loader
+from peerlearn.tasks.segmentation.data.masks import SegmentationDataset, SegmentationInfo
+from peerlearn.tasks.segmentation.data.registry import MASK_SETS, load_segmentation
 from peerlearn.tasks.segmentation.gallery import gallery
 from peerlearn.tasks.segmentation.metrics import SegmentationAssessment
-from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
+from peerlearn.tasks.segmentation.models.registry import SEGMENTATION_MODELS
 from peerlearn.tasks.segmentation.pages import PAGES
 from peerlearn.tasks.segmentation.reader import MaskReader
 from peerlearn.transfer.outputs import PeerOutput

@@ -4,15 +4,10 @@ import torch
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.segmentation.data import (
-    IGNORED,
-    MaskSplit,
-    SegmentationDataSpec,
-    as_targets,
-    load_segmentation,
-    masks_from_arrays,
-)
-from peerlearn.tasks.segmentation.data.arrays import holds_masks
+from peerlearn.tasks.segmentation.data.arrays import holds_masks, masks_from_arrays
+from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit, as_targets
+from peerlearn.tasks.segmentation.data.registry import load_segmentation
+from peerlearn.tasks.segmentation.data.spec import SegmentationDataSpec
 
 
 def arrays(labels=3, rows=6, side=(4, 5), **changed):

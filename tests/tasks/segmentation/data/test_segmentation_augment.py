@@ -7,7 +7,6 @@ from pydantic import ValidationError
 from peerlearn.data.augment import Normalisation, normalise
 from peerlearn.data.geometry import reflected_pixels
 from peerlearn.errors import InputError
-from peerlearn.tasks.segmentation.data import IGNORED, SegmentAugmentSpec
 from peerlearn.tasks.segmentation.data.augment import (
     GeometricDraws,
     check_segment_augment,
@@ -16,6 +15,8 @@ from peerlearn.tasks.segmentation.data.augment import (
     moved_masks,
     recoloured,
 )
+from peerlearn.tasks.segmentation.data.masks import IGNORED
+from peerlearn.tasks.segmentation.data.spec import SegmentAugmentSpec
 
 PLAIN = Normalisation.of(None, None)
 

@@ -5,13 +5,10 @@ from PIL import Image
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.segmentation.data import (
-    IGNORED,
-    SegmentationDataSpec,
-    SegmentAugmentSpec,
-    load_segmentation,
-    segmentation_loader,
-)
+from peerlearn.tasks.segmentation.data.loaders import segmentation_loader
+from peerlearn.tasks.segmentation.data.masks import IGNORED
+from peerlearn.tasks.segmentation.data.registry import load_segmentation
+from peerlearn.tasks.segmentation.data.spec import SegmentationDataSpec, SegmentAugmentSpec
 
 PARTS = {"train/": 6, "val/": 2, "test/": 3}
 

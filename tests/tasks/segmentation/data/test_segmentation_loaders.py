@@ -5,14 +5,14 @@ from peerlearn.data.augment import normalise
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.segmentation.data import (
+from peerlearn.tasks.segmentation.data.loaders import segmentation_loader
+from peerlearn.tasks.segmentation.data.masks import (
     IGNORED,
     MaskSplit,
     SegmentationDataset,
-    SegmentAugmentSpec,
     as_targets,
-    segmentation_loader,
 )
+from peerlearn.tasks.segmentation.data.spec import SegmentAugmentSpec
 
 SPEC = SegmentAugmentSpec(
     flip=True, rotate90=True, rotation=10, scale=(0.8, 1.25), crop=6, brightness=0.2, contrast=0.2

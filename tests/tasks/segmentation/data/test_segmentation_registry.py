@@ -6,13 +6,9 @@ import torch
 from pydantic import ValidationError
 
 from peerlearn.errors import InputError
-from peerlearn.tasks.segmentation.data import (
-    IGNORED,
-    MASK_SETS,
-    SegmentationDataSpec,
-    SegmentationInfo,
-    load_segmentation,
-)
+from peerlearn.tasks.segmentation.data.masks import IGNORED, SegmentationInfo
+from peerlearn.tasks.segmentation.data.registry import MASK_SETS, load_segmentation
+from peerlearn.tasks.segmentation.data.spec import SegmentationDataSpec
 
 NO_REAL_DATA = "needs real data: set PEERLEARN_DATA to its folder"
 

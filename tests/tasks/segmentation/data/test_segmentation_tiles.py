@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.tasks.segmentation.data import Tiles
+from peerlearn.tasks.segmentation.tiling import Tiles
 
 SIZES = [(64, 64), (70, 33), (16, 100), (5, 9), (1, 1), (17, 16)]
 

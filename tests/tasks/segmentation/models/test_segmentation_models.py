@@ -21,7 +21,7 @@ from peerlearn.errors import InputError
 from peerlearn.models import MODELS, multiply_adds, parameter_count
 from peerlearn.models.arguments import argument_defaults
 from peerlearn.randomness import seeded_rng
-from peerlearn.tasks.segmentation.models import SEGMENTATION_MODELS
+from peerlearn.tasks.segmentation.models.registry import SEGMENTATION_MODELS
 from peerlearn.transfer.outputs import PeerOutput
 
 CLASSES = 5

@@ -1,4 +1,4 @@
-"""Images with a mask each: the split and the data set of segmentation.
+"""Images with a mask each: split, data set, and what networks must know of it.
 
 Shape suffixes: N images, C channels, L labels, H height, W width.
 """
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.datasets import Dataset, Split
+from peerlearn.data.info import RowInfo
 from peerlearn.objectives.labels import UNLABELLED
 
 IGNORED = 255
@@ -56,6 +57,18 @@ class SegmentationDataset(Dataset):
     train: MaskSplit
     val: MaskSplit
     test: MaskSplit
+
+
+class SegmentationInfo(RowInfo):
+    """The shape, the classes and the normalisation of images with masks.
+
+    `rows` counts images, `classes` leaves out labels that are ignored, and `multilabel` says
+    that masks overlap.
+    """
+
+    @property
+    def content(self) -> str:
+        return f"masks of images of {'×'.join(map(str, self.sample_shape))}"
 
 
 def as_targets(masks: Tensor) -> Tensor:

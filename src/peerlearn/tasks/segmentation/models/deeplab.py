@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from peerlearn.models.arguments import Count
 from peerlearn.models.backbone import Shape, initialise
 from peerlearn.models.blocks import conv_bn_relu
-from peerlearn.tasks.segmentation.models.encoder import Encoder
-from peerlearn.tasks.segmentation.models.resize import resized_like
+from peerlearn.tasks.segmentation.models.encoder import Encoder, resized_like
 from peerlearn.transfer.outputs import PeerOutput
 
 

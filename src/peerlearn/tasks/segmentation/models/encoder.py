@@ -1,8 +1,10 @@
-"""The residual encoder that the pyramid networks read at several sizes."""
+"""The residual encoder that the pyramid networks read at several sizes, and what joins these."""
 
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.models.blocks import conv_bn_relu, residual_stage
@@ -43,3 +45,15 @@ class Encoder(nn.Module):
         for name, stage in self.stages.items():
             x = features[name] = stage(x)
         return features
+
+
+def resized_like(x: Tensor, like: Tensor, mode: Literal["bilinear", "nearest"]) -> Tensor:
+    """`x` at the height and width of `like`.
+
+    Shapes:
+        x: (batch, channels, height, width). Returns the same with the sides of `like`.
+    """
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    corners = False if mode == "bilinear" else None
+    return F.interpolate(x, like.shape[-2:], mode=mode, align_corners=corners)
