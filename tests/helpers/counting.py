@@ -23,9 +23,8 @@ from peerlearn.metrics.catalogue import Metric
 from peerlearn.models import MODELS
 from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.randomness import keyed_generator
-from peerlearn.reading.predictions import Inputs, Prediction
+from peerlearn.reading.predictions import Inputs, Prediction, write_table
 from peerlearn.reading.reader import Reader
-from peerlearn.reading.table import write_table
 from peerlearn.systems.recipe import Recipe
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task

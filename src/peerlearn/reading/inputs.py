@@ -1,8 +1,6 @@
-"""Rows to predict: image files, folders of images, `.npz` and `.npy` arrays."""
+"""What is read of inputs: image files, folders of images, `.npz` and `.npy` arrays."""
 
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,6 @@ from peerlearn.data.arrays import read_rows as rows_of_array
 from peerlearn.data.image_folder import (
     GREY_MODES,
     SUFFIXES,
-    ImageFiles,
     ImageHeader,
     image_header,
     images_below,
@@ -26,49 +23,6 @@ from peerlearn.errors import InputError, similar_path
 
 KEYS = ("x", "x_test")
 """Arrays of an `.npz` file that hold rows, the first one there is read."""
-
-
-@dataclass(frozen=True)
-class InputRows:
-    """Raw rows, not yet normalised, and where each of them is from.
-
-    Shapes:
-        x: (N, C, H, W) or (N, F), uint8 or float32.
-    """
-
-    sources: tuple[str, ...]
-    numbers: tuple[int, ...]
-    x: Tensor
-
-
-def read_inputs(
-    paths: Sequence[Path], info: RowInfo, fit: bool = False, batch_size: int = 512
-) -> Iterator[InputRows]:
-    """The rows of every input, in order; images decoded a batch at a time.
-
-    Args:
-        paths: image files, folders of images (also in subfolders), `.npz` or `.npy` files.
-        info: of the data that the networks were trained on.
-        fit: scale and crop images to the size of those; otherwise they must have it.
-        batch_size: images decoded at once.
-
-    Raises:
-        InputError: names the file, what was found in it and what is expected.
-    """
-    files = [file for path in paths for file in input_files(path)]
-    images: list[Path] = []
-    for file in files:
-        if file.suffix.lower() in SUFFIXES:
-            images.append(file)
-            if len(images) < batch_size:
-                continue
-        if images:
-            yield _image_rows(images, info, fit)
-            images = []
-        if file.suffix.lower() not in SUFFIXES:
-            yield _array_rows(file, info)
-    if images:
-        yield _image_rows(images, info, fit)
 
 
 def input_files(path: Path) -> list[Path]:
@@ -147,24 +101,6 @@ def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
     if not len(x):
         raise InputError(f"{where}: shape {array.shape}; there is no row to predict")
     return x
-
-
-def _image_rows(paths: Sequence[Path], info: RowInfo, fit: bool) -> InputRows:
-    headers = [checked_image(path, info) for path in paths]
-    channels, height, width = info.sample_shape
-    for header in headers:
-        if not fit and (header.height, header.width) != (height, width):
-            raise InputError(
-                f"{header.path}: {header.width}x{header.height} pixels, but the run was trained "
-                f"on {width}x{height}"
-            )
-    files = ImageFiles(tuple(paths), height, width, channels == 1, fit)
-    return InputRows(tuple(map(str, paths)), (0,) * len(paths), files.decode(range(len(paths))))
-
-
-def _array_rows(path: Path, info: RowInfo) -> InputRows:
-    x = checked_array(path, info)
-    return InputRows((str(path),) * len(x), tuple(range(len(x))), x)
 
 
 def _array(path: Path) -> tuple[str, Array]:

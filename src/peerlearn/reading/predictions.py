@@ -1,16 +1,22 @@
-"""Rows to predict, and what networks say of them.
+"""Rows to predict, what networks say of them, and how that is written.
 
 Shape suffixes: N rows, C classes.
 """
 
-from collections.abc import Callable, Iterable
+import csv
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import Tensor
 
+from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Rows
+from peerlearn.files import write_atomically
 
+COLUMNS = ("input", "row", "label", "probability")
 Join = Callable[[Iterable[Tensor]], Tensor]
 
 
@@ -24,8 +30,7 @@ class Inputs:
     """Rows to predict, and where each of them is from.
 
     Attributes:
-        sources: the file of every row.
-        numbers: its number in that file.
+        sources, numbers: the file of every row, and its number in that file.
         batches: gives what the networks read, in the same order, each with some targets.
         join: makes predictions of the rows of those of the batches, which it reads one by one.
     """
@@ -43,10 +48,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Probabilities of the classes for some rows.
-
-    Attributes:
-        rows: where they are from.
+    """Probabilities of the classes for some rows, and where these are from.
 
     Shapes:
         probabilities: (N, C), or (N, C, H, W) for every pixel of an image, float; they sum to 1
@@ -55,3 +57,71 @@ class Prediction:
 
     rows: Inputs
     probabilities: Tensor
+
+
+def write_labels(
+    predictions: Iterable[Prediction],
+    info: DataInfo,
+    out: Path | TextIO,
+    probabilities: bool = False,
+) -> int:
+    """Write predictions as csv: `input, row, label, probability`, then one column a class.
+
+    Where several labels can hold at once, `label` joins those above ½ by `|` and `probability` is
+    that of exactly these labels.
+
+    Args:
+        predictions: from `Predictor.predict`; all are made before anything is written.
+        info: of the run.
+        out: a file, written whole or not at all, or an open stream.
+        probabilities: add the columns of the classes.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        RunError: the file cannot be written; the old one stays.
+    """
+    lines = []
+    for prediction in predictions:
+        rows, p_NC = prediction.rows, prediction.probabilities
+        labels, chosen = (_several if info.multilabel else _one)(p_NC, info.class_names)
+        columns = p_NC.tolist() if probabilities else [[]] * len(p_NC)
+        places = zip(rows.sources, rows.numbers, labels, chosen, columns, strict=True)
+        for source, number, label, p, each in places:
+            lines.append([source, str(number), label, *(f"{value:.6g}" for value in (p, *each))])
+    write_table(out, [*COLUMNS, *(info.class_names if probabilities else ())], lines)
+    return len(lines)
+
+
+def _one(p_NC: Tensor, names: Sequence[str]) -> tuple[list[str], list[float]]:
+    top = p_NC.max(1)
+    return [names[i] for i in top.indices.tolist()], top.values.tolist()
+
+
+def _several(p_NC: Tensor, names: Sequence[str]) -> tuple[list[str], list[float]]:
+    holds_NC = p_NC > 0.5
+    labels = ["|".join(names[i] for i in row.nonzero()[:, 0]) for row in holds_NC]
+    return labels, torch.where(holds_NC, p_NC, 1 - p_NC).prod(1).tolist()
+
+
+def write_table(out: Path | TextIO, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Write a table as csv to a file, whole or not at all, or to an open stream.
+
+    Raises:
+        RunError: the file cannot be written; the old one stays.
+    """
+
+    def write(stream: TextIO) -> None:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(lines)
+
+    def write_file(path: Path) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            write(file)
+
+    if isinstance(out, Path):
+        write_atomically(out, write_file)
+    else:
+        write(out)

@@ -13,8 +13,7 @@ from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
-from peerlearn.reading.labels import write_labels
-from peerlearn.reading.predictions import Inputs, Prediction
+from peerlearn.reading.predictions import Inputs, Prediction, write_labels
 
 InfoT = TypeVar("InfoT", bound=DataInfo)
 

@@ -14,9 +14,8 @@ from peerlearn.engine.precision import Precision, threads
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.metrics.assessment import Assessment
 from peerlearn.randomness import preserved_rng
-from peerlearn.reading.predictions import Inputs
+from peerlearn.reading.predictions import Inputs, write_table
 from peerlearn.reading.rows import RowReader
-from peerlearn.reading.table import write_table
 from peerlearn.tasks.discovery.data.datasets import DiscoveryInfo
 from peerlearn.tasks.discovery.data.pools import class_folder, read_pool
 from peerlearn.tasks.discovery.data.registry import load_discovery

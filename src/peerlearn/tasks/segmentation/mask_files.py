@@ -17,8 +17,7 @@ from torch import Tensor
 from peerlearn.data.image_folder import require_pillow
 from peerlearn.data.info import DataInfo
 from peerlearn.errors import InputError
-from peerlearn.reading.predictions import Inputs, Prediction
-from peerlearn.reading.table import write_table
+from peerlearn.reading.predictions import Inputs, Prediction, write_table
 from peerlearn.tasks.segmentation.data.masks import IGNORED, SegmentationInfo
 from peerlearn.tasks.segmentation.staging import Staging, filled
 from peerlearn.tasks.segmentation.tiling import Tiles

@@ -14,17 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peerlearn.data.augment import normalise
 from peerlearn.data.image_folder import SUFFIXES
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.reading.inputs import checked_array, checked_image, input_files
 from peerlearn.reading.predictions import Join, Prediction, one_after_another
-from peerlearn.reading.reader import Reader, UnreadableError
+from peerlearn.reading.reader import UnreadableError
+from peerlearn.reading.rows import RowReader
 from peerlearn.tasks.segmentation.data.folder import IMAGES, MASKS, ResizedFiles
-from peerlearn.tasks.segmentation.data.masks import SegmentationInfo
+from peerlearn.tasks.segmentation.data.masks import SegmentationDataset, SegmentationInfo
 from peerlearn.tasks.segmentation.data.registry import load_segmentation
+from peerlearn.tasks.segmentation.data.spec import SegmentationDataSpec
 from peerlearn.tasks.segmentation.mask_files import ImageInputs, Read, write_masks
 from peerlearn.tasks.segmentation.metrics import SegmentationAssessment
 from peerlearn.tasks.segmentation.tiling import Tiles, Tiling
@@ -49,7 +50,7 @@ class Image:
     rows: Tensor | None = None
 
 
-class MaskReader(Reader[SegmentationInfo]):
+class MaskReader(RowReader):
     """Images are normalised by the mean and standard deviation of the training data.
 
     Image files are resized as those of the training data were, by `data.size`, however large they
@@ -62,6 +63,8 @@ class MaskReader(Reader[SegmentationInfo]):
     """
 
     info_type = SegmentationInfo
+    info: SegmentationInfo
+    alike = ("channels", "dtype", "multilabel")
     options: ClassVar[Mapping[str, str]] = dict.fromkeys(("tile", "overlap"), "segment images")
     unit = "image"
     steps = "tiles and images"
@@ -76,27 +79,15 @@ class MaskReader(Reader[SegmentationInfo]):
     ) -> None:
         super().__init__(info, config)
         self.tiling = Tiling(tile, overlap)
-        self.channels, *trained = info.sample_shape
+        _, *trained = info.sample_shape
         self.trained = (trained[0], trained[1])
 
+    def load(self, spec: SegmentationDataSpec) -> SegmentationDataset:
+        return load_segmentation(spec)
+
     def test_rows(self, name: str) -> Rows:
-        # How many images and masks to train on says nothing of the test split of other data.
-        spec = self.config.data
-        size = spec.size if Path(name).is_dir() else None
-        other = {"name": name, "train_size": None, "labels": None, "size": size}
-        data = load_segmentation(spec.model_copy(update=other))
-        own = SegmentationInfo.from_dataset(data)
-        kinds = [
-            ("channels", data.sample_shape[0], self.channels),
-            ("dtype", own.dtype, self.info.dtype),
-            ("multilabel", own.multilabel, self.info.multilabel),
-        ]
-        for what, found, expected in kinds:
-            if found != expected:
-                raise InputError(
-                    f"--data {name}: {what} {found}, but the run was trained on {what} {expected}"
-                )
-        places, batch_size = self.places(own, name), self._at_once(*data.sample_shape[1:])
+        data, places = self.other_data(name)
+        batch_size = self._at_once(*data.sample_shape[1:])
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
             info = self.info
@@ -187,7 +178,7 @@ class MaskReader(Reader[SegmentationInfo]):
         read = self._decoding(images, *self.trained) if resized else pictures
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            yield self._normalised(read())
+            yield self._batch(read())
 
         return batches, partial(_resized, own) if resized else one_after_another
 
@@ -198,7 +189,7 @@ class MaskReader(Reader[SegmentationInfo]):
             (image_CHW,) = pictures()
             numbers, count = range(len(tiles)), self._at_once(*_sides(tiles))
             for first in numbers[::count]:
-                yield self._normalised(tiles.cut(image_CHW, numbers[first : first + count]))
+                yield self._batch(tiles.cut(image_CHW, numbers[first : first + count]))
 
         def join(parts: Iterable[Tensor]) -> Tensor:
             # In fp32: for a large image, memory counts.
@@ -216,11 +207,8 @@ class MaskReader(Reader[SegmentationInfo]):
             return lambda: rows[[image.number for image in images]]
         paths = tuple(image.source for image in images)
         own = (images[0].height, images[0].width) == (height, width)
-        files = ResizedFiles(paths, height, width, self.channels == 1, fit=not own)
+        files = ResizedFiles(paths, height, width, self.info.channels == 1, fit=not own)
         return lambda: files.decode(range(len(paths)))
-
-    def _normalised(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return normalise(x, self.info.mean, self.info.std), torch.zeros(len(x))
 
     def _at_once(self, height: int, width: int) -> int:
         """Images of a size that have about as many pixels as a batch of evaluation."""

@@ -67,6 +67,11 @@ class SegmentationInfo(RowInfo):
     """
 
     @property
+    def channels(self) -> int:
+        """How many numbers a pixel has."""
+        return self.sample_shape[0]
+
+    @property
     def content(self) -> str:
         return f"masks of images of {'×'.join(map(str, self.sample_shape))}"
 
