@@ -1,10 +1,13 @@
-"""Masks of images, as PNG files whose pixel values are classes.
+"""Masks of images, as PNG files whose pixel values are classes, in a folder that gets all or none.
 
 Shape suffixes: N images, K classes, H height, W width.
 """
 
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.data.image_folder import require_pillow
-from peerlearn.data.info import DataInfo
 from peerlearn.errors import InputError
+from peerlearn.files import cannot_write
 from peerlearn.reading.predictions import Inputs, Prediction, write_table
 from peerlearn.tasks.segmentation.data.masks import IGNORED, SegmentationInfo
-from peerlearn.tasks.segmentation.staging import Staging, filled
-from peerlearn.tasks.segmentation.tiling import Tiles
 
 SUMMARY = "summary.csv"
 COLUMNS = ("input", "row", "mask", "confidence")
@@ -37,20 +38,17 @@ class ImageInputs(Inputs):
 
     Attributes:
         names: what to call each of them, with `/` between folders and without suffix.
-        height, width: of the images, and of what is predicted for them.
         pictures: reads the images as they are, (N, C, H, W).
-        tiles: of each image; None where it is read whole.
+        steps_each: in how many tiles each of them is read; 1 where it is read whole.
     """
 
     names: tuple[str, ...]
-    height: int
-    width: int
     pictures: Read
-    tiles: Tiles | None = None
+    steps_each: int
 
     @property
     def steps(self) -> int:
-        return len(self.sources) * (1 if self.tiles is None else len(self.tiles))
+        return len(self.sources) * self.steps_each
 
 
 class Decisions(NamedTuple):
@@ -71,9 +69,79 @@ class Decisions(NamedTuple):
     coloured: NDArray[np.bool_]
 
 
+class Staging:
+    """Files that are made in one folder, on their way into another, `out`."""
+
+    def __init__(self, folder: Path, out: Path) -> None:
+        self.folder, self.out = folder, out
+        self.names: dict[str, str | None] = {}
+        self.read: set[Path] = set()
+
+    def path(self, name: str, source: str | None = None) -> Path:
+        """Where to write a file, whose name may hold `/`, made of a source that stays as it is.
+
+        Raises:
+            InputError: the name is taken by another file of the same folder, or by a source.
+        """
+        if name in self.names:
+            raise InputError(
+                f"--out {self.out}: {name} would be made of {self.names[name]} and of {source}; "
+                "predict them into folders of their own"
+            )
+        self.names[name] = source
+        if source is not None:
+            self.read.add(Path(source).resolve())
+        self._check_inputs([name])
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def publish(self) -> None:
+        """Move everything into place, replacing what has the same name, unless it is a source."""
+        self._check_inputs(self.names)
+        if not self.out.exists():
+            self.folder.chmod(0o755)
+            self.folder.rename(self.out)
+            return
+        for name in self.names:
+            (self.out / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).replace(self.out / name)
+
+    def _check_inputs(self, names: Iterable[str]) -> None:
+        for name in names:
+            if (self.out / name).resolve() in self.read:
+                raise InputError(
+                    f"--out {self.out}: {self.out / name} is an input, and would be overwritten; "
+                    "name another folder"
+                )
+
+
+@contextmanager
+def _filled(out: Path) -> Iterator[Staging]:
+    """Run a block that makes files for the folder `out`; if it fails, there are none of them.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    folder: Path | None = None
+    try:
+        # Within `out` where it is there: it may be a disk of its own, to which nothing is renamed.
+        beside = out if out.exists() else out.parent
+        beside.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=beside))
+        staging = Staging(folder, out)
+        yield staging
+        staging.publish()
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_masks(
     predictions: Iterable[Prediction],
-    info: DataInfo,
+    info: SegmentationInfo,
     out: Path,
     overlay: bool = False,
     probabilities: bool = False,
@@ -103,7 +171,7 @@ def write_masks(
     check_overlay(info, overlay)
     labels = _file_labels(info.class_names)
     lines: list[list[str]] = []
-    with filled(out) as staging:
+    with _filled(out) as staging:
         for prediction in predictions:
             rows = prediction.rows
             assert isinstance(rows, ImageInputs)
@@ -124,14 +192,13 @@ def write_masks(
     return len(lines)
 
 
-def check_overlay(info: DataInfo, overlay: bool) -> None:
+def check_overlay(info: SegmentationInfo, overlay: bool) -> None:
     """Refuse to show images that have no colours.
 
     Raises:
         InputError: they have another number of channels than `OVERLAID`.
     """
-    channels = info.sample_shape[0] if isinstance(info, SegmentationInfo) else 0
-    if overlay and channels not in OVERLAID:
+    if overlay and info.channels not in OVERLAID:
         raise InputError(
             f"--overlay: shows images of {', '.join(map(str, OVERLAID))} channels; the run was "
             f"trained on {info.content}"
@@ -139,19 +206,13 @@ def check_overlay(info: DataInfo, overlay: bool) -> None:
 
 
 def _one(p_KHW: Tensor) -> Decisions:
-    """One class for every pixel."""
     p_HW, chosen_HW = p_KHW.max(0)
     blank_HW = p_HW.isnan()
     chosen_HW = chosen_HW.masked_fill(blank_HW, IGNORED)
     counts = torch.bincount(chosen_HW.flatten(), minlength=IGNORED + 1)[: len(p_KHW)]
     mask = chosen_HW.byte().numpy()
-    return Decisions(
-        {"": mask},
-        (counts / mask.size).tolist(),
-        p_HW.mean().item(),
-        palette()[mask],
-        ~blank_HW.numpy(),
-    )
+    fractions = (counts / mask.size).tolist()
+    return Decisions({"": mask}, fractions, p_HW.mean().item(), palette()[mask], ~blank_HW.numpy())
 
 
 def _several(p_KHW: Tensor, labels: Sequence[str]) -> Decisions:
@@ -205,7 +266,7 @@ def _rgb(picture_CHW: Tensor) -> Bytes:
     return shown.permute(1, 2, 0).contiguous().numpy()
 
 
-def _save_probabilities(path: Path, p_KHW: Tensor, info: DataInfo) -> None:
+def _save_probabilities(path: Path, p_KHW: Tensor, info: SegmentationInfo) -> None:
     with path.open("wb") as file:
         np.savez(file, probabilities=p_KHW.float().numpy(), class_names=np.array(info.class_names))
 
@@ -213,10 +274,7 @@ def _save_probabilities(path: Path, p_KHW: Tensor, info: DataInfo) -> None:
 def _file_labels(names: Sequence[str]) -> list[str]:
     """Names of labels as parts of names of files; those that would be equal get their number."""
     plain = [re.sub(r"[^\w.+-]+", "_", name) or "_" for name in names]
-    return [
-        label if plain.count(label) == 1 else f"{label}{number}"
-        for number, label in enumerate(plain)
-    ]
+    return [f"{one}{n}" if plain.count(one) > 1 else one for n, one in enumerate(plain)]
 
 
 def palette() -> NDArray[np.uint8]:

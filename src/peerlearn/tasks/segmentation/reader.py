@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from peerlearn.data.image_folder import SUFFIXES
 from peerlearn.data.loaders import evaluation_batches
+from peerlearn.data.spec import sides
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.reading.inputs import checked_array, checked_image, input_files
@@ -55,11 +56,7 @@ class MaskReader(RowReader):
 
     Image files are resized as those of the training data were, by `data.size`, however large they
     are; what is predicted is brought back to their own size. With `--tile` they are not resized.
-
-    Args:
-        info: of the data that the networks were trained on.
-        config: of the run.
-        tile, overlap: how images are cut; see `Tiling`, which leaves most of them whole.
+    `Tiling` has `tile` and `overlap`, and leaves most images whole.
     """
 
     info_type = SegmentationInfo
@@ -70,17 +67,11 @@ class MaskReader(RowReader):
     steps = "tiles and images"
     folder = "masks"
 
-    def __init__(
-        self,
-        info: SegmentationInfo,
-        config: Any,
-        tile: int | None = None,
-        overlap: int | None = None,
-    ) -> None:
+    def __init__(self, info: SegmentationInfo, config: Any, **options: int) -> None:
         super().__init__(info, config)
-        self.tiling = Tiling(tile, overlap)
-        _, *trained = info.sample_shape
-        self.trained = (trained[0], trained[1])
+        self.tiling = Tiling(**options)
+        _, height, width = info.sample_shape
+        self.trained = (height, width)
 
     def load(self, spec: SegmentationDataSpec) -> SegmentationDataset:
         return load_segmentation(spec)
@@ -90,9 +81,9 @@ class MaskReader(RowReader):
         batch_size = self._at_once(*data.sample_shape[1:])
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            info = self.info
-            for x, y in evaluation_batches(data.test, batch_size, info.mean, info.std):
-                yield x, y if info.multilabel else _placed(y, places)
+            for x, y in evaluation_batches(data.test, batch_size, self.info.mean, self.info.std):
+                # What does not count stays so.
+                yield x, y if data.multilabel else torch.where(y >= 0, places[y.clamp(min=0)], y)
 
         return batches
 
@@ -104,8 +95,7 @@ class MaskReader(RowReader):
         )
 
     def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
-        shape, classes = self.info.sample_shape, self.info.classes
-        return {name: AnySize(peer, name, shape, classes) for name, peer in peers.items()}
+        return {name: AnySize(peer, name, self.info) for name, peer in peers.items()}
 
     def write(
         self,
@@ -164,17 +154,14 @@ class MaskReader(RowReader):
             batches=batches,
             join=partial(_named, join, str(first.source), self.trained),
             names=tuple(image.name for image in images),
-            height=first.height,
-            width=first.width,
             pictures=pictures,
-            tiles=tiles,
+            steps_each=1 if tiles is None else len(tiles),
         )
 
     def _whole(self, images: Sequence[Image], pictures: Read) -> tuple[Rows, Join]:
         """Images read whole, resized where those of training were."""
-        first = images[0]
-        own = (first.height, first.width)
-        resized = self._resizes(first) and own != self.trained
+        own = (images[0].height, images[0].width)
+        resized = self._resizes(images[0]) and own != self.trained
         read = self._decoding(images, *self.trained) if resized else pictures
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -187,7 +174,7 @@ class MaskReader(RowReader):
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
             (image_CHW,) = pictures()
-            numbers, count = range(len(tiles)), self._at_once(*_sides(tiles))
+            numbers, count = range(len(tiles)), self._at_once(*sides(tiles.tile))
             for first in numbers[::count]:
                 yield self._batch(tiles.cut(image_CHW, numbers[first : first + count]))
 
@@ -224,36 +211,32 @@ class AnySize(nn.Module):
     Args:
         peer: gives a logit for every class and pixel of images of the size of training.
         name: of the peer, for messages.
-        sample_shape: (C, H, W) of those.
-        classes: number of logits a pixel.
+        info: of the data that it was trained on.
 
     Raises:
         UnreadableError: on `forward`, where the network fails on images of another size, or gives
             outputs of another size than theirs.
     """
 
-    def __init__(self, peer: nn.Module, name: str, sample_shape: Sequence[int], classes: int):
+    def __init__(self, peer: nn.Module, name: str, info: SegmentationInfo) -> None:
         super().__init__()
-        self.peer = peer
-        self.name = name
-        self.sample_shape = tuple(sample_shape)
-        self.classes = classes
+        self.peer, self.name, self.info = peer, name, info
 
     def forward(self, x: Tensor) -> PeerOutput:
-        if tuple(x.shape[1:]) == self.sample_shape:
+        if tuple(x.shape[1:]) == self.info.sample_shape:
             return as_peer_output(self.peer(x), self.name)
         try:
             output = as_peer_output(self.peer(x), self.name)
         except (RuntimeError, TypeError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise self._error(x, f"fails on them ({reason})") from error
-        shape, expected = tuple(output.logits.shape), (len(x), self.classes, *x.shape[-2:])
+        shape, expected = tuple(output.logits.shape), (len(x), self.info.classes, *x.shape[-2:])
         if shape != expected:
             raise self._error(x, f"gives outputs of shape {shape} for them, not {expected}")
         return output
 
     def _error(self, x: Tensor, what: str) -> UnreadableError:
-        (tall, wide), (height, width) = x.shape[-2:], self.sample_shape[1:]
+        (tall, wide), (height, width) = x.shape[-2:], self.info.sample_shape[1:]
         return UnreadableError(
             f"images of {wide}x{tall} pixels, but peer {self.name!r}, trained on "
             f"{width}x{height}, {what}"
@@ -265,13 +248,7 @@ def _kind(image: Image) -> tuple[int, int, int | None]:
     return image.height, image.width, None if image.rows is None else id(image.rows)
 
 
-def _placed(y: Tensor, places: Tensor) -> Tensor:
-    """Classes of the run for those of other data; what does not count stays so."""
-    return torch.where(y >= 0, places[y.clamp(min=0)], y)
-
-
 def _resized(size: tuple[int, int], parts: Iterable[Tensor]) -> Tensor:
-    """Predictions (N, K, H, W) at another height and width."""
     return F.interpolate(torch.cat(list(parts)), size, mode="bilinear", align_corners=False)
 
 
@@ -283,10 +260,6 @@ def _named(join: Join, source: str, trained: tuple[int, int], parts: Iterable[Te
         height, width = trained
         hint = f"; --tile {width} reads it in tiles of that size" if height == width else ""
         raise InputError(f"{source}: {error}{hint}") from error
-
-
-def _sides(tiles: Tiles) -> tuple[int, int]:
-    return (tiles.tile, tiles.tile) if isinstance(tiles.tile, int) else tiles.tile
 
 
 def _beside_images(file: Path, folder: Path) -> bool:
