@@ -36,11 +36,10 @@ def gallery(
 
     Args:
         forward: runs the trained peers over rows.
-        split: to take images from.
-        data: the data set of the split.
+        split: of `data`, to take so many `images` from, where there are so many.
+        data: what the peers were trained on.
         batch_size: images a forward.
         members: peers of the ensemble; None for all.
-        images: how many, where there are so many.
 
     Returns:
         `index` (B,) of the images in the split; `images` uint8 (B, H, W) or (B, H, W, 3);
@@ -54,11 +53,12 @@ def gallery(
     rows = partial(evaluation_batches, few, batch_size, data.mean, data.std)
     maps: dict[str, list[Tensor]] = {}
     for logits, _ in forward(rows):
-        p = {name: probabilities(z, data.multilabel) for name, z in logits.items()}
+        p = {name: z.sigmoid() if data.multilabel else z.softmax(1) for name, z in logits.items()}
         chosen = [each for name, each in p.items() if members is None or name in members]
         p["ensemble"] = torch.stack(chosen).mean(0)
         for name, p_BLHW in p.items():
-            maps.setdefault(name, []).append(decided(p_BLHW, data.multilabel))
+            shown = topmost(p_BLHW > 0.5) if data.multilabel else p_BLHW.argmax(1)
+            maps.setdefault(name, []).append(shown.to(torch.uint8))
     every = torch.arange(len(few))
     x, y = few.rows(every), few.masks(every)
     step = -(-max(x.shape[-2:]) // LONGEST_SIDE)
@@ -77,16 +77,6 @@ def spread(rows: int, wanted: int) -> Tensor:
     """Numbers of at most `wanted` rows, the middles of equal parts of all."""
     count = min(rows, wanted)
     return torch.tensor([(2 * part + 1) * rows // (2 * count) for part in range(count)])
-
-
-def probabilities(z_BLHW: Tensor, multilabel: bool) -> Tensor:
-    """Of every class, or of every label by itself."""
-    return z_BLHW.sigmoid() if multilabel else z_BLHW.softmax(1)
-
-
-def decided(p_BLHW: Tensor, multilabel: bool) -> Tensor:
-    """The class of every pixel, uint8 (B, H, W)."""
-    return topmost(p_BLHW > 0.5) if multilabel else p_BLHW.argmax(1).to(torch.uint8)
 
 
 def true_classes(masks: Tensor) -> Tensor:

@@ -79,22 +79,16 @@ class Tiles:
                 f"image: {image_CHW.shape[1]}x{image_CHW.shape[2]} pixels; these tiles are of "
                 f"{self.height}x{self.width}."
             )
-        corners, (tall, wide) = self.corners, sides(self.tile)
-        chosen = corners if index is None else [corners[number] for number in index]
-        return torch.stack(
-            [
-                image_CHW[:, _pixels(row, tall, self.height)][
-                    :, :, _pixels(column, wide, self.width)
-                ]
-                for row, column in chosen
-            ]
-        )
+        corners, (tall, wide), tiles = self.corners, sides(self.tile), []
+        for row, column in corners if index is None else [corners[number] for number in index]:
+            lines_ChW = image_CHW[:, _pixels(row, tall, self.height)]
+            tiles.append(lines_ChW[:, :, _pixels(column, wide, self.width)])
+        return torch.stack(tiles)
 
     def blend(self, parts: Iterable[Tensor]) -> Tensor:
         """The weighted mean, (K, H, W), of what was predicted for all tiles in order.
 
-        Args:
-            parts: float (B, K, h, w), batches of one tile or more, read one after the other.
+        `parts` are float (B, K, h, w), batches of one tile or more, read one after the other.
         """
         window_hw = _window(sides(self.tile), self.overlap)
         total_KHW, weight_HW = torch.zeros(0), torch.zeros(self.height, self.width)
@@ -136,17 +130,10 @@ class Tiling:
         if self.tile is not None:
             self._check_overlap(self.tile, self.tile)
 
-    @property
-    def option(self) -> str:
-        """The option that was given, as typed."""
-        return "--tile" if self.tile is not None else "--overlap"
-
     def tiles(self, height: int, width: int, trained: tuple[int, int]) -> Tiles | None:
         """The tiles of an image, or None to read it whole.
 
-        Args:
-            height, width: of the image.
-            trained: height and width of the images that the networks were trained on.
+        `trained` is the height and width of the images that the networks were trained on.
 
         Raises:
             InputError: an overlap as large as a tile of the size of those.
@@ -169,7 +156,6 @@ class Tiling:
 
 
 def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """First pixel of each tile along an axis."""
     if length <= side:
         return [-((side - length) // 2)]
     steps = math.ceil((length - side) / (side - overlap))

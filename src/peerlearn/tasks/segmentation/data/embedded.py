@@ -57,15 +57,10 @@ def _lay(
     canvas: Tensor, mask: Tensor, ink: Tensor, label: int,
     size: float, down: float, right: float, light: float,
 ) -> None:  # fmt: skip
-    """Draw a digit of ink (1, 8, 8) into a canvas and its label into the mask (H, W), in place.
-
-    Side, place and brightness are uniform numbers in [0, 1).
-    """
+    """Draw a digit (1, 8, 8) into canvas and mask, in place; the numbers are uniform in [0, 1)."""
     side = SMALLEST + int(size * (LARGEST - SMALLEST + 1))
-    rows, columns = (
-        slice(first, first + side)
-        for first in (int(draw * (SIDE - side + 1)) for draw in (down, right))
-    )
+    top, left = (int(draw * (SIDE - side + 1)) for draw in (down, right))
+    rows, columns = slice(top, top + side), slice(left, left + side)
     large = F.interpolate(ink[None], (side, side), mode="bilinear")[0, 0]
     inked = large >= INK
     canvas[rows, columns][inked] = large[inked] * (DIMMEST + (1 - DIMMEST) * light)

@@ -96,16 +96,17 @@ def read_mask_folder(
     def split(part: str) -> MaskSplit | None:
         if part not in pairs:
             return None
-        images, masks = zip(*((pair.image, pair.mask) for pair in pairs[part]), strict=True)
-        known = torch.tensor([_is_labelled(found, table) for found in values[part]])
-        _check_labels(masks, values[part], table)
+        images, masks = zip(*pairs[part], strict=True)
+        for mask, found in zip(masks, values[part], strict=True):
+            if unknown := table.unknown(sorted(found)):
+                raise InputError(
+                    f"{mask}: label {unknown[0]} is no class of train; allowed: {table.allowed}."
+                )
+        known = torch.tensor([any(table.table[list(found)] != IGNORED) for found in values[part]])
         if not bool(known.any()):
             raise InputError(f"{masks[0].parent}: no pixel has a label.")
-        return LazyMaskSplit(
-            replace(files, paths=images),
-            MaskFiles(masks, files.height, files.width, table),
-            known,
-        )
+        mask_files = MaskFiles(masks, files.height, files.width, table)
+        return LazyMaskSplit(replace(files, paths=images), mask_files, known)
 
     train = split("train")
     assert train is not None
@@ -127,18 +128,6 @@ def _label_values(pairs: list[Pair]) -> list[set[int]]:
     """Which label values occur in each mask."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda pair: set(np.unique(read_labels(pair.mask)).tolist()), pairs))
-
-
-def _is_labelled(found: set[int], table: LabelTable) -> bool:
-    return any(int(table.table[value]) < table.classes for value in found)
-
-
-def _check_labels(masks: tuple[Path, ...], values: list[set[int]], table: LabelTable) -> None:
-    for mask, found in zip(masks, values, strict=True):
-        if unknown := table.unknown(sorted(found)):
-            raise InputError(
-                f"{mask}: label {unknown[0]} is no class of train; allowed: {table.allowed}."
-            )
 
 
 def _names(folder: Path) -> tuple[str, ...] | None:
@@ -163,13 +152,11 @@ def paired_files(folder: Path) -> list[Pair]:
     Raises:
         InputError: no images, one without a mask, or a mask without an image; names both files.
     """
-    images = _by_name(folder / IMAGES)
-    masks = _by_name(folder / MASKS)
+    images, masks = _by_name(folder / IMAGES), _by_name(folder / MASKS)
     for name, image in images.items():
         mask = folder / MASKS / f"{name}.png"
         if name not in masks:
-            hint = _hint(name, masks)
-            raise InputError(f"{image}: has no mask; expected {mask}.{hint}")
+            raise InputError(f"{image}: has no mask; expected {mask}.{_hint(name, masks)}")
         if masks[name].suffix.lower() != ".png":
             raise InputError(
                 f"{masks[name]}: allowed for masks: PNG; JPEG changes label values. "
@@ -210,13 +197,7 @@ class ResizedFiles(ImageFiles):
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """Mask files that decode to classes, resized to one shape by nearest neighbour.
-
-    Attributes:
-        paths: one file a row.
-        height, width: of every decoded mask.
-        table: which class each value in the files is.
-    """
+    """Mask files, one a row, that decode to classes, resized to one shape by nearest neighbour."""
 
     paths: tuple[Path, ...]
     height: int
@@ -232,27 +213,21 @@ class MaskFiles:
         return self.table.classes_of(labels)
 
     def select(self, index: Sequence[int]) -> "MaskFiles":
-        """The files at `index`."""
         return replace(self, paths=tuple(self.paths[position] for position in index))
 
 
 class LazyMaskSplit(LazySplit, MaskSplit):
     """A split whose images and masks are decoded when they are asked for.
 
-    Args:
-        files: the images.
-        mask_files: the mask of each.
-        known: bool (N,), whether the mask has a label; where not, it is not read.
+    `known`, bool (N,), says which masks have a label; the others are not read.
     """
-
-    def __init__(self, files: ImageFiles, mask_files: MaskFiles, known: Tensor) -> None:
-        # The parent is frozen, and its `x` and `y` are computed here.
-        object.__setattr__(self, "files", files)
-        object.__setattr__(self, "mask_files", mask_files)
-        object.__setattr__(self, "known", known)
 
     mask_files: MaskFiles
     known: Tensor
+
+    def __init__(self, files: ImageFiles, mask_files: MaskFiles, known: Tensor) -> None:
+        # The parent is frozen, and its `x` and `y` are computed here.
+        self.__dict__.update(files=files, mask_files=mask_files, known=known)
 
     def __len__(self) -> int:
         return len(self.known)
@@ -285,10 +260,6 @@ class LazyMaskSplit(LazySplit, MaskSplit):
         kept = torch.zeros_like(self.known)
         kept[index] = self.known[index]
         return type(self)(self.files, self.mask_files, kept)
-
-    def with_labels(self, y: Tensor) -> Self:
-        """Refused: the masks are files."""
-        raise TypeError("the masks of this split are files; decode it first")
 
     def decoded(self) -> MaskSplit:
         return MaskSplit(self.x, self.y)

@@ -61,6 +61,4 @@ class SegmentAugmentSpec(BaseModel):
 
     def window(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of what is cut out of images of the given height and width."""
-        if self.crop is None:
-            return height, width
-        return sides(self.crop)
+        return sides(self.crop or (height, width))
