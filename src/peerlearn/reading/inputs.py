@@ -71,12 +71,11 @@ def checked_image(path: Path, info: RowInfo) -> ImageHeader:
 
 
 def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
-    """The rows of an `.npz` or `.npy` file that the networks can read; see `InputRows`.
+    """The rows of an `.npz` or `.npy` file that the networks can read, not yet normalised.
 
-    Args:
-        path: of the file.
-        info: of the data that the networks were trained on.
-        any_size: images may have another height and width than those.
+    Shapes:
+        result: (N, C, H, W), of any height and width where `any_size` says so, or (N, F); uint8
+            or float32.
 
     Raises:
         InputError: it is damaged, holds no rows or others; names the file and the array.
@@ -87,8 +86,7 @@ def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
     x = rows_of_array(array, where)
     dtype = "uint8" if x.dtype == torch.uint8 else "float32"
     found, expected = tuple(x.shape[1:]), info.sample_shape
-    fits = (len(found), found[0]) == (3, expected[0]) if any_size else found == expected
-    if not fits:
+    if not ((len(found), found[0]) == (3, expected[0]) if any_size else found == expected):
         raise InputError(
             f"{where}: shape {array.shape}, but the run was trained on {_rows(info)}; expected "
             f"{_layouts(expected, any_size)}"

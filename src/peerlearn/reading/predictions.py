@@ -60,30 +60,24 @@ class Prediction:
 
 
 def write_labels(
-    predictions: Iterable[Prediction],
-    info: DataInfo,
-    out: Path | TextIO,
-    probabilities: bool = False,
+    made: Iterable[Prediction], info: DataInfo, out: Path | TextIO, probabilities: bool = False
 ) -> int:
-    """Write predictions as csv: `input, row, label, probability`, then one column a class.
+    """Write predictions as csv: `input, row, label, probability`; gives the number of rows.
 
     Where several labels can hold at once, `label` joins those above ½ by `|` and `probability` is
     that of exactly these labels.
 
     Args:
-        predictions: from `Predictor.predict`; all are made before anything is written.
+        made: from `Predictor.predict`; all are made before anything is written.
         info: of the run.
         out: a file, written whole or not at all, or an open stream.
-        probabilities: add the columns of the classes.
-
-    Returns:
-        Number of rows.
+        probabilities: add a column a class.
 
     Raises:
         RunError: the file cannot be written; the old one stays.
     """
     lines = []
-    for prediction in predictions:
+    for prediction in made:
         rows, p_NC = prediction.rows, prediction.probabilities
         labels, chosen = (_several if info.multilabel else _one)(p_NC, info.class_names)
         columns = p_NC.tolist() if probabilities else [[]] * len(p_NC)

@@ -51,8 +51,7 @@ class Reader(ABC, Generic[InfoT]):
     def test_rows(self, name: str) -> Rows:
         """The test split of other data, classes matched by name where both sides have names.
 
-        Args:
-            name: a name or a path as `data.name` takes.
+        `name` is a name or a path as `data.name` takes.
 
         Raises:
             InputError: data that cannot be read, do not fit the networks, or have classes that
@@ -61,13 +60,9 @@ class Reader(ABC, Generic[InfoT]):
 
     @abstractmethod
     def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
-        """What there is to predict in files and folders, in order.
+        """What there is to predict by `peers` in files and folders as typed, in order.
 
         A sequence where all of it is known, and looked at, before the first batch is read.
-
-        Args:
-            paths: as typed.
-            peers: who will predict.
 
         Raises:
             InputError: names the file, what was found in it and what is expected.
@@ -99,7 +94,7 @@ class Reader(ABC, Generic[InfoT]):
         probabilities: bool = False,
         overlay: bool = False,
     ) -> int:
-        """Write predictions: here a label for each row, as csv; see `write_labels`.
+        """Write predictions, and say of how many rows: here their labels; see `write_labels`.
 
         Args:
             made: what was predicted.
@@ -107,30 +102,24 @@ class Reader(ABC, Generic[InfoT]):
             probabilities: write those of all classes too.
             overlay: show them over what was read, where that are images.
 
-        Returns:
-            Number of rows.
-
         Raises:
             RunError: a file cannot be written; the old one stays.
         """
         return write_labels(made, self.info, out, probabilities)
 
     def places(self, own: DataInfo, name: str) -> torch.Tensor:
-        """(C,): which class of the run every class of other data is.
+        """(C,): which class of the run every class of other data, typed as `name`, is.
 
-        Args:
-            own: info of the other data.
-            name: as typed, for messages.
+        Raises:
+            InputError: there are classes that the run does not know.
         """
         info = self.info
         if own.class_names == info.class_names:
             return torch.arange(own.classes)
         if _numbered(own) or _numbered(info):
             if own.classes > info.classes or (own.classes != info.classes and info.multilabel):
-                raise InputError(
-                    f"--data {name}: {own.classes} classes, but the run was trained on "
-                    f"{info.classes}"
-                )
+                found = f"{own.classes} classes, but the run was trained on {info.classes}"
+                raise InputError(f"--data {name}: {found}")
             return torch.arange(own.classes)
         unknown = [label for label in own.class_names if label not in info.class_names]
         if unknown or info.multilabel:
@@ -142,7 +131,6 @@ class Reader(ABC, Generic[InfoT]):
 
 
 def _numbered(info: DataInfo) -> bool:
-    """Whether the classes have no names of their own."""
     return info.class_names == tuple(map(str, range(info.classes)))
 
 

@@ -1,7 +1,6 @@
 """Finished runs put to use: opened, evaluated on any data, asked about new rows."""
 
-from peerlearn.serving.evaluate import evaluate_run
 from peerlearn.serving.predictor import Predictor
-from peerlearn.serving.run import TrainedRun, open_run
+from peerlearn.serving.run import TrainedRun, evaluate_run, open_run
 
 __all__ = ["Predictor", "TrainedRun", "evaluate_run", "open_run"]

@@ -35,11 +35,7 @@ class Predictor:
     """
 
     def __init__(
-        self,
-        run: TrainedRun,
-        who: str = "best",
-        device: str | None = None,
-        **options: Any,
+        self, run: TrainedRun, who: str = "best", device: str | None = None, **options: Any
     ) -> None:
         if who not in (*run.peers, "best", "ensemble"):
             raise unknown_name("peer", who, [*run.peers, "best", "ensemble"], "--peer")
@@ -52,11 +48,9 @@ class Predictor:
         self.precision.place(run.cohort)
 
     def predict(self, inputs: Sequence[Path], observe: Watch | None = None) -> Iterator[Prediction]:
-        """Predictions for files and folders, made one after the other; see `Reader.inputs`.
+        """Predictions for files and folders as typed, one after the other; see `Reader.inputs`.
 
-        Args:
-            inputs: as typed.
-            observe: is called after every batch.
+        `observe` is called after every batch.
 
         Raises:
             InputError: names the file; at once, where the reader looks at all of them first.
@@ -81,6 +75,5 @@ class Predictor:
             yield Prediction(rows, probabilities)
 
     def _probabilities(self, batches: Rows) -> Iterator[Tensor]:
-        """What is said of every batch."""
         for logits, _ in predict(self.peers, batches, self.precision, self.run.cohort.trunk):
             yield self.reader.together(logits)

@@ -1,4 +1,4 @@
-"""A finished run, opened for use: its networks with their selected weights, without its data."""
+"""A finished run, opened for use and measured again: its networks with their selected weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ from typing import Any
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.info import DataInfo
-from peerlearn.engine.precision import Precision, PrecisionName, resolve_device
+from peerlearn.engine.evaluate import assessed, predict
+from peerlearn.engine.precision import Precision, PrecisionName, resolve_device, threads
 from peerlearn.engine.run_folder import RunFolder, read_config
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
-from peerlearn.reading.reader import Reader
-from peerlearn.results import Results, load
+from peerlearn.randomness import preserved_rng
+from peerlearn.reading.reader import Reader, UnreadableError
+from peerlearn.results import Results, load, of_one_seed
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
 from peerlearn.validation import validated
@@ -21,14 +23,7 @@ from peerlearn.validation import validated
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run.
-
-    Attributes:
-        folder: where it is.
-        recipe: the system it belongs to.
-        config: its typed configuration.
-        results: its `results.json`.
-    """
+    """A finished run: where it is, the system it belongs to, and what it was told and wrote."""
 
     folder: Path
     recipe: Recipe
@@ -146,10 +141,57 @@ def open_run(folder: Path) -> TrainedRun:
             f"{folder}: the run is not finished (no results.json); continue it by the command that "
             f"began it, with --out {folder} --resume"
         )
-    given = read_config(paths.config)
     recipe, _ = find_recipe(str(paths.config))
-    config = validated(recipe.config, given)
+    config = validated(recipe.config, read_config(paths.config))
     return TrainedRun(folder, recipe, config, load(paths.results))
+
+
+def evaluate_run(
+    run: TrainedRun,
+    data: str | None = None,
+    precision: PrecisionName | None = None,
+    device: str | None = None,
+) -> Results:
+    """Metrics of every peer, their mean and their ensemble, in the layout of `results.json`.
+
+    Without `data` the rows are those that the run itself reported on, and on the same machine the
+    numbers are the same. With `data` they are its test split, read as the training data were: with
+    the mean and standard deviation of those, or the columns of features that those had.
+
+    Args:
+        run: from `open_run`.
+        data: a name or a path as `data.name` takes; None for the run's own.
+        precision: number format of forwards; None as in training.
+        device: where to run; None as in training.
+
+    Raises:
+        InputError: data that cannot be read or do not fit the networks.
+    """
+    how = run.precision(precision, device)
+    spec = run.config.data if data is None else run.config.data.named(data)
+    with preserved_rng(), threads(run.config.threads):
+        block = _on_own_data(run, how) if data is None else _on_other_data(run, data, how)
+    seed, folder = run.config.seed, str(run.folder)
+    return of_one_seed(run.recipe.name, spec.short_name, seed, run.arm, block, folder)
+
+
+def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
+    task = run.recipe.task.load(run.config)
+    cohort = task.cohort()
+    load_selected(run.folder, cohort)
+    precision.place(cohort)
+    peers = dict(cohort.peers)
+    return task.evaluate(lambda rows: predict(peers, rows, precision, cohort.trunk), "report")
+
+
+def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str, Any]:
+    cohort, rows = run.cohort, run.reader.test_rows(name)
+    precision.place(cohort)
+    outputs = predict(run.reader.ready(dict(cohort.peers)), rows, precision, cohort.trunk)
+    try:
+        return assessed(outputs, run.reader.assessment())
+    except UnreadableError as error:
+        raise InputError(f"--data {name}: {error}") from error
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
