@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
 
-from peerlearn.tasks.segmentation.boundaries import Boundaries, hausdorff95
+from peerlearn.tasks.segmentation.pixels import Boundaries, hausdorff95
 
 
 def blobs(images=3, height=24, width=31, classes=4, seed=0):

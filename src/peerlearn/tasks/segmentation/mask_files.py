@@ -151,7 +151,7 @@ def write_masks(
     `NAME.png` holds classes as pixel values and shows them in colours; where masks overlap there is
     a `NAME-LABEL.png` of 0 and 1 for every label. The summary has a line an image: `input, row,
     mask, confidence`, then for each class the fraction of its pixels. Confidence is the mean
-    probability of what was decided, over pixels (and labels).
+    probability of what was decided, over pixels (and labels). Gives the number of images.
 
     Args:
         predictions: from `Predictor.predict`; written as they are made.
@@ -159,9 +159,6 @@ def write_masks(
         out: folder, filled when all is made, or not at all; files of the same names are replaced.
         overlay: write `NAME-overlay.png` too, the image under half-transparent colours.
         probabilities: write `NAME.npz` too, with `probabilities` (K, H, W) and `class_names`.
-
-    Returns:
-        Number of images.
 
     Raises:
         InputError: a file would be written twice, or over an input; images that cannot be shown.
@@ -193,11 +190,7 @@ def write_masks(
 
 
 def check_overlay(info: SegmentationInfo, overlay: bool) -> None:
-    """Refuse to show images that have no colours.
-
-    Raises:
-        InputError: they have another number of channels than `OVERLAID`.
-    """
+    """Refuse to show images of another number of channels than `OVERLAID`."""
     if overlay and info.channels not in OVERLAID:
         raise InputError(
             f"--overlay: shows images of {', '.join(map(str, OVERLAID))} channels; the run was "
@@ -245,25 +238,17 @@ def _save_masks(
         yield file
 
 
-def _save_overlay(path: Path, picture: Tensor, made: Decisions) -> None:
+def _save_overlay(path: Path, picture_CHW: Tensor, made: Decisions) -> None:
+    """Floats are stretched from black to white, alpha is dropped."""
     from PIL import Image
 
-    shown = _rgb(picture)
+    rgb = picture_CHW[:3].expand(3, -1, -1)
+    if rgb.is_floating_point():
+        low, high = rgb.min(), rgb.max()
+        rgb = (255 * (rgb - low) / (high - low).clamp(min=1e-12)).byte()
+    shown = rgb.permute(1, 2, 0).contiguous().numpy()
     mixed = shown // 2 + made.colours // 2
     Image.fromarray(np.where(made.coloured[..., None], mixed, shown)).save(path)
-
-
-def _rgb(picture_CHW: Tensor) -> Bytes:
-    """An image to look at, (H, W, 3): floats are stretched from black to white, alpha is dropped.
-
-    Shapes:
-        picture_CHW: uint8 or float, with as many channels as in `OVERLAID`.
-    """
-    shown = picture_CHW[:3].expand(3, -1, -1)
-    if shown.is_floating_point():
-        low, high = shown.min(), shown.max()
-        shown = (255 * (shown - low) / (high - low).clamp(min=1e-12)).byte()
-    return shown.permute(1, 2, 0).contiguous().numpy()
 
 
 def _save_probabilities(path: Path, p_KHW: Tensor, info: SegmentationInfo) -> None:

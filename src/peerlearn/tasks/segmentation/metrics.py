@@ -56,10 +56,8 @@ class SegmentationAssessment:
         boundaries: bool = True,
         members: Collection[str] | None = None,
     ) -> None:
-        self.class_names = tuple(class_names)
-        self.multilabel = multilabel
-        self.boundaries = boundaries
-        self.members = members
+        self.class_names, self.multilabel = tuple(class_names), multilabel
+        self.boundaries, self.members = boundaries, members
         self._peers: dict[str, Counts] = {}
         self._ensemble: Counts | None = None
         self._agreed: Counter[tuple[str, str]] = Counter()
@@ -68,14 +66,10 @@ class SegmentationAssessment:
     def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
         """Count a batch.
 
-        Args:
-            logits: by peer, the same peers in every batch.
-            y: the truth; −1, or NaN where masks overlap, at pixels that do not count.
-
         Shapes:
-            logits: (batch, classes, height, width), float.
-            y: (batch, height, width), int; (batch, labels, height, width), float, where masks
-                overlap.
+            logits: by peer, the same peers in every batch, (batch, classes, height, width), float.
+            y: (batch, height, width), int, −1 where a pixel does not count; where masks overlap,
+                (batch, labels, height, width), float, NaN there.
 
         Raises:
             InputError: shapes, classes or peers do not fit.

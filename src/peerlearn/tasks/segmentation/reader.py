@@ -35,13 +35,7 @@ from peerlearn.transfer.outputs import PeerOutput, as_peer_output
 
 @dataclass(frozen=True)
 class Image:
-    """An image to segment: a file, or a row of an array.
-
-    Attributes:
-        source, number: the file, and the number of the image there.
-        name: see `ImageInputs`.
-        rows: of the array; None for an image file.
-    """
+    """An image to segment: a file, or one of the rows of an array; see `ImageInputs`."""
 
     source: Path
     number: int
@@ -104,7 +98,6 @@ class MaskReader(RowReader):
         probabilities: bool = False,
         overlay: bool = False,
     ) -> int:
-        """Masks as files in a folder; see `write_masks`."""
         assert isinstance(out, Path), "masks are files"
         return write_masks(made, self.info, out, overlay, probabilities)
 
@@ -244,7 +237,6 @@ class AnySize(nn.Module):
 
 
 def _kind(image: Image) -> tuple[int, int, int | None]:
-    """Images with the same can be read together."""
     return image.height, image.width, None if image.rows is None else id(image.rows)
 
 

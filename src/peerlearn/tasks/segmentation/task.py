@@ -43,7 +43,7 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
         return load_segmentation(config.data)
 
     def few(self) -> tuple[Any, Tensor, str]:
-        images = self.data.train.select(torch.arange(min(2, len(self.data.train))))
+        images = self.data.train.select(torch.arange(len(self.data.train))[:2])
         x, y = next(iter(split_rows(images, self.data, 2)()))
         return x, y, f"images of shape {self.info.sample_shape} of {self.info.name!r}"
 
@@ -70,8 +70,7 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
         )
 
     def probe(self) -> Rows:
-        train = self.data.train
-        images = train.select(torch.arange(min(PROBE_IMAGES, len(train))))
+        images = self.data.train.select(torch.arange(len(self.data.train))[:PROBE_IMAGES])
         return split_rows(images, self.data, self.config.evaluation.batch_size)
 
     def assessment(self, purpose: Purpose) -> SegmentationAssessment:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from peerlearn.data.augment import Normalisation, normalise
 from peerlearn.data.geometry import reflected_pixels
 from peerlearn.errors import InputError
-from peerlearn.tasks.segmentation.data.augment import (
+from peerlearn.tasks.segmentation.data.loaders import (
     GeometricDraws,
     check_segment_augment,
     drawn_places,

@@ -31,14 +31,11 @@ KEYS = (*(f"{axis}_{part}" for part in PARTS for axis in "xy"), *NAME_KEYS, "ign
 def masks_from_arrays(
     arrays: Mapping[str, Array], where: str, ignore: int | None = None
 ) -> Source[MaskSplit]:
-    """Splits from arrays named as in an `.npz` file (`KEYS`).
+    """Splits from arrays named as in an `.npz` file (`KEYS`); messages name it as `where`.
 
-    Args:
-        arrays: `x_train, y_train, x_test, y_test`, and optionally `x_val, y_val` (held out of
-            train otherwise), the names of the label values as `classes` or `class_names`, and
-            `ignore`, a label value that does not count.
-        where: their source, for messages.
-        ignore: the label value that does not count, in place of that of the arrays.
+    Arrays are `x_train, y_train, x_test, y_test`, and optionally `x_val, y_val` (held out of train
+    otherwise), the names of the label values as `classes` or `class_names`, and `ignore`, a label
+    value that does not count, in place of which `ignore` may be given.
 
     Raises:
         InputError: the first thing that is wrong, with the array and what was found.
@@ -55,10 +52,8 @@ def masks_from_arrays(
         found = splits["train"].y.unique().tolist()
         table = label_table(found, names, given if ignore is None else ignore, f"{where}: y_train")
         names = table.names
-        splits = {
-            part: split.with_labels(_classes(split.y, table, f"{where}: y_{part}"))
-            for part, split in splits.items()
-        }
+        for part, split in splits.items():
+            splits[part] = split.with_labels(_classes(split.y, table, f"{where}: y_{part}"))
     for part, split in splits.items():
         if not bool(any_labelled(split.y).any()):
             raise InputError(f"{where}: y_{part}: no pixel has a label.")
@@ -135,8 +130,7 @@ def read_masks(y: Array, where: str) -> Tensor:
 
 
 def _classes(labels: Tensor, table: LabelTable, where: str) -> Tensor:
-    unknown = table.unknown(labels.unique().tolist())
-    wrong = np.isin(labels.numpy(), unknown)
+    wrong = np.isin(labels.numpy(), table.unknown(labels.unique().tolist()))
     _refuse(labels.numpy(), wrong, where, f"is no class of train; allowed: {table.allowed}")
     return table.classes_of(labels)
 
@@ -160,13 +154,11 @@ def _overlapping(
 
 def _names(arrays: Mapping[str, Array], where: str) -> tuple[str, ...] | None:
     for key in NAME_KEYS:
-        if key in arrays:
-            if arrays[key].ndim != 1:
-                raise InputError(
-                    f"{where}: {key} has shape {arrays[key].shape}; expected one name for each "
-                    "label value."
-                )
+        if key in arrays and arrays[key].ndim == 1:
             return tuple(map(str, arrays[key].tolist()))
+        if key in arrays:
+            found = f"{key} has shape {arrays[key].shape}"
+            raise InputError(f"{where}: {found}; expected one name for each label value.")
     return None
 
 

@@ -19,11 +19,9 @@ BLACK_AND_WHITE = {0, 255}
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Which class each label value is.
+    """The names of the classes, and for each of 256 label values the number of its class.
 
-    Attributes:
-        names: of the classes, in order.
-        table: 256 entries: the class of a value, `IGNORED` or `NO_CLASS`.
+    `IGNORED` and `NO_CLASS` stand in the table for values of none.
     """
 
     names: tuple[str, ...]
@@ -90,7 +88,6 @@ def label_table(
 
 
 def _ignored_name(names: Sequence[str]) -> int | None:
-    """Position of a last or first class whose pixels do not count."""
     for place in (len(names) - 1, 0):
         if names[place].strip().lower() in IGNORED_NAMES:
             return place

@@ -33,16 +33,14 @@ class MaskSplit(Split):
         return any_labelled(self.y).long() + UNLABELLED
 
     def masks(self, index: Tensor) -> Tensor:
-        """Stored masks of the images at `index`, in its order."""
+        """Stored masks of the images at `index`."""
         return self.y.index_select(0, index)
 
     def targets(self, index: Tensor) -> Tensor:
-        """What is learnt from the images at `index`; see `as_targets`."""
         return as_targets(self.masks(index))
 
     @property
     def nbytes(self) -> int:
-        """Bytes that images and masks take in memory."""
         return self.x.nbytes + self.y.nbytes
 
     @property
@@ -60,11 +58,7 @@ class SegmentationDataset(Dataset):
 
 
 class SegmentationInfo(RowInfo):
-    """The shape, the classes and the normalisation of images with masks.
-
-    `rows` counts images, `classes` leaves out labels that are ignored, and `multilabel` says
-    that masks overlap.
-    """
+    """What holds of images with masks; `classes` leaves out labels that are ignored."""
 
     @property
     def channels(self) -> int:

@@ -15,20 +15,12 @@ from peerlearn.transfer.outputs import PeerOutput
 
 
 class AtrousPyramid(nn.Module):
-    """Convolutions of one map at several dilations, and its mean, joined by a 1x1 convolution.
-
-    Shapes:
-        x: (batch, channels_in, height, width). Returns (batch, channels, height, width).
-    """
+    """Convolutions of one map at several dilations, and its mean, joined by a 1x1 convolution."""
 
     def __init__(self, channels_in: int, channels: int, rates: tuple[int, ...]) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                conv_bn_relu(channels_in, channels, 1),
-                *(conv_bn_relu(channels_in, channels, 3, dilation=rate) for rate in rates),
-            ]
-        )
+        dilated = (conv_bn_relu(channels_in, channels, 3, dilation=rate) for rate in rates)
+        self.branches = nn.ModuleList([conv_bn_relu(channels_in, channels, 1), *dilated])
         # No batch normalisation: it has no variance over the mean map of a single image.
         self.image = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels_in, channels, 1), nn.ReLU(inplace=True)

@@ -14,14 +14,9 @@ from peerlearn.models.resnet import BasicBlock
 class Encoder(nn.Module):
     """A ResNet (He et al. 2016) of four stages for images of a few hundred pixels.
 
-    The stem halves the image once instead of twice, for small images hold small things.
-
-    Args:
-        channels: of the image.
-        width: channels of the first stage; every further stage doubles them.
-        blocks: residual blocks a stage; 2 as in ResNet-18.
-        last_stride: 2 halves the maps before the last stage too; 1 keeps them and spreads its
-            convolutions over twice the distance instead (dilation).
+    The stem halves the image once instead of twice, for small images hold small things. With a
+    `last_stride` of 1 the last stage keeps the maps' size and spreads its convolutions over twice
+    the distance instead (dilation). ResNet-18 has 2 `blocks` a stage.
 
     Shapes:
         input: (batch, channels, height, width)

@@ -53,7 +53,6 @@ class FPN(nn.Module):
         return PeerOutput(logits, features)
 
     def _levels(self, stages: list[Tensor]) -> list[Tensor]:
-        """The pyramid over the stages, largest level first."""
         sums = [lateral(stage) for lateral, stage in zip(self.lateral, stages, strict=True)]
         for n in reversed(range(len(sums) - 1)):
             sums[n] = sums[n] + resized_like(sums[n + 1], sums[n], "nearest")
@@ -61,12 +60,7 @@ class FPN(nn.Module):
 
 
 class LevelHead(nn.Module):
-    """Convolve a level of the pyramid and enlarge it to the next, until it is as large as the last.
-
-    Args:
-        channels: of every level.
-        steps: levels to pass; the largest passes itself alone.
-    """
+    """Convolve a level and enlarge it to the next, in so many steps; the largest passes itself."""
 
     def __init__(self, channels: int, steps: int) -> None:
         super().__init__()

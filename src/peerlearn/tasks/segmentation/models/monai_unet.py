@@ -3,7 +3,6 @@
 Kerfoot et al., "Left-Ventricle Quantification Using Residual U-Net", STACOM 2018.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,13 +20,10 @@ if TYPE_CHECKING:
 
 
 class MonaiUNet(nn.Module):
-    """`monai.networks.nets.UNet` under this library's contract: any size, named features.
+    """`monai.networks.nets.UNet`, with a stride of 2 at every level, under this library's contract.
 
     Its own form wants sides that are multiples of 2 to the number of levels: images are padded at
     the right and at the bottom by their last pixels, and the logits cropped.
-
-    Args:
-        net: with a stride of 2 at every level.
 
     Shapes, of a padded image H x W:
         input: (batch, channels, height, width)
@@ -48,29 +44,24 @@ class MonaiUNet(nn.Module):
         if bottom or right:
             x = F.pad(x, (0, right, 0, bottom), mode="replicate")
         features: dict[str, Tensor] = {}
-        levels = list(self._levels())
+        levels, lowest = self._parts()
         for n, (down, _up) in enumerate(levels, 1):
             x = features[f"encoder{n}"] = down(x)
-        x = features["bottleneck"] = self._bottom()(x)
+        x = features["bottleneck"] = lowest(x)
         for n, (_down, up) in reversed(list(enumerate(levels, 1))):
             x = up(torch.cat([features[f"encoder{n}"], x], 1))
             if n > 1:
                 features[f"decoder{n}"] = x
         return PeerOutput(x[..., :height, :width], features)
 
-    def _levels(self) -> Iterator[tuple[nn.Module, nn.Module]]:
-        """The two halves of every level: MONAI nests them, each around the next."""
-        block = self.net.model
+    def _parts(self) -> tuple[list[tuple[nn.Module, nn.Module]], nn.Module]:
+        """The two halves of every level, and the bottom: MONAI nests each around the next."""
+        levels, block = [], self.net.model
         for _ in self.net.strides:
             down, skip, up = block
-            yield down, up
+            levels.append((down, up))
             block = skip.submodule
-
-    def _bottom(self) -> nn.Module:
-        block = self.net.model
-        for _ in self.net.strides:
-            block = block[1].submodule
-        return block
+        return levels, block
 
 
 def monai_unet(
