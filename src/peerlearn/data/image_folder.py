@@ -66,15 +66,18 @@ class ImageFiles:
         return replace(self, paths=tuple(self.paths[position] for position in index))
 
     def _decode(self, path: Path) -> Tensor:
-        from PIL import ImageOps
-        from PIL.Image import Resampling
-
         with opened_image(path) as image:
             pixels = image.convert("L" if self.grey else "RGB")
             if self.fit:
-                pixels = ImageOps.fit(pixels, (self.width, self.height), Resampling.BICUBIC)
+                pixels = self._fitted(pixels)
         array = np.array(pixels).reshape(self.height, self.width, -1)
         return torch.from_numpy(array).permute(2, 0, 1)
+
+    def _fitted(self, pixels: "PillowImage") -> "PillowImage":
+        from PIL import ImageOps
+        from PIL.Image import Resampling
+
+        return ImageOps.fit(pixels, (self.width, self.height), Resampling.BICUBIC)
 
 
 class LazySplit(Split):
