@@ -28,8 +28,7 @@ KEYS = ("x", "x_test")
 def input_files(path: Path) -> list[Path]:
     """The files of an input as typed: of a folder, all images, also in subfolders, by name.
 
-    Raises:
-        InputError: no such file, a folder without images, or another kind of file.
+    Raises InputError: no such file, a folder without images, or another kind of file.
     """
     if path.is_dir():
         return images_below(path)
@@ -46,8 +45,7 @@ def input_files(path: Path) -> list[Path]:
 def checked_image(path: Path, info: RowInfo) -> ImageHeader:
     """The header of an image whose pixels the networks can read, whatever its size.
 
-    Raises:
-        InputError: it is damaged, or the networks read no images or others; names the file.
+    Raises InputError: it is damaged, or the networks read no images or others; names the file.
     """
     require_pillow()
     if len(info.sample_shape) != 3 or info.dtype != "uint8":
@@ -77,8 +75,7 @@ def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
         result: (N, C, H, W), of any height and width where `any_size` says so, or (N, F); uint8
             or float32.
 
-    Raises:
-        InputError: it is damaged, holds no rows or others; names the file and the array.
+    Raises InputError: it is damaged, holds no rows or others; names the file and the array.
     """
     where, array = _array(path)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:

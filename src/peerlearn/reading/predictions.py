@@ -73,8 +73,7 @@ def write_labels(
         out: a file, written whole or not at all, or an open stream.
         probabilities: add a column a class.
 
-    Raises:
-        RunError: the file cannot be written; the old one stays.
+    Raises RunError: the file cannot be written; the old one stays.
     """
     lines = []
     for prediction in made:
@@ -102,8 +101,7 @@ def _several(p_NC: Tensor, names: Sequence[str]) -> tuple[list[str], list[float]
 def write_table(out: Path | TextIO, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """Write a table as csv to a file, whole or not at all, or to an open stream.
 
-    Raises:
-        RunError: the file cannot be written; the old one stays.
+    Raises RunError: the file cannot be written; the old one stays.
     """
 
     def write(stream: TextIO) -> None:

@@ -53,9 +53,8 @@ class Reader(ABC, Generic[InfoT]):
 
         `name` is a name or a path as `data.name` takes.
 
-        Raises:
-            InputError: data that cannot be read, do not fit the networks, or have classes that
-                these do not know.
+        Raises InputError: data that cannot be read, do not fit the networks, or have classes that
+        these do not know.
         """
 
     @abstractmethod
@@ -64,8 +63,7 @@ class Reader(ABC, Generic[InfoT]):
 
         A sequence where all of it is known, and looked at, before the first batch is read.
 
-        Raises:
-            InputError: names the file, what was found in it and what is expected.
+        Raises InputError: names the file, what was found in it and what is expected.
         """
 
     def assessment(self) -> Assessment:
@@ -102,16 +100,14 @@ class Reader(ABC, Generic[InfoT]):
             probabilities: write those of all classes too.
             overlay: show them over what was read, where that are images.
 
-        Raises:
-            RunError: a file cannot be written; the old one stays.
+        Raises RunError: a file cannot be written; the old one stays.
         """
         return write_labels(made, self.info, out, probabilities)
 
     def places(self, own: DataInfo, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data, typed as `name`, is.
 
-        Raises:
-            InputError: there are classes that the run does not know.
+        Raises InputError: there are classes that the run does not know.
         """
         info = self.info
         if own.class_names == info.class_names:

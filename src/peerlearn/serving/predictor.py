@@ -30,8 +30,7 @@ class Predictor:
         **options: of the run's reader, such as `tile` where images are segmented; one that is None
             was not given.
 
-    Raises:
-        InputError: no such peer, or an option that is for runs of another kind.
+    Raises InputError: no such peer, or an option that is for runs of another kind.
     """
 
     def __init__(
@@ -52,8 +51,7 @@ class Predictor:
 
         `observe` is called after every batch.
 
-        Raises:
-            InputError: names the file; at once, where the reader looks at all of them first.
+        Raises InputError: names the file; at once, where the reader looks at all of them first.
         """
         return self._predicted(self.reader.inputs(inputs, self.peers), observe)
 

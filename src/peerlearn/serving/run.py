@@ -58,8 +58,7 @@ class TrainedRun:
     def reader_told(self, **given: Any) -> Reader[Any]:
         """The same, told how to read; an option that is None was not given.
 
-        Raises:
-            InputError: an option that is for runs of another kind.
+        Raises InputError: an option that is for runs of another kind.
         """
         made = self.recipe.task.Reader
         given = {name: value for name, value in given.items() if value is not None}
@@ -76,8 +75,7 @@ class TrainedRun:
     def cohort(self) -> Cohort:
         """The peers with their selected weights, in evaluation mode.
 
-        Raises:
-            InputError: weights that are not there.
+        Raises InputError: weights that are not there.
         """
         cohort = self.recipe.task.restore(self.config, self.info)
         load_selected(self.folder, cohort)
@@ -87,8 +85,7 @@ class TrainedRun:
     def best_peer(self) -> str:
         """The member of the ensemble that did best on validation, the first of equals.
 
-        Raises:
-            InputError: the run selected nothing on validation.
+        Raises InputError: the run selected nothing on validation.
         """
         selected = self.results.get("selected") or {}
         values = {name: selected[name]["value"] for name in self.members if name in selected}
@@ -106,8 +103,7 @@ class TrainedRun:
 
         A run from a machine with another device goes where `auto` puts it.
 
-        Raises:
-            InputError: a `device` that is not here.
+        Raises InputError: a `device` that is not here.
         """
         name = name or self.config.precision
         try:
@@ -121,8 +117,7 @@ class TrainedRun:
 def open_run(folder: Path) -> TrainedRun:
     """The finished run in `folder`, which may be a cell of a comparison.
 
-    Raises:
-        InputError: no such folder, no finished run in it, or a comparison; says what there is.
+    Raises InputError: no such folder, no finished run in it, or a comparison; says what there is.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder.{_nearest_folder(folder)}")
@@ -164,8 +159,7 @@ def evaluate_run(
         precision: number format of forwards; None as in training.
         device: where to run; None as in training.
 
-    Raises:
-        InputError: data that cannot be read or do not fit the networks.
+    Raises InputError: data that cannot be read or do not fit the networks.
     """
     how = run.precision(precision, device)
     spec = run.config.data if data is None else run.config.data.named(data)

@@ -80,8 +80,7 @@ class Staging:
     def path(self, name: str, source: str | None = None) -> Path:
         """Where to write a file, whose name may hold `/`, made of a source that stays as it is.
 
-        Raises:
-            InputError: the name is taken by another file of the same folder, or by a source.
+        Raises InputError: the name is taken by another file of the same folder, or by a source.
         """
         if name in self.names:
             raise InputError(
@@ -120,8 +119,7 @@ class Staging:
 def _filled(out: Path) -> Iterator[Staging]:
     """Run a block that makes files for the folder `out`; if it fails, there are none of them.
 
-    Raises:
-        RunError: a file cannot be written.
+    Raises RunError: a file cannot be written.
     """
     folder: Path | None = None
     try:
@@ -160,9 +158,8 @@ def write_masks(
         overlay: write `NAME-overlay.png` too, the image under half-transparent colours.
         probabilities: write `NAME.npz` too, with `probabilities` (K, H, W) and `class_names`.
 
-    Raises:
-        InputError: a file would be written twice, or over an input; images that cannot be shown.
-        RunError: a file cannot be written.
+    Raises InputError: a file would be written twice, or over an input; images that cannot be shown.
+    Raises RunError: a file cannot be written.
     """
     require_pillow()
     check_overlay(info, overlay)

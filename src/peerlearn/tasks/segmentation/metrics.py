@@ -71,8 +71,7 @@ class SegmentationAssessment:
             y: (batch, height, width), int, −1 where a pixel does not count; where masks overlap,
                 (batch, labels, height, width), float, NaN there.
 
-        Raises:
-            InputError: shapes, classes or peers do not fit.
+        Raises InputError: shapes, classes or peers do not fit.
         """
         if not logits or (self._peers and list(logits) != list(self._peers)):
             raise InputError(
@@ -94,8 +93,7 @@ class SegmentationAssessment:
     def result(self) -> dict[str, Any]:
         """What was counted so far, in the form of `assess_classification`.
 
-        Raises:
-            InputError: no pixel that counts was added.
+        Raises InputError: no pixel that counts was added.
         """
         if self._ensemble is None or not self._ensemble.pixels:
             raise InputError("metrics: no labelled pixel; nothing can be measured")

@@ -57,9 +57,8 @@ class Segmentation(BaseModel, Objective):
                 (batch, C, height, width) of 0 and 1 for masks that overlap, NaN where it does not.
             result: scalar, fp32.
 
-        Raises:
-            InputError: logits of another size than the targets, a loss for the other kind of
-                targets, or not as many weights as classes.
+        Raises InputError: logits of another size than the targets, a loss for the other kind of
+        targets, or not as many weights as classes.
         """
         logits = view.output.logits
         targets, labelled = view.labels()

@@ -196,8 +196,7 @@ def read_truth(y: Tensor, classes: int, boundaries: bool) -> Truth:
         y: (B, height, width), int, −1 where a pixel does not count; or (B, C, height, width),
             float 0 or 1, NaN there.
 
-    Raises:
-        InputError: anything else in `y`.
+    Raises InputError: anything else in `y`.
     """
     y, multilabel = y.detach().cpu(), y.ndim == 4
     if y.is_floating_point() and not multilabel:

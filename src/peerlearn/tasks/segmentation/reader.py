@@ -206,9 +206,8 @@ class AnySize(nn.Module):
         name: of the peer, for messages.
         info: of the data that it was trained on.
 
-    Raises:
-        UnreadableError: on `forward`, where the network fails on images of another size, or gives
-            outputs of another size than theirs.
+    Raises UnreadableError: on `forward`, where the network fails on images of another size, or
+    gives outputs of another size than theirs.
     """
 
     def __init__(self, peer: nn.Module, name: str, info: SegmentationInfo) -> None:

@@ -38,8 +38,7 @@ class Tiles:
         tile: side, or height and width, of a tile.
         overlap: pixels, below the side of a tile.
 
-    Raises:
-        InputError: a size below 1, or an overlap that no tiles can have.
+    Raises InputError: a size below 1, or an overlap that no tiles can have.
     """
 
     height: int
@@ -71,8 +70,7 @@ class Tiles:
     def cut(self, image_CHW: Tensor, index: Sequence[int] | None = None) -> Tensor:
         """Tiles of an image, (B, C, h, w): those at `index`, or all.
 
-        Raises:
-            InputError: an image of another height and width.
+        Raises InputError: an image of another height and width.
         """
         if tuple(image_CHW.shape[1:]) != (self.height, self.width):
             raise InputError(
@@ -115,8 +113,7 @@ class Tiling:
             above `TIMES` that of the training images, and in tiles of their size otherwise.
         overlap: least number of pixels that neighbours share; None for `SHARED` of a tile.
 
-    Raises:
-        InputError: a tile without pixels, or an overlap that no tiles can have.
+    Raises InputError: a tile without pixels, or an overlap that no tiles can have.
     """
 
     tile: int | None = None
@@ -135,8 +132,7 @@ class Tiling:
 
         `trained` is the height and width of the images that the networks were trained on.
 
-        Raises:
-            InputError: an overlap as large as a tile of the size of those.
+        Raises InputError: an overlap as large as a tile of the size of those.
         """
         sides = trained if self.tile is None else (self.tile, self.tile)
         self._check_overlap(*sides)

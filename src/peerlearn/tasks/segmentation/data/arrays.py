@@ -37,8 +37,7 @@ def masks_from_arrays(
     otherwise), the names of the label values as `classes` or `class_names`, and `ignore`, a label
     value that does not count, in place of which `ignore` may be given.
 
-    Raises:
-        InputError: the first thing that is wrong, with the array and what was found.
+    Raises InputError: the first thing that is wrong, with the array and what was found.
     """
     check_names(arrays, where, KEYS)
     splits = {part: _read_split(arrays, part, where) for part in PARTS if f"x_{part}" in arrays}
@@ -63,8 +62,7 @@ def masks_from_arrays(
 def read_mask_npz(path: Path, ignore: int | None = None) -> Source[MaskSplit]:
     """The splits of an `.npz` file; see `masks_from_arrays`.
 
-    Raises:
-        InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
+    Raises InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
     check_names(dict.fromkeys(array_names(path)), str(path), KEYS)
     return masks_from_arrays(read_arrays(path, KEYS), str(path), ignore)
@@ -100,8 +98,7 @@ def _read_split(arrays: Mapping[str, Array], part: str, where: str) -> MaskSplit
 def read_masks(y: Array, where: str) -> Tensor:
     """Label values of masks in a byte a pixel: uint8 (N, H, W), or (N, L, H, W) of 0, 1, 255.
 
-    Raises:
-        InputError: another shape, fractions, or values out of range; names the image.
+    Raises InputError: another shape, fractions, or values out of range; names the image.
     """
     if y.ndim == 4 and 1 in (y.shape[1], y.shape[3]):
         y = y[:, 0] if y.shape[1] == 1 else y[..., 0]

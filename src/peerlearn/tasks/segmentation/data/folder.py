@@ -50,8 +50,7 @@ class Pair(NamedTuple):
     def header(self) -> ImageHeader:
         """The image's header.
 
-        Raises:
-            InputError: either file is no image, the mask has colours, or sizes differ.
+        Raises InputError: either file is no image, the mask has colours, or sizes differ.
         """
         image, mask = image_header(self.image), image_header(self.mask)
         if mask.mode not in MASK_MODES:
@@ -81,9 +80,8 @@ def read_mask_folder(
             images to be of one size.
         ignore: label value that does not count; see `label_table`.
 
-    Raises:
-        InputError: Pillow is missing, an image or a mask has no partner or another size than it,
-            a file is damaged, in colours or too deep, or a label has no class.
+    Raises InputError: Pillow is missing, an image or a mask has no partner or another size than it,
+    a file is damaged, in colours or too deep, or a label has no class.
     """
     require_pillow()
     pairs = _parts(folder)
@@ -149,8 +147,7 @@ def _names(folder: Path) -> tuple[str, ...] | None:
 def paired_files(folder: Path) -> list[Pair]:
     """Every image of `folder/images` with its mask in `folder/masks`, sorted by name.
 
-    Raises:
-        InputError: no images, one without a mask, or a mask without an image; names both files.
+    Raises InputError: no images, one without a mask, or a mask without an image; names both files.
     """
     images, masks = _by_name(folder / IMAGES), _by_name(folder / MASKS)
     for name, image in images.items():
@@ -268,8 +265,7 @@ class LazyMaskSplit(LazySplit, MaskSplit):
 def read_labels(path: Path, size: tuple[int, int] | None = None) -> "np.ndarray":
     """Label values of a mask file, uint8 (H, W), resized to (width, height) where given.
 
-    Raises:
-        InputError: it cannot be read as an image.
+    Raises InputError: it cannot be read as an image.
     """
     from PIL.Image import Resampling
 

@@ -61,8 +61,7 @@ def label_table(
     count, and the classes above close the gap. Masks of 0 and 255 alone are black and white:
     classes 0 and 1.
 
-    Raises:
-        InputError: too many names, a label without a name, or fewer than two classes that occur.
+    Raises InputError: too many names, a label without a name, or fewer than two classes that occur.
     """
     if ignore is None and set(found) == BLACK_AND_WHITE and (names is None or len(names) == 2):
         return _table({0: 0, 255: 1}, names or ("0", "1"))

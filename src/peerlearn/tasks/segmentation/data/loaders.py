@@ -178,8 +178,7 @@ def _quarter_turns(on: bool, draw_B: Tensor) -> tuple[Tensor, Tensor]:
 class MaskBatchMaker:
     """Turns row numbers into a batch of views, moved alike, so that a pixel has one target.
 
-    Raises:
-        InputError: changes that the images cannot take, or no view.
+    Raises InputError: changes that the images cannot take, or no view.
     """
 
     split: MaskSplit

@@ -27,8 +27,7 @@ def load_segmentation(spec: SegmentationDataSpec) -> SegmentationDataset:
     A name is `digits-scenes`, or looked up as `ROOT/NAME.npz`, then `ROOT/segmentation/NAME.npz`;
     anything else is the path of an `.npz` file or of a folder of images and masks.
 
-    Raises:
-        InputError: no such data set, or something in it is wrong; names the file and array.
+    Raises InputError: no such data set, or something in it is wrong; names the file and array.
     """
     if spec.name == EMBEDDED and spec.ignore is not None:
         raise InputError(f"data.ignore: {spec.ignore}; every pixel of {EMBEDDED} counts.")

@@ -83,8 +83,7 @@ def monai_unet(
         norm: `batch` or `instance`.
         dropout: rate in every unit.
 
-    Raises:
-        InputError: MONAI is not installed.
+    Raises InputError: MONAI is not installed.
     """
     try:
         from monai.networks.nets import UNet
