@@ -15,11 +15,10 @@ from torch import Tensor
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Forward
 from peerlearn.report.pictures import visible
-from peerlearn.tasks.segmentation.data.masks import MaskSplit, SegmentationDataset
+from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit, SegmentationDataset
 
 IMAGES = 6
 LONGEST_SIDE = 256
-NOT_COUNTED = 255
 NO_LABEL = "no label"  # where masks overlap, pixels may have none
 
 
@@ -59,8 +58,7 @@ def gallery(
         for name, p_BLHW in p.items():
             shown = topmost(p_BLHW > 0.5) if data.multilabel else p_BLHW.argmax(1)
             maps.setdefault(name, []).append(shown.to(torch.uint8))
-    every = torch.arange(len(few))
-    x, y = few.rows(every), few.masks(every)
+    x, y = few.x, few.y
     step = -(-max(x.shape[-2:]) // LONGEST_SIDE)
     thin = (..., slice(None, None, step), slice(None, None, step))
     return {
@@ -83,8 +81,8 @@ def true_classes(masks: Tensor) -> Tensor:
     """Stored masks as class maps, uint8 (B, H, W)."""
     if masks.ndim == 3:
         return masks.to(torch.uint8)
-    unknown = (masks == NOT_COUNTED).any(1)
-    return topmost(masks == 1).masked_fill(unknown, NOT_COUNTED)
+    unknown = (masks == IGNORED).any(1)
+    return topmost(masks == 1).masked_fill(unknown, IGNORED)
 
 
 def topmost(labels_BLHW: Tensor) -> Tensor:

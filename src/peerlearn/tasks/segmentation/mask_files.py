@@ -163,7 +163,7 @@ def write_masks(
     """
     require_pillow()
     check_overlay(info, overlay)
-    labels = _file_labels(info.class_names)
+    labels, names = _file_labels(info.class_names), np.array(info.class_names)
     lines: list[list[str]] = []
     with _filled(out) as staging:
         for prediction in predictions:
@@ -179,7 +179,8 @@ def write_masks(
                 if picture is not None:
                     _save_overlay(staging.path(f"{name}-overlay.png", source), picture, made)
                 if probabilities:
-                    _save_probabilities(staging.path(f"{name}.npz", source), p_KHW, info)
+                    with staging.path(f"{name}.npz", source).open("wb") as file:
+                        np.savez(file, probabilities=p_KHW.float().numpy(), class_names=names)
                 numbers = (f"{value:.6g}" for value in (made.confidence, *made.fractions))
                 lines.append([source, str(number), files, *numbers])
         write_table(staging.path(SUMMARY), [*COLUMNS, *info.class_names], lines)
@@ -246,11 +247,6 @@ def _save_overlay(path: Path, picture_CHW: Tensor, made: Decisions) -> None:
     shown = rgb.permute(1, 2, 0).contiguous().numpy()
     mixed = shown // 2 + made.colours // 2
     Image.fromarray(np.where(made.coloured[..., None], mixed, shown)).save(path)
-
-
-def _save_probabilities(path: Path, p_KHW: Tensor, info: SegmentationInfo) -> None:
-    with path.open("wb") as file:
-        np.savez(file, probabilities=p_KHW.float().numpy(), class_names=np.array(info.class_names))
 
 
 def _file_labels(names: Sequence[str]) -> list[str]:

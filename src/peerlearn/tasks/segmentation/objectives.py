@@ -12,8 +12,7 @@ from peerlearn.errors import InputError
 from peerlearn.objectives.base import Objective, PeerView, cross_entropy
 
 DICE_EPS = 1e-5
-"""Added above and below every Dice fraction: no division by 0, and no gradient without bound where
-a region of a few pixels is missed altogether."""
+"""Added above and below every Dice fraction: no division by 0, no gradient without bound."""
 
 
 class Segmentation(BaseModel, Objective):
@@ -108,8 +107,7 @@ def soft_dice_loss(logits: Tensor, targets: Tensor, labelled: Tensor) -> Tensor:
     Shapes:
         logits: (batch, C, ...), in fp32.
         targets: int64 (batch, ...), or float of the shape of logits; see `Segmentation`.
-        labelled: bool (batch, ...), `labelled_rows(targets)`.
-        result: scalar.
+        labelled: bool (batch, ...), `labelled_rows(targets)`. Returns a scalar.
     """
     pixels = [0, *range(2, logits.ndim)]
     counted = labelled.unsqueeze(1)
