@@ -255,7 +255,7 @@ def _pool_bins(curves: Sequence[Mapping[str, Any]], where: str) -> Bins:
     pooled: dict[str, Any] = {}
     for name in ("confidence", "accuracy"):
         bins = zip(*_each(curves, name, where), strict=True)
-        pooled[name] = [_weighted_mean(*bin_) for bin_ in zip(bins, fractions, strict=True)]
+        pooled[name] = [_weighted_mean(v, w) for v, w in zip(bins, fractions, strict=True)]
     pooled["fraction"] = [mean(weights) for weights in fractions]
     return cast(Bins, pooled)
 

@@ -93,9 +93,7 @@ class PredictionKnowledge(Knowledge):
         The divergences alone would train them towards logits on which everyone agrees.
         """
         targets, labelled, losses = view.targets, view.labelled, {}
-        for peer, weighting in self.weightings.items():
-            if peer not in learners:
-                continue
+        for peer in (peer for peer in self.weightings if peer in learners):
             if targets is None or targets.is_floating_point():
                 raise InputError(
                     "transfer.weighting: weights learn from class labels; pass targets, or set "
@@ -103,7 +101,7 @@ class PredictionKnowledge(Knowledge):
                 )
             logits_RC = class_last(view.outputs[peer].logits).detach().float()
             mask = torch.ones_like(targets, dtype=torch.bool) if labelled is None else labelled
-            weighted_RC = weighting(logits_RC) * logits_RC
+            weighted_RC = self.weightings[peer](logits_RC) * logits_RC
             loss = F.cross_entropy(weighted_RC[mask], targets[mask], reduction="sum")
             losses[peer] = self.options.weighting.supervision * loss / mask.sum().clamp_min(1)
         return losses

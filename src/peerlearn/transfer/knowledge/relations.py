@@ -117,37 +117,32 @@ class RelationKnowledge(Knowledge):
 
         Raises InputError: no memory, no such layer, or features or rows that cannot be compared.
         """
-        made: dict[str, Tensor] = {}  # by memory, each computed once however many learners ask
-        return {edges.learner: self._loss(edges, view, made) for edges in self.wanted(learners)}
+        return {edges.learner: self._loss(edges, view) for edges in self.wanted(learners)}
 
-    def _loss(self, edges: IncomingEdges, view: BatchView, made: dict[str, Tensor]) -> Tensor:
+    def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
         options = self.options
-        teacher_TRN = torch.stack(
-            [self._log_probs(teacher, False, view, made) for teacher in edges.teachers]
-        )
+        teacher_TRN = torch.stack([self._log_probs(each, False, view) for each in edges.teachers])
         if options.detach:
             teacher_TRN = teacher_TRN.detach()
         if options.target == "ensemble":
             teacher_TRN = mean_log_probabilities(teacher_TRN).unsqueeze(0)
-        learner_RN = self._log_probs(edges.learner, True, view, made)
+        learner_RN = self._log_probs(edges.learner, True, view)
         order = options.order(view)
         loss_TR = between_probabilities(options.divergence, teacher_TRN, learner_RN, order)
         loss_T = loss_TR.sum(1) / max(len(learner_RN), 1)
         return loss_T.sum() if options.target == "sum" else loss_T.mean()
 
-    def _log_probs(
-        self, peer: str, learns: bool, view: BatchView, made: dict[str, Tensor]
-    ) -> Tensor:
+    def _log_probs(self, peer: str, learns: bool, view: BatchView) -> Tensor:
         """How alike a peer finds the chosen rows to those remembered, (R, N) in fp32."""
-        key = self._key(peer, learns)
-        if key not in made:
+        key, temperature = self._key(peer, learns), self.options.temperature
+
+        def made() -> Tensor:
             memory_MC = self._memory(key).rows
             with torch.autocast(memory_MC.device.type, enabled=False):
                 query_RC, pair_RC = self._compared(peer, learns, view)
-                made[key] = similarity_log_probs(
-                    query_RC, memory_MC.float(), self.options.temperature, pair_RC
-                )
-        return made[key]
+                return similarity_log_probs(query_RC, memory_MC.float(), temperature, pair_RC)
+
+        return view.once((id(self), key), made)  # however many learners ask
 
     def check_memory(self, view: BatchView) -> None:
         """Where a peer has no outputs its memory would fall behind: `InputError`."""
@@ -215,8 +210,9 @@ class RelationKnowledge(Knowledge):
     def _check_pairs(self, view: BatchView, rows: int) -> None:
         if rows % 2:
             found = f"{rows} rows"
+        # a NaN marks a missing label
         elif view.targets is None or torch.equal(*view.targets.nan_to_num(-1).chunk(2)):
-            return  # a NaN marks a missing label
+            return
         else:
             found = "halves with different targets"
         raise InputError(
@@ -258,11 +254,7 @@ class RowMemory(nn.Module):
 
 
 def unit_vectors(feature: Tensor) -> Tensor:
-    """Rows of length 1, in fp32; maps count as their mean over positions.
-
-    Shapes:
-        feature: (R, C) or (R, C, H, W); result: (R, C)
-    """
+    """Rows (R, C) of length 1, in fp32; maps (R, C, H, W) count as their mean over positions."""
     vectors = feature.float()
     return F.normalize(vectors.flatten(2).mean(2) if vectors.ndim > 2 else vectors, dim=1)
 
