@@ -3,9 +3,9 @@
 import numpy as np
 
 from peerlearn.data.arrays import Array
-from peerlearn.data.catalogue import find_named
 from peerlearn.tasks.graphs.data import GraphDataSpec, load_node_dataset, node_dataset
 from peerlearn.tasks.graphs.data.datasets import NodeDataset
+from peerlearn.tasks.graphs.data.registry import NODE_SETS
 
 NODES, FEATURES, CLASSES = 100_000, 100, 10
 CORA = {"nodes": 2708, "edges": 10556, "features": 1433, "classes": 7}
@@ -17,7 +17,7 @@ def cora(smallest: bool = False) -> tuple[NodeDataset, str]:
     """Cora where `PEERLEARN_DATA` has it, else a random graph of its size that costs the same."""
     if smallest:
         return _dataset(random_arrays(400, 100)), "a random graph of 100 nodes"
-    if find_named("cora", kind="graphs"):
+    if NODE_SETS.find("cora"):
         return load_node_dataset(GraphDataSpec(name="cora")), "Cora"
     arrays = random_arrays(**CORA)
     words = np.random.default_rng(1).random(arrays["x"].shape) < CORA_FILLED

@@ -18,7 +18,7 @@ from benchmarks.graph.peers import gcns, mixed
 from benchmarks.graph.plot import draw
 from benchmarks.graph.tables import markdown, show
 from benchmarks.speed.page import Results, options, publish
-from peerlearn.engine.memory import keep_freed_memory
+from peerlearn.engine.precision import keep_freed_memory
 from peerlearn.tasks.graphs.data.datasets import NodeDataset
 
 PAGE = Path(__file__).with_name("SPEED.md")

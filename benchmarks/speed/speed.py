@@ -17,7 +17,7 @@ from benchmarks.speed.package import against_package
 from benchmarks.speed.page import Results, conditions, lines_of, options, publish
 from benchmarks.speed.tables import RATIOS, WORKS, Shown, markdown_table, ratio_rows, work_rows
 from benchmarks.speed.work import FULL, SMALLEST, Size
-from peerlearn.engine.memory import keep_freed_memory
+from peerlearn.engine.precision import keep_freed_memory
 
 README = Path(__file__).with_name("README.md")
 

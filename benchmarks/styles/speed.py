@@ -22,7 +22,7 @@ from benchmarks.speed.page import (
 from benchmarks.speed.tables import markdown_table, ratio_cells, target_cells
 from benchmarks.speed.timing import Opened, Work, interleave, row, summary
 from benchmarks.speed.work import first_batch, stepping
-from peerlearn.engine.memory import keep_freed_memory
+from peerlearn.engine.precision import keep_freed_memory
 from peerlearn.engine.trainer import Trainer
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe

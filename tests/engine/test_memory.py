@@ -9,7 +9,7 @@ import pytest
 PAGES_PER_ROUND = """
 import resource
 import torch
-from peerlearn.engine.memory import keep_freed_memory
+from peerlearn.engine.precision import keep_freed_memory
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -68,7 +68,8 @@ class Catalogue(Generic[T]):
 
     def names(self, root: str | None = None) -> tuple[str, ...]:
         """Every name that `data.name` takes: embedded, downloadable, or a file below the root."""
-        found = ((name, self.find(name, root)) for name in named_files(root, self.folder))
+        stems = {path.stem for folder in self._folders(root) for path in folder.glob("*.npz")}
+        found = ((name, self.find(name, root)) for name in sorted(stems))
         files = [name for name, path in found if path is not None and self.holds(path)]
         return tuple(dict.fromkeys([*self.known, *files]))
 
@@ -78,7 +79,13 @@ class Catalogue(Generic[T]):
 
     def find(self, name: str, root: str | None = None) -> Path | None:
         """The file of a name below the root, or None."""
-        return find_named(name, root, self.folder)
+        if not name or Path(name).name != name:
+            return None
+        places = (folder / f"{name}.npz" for folder in self._folders(root))
+        return next((path for path in places if path.is_file()), None)
+
+    def _folders(self, root: str | None) -> list[Path]:
+        return [folder for base in roots(root) for folder in (base, base / self.folder)]
 
     def get(self, name: str, root: str | None = None) -> Path:
         """The file or folder of a name, downloaded where it is not there yet.
@@ -114,7 +121,7 @@ class Catalogue(Generic[T]):
         if known is not None:
             return known.read(root)
         path = Path(name).expanduser()
-        if path.exists() or looks_like_path(name):
+        if path.exists() or path.suffix or Path(name).name != name:  # it can only mean a path
             return at(path)
         raise unknown_name(f"{self.what} or path", name, self.names(root), field="data.name")
 
@@ -128,31 +135,10 @@ class Catalogue(Generic[T]):
         return Description(name, known.about, known.classes, known.shape, known.rows, place)
 
 
-def find_named(name: str, root: str | None = None, kind: str = "images") -> Path | None:
-    """The `.npz` file of a name in the roots or their folders `kind`, or None."""
-    if not name or Path(name).name != name:
-        return None
-    for folder in _folders(root, kind):
-        if (path := folder / f"{name}.npz").is_file():
-            return path
-    return None
-
-
-def default_roots() -> tuple[Path, ...]:
-    """Where named data sets are looked for: $PEERLEARN_DATA, then ~/.cache/peerlearn."""
-    cache = Path("~/.cache/peerlearn").expanduser()
-    chosen = os.environ.get("PEERLEARN_DATA")
-    return (Path(chosen).expanduser(), cache) if chosen else (cache,)
-
-
 def roots(root: str | None) -> tuple[Path, ...]:
-    """The given root alone, else the default ones."""
-    return (Path(root).expanduser(),) if root else default_roots()
-
-
-def looks_like_path(name: str) -> bool:
-    """Whether a name that is nowhere can only have been meant as a path."""
-    return Path(name).name != name or Path(name).suffix != ""
+    """The given root alone, else where named data sets are: $PEERLEARN_DATA, ~/.cache/peerlearn."""
+    places = [root] if root else [os.environ.get("PEERLEARN_DATA"), "~/.cache/peerlearn"]
+    return tuple(Path(place).expanduser() for place in places if place)
 
 
 def npz_at(path: Path, otherwise: str, said: str | None = None) -> Path:
@@ -166,15 +152,6 @@ def npz_at(path: Path, otherwise: str, said: str | None = None) -> Path:
     if path.suffix.lower() != ".npz":
         raise InputError(f"{said}: allowed: an .npz file, or {otherwise}.")
     return path
-
-
-def _folders(root: str | None, kind: str) -> list[Path]:
-    return [folder for base in roots(root) for folder in (base, base / kind)]
-
-
-def named_files(root: str | None, kind: str = "images") -> list[str]:
-    """Names of the `.npz` files in the roots and their folders `kind`."""
-    return sorted({path.stem for folder in _folders(root, kind) for path in folder.glob("*.npz")})
 
 
 def writable_root(root: str | None) -> Path:

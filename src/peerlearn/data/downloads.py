@@ -134,7 +134,8 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
         raise
     with response:
         resumed = response.status == 206
-        if resumed and not _starts_at(response.headers.get("Content-Range"), offset):
+        span = response.headers.get("Content-Range")
+        if resumed and span is not None and not span.startswith(f"bytes {offset}-"):
             part.unlink()
             raise http.client.HTTPException("the server resumed at another place than asked")
         announced = response.headers.get("Content-Length")
@@ -147,10 +148,6 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
             raise http.client.HTTPException(
                 f"the connection broke off after {received} of {announced} bytes"
             )
-
-
-def _starts_at(content_range: str | None, offset: int) -> bool:
-    return content_range is None or content_range.startswith(f"bytes {offset}-")
 
 
 def _size(path: Path) -> int:

@@ -32,14 +32,11 @@ class FeatureCache:
             found = self._rows.index_select(0, versions)
             return found.movedim(-1, 1) if self._channels_last else found
         made = make()
-        self._keep(versions, made.detach())
-        self._kept[numbers] = True
-        return made
-
-    def _keep(self, versions: Tensor, made: Tensor) -> None:
         if self._rows is None:
             self._channels_last = made.ndim == 4 and not made.is_contiguous()
-        rows = made.movedim(1, -1) if self._channels_last else made
+        rows = made.detach().movedim(1, -1) if self._channels_last else made.detach()
         if self._rows is None:
             self._rows = rows.new_empty((len(self._kept), *rows.shape[1:]))
         self._rows.index_copy_(0, versions, rows)
+        self._kept[numbers] = True
+        return made

@@ -1,5 +1,6 @@
-"""Number format, memory layout and threads of training on one device."""
+"""Number format, memory and threads of training on one device."""
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+
+# Names of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_MMAP_THRESHOLD = 32 << 20  # what glibc allows on 64 bits
+LARGEST_TRIM_THRESHOLD = 2**31 - 1
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 Placed = TypeVar("Placed")
@@ -96,3 +102,22 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep freed memory for the next step.
+
+    A step frees the activations of all peers at its end. glibc gives such a block back to the
+    system, which then clears and maps every page anew in the next step; on a CPU this can cost
+    a sixth of the step. The process keeps its peak for as long as it lives.
+
+    Returns whether the C library took it; False where it is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(
+        mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        and mallopt(M_TRIM_THRESHOLD, LARGEST_TRIM_THRESHOLD)
+    )

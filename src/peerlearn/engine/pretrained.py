@@ -32,7 +32,9 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
     """
     if not path.is_file():
         raise InputError(f"{field}: {path}: no such file.{similar_path(path)}")
-    given = _without_prefix(_read(path, field))
+    given = _read(path, field)
+    if all(name.startswith("module.") for name in given):
+        given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
     own = module.state_dict()
     given, wanted = (
         {name: tensor for name, tensor in weights.items() if not name.startswith(skip)}
@@ -46,7 +48,8 @@ def _read(path: Path, field: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             plain = load_file(path)
-            return plain if not _of_a_run(plain) else load_state(path)["weights"]
+            of_a_run = all(name.startswith("/weights/") for name in plain)
+            return load_state(path)["weights"] if of_a_run else plain
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -64,16 +67,6 @@ def _read(path: Path, field: str) -> dict[str, Tensor]:
             f"or under one of {', '.join(WRAPPERS)}"
         )
     return dict(found)
-
-
-def _of_a_run(tensors: Mapping[str, Tensor]) -> bool:
-    return all(name.startswith("/weights/") for name in tensors)
-
-
-def _without_prefix(weights: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
-    if all(name.startswith(prefix) for name in weights):
-        return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-    return weights
 
 
 def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:

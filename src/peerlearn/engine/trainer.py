@@ -15,8 +15,7 @@ from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
 from peerlearn.engine.evaluate import Logits, Rows, predict
 from peerlearn.engine.interruption import Interruption
-from peerlearn.engine.memory import keep_freed_memory
-from peerlearn.engine.precision import Precision, resolve_device, threads
+from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
 from peerlearn.engine.result import TrainingResult, training_result
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection

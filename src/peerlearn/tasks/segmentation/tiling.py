@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from peerlearn.data.geometry import reflected_pixels
+from peerlearn.data.augment import reflected_pixels
 from peerlearn.data.spec import sides
 from peerlearn.errors import InputError
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from peerlearn.data.augment import Normalisation, normalise
-from peerlearn.data.geometry import reflected_pixels
+from peerlearn.data.augment import Normalisation, normalise, reflected_pixels
 from peerlearn.errors import InputError
 from peerlearn.tasks.segmentation.data.loaders import (
     GeometricDraws,

@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peerlearn.data.augment import Normalisation
+from peerlearn.data.augment import Normalisation, gathered, reflected, reflected_pixels
 from peerlearn.data.datasets import Batch
-from peerlearn.data.geometry import gathered, reflected, reflected_pixels
 from peerlearn.data.loaders import Batches, check_views
 from peerlearn.data.order import batch_order
 from peerlearn.errors import InputError
