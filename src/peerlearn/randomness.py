@@ -7,7 +7,7 @@ state, and one process draws what N processes draw.
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -23,19 +23,11 @@ def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *key))
 
 
-@contextmanager
-def preserved_rng() -> Iterator[None]:
+def preserved_rng() -> AbstractContextManager[None]:
     """Leave torch's global generators, of the CPU and of the accelerator, as they were found."""
-    if torch.accelerator.is_available() and (device := torch.accelerator.current_accelerator()):
-        devices = list(range(torch.accelerator.device_count()))
-        with torch.random.fork_rng(devices, device_type=device.type):
-            yield
-        return
-    state = torch.default_generator.get_state()
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(state)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    kind, count = ("cpu", 0) if device is None else (device.type, torch.accelerator.device_count())
+    return torch.random.fork_rng(range(count), device_type=kind)
 
 
 @contextmanager
