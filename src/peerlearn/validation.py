@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from peerlearn.errors import InputError, did_you_mean
 
@@ -20,6 +20,15 @@ def validated(model: type[Model], given: Any, prefix: str = "") -> Model:
         return model.model_validate(given)
     except ValidationError as error:
         raise InputError("\n".join(explain(error, model, prefix))) from None
+
+
+def short_form(*fields: str) -> Any:
+    """A validator for the body of a model: a string alone is the value of `fields`."""
+
+    def read(given: Any) -> Any:
+        return dict.fromkeys(fields, given) if isinstance(given, str) else given
+
+    return model_validator(mode="before")(read)
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:

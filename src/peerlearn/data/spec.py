@@ -1,11 +1,12 @@
 """What a configuration may say about data."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from peerlearn.data.datasets import MeasuredOnTrain
+from peerlearn.validation import short_form
 
 Side = Annotated[int, Field(ge=1)]
 MIRRORED = ("cifar10", "cifar100")
@@ -36,10 +37,7 @@ class SourceSpec(BaseModel):
         None, description="folder of named data sets; default $PEERLEARN_DATA, ~/.cache/peerlearn"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
+    _name_alone = short_form("name")
 
     @property
     def short_name(self) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from peerlearn.errors import unknown_name
+from peerlearn.validation import short_form
 
 #: What an optimiser gets where its configuration is silent; the field's usual values.
 DEFAULT_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -42,10 +43,7 @@ class OptimiserSpec(BaseModel):
 
     name: str = "sgd"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
+    _name_alone = short_form("name")
 
     @model_validator(mode="after")
     def _known(self) -> "OptimiserSpec":
@@ -91,10 +89,7 @@ class LearningRate(BaseModel):
     )
     gamma: float = Field(0.1, gt=0, le=1, description="of multi_step: factor at each milestone")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _kind_alone(cls, given: Any) -> Any:
-        return {"kind": given} if isinstance(given, str) else given
+    _kind_alone = short_form("kind")
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Factor of `lr` when `epoch` (fractional) of `epochs` are done."""

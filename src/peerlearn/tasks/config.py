@@ -10,7 +10,7 @@ from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
 from peerlearn.transfer.spec import TransferSpec
-from peerlearn.validation import validated
+from peerlearn.validation import short_form, validated
 
 #: Keys of `data` that may say `seed`: every seed of a comparison then has a split of its own.
 SPLIT_CHOICES = ("split_seed", "split_index", "fold_index")
@@ -22,10 +22,7 @@ class PeerSpec(PeerSettings):
     model: str = Field(description="a name of `peerlearn ls models`, or python:package.module:f")
     arguments: dict[str, Any] = Field({}, description="keyword arguments of the model")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _model_alone(cls, given: Any) -> Any:
-        return {"model": given} if isinstance(given, str) else given
+    _model_alone = short_form("model")
 
 
 class RecipeConfig(TrainingSpec):

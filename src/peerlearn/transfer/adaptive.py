@@ -4,14 +4,15 @@ Suffixes: R rows, C classes, H hidden.
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.validation import short_form
 
 
 class WeightingSpec(BaseModel):
@@ -34,10 +35,7 @@ class WeightingSpec(BaseModel):
         1.0, ge=0, description="factor of the cross-entropy that trains the weights on labels"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _by_alone(cls, given: Any) -> Any:
-        return {"by": given} if isinstance(given, str) else given
+    _by_alone = short_form("by")
 
 
 class LogitWeighting(nn.Module):

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.validation import short_form
 
 #: softmax: one class a row. sigmoid: every label on its own (multi-label).
 OutputForm = Literal["softmax", "sigmoid"]
@@ -178,10 +179,7 @@ class Schedule(BaseModel):
     begin: float = Field(0.0, ge=0, lt=1, description="fraction of the stage before the ramp")
     over: float = Field(1.0, gt=0, le=1, description="length of the ramp, fraction of the stage")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _kind_alone(cls, given: Any) -> Any:
-        return {"kind": given} if isinstance(given, str) else given
+    _kind_alone = short_form("kind")
 
     @model_validator(mode="after")
     def _positive_start(self) -> "Schedule":

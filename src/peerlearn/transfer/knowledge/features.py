@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.transfer.knowledge.base import EdgeOptions, IncomingEdges, Knowledge
 from peerlearn.transfer.outputs import BatchView
+from peerlearn.validation import short_form
 
 FeatureLossName = Literal["hint", "attention", "similarity"]
 #: Names the last feature of a peer that is a map, or its last feature where none is.
@@ -32,10 +33,7 @@ class LayerPair(BaseModel):
     teacher: str = Field(LAST, alias="from", description="layer of the teaching peer")
     learner: str = Field(LAST, alias="to", description="layer of the learning peer")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_name(cls, given: Any) -> Any:
-        return {"from": given, "to": given} if isinstance(given, str) else given
+    _one_name = short_form("from", "to")
 
     def described(self) -> str:
         """One name, or two with an arrow between them."""
