@@ -48,8 +48,7 @@ def node_dataset(
         where: file, for messages.
         known: features to make, in place of those that `spec` asks for.
 
-    Raises:
-        InputError: the first thing that is wrong, with the array and what was found.
+    Raises InputError: the first thing that is wrong, with the array and what was found.
     """
     if "ptr" in arrays:
         raise InputError(
@@ -84,8 +83,7 @@ def graphs_dataset(
 ) -> GraphsDataset:
     """The graph classification task that the arrays hold; see `node_dataset`.
 
-    Raises:
-        InputError: the first thing that is wrong, with the array and what was found.
+    Raises InputError: the first thing that is wrong, with the array and what was found.
     """
     if "ptr" not in arrays and "edge_index" in arrays and "fold" not in arrays:
         raise InputError(
@@ -117,8 +115,7 @@ def unlabelled_nodes(
         spec: whether edges go both ways.
         where: file, for messages.
 
-    Raises:
-        InputError: the first thing that is wrong, with the array and what was found.
+    Raises InputError: the first thing that is wrong, with the array and what was found.
     """
     if "ptr" in arrays:
         raise InputError(

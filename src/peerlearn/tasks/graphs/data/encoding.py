@@ -76,8 +76,7 @@ def encode(
     `spec` chooses the encoding by `features` and `row_normalise`, unless it is `known`: that of
     the data a network was trained on.
 
-    Raises:
-        InputError: an array that is missing or cannot be read, or does not fit `known`.
+    Raises InputError: an array that is missing or cannot be read, or does not fit `known`.
     """
     keys = _asked_for(arrays, spec, where) if known is None else known.arrays
     for key in keys:

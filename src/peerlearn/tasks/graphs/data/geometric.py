@@ -59,8 +59,7 @@ def node_dataset_from_data(data: Any, spec: GraphDataSpec | None = None) -> Node
     Read are `x`, `y`, `edge_index` and the masks, which may have a column for each of several
     splits (`spec.split_index` chooses). Edge weights and attributes are not.
 
-    Raises:
-        InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
+    Raises InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
     """
     return node_dataset(_node_arrays(data), spec or GraphDataSpec(name="data"), "data")
 
@@ -77,8 +76,7 @@ def graphs_dataset_from_data(
         spec: options; folds are drawn where there is no `split`.
         split: positions of the graphs of "train", "val" (or "valid") and "test".
 
-    Raises:
-        InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
+    Raises InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
     """
     arrays = _graphs_arrays(graphs, "data")
     if split is not None:

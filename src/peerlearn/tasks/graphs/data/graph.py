@@ -83,15 +83,11 @@ class Graph:
         return self.x.device
 
     def operator(self, kind: str) -> Tensor:
-        """The propagation operator of a kind, sparse CSR float32 (N, N).
+        """The propagation operator of a kind, sparse CSR float32 (N, N); see `operator_matrix`.
 
         `operator(kind) @ h` gives every node (row) what it receives from its neighbours.
 
-        Args:
-            kind: "gcn", "mean" or "sum"; formulas at `operator_matrix`.
-
-        Raises:
-            InputError: no such kind.
+        Raises InputError: no such kind.
         """
         return self.cached(_operator, kind)
 
@@ -215,8 +211,7 @@ def make_csr(offsets: Tensor, columns: Tensor, values: Tensor, shape: tuple[int,
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
     """Rows of dense or sparse CSR features at `index`, in its order.
 
-    Shapes:
-        x: (N, F); index: int64 (n,); result: (n, F) of the layout of x.
+    Shapes: x: (N, F); index: int64 (n,); result: (n, F) of the layout of x.
     """
     if x.layout != torch.sparse_csr:
         return x.index_select(0, index)

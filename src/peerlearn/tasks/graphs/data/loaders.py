@@ -31,9 +31,6 @@ ALL = -1
 class NodeLoader:
     """Full batches: an epoch is one step on the whole graph.
 
-    Args:
-        data: the graph and its labels.
-
     Shapes of a batch:
         y: (N,), labels of the training nodes, `UNLABELLED` at all others.
         index: (N,), every node.
@@ -58,7 +55,6 @@ class SampledLoader(Batches):
     sampled graph.
 
     Args:
-        data: the graph and its labels.
         batch_size: training nodes a batch; the last one of an epoch can be smaller.
         seed: with (epoch, step), the key of all randomness.
         fanout: neighbours a node at each hop, one hop a layer; see `NeighbourSampler`.
@@ -69,8 +65,7 @@ class SampledLoader(Batches):
         y: (B,), one for each seed, `UNLABELLED` for nodes outside train.
         index: (B,), the seeds.
 
-    Raises:
-        InputError: a size below 1, or more unlabelled nodes than there are.
+    Raises InputError: a size below 1, or more unlabelled nodes than there are.
     """
 
     def __init__(
@@ -125,7 +120,6 @@ class GraphBatchLoader(Batches):
     """Batches of whole training graphs, each batch one disjoint union.
 
     Args:
-        data: the graphs and their labels.
         batch_size: graphs a batch; see `peerlearn.data.order.ShuffledOrder` for the last one.
         seed: with the epoch, the key of the order.
         drop_last: leave a short last batch out; an epoch still has at least one batch.
@@ -135,8 +129,7 @@ class GraphBatchLoader(Batches):
         y: (B,), `UNLABELLED` for graphs without a label.
         index: (B,), the graphs.
 
-    Raises:
-        InputError: an option that does not fit the data; see `batch_order`.
+    Raises InputError: an option that does not fit the data; see `batch_order`.
     """
 
     def __init__(
@@ -168,8 +161,7 @@ def sampled_node_rows(data: NodeDataset, part: Part, batch_size: int, hops: int)
 
     The outputs of a network of `hops` layers are those on the whole graph.
 
-    Shapes:
-        y: (B,), the labels of the seeds; the last batch can be smaller.
+    Shapes: y: (B,), the labels of the seeds; the last batch can be smaller.
     """
     check_batch_size(batch_size)
     sampler = NeighbourSampler(data.graph, [ALL] * hops)
@@ -213,8 +205,7 @@ class NeighbourSampler:
         graph: the whole graph.
         fanout: neighbours a node at each hop, -1 for all.
 
-    Raises:
-        InputError: no hop, or a fan-out below 1 other than -1.
+    Raises InputError: no hop, or a fan-out below 1 other than -1.
     """
 
     def __init__(self, graph: Graph, fanout: Sequence[int]) -> None:

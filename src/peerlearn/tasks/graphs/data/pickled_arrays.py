@@ -140,8 +140,7 @@ class _Reader(pickle.Unpickler):
 def read_pickle(path: Path) -> Any:
     """What the pickle holds: an array, a CSR array, or lists and dicts of whole numbers.
 
-    Raises:
-        InputError: no such file, damaged, or it holds or names anything else.
+    Raises InputError: no such file, damaged, or it holds or names anything else.
     """
     try:
         with path.open("rb") as file:

@@ -33,16 +33,14 @@ def read_graph_arrays(path: Path, field: str | None = None) -> Arrays:
 
     `field` is the configuration field that holds the path, for messages.
 
-    Raises:
-        InputError: no such file or folder, one that holds no graphs, or files that are missing,
-            damaged, not tables of numbers, or do not fit each other.
+    Raises InputError: no such file or folder, one that holds no graphs, or files that are missing,
+    damaged, not tables of numbers, or do not fit each other.
     """
     said = f"{field}: {path}" if field else str(path)
     if not path.is_dir():
         return read_arrays(npz_at(path, "a folder of raw graph files", said))
-    for fits, read in LAYOUTS:
-        if fits(path):
-            return read(path)
+    if read := _reader_of(path):
+        return read(path)
     raise InputError(
         f"{said}: holds no graph data; expected the raw files of Planetoid (ind.NAME.graph …), of "
         "TU (NAME_A.txt …) or of OGB molecules (raw/edge.csv.gz …)."
@@ -51,14 +49,21 @@ def read_graph_arrays(path: Path, field: str | None = None) -> Arrays:
 
 def holds_graphs(folder: Path) -> bool:
     """Whether a folder holds raw files of a known layout."""
-    return any(fits(folder) for fits, _ in LAYOUTS)
+    return _reader_of(folder) is not None
+
+
+def _reader_of(folder: Path) -> Callable[[Path], Arrays] | None:
+    for patterns, read in (
+        (("ind.*.graph", "raw/ind.*.graph"), _read_planetoid),
+        (("*_A.txt", "raw/*_A.txt"), _read_tu),
+        (("raw/graph-label.csv.gz",), _read_ogb),
+    ):
+        if any(list(folder.glob(pattern)) for pattern in patterns):
+            return read
+    return None
 
 
 # Planetoid -------------------------------------------------------------------------------------
-
-
-def _is_planetoid(folder: Path) -> bool:
-    return any(_homes(folder, "ind.", ".graph"))
 
 
 def _read_planetoid(folder: Path) -> Arrays:
@@ -147,10 +152,6 @@ def _neighbours(graph: dict[Any, Any], nodes: int, where: str) -> Array:
 # TU --------------------------------------------------------------------------------------------
 
 
-def _is_tu(folder: Path) -> bool:
-    return any(_homes(folder, "", "_A.txt"))
-
-
 def _read_tu(folder: Path) -> Arrays:
     """`edge_index, ptr, y, class_names` and, where the files are there, `node_label` and `x`.
 
@@ -209,10 +210,6 @@ def _first_outside(numbers: Integers, largest: int) -> int:
 # OGB -------------------------------------------------------------------------------------------
 
 
-def _is_ogb(folder: Path) -> bool:
-    return (folder / "raw" / "graph-label.csv.gz").is_file()
-
-
 def _read_ogb(folder: Path) -> Arrays:
     """`node_label` (N, 9), `edge_index` in both directions, `ptr, y, split`; scaffold split.
 
@@ -258,27 +255,16 @@ def _read_ogb(folder: Path) -> Arrays:
     }
 
 
-LAYOUTS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Arrays]], ...] = (
-    (_is_planetoid, _read_planetoid),
-    (_is_tu, _read_tu),
-    (_is_ogb, _read_ogb),
-)
-
 # Files -----------------------------------------------------------------------------------------
 
 
-def _homes(folder: Path, begin: str, end: str) -> list[Path]:
-    """Of each file `BEGIN…END` in the folder, or in `raw` in it, the path without END."""
-    return [
+def _only_home(folder: Path, begin: str, end: str, files: str) -> Path:
+    """Of the one file `BEGIN…END` in the folder, or in `raw` in it, the path without END."""
+    found = [
         path.with_name(path.name.removesuffix(end))
         for place in (folder, folder / "raw")
         for path in sorted(place.glob(f"{begin}*{end}"))
     ]
-
-
-def _only_home(folder: Path, begin: str, end: str, files: str) -> Path:
-    """The one of `_homes`; otherwise an error says that `files` were expected."""
-    found = _homes(folder, begin, end)
     if len(found) != 1:
         raise InputError(
             f"{folder}: expected one data set of files {files}; "

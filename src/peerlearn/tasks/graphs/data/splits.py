@@ -46,8 +46,7 @@ def given_split(
             `train_mask, val_mask, test_mask` (M,) or (M, R); `spec` chooses one of R splits.
         y: int64 (M,), `UNLABELLED` where there is no label.
 
-    Raises:
-        InputError: wrong shapes or values, overlapping masks, or a split without any label.
+    Raises InputError: wrong shapes or values, overlapping masks, or a split without any label.
     """
     masks = [key for key in MASKS if key in arrays]
     if "split" in arrays and masks:
@@ -113,8 +112,7 @@ def folds(y: Tensor, fold: Array | None, spec: GraphDataSpec, where: str) -> Spl
         fold: (G,) the fold in which a graph is tested, -1 or 255 for graphs that always train;
             None to draw ten stratified folds with `split_seed`.
 
-    Raises:
-        InputError: wrong shape or values, no such fold, or a fold without any label.
+    Raises InputError: wrong shape or values, no such fold, or a fold without any label.
     """
     drawn = fold is None
     if fold is None:
@@ -147,8 +145,7 @@ def keep(split: SplitIndex, y: Tensor, spec: GraphDataSpec) -> tuple[SplitIndex,
     Only train changes, and labels that are not kept become `UNLABELLED`: a function of the split
     seed; see `peerlearn.data.splits`.
 
-    Raises:
-        InputError: more than there is, or less than one of each class.
+    Raises InputError: more than there is, or less than one of each class.
     """
     train, known = split.train, y
     if spec.train_size is not None:

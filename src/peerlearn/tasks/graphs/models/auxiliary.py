@@ -30,8 +30,7 @@ class AuxiliaryNetwork(GraphNetwork):
     Shapes:
         features: those of the network, and `auxiliary` (R, buckets), `auxiliary_target` int64 (R,)
 
-    Raises:
-        InputError: a network without a hidden layer that the head could read.
+    Raises InputError: a network without a hidden layer that the head could read.
     """
 
     def __init__(self, network: torch.nn.Module, of_graphs: bool, buckets: int) -> None:

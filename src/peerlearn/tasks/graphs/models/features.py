@@ -66,8 +66,7 @@ class Projection(nn.Module):
         columns_in: columns of h.
         columns: columns of the result.
 
-    Shapes:
-        weight: (columns_in, columns)
+    Shapes: weight: (columns_in, columns)
     """
 
     linear = True
@@ -94,19 +93,24 @@ class Projection(nn.Module):
         return "{} -> {}".format(*self.weight.shape)
 
 
-def received(graph: Graph, h: States, kind: str, projection: Projection) -> Tensor:
-    """operator @ h W, in the order of multiplication that costs less.
+def received(
+    graph: Graph, h: States, kind: str, projection: Projection, own: Tensor | None = None
+) -> Tensor:
+    """(operator @ h + own h) W, in the order of multiplication that costs less.
 
-    Raw dense features are propagated once, for all peers and steps.
+    Raw dense features are propagated once, for all peers and steps. `own` is a factor (), or None
+    where a node sees itself by the operator alone.
     """
-    product: Tensor
+
+    def summed(states: Tensor, along: Tensor) -> Tensor:
+        return along if own is None else own * states + along
+
     if h is graph.x:
-        product = projection(propagated_features(graph, kind))
-    elif isinstance(h, Tensor) and not projection.narrows:
-        product = projection(propagate(graph, kind, h))
-    else:
-        product = propagate(graph, kind, projection(h))
-    return product
+        return projection(summed(graph.x, propagated_features(graph, kind)))
+    if isinstance(h, Tensor) and not projection.narrows:
+        return projection(summed(h, propagate(graph, kind, h)))
+    z = projection(h)
+    return summed(z, propagate(graph, kind, z))
 
 
 class _FeatureProduct(torch.autograd.Function):

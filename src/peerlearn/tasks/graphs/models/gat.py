@@ -180,8 +180,7 @@ def attend(
         slope: of the LeakyReLU below 0.
         mask: dropout mask of the attention weights; None for all ones.
 
-    Shapes:
-        h: (R, C); scores: (R, 2), columns sending and receiving; mask: (M,); result: (R, C)
+    Shapes: h: (R, C); scores: (R, 2), columns sending and receiving; mask: (M,); result: (R, C)
     """
     # At least fp32, as under autocast the states may come in less.
     dtype = torch.promote_types(h.dtype, torch.float32)

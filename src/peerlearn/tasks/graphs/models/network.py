@@ -31,8 +31,7 @@ class Operator(nn.Module, ABC):
 class LinearOperator(Operator):
     """H' = H W + b: every node by itself.
 
-    Shapes:
-        H: (N, columns_in); H': (N, columns)
+    Shapes: H: (N, columns_in); H': (N, columns)
     """
 
     def __init__(self, columns_in: int, columns: int) -> None:

@@ -35,8 +35,7 @@ def multiply(matrix: Rows, h: Tensor) -> Tensor:
     A row of the product is a weighted sum of rows of h, which is what torch calls an embedding
     bag. On one CPU thread its kernel takes a third of the time of torch's CSR product.
 
-    Shapes:
-        matrix: (rows, N); h: (N, D); result: (rows, D)
+    Shapes: matrix: (rows, N); h: (N, D); result: (rows, D)
     """
     dtype = torch.promote_types(h.dtype, matrix.values.dtype)
     return torch.embedding_bag(
@@ -100,8 +99,7 @@ def _propagated_features(graph: Graph, kind: str) -> Tensor:
 def read_out(graph: Graph, h: Tensor, kind: Readout) -> Tensor:
     """Mean, sum or columnwise maximum over the nodes of each graph; 0 for a graph without nodes.
 
-    Shapes:
-        h: (N, D); result: (graphs, D)
+    Shapes: h: (N, D); result: (graphs, D)
     """
     assert graph.graph_of is not None
     if kind == "max":

@@ -25,7 +25,7 @@ from peerlearn.tasks.graphs.models.network import (
     linear,
     normalisation,
 )
-from peerlearn.tasks.graphs.models.propagation import Readout, propagate, propagated_features
+from peerlearn.tasks.graphs.models.propagation import Readout
 from peerlearn.transfer.outputs import PeerOutput
 
 
@@ -35,8 +35,7 @@ class GCNOperator(LinearOperator):
     Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017,
     arXiv:1609.02907.
 
-    Shapes:
-        H: (N, columns_in); H': (N, columns)
+    Shapes: H: (N, columns_in); H': (N, columns)
     """
 
     def forward(self, graph: Graph, h: States) -> Tensor:
@@ -47,8 +46,7 @@ class GCNOperator(LinearOperator):
 def gcn(features: int, classes: int, **others: Any) -> OperatorNetwork:
     """Graph convolutional network: neighbours weigh by degree (Kipf & Welling 2017).
 
-    Args:
-        others: see `OperatorNetwork`.
+    Other arguments: see `OperatorNetwork`.
     """
     return OperatorNetwork(features, classes, GCNOperator, **others)
 
@@ -59,8 +57,7 @@ class SAGEOperator(Operator):
     Hamilton, Ying & Leskovec, "Inductive Representation Learning on Large Graphs", NeurIPS 2017,
     arXiv:1706.02216. The mean is taken of what is projected: fewer columns, and the same.
 
-    Shapes:
-        h: (N, columns_in); h': (N, columns)
+    Shapes: h: (N, columns_in); h': (N, columns)
     """
 
     def __init__(self, columns_in: int, columns: int) -> None:
@@ -78,8 +75,7 @@ class SAGEOperator(Operator):
 def sage(features: int, classes: int, **others: Any) -> OperatorNetwork:
     """GraphSAGE: a node and the mean of its neighbours, weighed apart (Hamilton et al. 2017).
 
-    Args:
-        others: see `OperatorNetwork`.
+    Other arguments: see `OperatorNetwork`.
     """
     return OperatorNetwork(features, classes, SAGEOperator, **others)
 
@@ -92,8 +88,7 @@ class GINOperator(Operator):
     its ReLU. As its first map is linear, it comes before the sum where that costs less. ε is
     learnt from 0.
 
-    Shapes:
-        h: (N, columns_in); h': (N, columns)
+    Shapes: h: (N, columns_in); h': (N, columns)
     """
 
     def __init__(self, columns_in: int, columns: int, *, inner: int, norm: Norm) -> None:
@@ -105,20 +100,9 @@ class GINOperator(Operator):
         self.output = linear(inner, columns)
 
     def forward(self, graph: Graph, h: States) -> Tensor:
-        summed = self._projected_sum(graph, h) + self.bias
+        summed = received(graph, h, "sum", self.projection, 1 + self.eps) + self.bias
         output: Tensor = self.output(F.relu(self.norm(summed)))
         return output
-
-    def _projected_sum(self, graph: Graph, h: States) -> Tensor:
-        projected: Tensor
-        if h is graph.x:
-            projected = self.projection((1 + self.eps) * h + propagated_features(graph, "sum"))
-        elif isinstance(h, Tensor) and not self.projection.narrows:
-            projected = self.projection((1 + self.eps) * h + propagate(graph, "sum", h))
-        else:
-            own = self.projection(h)
-            projected = (1 + self.eps) * own + propagate(graph, "sum", own)
-        return projected
 
 
 @passing_on(OperatorNetwork)
@@ -161,8 +145,7 @@ def gin(
 class GraphMLP(OperatorNetwork):
     """An `OperatorNetwork` that needs no edges, and so also takes the features alone.
 
-    Shapes:
-        input: a `Graph`, or dense features (N, F)
+    Shapes: input: a `Graph`, or dense features (N, F)
     """
 
     reads_edges = False
@@ -179,8 +162,7 @@ def graph_mlp(
 ) -> GraphMLP:
     """Multilayer perceptron on node features; edges are not used.
 
-    Args:
-        hidden, dropout, others: see `OperatorNetwork`, whose head is an operator.
+    Arguments: see `OperatorNetwork`, whose head is an operator.
     """
     return GraphMLP(features, classes, LinearOperator, hidden=hidden, dropout=dropout, **others)
 
