@@ -34,17 +34,14 @@ Read = Callable[[], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInputs(Inputs):
-    """Images of one size to segment.
-
-    Attributes:
-        names: what to call each of them, with `/` between folders and without suffix.
-        pictures: reads the images as they are, (N, C, H, W).
-        steps_each: in how many tiles each of them is read; 1 where it is read whole.
-    """
+    """Images of one size to segment."""
 
     names: tuple[str, ...]
+    """What to call each of them, with `/` between folders and without suffix."""
     pictures: Read
+    """Reads the images as they are, (N, C, H, W)."""
     steps_each: int
+    """In how many tiles each of them is read; 1 where it is read whole."""
 
     @property
     def steps(self) -> int:
@@ -58,8 +55,7 @@ class Decisions(NamedTuple):
         masks: by label ("" for all classes in one), uint8 (H, W): classes, `IGNORED` where the
             networks give no number; of a single label, 1 where it holds.
         fractions: of the pixels of each class, (K,).
-        colours: uint8 (H, W, 3).
-        coloured: where these count, bool (H, W).
+        colours: uint8 (H, W, 3), and where these count, bool (H, W).
     """
 
     masks: dict[str, Bytes]

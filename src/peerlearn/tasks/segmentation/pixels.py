@@ -32,8 +32,7 @@ class Boundaries:
     A pixel is on the boundary of its class where one of its four neighbours is of another class, or
     outside the image.
 
-    Shapes:
-        labels: (N, height, width), int; below 0 where a pixel belongs to none of C `classes`.
+    `labels` are int (N, height, width), below 0 where a pixel belongs to none of C `classes`.
     """
 
     def __init__(self, labels: NDArray[Any], classes: int) -> None:
@@ -79,10 +78,7 @@ def hausdorff95(a: Boundaries, b: Boundaries) -> NDArray[np.float64]:
     The larger of two percentiles: of the distances from a's boundary to b's, and back (interpolated
     linearly, as MONAI does). A class that only one of them has is as far as can be, the diagonal of
     the image; a class that neither has is NaN. Huttenlocher, Klanderman, Rucklidge, "Comparing
-    images using the Hausdorff distance", TPAMI 1993.
-
-    Shapes:
-        result: (N, C).
+    images using the Hausdorff distance", TPAMI 1993. Returns (N, C).
     """
     there, back = (
         _percentiles(one.distances_to(other), one.region, one.counts)
@@ -135,10 +131,8 @@ class Truth(NamedTuple):
 class Outputs(NamedTuple):
     """What one network, or several together, say of the pixels that count, in float64.
 
-    Shapes:
-        p: (M, C) probabilities.
-        log_likelihood: log-probability of the truth, (M,); of each label, (M, C), where masks
-            overlap.
+    Probabilities (M, C), and the log-probability of the truth, (M,); of each label, (M, C), where
+    masks overlap.
     """
 
     p: Tensor
@@ -178,11 +172,7 @@ class Counts(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """The decisions of one network and what they count; the first two compare networks.
-
-    Shapes:
-        decision, wrong: (M,), or (M · C,) where masks overlap.
-    """
+    """The decisions of one network, (M,) or (M · C,) where masks overlap, and what they count."""
 
     decision: Tensor
     wrong: Tensor

@@ -30,13 +30,9 @@ SHARED = 0.25
 class Tiles:
     """The tiles of images of one height and width, row by row.
 
-    Neighbours overlap by at least `overlap` pixels; tiles lie as evenly as they can. A tile that
-    is larger than the image holds its reflection around it.
-
-    Attributes:
-        height, width: of the image.
-        tile: side, or height and width, of a tile.
-        overlap: pixels, below the side of a tile.
+    Neighbours overlap by at least `overlap` pixels, which is below the side of a `tile` (or its
+    height and width); tiles lie as evenly as they can. A tile that is larger than the image holds
+    its reflection around it.
 
     Raises InputError: a size below 1, or an overlap that no tiles can have.
     """

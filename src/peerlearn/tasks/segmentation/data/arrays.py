@@ -81,10 +81,8 @@ def _read_split(arrays: Mapping[str, Array], part: str, where: str) -> MaskSplit
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     check_lengths(x, y, part, where)
     if x.ndim not in (3, 4):
-        raise InputError(
-            f"{where}: x_{part} has shape {x.shape}; images are needed: (N,H,W), (N,H,W,C) with "
-            "C in 1, 3, 4, or (N,C,H,W)."
-        )
+        allowed = "(N,H,W), (N,H,W,C) with C in 1, 3, 4, or (N,C,H,W)"
+        raise InputError(f"{where}: x_{part} has shape {x.shape}; images are needed: {allowed}.")
     images = read_rows(x, f"{where}: x_{part}")
     masks = read_masks(y, f"{where}: y_{part}")
     if masks.shape[-2:] != images.shape[-2:]:

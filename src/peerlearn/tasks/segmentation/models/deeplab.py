@@ -80,8 +80,7 @@ def deeplab(
     """DeepLabv3+ on a small ResNet (Chen et al. 2018); `width` channels in its first stage.
 
     Args:
-        width: channels of the first stage of the encoder; all others are multiples of it.
-        blocks: residual blocks a stage.
+        width, blocks: as in `fpn`.
         rates: dilations of the atrous pyramid, in pixels of maps of an eighth of the image; the
             paper's 12, 24, 36 are for images of 513 pixels, those here for about 150.
     """

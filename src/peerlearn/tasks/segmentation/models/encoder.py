@@ -43,11 +43,7 @@ class Encoder(nn.Module):
 
 
 def resized_like(x: Tensor, like: Tensor, mode: Literal["bilinear", "nearest"]) -> Tensor:
-    """`x` at the height and width of `like`.
-
-    Shapes:
-        x: (batch, channels, height, width). Returns the same with the sides of `like`.
-    """
+    """`x`, (batch, channels, height, width), at the height and width of `like`."""
     if x.shape[-2:] == like.shape[-2:]:
         return x
     corners = False if mode == "bilinear" else None
