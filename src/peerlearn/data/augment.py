@@ -100,12 +100,10 @@ def augment(
     """One random view of a batch, normalised; see `changed` for what is done in which order.
 
     The CPU generator is the only source of randomness. Every call draws the same amount whatever
-    is switched on, so that one option never reshuffles another. Without a normalisation uint8 is
-    only scaled to [0, 1].
+    is switched on, so that one option never reshuffles another.
 
-    Shapes:
-        x: (B, C, H, W), uint8 or float; vectors (B, F) pass where nothing is switched on.
-        Returns float32 of the same shape.
+    Shapes: x (B, C, H, W), uint8 or float; vectors (B, F) pass where nothing is switched on. The
+    result is float32 of the same shape; without a normalisation uint8 is only scaled to [0, 1].
     """
     return changed(x, spec, Draws.of(len(x), generator), normalisation)
 

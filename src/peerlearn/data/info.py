@@ -41,29 +41,19 @@ class DataInfo(BaseModel, ABC):
 
 
 class RowInfo(DataInfo):
-    """The shape, the classes and the normalisation of images or vectors.
+    """The shape, the classes and the normalisation, as in `Dataset`, of images or vectors."""
 
-    Attributes:
-        sample_shape: of one row, (C, H, W) or (F,).
-        dtype: of the raw rows; uint8 is scaled to [0, 1] and float is not.
-        mean, std: of every channel or feature of train, as in `Dataset`.
-    """
-
-    sample_shape: tuple[int, ...]
-    dtype: Literal["uint8", "float32"]
+    sample_shape: tuple[int, ...]  # of one row, (C, H, W) or (F,)
+    dtype: Literal["uint8", "float32"]  # of raw rows; uint8 is scaled to [0, 1], float is not
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     @classmethod
     def from_dataset(cls, data: Dataset) -> Self:
         """What a run keeps of `data`."""
-        return cls(
-            **measured(data),
-            classes=data.classes,
-            class_names=data.class_names,
-            multilabel=data.multilabel,
-            rows={part: len(getattr(data, part)) for part in ("train", "val", "test")},
-        )
+        rows = {part: len(getattr(data, part)) for part in ("train", "val", "test")}
+        same = {name: getattr(data, name) for name in ("classes", "class_names", "multilabel")}
+        return cls(**measured(data), **same, rows=rows)
 
     @property
     def content(self) -> str:
@@ -73,10 +63,6 @@ class RowInfo(DataInfo):
 def measured(data: MeasuredOnTrain) -> dict[str, Any]:
     """The fields of `RowInfo` that say what rows are like."""
     raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
-    return {
-        "name": data.name,
-        "sample_shape": data.sample_shape,
-        "dtype": "uint8" if raw.dtype == torch.uint8 else "float32",
-        "mean": data.mean,
-        "std": data.std,
-    }
+    dtype = "uint8" if raw.dtype == torch.uint8 else "float32"
+    same = {name: getattr(data, name) for name in ("name", "sample_shape", "mean", "std")}
+    return {"dtype": dtype, **same}

@@ -115,10 +115,7 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def _files(bases: tuple[str, ...], md5: Mapping[str, str]) -> tuple[RemoteFile, ...]:
-    return tuple(
-        RemoteFile(name, tuple(base + name for base in bases), digest)
-        for name, digest in md5.items()
-    )
+    return tuple(RemoteFile(n, tuple(base + n for base in bases), md5[n]) for n in md5)
 
 
 ORIGINALS = {

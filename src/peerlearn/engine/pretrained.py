@@ -36,10 +36,8 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
     if all(name.startswith("module.") for name in given):
         given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
     own = module.state_dict()
-    given, wanted = (
-        {name: tensor for name, tensor in weights.items() if not name.startswith(skip)}
-        for weights in (given, own)
-    )
+    given = {name: tensor for name, tensor in given.items() if not name.startswith(skip)}
+    wanted = {name: tensor for name, tensor in own.items() if not name.startswith(skip)}
     _check(wanted, given, f"{field}: {path}")
     module.load_state_dict(own | given)
 
@@ -77,13 +75,14 @@ def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str
         for name, tensor in wanted.items()
         if name in given and given[name].shape != tensor.shape
     ]
+    faults = {
+        "weights of the network are not in the file": missing,
+        "weights of the file are not in the network": foreign,
+        "weights have another shape": shapes,
+    }
     said = [
         f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
-        for names, what in (
-            (missing, "weights of the network are not in the file"),
-            (foreign, "weights of the file are not in the network"),
-            (shapes, "weights have another shape"),
-        )
+        for what, names in faults.items()
         if names
     ]
     if said:

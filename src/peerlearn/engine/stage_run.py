@@ -68,29 +68,15 @@ def running(
         modules: dict[str, nn.Module] = {name: cohort.peers[name] for name in here}
         if cohort.trunk is not None and stage.trunk:
             modules[TRUNK] = cohort.trunk
-        updates = {
-            name: PeerUpdate(
-                module,
-                Steps.settled(training, stage.steps, peers.get(name)),
-                training.clip_norm,
-                training.ema,
-                cohort.learned_for(name) if name in cohort.names else (),
-            )
-            for name, module in modules.items()
-        }
-        stepper = Stepper(
-            cohort,
-            updates,
-            precision,
-            transport,
-            {name: settings.view for name, settings in peers.items()},
-            learners,
-            seed,
-            stage.name,
-            stage.epochs,
-            trunk_learns=stage.trunk,
-            kept=FeatureCache(stage.versions) if stage.versions and not stage.trunk else None,
-        )
+        updates = {}
+        for name, module in modules.items():
+            steps = Steps.settled(training, stage.steps, peers.get(name))
+            extra = cohort.learned_for(name) if name in cohort.names else ()
+            updates[name] = PeerUpdate(module, steps, training.clip_norm, training.ema, extra)
+        views = {name: settings.view for name, settings in peers.items()}
+        kept = FeatureCache(stage.versions) if stage.versions and not stage.trunk else None
+        keys = (seed, stage.name, stage.epochs, stage.trunk, kept)
+        stepper = Stepper(cohort, updates, precision, transport, views, learners, *keys)
         run = StageRun(stage, device, here, updates, stepper, EpochMonitor(here, device))
         with _training_modes(stage, cohort, learners):
             yield run

@@ -107,10 +107,7 @@ def reliability(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[
 
     Σ fraction · |accuracy − confidence| over the bins is the `ece` of the same predictions.
 
-    Args:
-        outputs: log-probabilities; multi-label logits where `y` has two dimensions.
-        y: labels as for `classification_metrics` or `multilabel_metrics`.
-        bins: how many.
+    Outputs are log-probabilities; multi-label logits where `y` has two dimensions.
 
     Returns `confidence`, `accuracy` (None in empty bins) and `fraction`, each of length `bins`.
     """

@@ -39,13 +39,10 @@ def flatness(
     are afterwards as they were, whatever was raised in between.
 
     Args:
-        model: on the device of `batches`.
         batches: called once for every draw; yields the same (x, y) every time.
         loss: mean loss of a batch from the model's output, read as a `PeerOutput`. Batches are
             weighted by their number of rows.
-        sigmas: noise scales relative to the root mean square of each weight tensor.
-        draws: noise draws for each scale; σ = 0 is evaluated once.
-        seed: of the noise.
+        draws: for each scale; σ = 0 is evaluated once.
 
     Returns:
         `sigma`, `mean` and `std` (sample standard deviation over draws; 0 for one draw), in the

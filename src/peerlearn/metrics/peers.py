@@ -17,10 +17,9 @@ from peerlearn.metrics.rows import labelled
 def between_peers(outputs: Mapping[str, Tensor], y: Tensor) -> dict[str, dict[str, float]]:
     """Likeness of every pair of peers, over labelled rows.
 
-    Args:
-        outputs: log-probabilities by peer; multi-label logits where `y` has two dimensions, of
-            which every one of the N · L decisions then counts as a row.
-        y: labels as for `classification_metrics` or `multilabel_metrics`.
+    Outputs are log-probabilities by peer; multi-label logits where `y` has two dimensions, of which
+    every one of the N · L decisions then counts as a row. `y` is as for `classification_metrics` or
+    `multilabel_metrics`.
 
     Returns `agreement` and `error_correlation`, each a value by pair; empty for a single peer.
 

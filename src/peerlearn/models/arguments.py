@@ -29,12 +29,9 @@ def argument_defaults(builder: Callable[..., Any]) -> dict[str, Any]:
 def passing_on(target: Callable[..., Any], *fixed: str) -> Callable[[B], B]:
     """Show the arguments that a builder passes on by `**others` in its signature.
 
-    They are the keyword-only ones of `target`. A builder that has one of them itself gives it
-    another default; one of its own stands behind the one that it follows there.
-
-    Args:
-        target: what the builder calls.
-        fixed: names that the builder gives itself.
+    They are the keyword-only ones of `target`, which it calls, but for `fixed` ones that it gives
+    itself. A builder that has one of them itself gives it another default; one of its own stands
+    behind the one that it follows there.
     """
 
     def decorate(builder: B) -> B:
