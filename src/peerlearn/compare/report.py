@@ -14,17 +14,15 @@ from peerlearn.compare.folders import peer_models, read_experiments, seeds_text
 from peerlearn.engine.run_folder import flatten
 from peerlearn.files import write_text
 from peerlearn.report.agreement import agreement
-from peerlearn.report.class_weights import class_weights
 from peerlearn.report.cost import cost
 from peerlearn.report.curves import curves
 from peerlearn.report.experiment import Experiment
 from peerlearn.report.figures import Style, arm_styles, drawing_style, require_report_extra
 from peerlearn.report.forest import forest
-from peerlearn.report.noise import flatness, noise
-from peerlearn.report.reliability import reliability
+from peerlearn.report.reliability import flatness, noise, reliability
 from peerlearn.report.section import Drawer, Maker, Section
 from peerlearn.report.tables import by_class, comparison, tiles
-from peerlearn.report.transfer_graph import transfer
+from peerlearn.report.transfer_graph import class_weights, transfer
 from peerlearn.report.words import counted, joined, outcomes
 
 if TYPE_CHECKING:

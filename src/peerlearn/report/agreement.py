@@ -1,6 +1,6 @@
 """How alike two peers answer, and how alike they err."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ def agreement(draw: Drawer) -> Section:
     tables = {}
     for name, arm in arms.items():
         agreements, errors = (
-            pair_means(arm["between_peers"].get(key) or {})
+            _pair_means(arm["between_peers"].get(key) or {})
             for key in ("agreement", "error_correlation")
         )
         if agreements:
@@ -41,7 +41,7 @@ def agreement(draw: Drawer) -> Section:
         if errors:
             caption += f"; their errors correlate at {sum(errors.values()) / len(errors):.2f}"
         caption += " (means over pairs)." if len(agreements) > 1 else "."
-        figure = draw_agreement(peers, agreements, errors, scale, draw.styles[name].colour)
+        figure = _draw(peers, agreements, errors, scale, draw.styles[name].colour)
         chart = draw.chart("Agreement between the peers of", name, caption, figure)
         charts.append(replace(chart, title=name))
     lead = "Peers that teach each other grow alike; the less their errors correlate, the more "
@@ -49,26 +49,18 @@ def agreement(draw: Drawer) -> Section:
     return Section("agreement", "Agreement between peers", lead, tuple(charts), legend=False)
 
 
-def pair_means(table: Measured) -> dict[tuple[str, str], float]:
+def _pair_means(table: Measured) -> Pairs:
     """`{"a~b": {"mean": 0.9}}` → `{("a", "b"): 0.9}`."""
     found = {tuple(name.split("~", 1)): value for name, value in table.items() if "~" in name}
     return {(a, b): float(v["mean"]) for (a, b), v in found.items() if is_value(v)}
 
 
-def draw_agreement(
-    peers: Sequence[str],
-    agreement: Pairs,
-    errors: Pairs,
-    scale: tuple[float, float],
-    colour: str,
+def _draw(
+    peers: list[str], agreement: Pairs, errors: Pairs, scale: tuple[float, float], colour: str
 ) -> "Figure":
     """A square of peers by peers: agreement below the diagonal, error correlation above it.
 
-    Args:
-        agreement: fraction of test rows on which two peers give the same answer.
-        errors: correlation of their errors; empty leaves the upper half to agreement too.
-        scale: the agreement that is drawn palest and that drawn darkest, common to all arms.
-        colour: of the arm.
+    Without `errors` the upper half is agreement too; `scale` is the palest and the darkest.
     """
     from matplotlib.patches import Rectangle
 

@@ -42,9 +42,9 @@ def cost(draw: Drawer) -> Section:
         title = sentence(what.label)
         values_text = ", ".join(f"{arm} {label}" for arm, label in labels.items())
         caption = f"{_CAPTIONS.get(name, title)}: {values_text}."
-        figure = draw_cost(values, labels, what.unit or what.label, draw.styles)
+        figure = _draw(values, labels, what.unit or what.label, draw.styles)
         charts.append(draw.chart("", title, caption, figure))
-    sizes = size_table(draw.experiment)
+    sizes = _size_table(draw.experiment)
     lead = "Using one peer; in percent of the largest." if sizes else ""
     return Section("cost", "Cost", charts=tuple(charts), legend=False, table=sizes, table_lead=lead)
 
@@ -55,19 +55,13 @@ def _label(what: Metric, mean: float) -> str:
     return f"{mean:.0f}{NO_BREAK}MB" if what.unit == "MB" else f"{mean:.3g}"
 
 
-def draw_cost(
-    values: Mapping[str, tuple[float, float]],
-    labels: Mapping[str, str],
+def _draw(
+    values: Mapping[str, tuple[float, float]],  # mean and std
+    labels: Mapping[str, str],  # at the end of each bar
     unit: str,
     styles: Mapping[str, Style],
 ) -> "Figure":
-    """Bars from zero with their value at the end and the standard deviation over seeds.
-
-    Args:
-        values: (mean, std) by arm.
-        labels: the number to write at the end of each bar.
-        unit: of the axis.
-    """
+    """Bars from zero with their value at the end and the standard deviation over seeds."""
     figure = new_figure(0.55 + 0.3 * len(values))
     axes = figure.add_subplot()
     top = max(mean + std for mean, std in values.values()) or 1.0
@@ -86,11 +80,8 @@ def draw_cost(
     return figure
 
 
-def size_table(experiment: Experiment) -> Table | None:
-    """A row for every peer with its sizes; arms in which a peer is equally large share one.
-
-    None where nothing was measured.
-    """
+def _size_table(experiment: Experiment) -> Table | None:
+    """A row for every peer with its sizes; arms in which a peer is equally large share one."""
     alike: dict[tuple[Any, ...], list[tuple[str, dict[str, float]]]] = {}
     for arm, block in experiment.arms.items():
         for peer, sizes in (block.get("sizes") or {}).items():
@@ -103,7 +94,10 @@ def size_table(experiment: Experiment) -> Table | None:
     sizes_of = {}
     for (peer, *_), found in alike.items():
         arms = joined(arm for arm, _ in found)
-        sizes_of[peer if peers.count(peer) == 1 else f"{peer} ({arms})"] = _means(found)
+        # Each size over the arms that share it; of the time, the mean.
+        several = {name: [own[name] for _, own in found if name in own] for name in _MEASURED}
+        means = {name: fmean(values) for name, values in several.items() if values}
+        sizes_of[peer if peers.count(peer) == 1 else f"{peer} ({arms})"] = means
     columns = [name for name in _MEASURED if any(name in sizes for sizes in sizes_of.values())]
     most = {n: max(sizes[n] for sizes in sizes_of.values() if n in sizes) for n in columns}
     rows = tuple(
@@ -113,16 +107,10 @@ def size_table(experiment: Experiment) -> Table | None:
     return Table(tuple(_MEASURED[name] for name in columns), (Block("", rows),), ())
 
 
-def _means(found: list[tuple[str, dict[str, float]]]) -> dict[str, float]:
-    """Each size over the arms that share it; of the time, the mean."""
-    several = {name: [means[name] for _, means in found if name in means] for name in _MEASURED}
-    return {name: fmean(values) for name, values in several.items() if values}
-
-
 def _cell(name: str, value: float | None, most: float) -> Cell:
     if value is None:
         return Cell()
-    text = f"{three_digits(value)}{NO_BREAK}ms" if name == "latency_ms" else short_count(value)
+    text = f"{_three_digits(value)}{NO_BREAK}ms" if name == "latency_ms" else short_count(value)
     share = f"{100 * value / most:.3g}{NO_BREAK}%" if most > 0 else ""
     return Cell(text, share if value < most else "")
 
@@ -131,11 +119,11 @@ def short_count(count: float) -> str:
     """A count with three digits: `512`, `7.85 k`, `1.23 M`, `45.6 G`."""
     for size, prefix in _PREFIXES:
         if count >= 0.9995 * size:
-            return f"{three_digits(count / size)}{NO_BREAK}{prefix}"
+            return f"{_three_digits(count / size)}{NO_BREAK}{prefix}"
     return f"{count:.0f}"
 
 
-def three_digits(value: float) -> str:
+def _three_digits(value: float) -> str:
     """`0.79`, `7.85`, `78.5`, `785`, `7850`."""
     whole = len(str(int(float(f"{value:.3g}"))))
     return f"{value:.{max(0, 3 - whole)}f}"

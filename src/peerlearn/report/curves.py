@@ -206,13 +206,7 @@ def _part_key(axes: "Axes", parts: set[str]) -> None:
         axes.set_ylabel(f"{names[0]} loss")
         return
     lines = [Line2D([], [], color=INK, linestyle=_PARTS[name], label=name) for name in names]
-    axes.legend(
-        handles=lines,
-        loc="upper right",
-        ncols=2,
-        borderaxespad=0.0,
-        columnspacing=1.2,
-    )
+    axes.legend(handles=lines, loc="upper right", ncols=2, borderaxespad=0.0, columnspacing=1.2)
 
 
 def _stage_starts(runs: Runs) -> list[tuple[int, str]]:

@@ -1,19 +1,11 @@
 """Differences between arms with their 95 % intervals."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peerlearn.metrics.catalogue import is_of_class
-from peerlearn.report.figures import (
-    INK,
-    MUTED,
-    PAPER,
-    Style,
-    boxed_text,
-    new_figure,
-    number_axis,
-    shorten,
-)
+from peerlearn.report import figures
+from peerlearn.report.figures import INK, MUTED, PAPER, Style
 from peerlearn.report.section import Drawer, Section
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.words import TOGETHER, sentence, who_label
@@ -48,7 +40,7 @@ def forest(draw: Drawer) -> Section:
             seen = f"{shown} of {len(entries)} shown to differ" if metric.better else ""
         remarks = "; ".join(part for part in (_SIDES[metric.better], seen) if part)
         caption, title = sentence(remarks, "."), sentence(metric.label)
-        figure = draw_forest(entries, draw.styles)
+        figure = _draw(entries, draw.styles)
         charts.append(draw.chart("Forest plot of differences in", title, caption, figure))
     return Section("forest", "Differences", _lead(draw, crowded), tuple(charts), legend=False)
 
@@ -67,22 +59,18 @@ def _lead(draw: Drawer, crowded: bool) -> str:
     return of + lead if of else sentence(lead)
 
 
-def draw_forest(entries: Sequence[Contrast], styles: Mapping[str, Style]) -> "Figure":
-    """One row a difference, all of one metric: the mark is the mean, the bar its interval.
-
-    A filled mark is a difference whose interval excludes zero; a hollow one is not shown to differ.
-    Rows are headed by the pair of arms where there is more than one pair.
-    """
+def _draw(entries: Sequence[Contrast], styles: Mapping[str, Style]) -> "Figure":
+    """One row a difference; rows are headed by the pair of arms where there are several."""
     pairs: dict[tuple[str, str], list[Contrast]] = {}
     for entry in entries:
         pairs.setdefault((entry.arm, entry.against), []).append(entry)
     rows: list[tuple[str, Contrast | None]] = []
     for (arm, against), group in pairs.items():
         if len(pairs) > 1:
-            rows.append((shorten(f"{arm} − {against}", 30), None))
-        rows += [(shorten(who_label(entry.who), 14), entry) for entry in group]
+            rows.append((figures.shorten(f"{arm} − {against}", 30), None))
+        rows += [(figures.shorten(who_label(entry.who), 14), entry) for entry in group]
 
-    figure = new_figure(0.62 + 0.235 * len(rows))
+    figure = figures.new_figure(0.62 + 0.235 * len(rows))
     axes = figure.add_subplot()
     axes.grid(visible=False, axis="y")
     axes.axvline(0, color=MUTED, linewidth=1.0, zorder=1)
@@ -91,25 +79,16 @@ def draw_forest(entries: Sequence[Contrast], styles: Mapping[str, Style]) -> "Fi
         if row is None:
             look = {"fontweight": "bold", "color": INK, "zorder": 6}
             across = axes.get_yaxis_transform()
-            boxed_text(axes, 0.0, index, label, "square,pad=0.15", transform=across, **look)
+            figures.boxed_text(axes, 0.0, index, label, "square,pad=0.15", transform=across, **look)
             continue
         labels.append((index, label))
         style = styles[row.arm]
         if row.interval:
             (bar,) = axes.plot(row.interval, [index, index], color=style.colour, linewidth=2.2)
             bar.set_solid_capstyle("round")
-        axes.plot(
-            [row.mean],
-            [index],
-            color=style.colour,
-            linestyle="none",
-            marker=style.marker,
-            markersize=6.5,
-            markerfacecolor=style.colour if row.winner else PAPER,
-            markeredgecolor=style.colour,
-            markeredgewidth=1.5,
-            zorder=4,
-        )
+        mark: dict[str, Any] = {"marker": style.marker, "markersize": 6.5, "markeredgewidth": 1.5}
+        mark["markerfacecolor"] = style.colour if row.winner else PAPER  # hollow: not shown
+        axes.plot(row.mean, index, color=style.colour, linestyle="none", zorder=4, **mark)
     axes.set_yticks([place for place, _ in labels], [label for _, label in labels])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -118,7 +97,7 @@ def draw_forest(entries: Sequence[Contrast], styles: Mapping[str, Style]) -> "Fi
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -0.08 * (high - low)), max(high, 0.08 * (high - low)))
     metric = entries[0].metric
-    number_axis(axes, "x", metric, signed=True)
+    figures.number_axis(axes, "x", metric, signed=True)
     unit = "points" if metric.is_fraction else metric.unit
     axes.set_xlabel(f"difference in {unit}" if unit else "difference")
     return figure

@@ -1,4 +1,4 @@
-"""The transfer graph: who teaches whom, what, and through which loss."""
+"""Who teaches whom, what, and through which loss; and how much each class counts in it."""
 
 import math
 from collections import Counter
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from peerlearn.report.experiment import is_value, spread
 from peerlearn.report.figures import INK, MUTED, boxed_text, new_figure, shorten, svg_dashes
 from peerlearn.report.section import Drawer, Section
+from peerlearn.report.tables import Block, Cell, Row, Table
 from peerlearn.report.words import counted, joined
+from peerlearn.results import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,11 +33,7 @@ _LINES: dict[str, tuple[Any, float]] = {
     "masks": ((0, (2.4, 1.6)), 2.2),
 }
 _OTHER_LINE: tuple[Any, float] = ((0, (8, 1.5, 1.2, 1.5, 1.2, 1.5)), 1.4)
-_SETTINGS = (
-    ("temperature", "T ="),
-    ("teacher_temperature", "teacher's T ="),
-    ("weight", "weight"),
-)
+_SETTINGS = (("temperature", "T ="), ("teacher_temperature", "teacher's T ="), ("weight", "weight"))
 _LOOP = 0.12  # room above the peers for the arrows of those who teach themselves
 _MOST_LABELS = 6  # more edges than this are told apart by the key under the figure alone
 
@@ -63,6 +62,31 @@ def transfer(draw: Drawer) -> Section:
     alone = [name for name, arm in arms.items() if not arm["edges"]]
     lead = f"No transfer in {joined(alone)}: the peers train alone." if alone else ""
     return Section("transfer", "Who teaches whom", lead, tuple(charts), legend=False)
+
+
+def class_weights(draw: Drawer) -> Section:
+    """A table of learned weights: a row for every arm and peer, a column for every class."""
+    arms = draw.experiment.arms.items()
+    learned = {arm: found for arm, block in arms if (found := block.get("class_weights"))}
+    peers = [weights for found in learned.values() for weights in found.values()]
+    classes = tuple(dict.fromkeys(name for weights in peers for name in weights))
+    lead = "How much each peer's logit of a class counts in what it tells the others and is told, "
+    lead += "at the end of training. With weights that start at 1, classes above 1 count for more."
+    blocks = []
+    for arm, found in learned.items():
+        cells = {peer: tuple(_cell(of.get(name)) for name in classes) for peer, of in found.items()}
+        rows = tuple(Row(f"peer {peer}", arm, row) for peer, row in cells.items())
+        blocks.append(Block(arm if len(learned) > 1 else "", rows))
+    table = Table(classes, tuple(blocks), ()) if classes else None
+    title = "Learned class weights"
+    return Section("weights", title, lead, legend=False, table=table, dense=True)
+
+
+def _cell(weight: Summary | None) -> Cell:
+    if weight is None or not is_value(weight):
+        return Cell()
+    std = spread(weight)
+    return Cell(f"{weight['mean']:.2f}", "" if std is None else f"± {std:.2f}")
 
 
 @dataclass(frozen=True)
