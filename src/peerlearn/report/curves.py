@@ -36,7 +36,7 @@ def curves(draw: Drawer) -> Section:
     events = [event for seeds in runs.values() for found in seeds.values() for event in found]
     metric = experiment.main_metric([name for event in events for name in _validated(event)])
     names = [*experiment.peers, "ensemble"]
-    floor = common_floor(runs, names, metric.name) if metric else None
+    floor = _common_floor(runs, names, metric.name) if metric else None
     charts = []
     for name in names:
         figure = draw_curves(runs, name, metric, draw.styles, floor)
@@ -61,7 +61,7 @@ def _validated(event: Mapping[str, Any]) -> list[str]:
 def _last_values(experiment: Experiment, member: str, metric: Metric | None) -> str:
     if metric is None:
         return "Training loss by epoch."
-    lines = curves_of(experiment.epochs, "val", member, metric.name)
+    lines = _curves_of(experiment.epochs, "val", member, metric.name)
     ends = [f"{arm} {amount(line.last, metric)}" for arm, line in lines.items()]
     if not ends:
         return "Training loss by epoch."
@@ -91,19 +91,14 @@ class Curve:
         return next((v for v in reversed(self.mean) if v == v), float("nan"))
 
 
-def curve(runs: Mapping[int, Epochs], part: str, peer: str, name: str) -> Curve | None:
-    """The curve of `event[part][peer][name]`; None where no event has it."""
-    series = [[_number(event, part, peer, name) for event in events] for events in runs.values()]
-    if not any(value == value for values in series for value in values):
-        return None
-    mean, std = over_seeds(series)
-    return Curve(mean, std, len(series))
-
-
-def curves_of(runs: Runs, part: str, member: str, name: str) -> dict[str, Curve]:
-    """The curves of all arms that have it."""
-    found = {arm: curve(seeds, part, member, name) for arm, seeds in runs.items()}
-    return {arm: line for arm, line in found.items() if line is not None}
+def _curves_of(runs: Runs, part: str, member: str, name: str) -> dict[str, Curve]:
+    """The curve of `event[part][member][name]` of all arms that have it."""
+    found = {}
+    for arm, seeds in runs.items():
+        series = [[_number(event, part, member, name) for event in s] for s in seeds.values()]
+        if any(value == value for values in series for value in values):
+            found[arm] = Curve(*over_seeds(series), len(series))
+    return found
 
 
 def draw_curves(
@@ -115,25 +110,19 @@ def draw_curves(
 ) -> "Figure | None":
     """Two panels over the epochs: above the validation metric, below the training loss in parts.
 
-    Args:
-        runs: the epoch events.
-        member: a peer, or "ensemble" (which has no training loss).
-        metric: of the upper panel; None leaves the panel out.
-        styles: of the arms.
-        floor: where the upper panel starts; the first epochs may leave it at the bottom.
-
-    Returns:
-        The figure, or None where the events tell nothing about this member.
+    The ensemble has no training loss. The first epochs may leave the upper panel at the `floor`.
+    None where the events tell nothing about this member.
     """
     from matplotlib.ticker import MaxNLocator
 
-    val = curves_of(runs, "val", member, metric.name) if metric else {}
+    val = _curves_of(runs, "val", member, metric.name) if metric else {}
+    parts = {part: _curves_of(runs, "train", member, part) for part in _PARTS}
     train = {
-        (arm, part): line
-        for arm, seeds in runs.items()
+        (arm, part): parts[part][arm]
+        for arm in runs
         for part in _PARTS
-        if (line := curve(seeds, "train", member, part))
-        and (part == "objective" or any(value > 0 for value in line.mean))
+        if arm in parts[part]
+        and (part == "objective" or any(value > 0 for value in parts[part][arm].mean))
     }
     if not val and not train:
         return None
@@ -168,12 +157,12 @@ def draw_curves(
     return figure
 
 
-def common_floor(runs: Runs, members: Sequence[str], metric: str) -> float | None:
+def _common_floor(runs: Runs, members: Sequence[str], metric: str) -> float | None:
     """A lower end for the metric that fits every member: its worst after a fifth of the epochs."""
     worst = [
         mean - std
         for member in members
-        for line in curves_of(runs, "val", member, metric).values()
+        for line in _curves_of(runs, "val", member, metric).values()
         for mean, std in list(zip(line.mean, line.std, strict=True))[len(line.mean) // 5 :]
         if mean == mean
     ]

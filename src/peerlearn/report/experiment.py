@@ -1,7 +1,7 @@
 """What a report is about: the arms of one comparison, or of runs that belong together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -19,37 +19,22 @@ Epochs = Sequence[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Experiment:
-    """Arms side by side.
+    """Arms side by side; what was not measured or is not there to be read is empty."""
 
-    Attributes:
-        folders: that it was read from, as given.
-        recipe: its name.
-        title: of the recipe, in words.
-        arms: of results.json, by name; parts that were not measured are empty.
-        metrics: of the recipe.
-        pages: what the recipe's task adds to the report.
-        differences: of results.json, without those that are not finite.
-        epochs: events by arm and seed; without runs that have none.
-        config: the text of config.yaml, by a title; empty where there is none.
-        env: env.json of the first run; empty where there is none.
-        commands: what to type to get the same results.
-        galleries: `gallery.npz` of the first seed of every arm that has one.
-    """
-
-    folders: tuple[Path, ...]
+    folders: tuple[Path, ...]  # as given
     recipe: str
-    title: str
+    title: str  # of the recipe, in words
     data: str
     seeds: tuple[int, ...]
     arms: dict[str, Arm]
     metrics: Catalogue
-    pages: "Pages"
-    differences: list[Contrast] = field(default_factory=list)
-    epochs: dict[str, dict[int, Epochs]] = field(default_factory=dict)
-    config: dict[str, str] = field(default_factory=dict)
-    env: dict[str, Any] = field(default_factory=dict)
-    commands: tuple[str, ...] = ()
-    galleries: dict[str, Path] = field(default_factory=dict)
+    pages: "Pages"  # what the recipe's task adds to the report
+    differences: list[Contrast]  # without those that are not finite
+    epochs: dict[str, dict[int, Epochs]]  # by arm and seed
+    config: dict[str, str]  # the text of config.yaml, by a title
+    env: dict[str, Any]  # env.json of the first run
+    commands: tuple[str, ...]  # what to type to get the same results
+    galleries: dict[str, Path]  # `gallery.npz` of the first seed of every arm that has one
 
     @property
     def peers(self) -> tuple[str, ...]:

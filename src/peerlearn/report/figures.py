@@ -101,11 +101,7 @@ def svg_dashes(line: Any, width: float) -> str:
 
 
 def require_report_extra() -> None:
-    """Check that the libraries of the `report` extra are there.
-
-    Raises:
-        InputError: matplotlib or jinja2 is missing; names the pip command.
-    """
+    """Raises InputError: matplotlib or jinja2 is missing; names the pip command."""
     try:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
@@ -173,19 +169,13 @@ def boxed_text(axes: "Axes", x: float, y: float, text: str, box: str, **more: An
 def as_svg(figure: "Figure", key: str, label: str) -> str:
     """The figure as an `<svg>` element to stand inside a page.
 
-    Args:
-        figure: drawn within `drawing_style()`, with the colours of this module.
-        key: unique in the page; every id in the SVG starts with it, so that two figures of
-            one page never answer to the same id.
-        label: what the figure shows, for readers who do not see it.
+    It is drawn within `drawing_style()`, with the colours of this module. `key` is unique in the
+    page and starts every id, so that no two figures answer to the same one; `label` says what is
+    shown, for readers who do not see it.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
-    return _page_svg(root, key, label)
-
-
-def _page_svg(root: ElementTree.Element, key: str, label: str) -> str:
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = {

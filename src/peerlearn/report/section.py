@@ -65,30 +65,19 @@ class Strips:
 
 @dataclass(frozen=True)
 class Section:
-    """Figures, numbers and pictures that answer one question.
+    """Figures, numbers and pictures that answer one question; leads say what to see in them."""
 
-    Attributes:
-        name: unique in the experiment; part of the id.
-        lead: what to see in it.
-        legend: whether arms are told apart by colour in its figures.
-        table_lead: what to see in its table.
-        dense: whether its table has many narrow columns.
-        key: what colours in pictures mean: names and colours or kinds of hatching.
-        pictures: a table for every arm that is shown.
-        strips: likewise; all but the first are folded away.
-    """
-
-    name: str
+    name: str  # unique in the experiment; part of the id
     title: str
     lead: str = ""
     charts: tuple[Chart, ...] = ()
-    legend: bool = True
+    legend: bool = True  # whether arms are told apart by colour in its figures
     table: Table | None = None
     table_lead: str = ""
-    dense: bool = False
-    key: tuple[tuple[str, str], ...] = ()
-    pictures: tuple[PictureTable, ...] = ()
-    strips: tuple[Strips, ...] = ()
+    dense: bool = False  # whether its table has many narrow columns
+    key: tuple[tuple[str, str], ...] = ()  # names in pictures and their colours or hatching
+    pictures: tuple[PictureTable, ...] = ()  # one for every arm that is shown
+    strips: tuple[Strips, ...] = ()  # likewise; all but the first are folded away
 
     @property
     def filled(self) -> bool:
@@ -97,13 +86,7 @@ class Section:
 
 
 class Drawer:
-    """Draws the figures of one experiment.
-
-    Args:
-        experiment: what they show.
-        styles: of all arms of the page.
-        key: starts every id, so it must be unique in the page.
-    """
+    """Draws the figures of one experiment; `key` starts every id, so it is unique in the page."""
 
     def __init__(self, experiment: Experiment, styles: Mapping[str, Style], key: str) -> None:
         self.experiment = experiment
@@ -124,18 +107,11 @@ Maker = Callable[[Drawer], Section]
 
 @dataclass(frozen=True)
 class Pages:
-    """What a task adds to the report of its runs, and what it says of its metrics.
+    """What a task adds to the report of its runs, and what it says of its metrics."""
 
-    Attributes:
-        measured: what the metrics are of, as the beginning of a sentence.
-        rows: that peers agree on.
-        validated: what the upper panel of learning curves shows.
-        beside: metrics that captions of learning curves tell beside the last epoch.
-        sections: its own, by the name of the common section that they follow.
-    """
-
-    measured: str = "Test metrics"
-    rows: str = "test rows"
-    validated: str = "the validation metric"
-    beside: Sequence[str] = ()
+    measured: str = "Test metrics"  # what they are of, as the beginning of a sentence
+    rows: str = "test rows"  # that peers agree on
+    validated: str = "the validation metric"  # what the upper panel of learning curves shows
+    beside: Sequence[str] = ()  # metrics that captions of curves tell beside the last epoch
     sections: Mapping[str, Sequence[Maker]] = field(default_factory=dict)
+    """Its own, by the name of the common section that they follow."""

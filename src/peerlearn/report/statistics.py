@@ -24,16 +24,10 @@ def paired_difference(a_values: Sequence[float], b_values: Sequence[float]) -> d
 
         mean ± t(0.975, n − 1) · s / √n,     s the sample standard deviation of the n differences
 
-    Differences that are all equal give an interval of no width.
+    Both have one value per seed, in one order of seeds. Gives `mean`, `ci95` as [low, high], or
+    None for a single pair, and `n`; differences that are all equal give an interval of no width.
 
-    Args:
-        a_values, b_values: one value per seed, in one order of seeds.
-
-    Returns:
-        `mean`, `ci95` as [low, high], or None for a single pair, and `n`.
-
-    Raises:
-        InputError: no values, or not as many in one as in the other.
+    Raises InputError: no values, or not as many in one as in the other.
     """
     if not a_values or len(a_values) != len(b_values):
         raise InputError(
@@ -51,18 +45,12 @@ def paired_difference(a_values: Sequence[float], b_values: Sequence[float]) -> d
 
 
 def differences(arms: Mapping[str, Arm], against: str | None = None) -> list[Difference]:
-    """The `differences` of results.json: every other arm minus `against`.
+    """The `differences` of results.json: every other arm minus `against`, with its interval.
 
-    Args:
-        arms: arm blocks of results.json by name.
-        against: the reference arm; None for `independent`, or the first where there is none.
+    An entry for each arm, each of the peers both arms have, `mean_peer` and `ensemble`, and each
+    metric both measured. `against` is `independent`, or the first arm, unless given.
 
-    Returns:
-        One entry for each arm, each of the peers both arms have, `mean_peer` and `ensemble`, and
-        each metric both measured: `arm`, `against`, `who`, `metric`, `mean`, `ci95`, `n`.
-
-    Raises:
-        InputError: `against` is no arm, or two arms were run over different numbers of seeds.
+    Raises InputError: `against` is no arm, or two arms have different numbers of seeds.
     """
     against = against or (REFERENCE if REFERENCE in arms else next(iter(arms)))
     if against not in arms:
@@ -100,19 +88,14 @@ def _gap(a: float, b: float) -> float:
 
 @dataclass(frozen=True)
 class Contrast:
-    """An entry of `differences`, and what it shows.
-
-    Attributes:
-        who: a peer, mean_peer or ensemble.
-        interval: of 95 %; None where there is none, as with one seed.
-    """
+    """An entry of `differences`, and what it shows."""
 
     arm: str
     against: str
-    who: str
+    who: str  # a peer, mean_peer or ensemble
     metric: Metric
     mean: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None  # of 95 %; None where there is none, as with one seed
     n: int | None
 
     @classmethod
@@ -139,11 +122,7 @@ class Contrast:
 
     @property
     def winner(self) -> Literal["arm", "against"] | None:
-        """Which arm is shown to be better.
-
-        None where the interval holds zero, where there is no interval, and for metrics without a
-        better direction.
-        """
+        """Which arm is shown to be better; None without interval or direction, or zero in it."""
         if self.interval is None or not self.excludes_zero or self.metric.better is None:
             return None
         return "arm" if self.metric.beats(self.interval[0], 0.0) else "against"

@@ -4,18 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from peerlearn.metrics.catalogue import base_name, is_of_class
+from peerlearn.report import words
 from peerlearn.report.experiment import Experiment, is_value, measured, spread
 from peerlearn.report.statistics import Contrast
-from peerlearn.report.words import (
-    NO_BREAK,
-    TOGETHER,
-    amount,
-    difference_number,
-    difference_text,
-    interval_text,
-    number,
-    who_label,
-)
+from peerlearn.report.words import NO_BREAK, TOGETHER, number, who_label
 from peerlearn.results import Summary
 
 
@@ -49,17 +41,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """Blocks of arms by metrics, or by classes.
+    """Blocks of arms by metrics, or by classes."""
 
-    Attributes:
-        columns: metric titles with their unit, or classes.
-        blocks: to be shown at once: the mean peer, the ensemble, and peers where they are few.
-        folded: the peers, where they are many.
-    """
-
-    columns: tuple[str, ...]
-    blocks: tuple[Block, ...]
-    folded: tuple[Block, ...]
+    columns: tuple[str, ...]  # metric titles with their unit, or classes
+    blocks: tuple[Block, ...]  # shown at once: the mean peer, the ensemble, and peers if few
+    folded: tuple[Block, ...]  # the peers, where they are many
 
 
 @dataclass(frozen=True)
@@ -80,10 +66,7 @@ def comparison(experiment: Experiment) -> Table:
 
 
 def by_class(experiment: Experiment) -> tuple[str, Table] | None:
-    """The metric that was measured of every class, titled, and a table with a column a class.
-
-    None where nothing was measured by class.
-    """
+    """The metric that was measured of every class, titled, and a table with a column a class."""
     found = [name for name in _measured(experiment) if is_of_class(name)]
     metric = experiment.main_metric([base_name(name) for name in found])
     if metric is None:
@@ -131,8 +114,8 @@ def _cell(experiment: Experiment, name: str, value: Summary | None, entry: Contr
     return Cell(
         value=number(value["mean"], metric),
         spread="" if std is None else f"± {number(std, metric)}",
-        difference=difference_number(entry) if entry else "",
-        interval=interval_text(entry) if entry else "",
+        difference=words.difference_number(entry) if entry else "",
+        interval=words.interval_text(entry) if entry else "",
         side=entry.side if entry else "",
     )
 
@@ -151,7 +134,7 @@ def tiles(experiment: Experiment) -> list[Tile]:
             e for e in experiment.differences if (e.arm, e.against, e.who, e.metric.name) == what
         )
         entry, metric = next(found, None), experiment.metrics[name]
-        value = amount(values[who][name]["mean"], metric)
+        value = words.amount(values[who][name]["mean"], metric)
         note, side = (_note(entry), entry.side) if entry else (arm, "")
         result.append(Tile(f"{who_label(who)} {metric.label}", value, note, side))
     if (seconds := _seconds(experiment, arm)) is not None:
@@ -172,7 +155,7 @@ def _note(entry: Contrast) -> str:
     shown = "" if entry.winner else "; not shown to differ"
     if entry.interval is None:
         shown = "; no interval"
-    return f"{difference_text(entry)}, {entry.arm} vs {entry.against}{shown}"
+    return f"{words.difference_text(entry)}, {entry.arm} vs {entry.against}{shown}"
 
 
 def duration(seconds: float) -> str:

@@ -5,40 +5,25 @@ reference arm and its 95 % interval. A word says which is better only where the 
 zero.
 """
 
-from typing import NamedTuple
-
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from peerlearn.metrics.catalogue import Catalogue, Metric
 from peerlearn.report.statistics import Contrast
+from peerlearn.report.tables import Cell
 from peerlearn.report.words import TOGETHER, who_label
 from peerlearn.results import Arm, Measured, Results, Summary
 
 _STYLE = {"better": "green", "worse": "red", "": "dim"}
 
 
-class Cell(NamedTuple):
-    """The texts of a cell, and which side of the difference is better, if that is known."""
-
-    value: str = ""
-    difference: str = ""
-    interval: str = ""
-    side: str = ""
-
-
 def comparison_table(results: Results, metrics: Catalogue) -> Table:
     """The arms of a results.json as a table for the terminal."""
     titles, rows = _cells(results, metrics)
-    table = Table(
-        title=Text(f"{results['recipe']} on {results['data']}"),
-        caption=Text(_footnote(results)),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+    head, note = Text(f"{results['recipe']} on {results['data']}"), Text(_footnote(results))
+    table = Table(title=head, caption=note, caption_justify="left", box=box.SIMPLE_HEAD)
+    table.pad_edge, table.collapse_padding = False, True
     table.add_column("arm", no_wrap=True)
     for title in titles:
         table.add_column(title, justify="right")
@@ -96,13 +81,14 @@ def _cell(found: Summary | None, entry: Contrast | None, metric: Metric) -> Cell
         return f"{value:{sign}.{2 if metric.unit else 3}f}"
 
     if found is None:
-        return Cell()
+        return Cell("")
     many = len(found["values"]) > 1
     value = text(found["mean"]) + (f" ± {text(found['std'])}" if many else "")
     if entry is None:
         return Cell(value)
     ends = ", ".join(text(end, "+") for end in entry.interval or ())
-    return Cell(value, text(entry.mean, "+"), f"[{ends}]" if ends else "", entry.side)
+    interval = f"[{ends}]" if ends else ""
+    return Cell(value, "", text(entry.mean, "+"), interval, entry.side)
 
 
 def _as_text(cell: Cell) -> Text:
