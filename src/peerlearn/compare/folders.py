@@ -30,24 +30,20 @@ _NOTHING: Json = {
 def read_experiments(folders: Sequence[Path]) -> list[Experiment]:
     """Read the folders; runs of one recipe on the same data that differ by arm are compared.
 
-    Raises:
-        InputError: no folder given, or a file that is missing, is not readable as what it
-            should be, or lacks what the report cannot do without; names the file.
+    Raises InputError: no folder given, or a file that is missing, is not readable as what it
+    should be, or lacks what the report cannot do without; names the file.
     """
     if not folders:
         raise InputError("report: no folder given; give at least one run or compare folder")
-    found = [read_experiment(Path(folder)) for folder in folders]
+    found = [_read_experiment(Path(folder)) for folder in folders]
     return [_side_by_side(found)] if _belong_together(found) else found
 
 
-def read_experiment(folder: Path) -> Experiment:
-    """Read one run or compare folder."""
+def _read_experiment(folder: Path) -> Experiment:
     path = folder / "results.json"
     if not path.is_file():
-        raise InputError(
-            f"{path}: not found; the report needs a folder written by `peerlearn run` or "
-            "`peerlearn compare`"
-        )
+        needs = "the report needs a folder written by `peerlearn run` or `peerlearn compare`"
+        raise InputError(f"{path}: not found; {needs}")
     results = check(_read_json(path), path)
     name, seeds = str(results.get("recipe", "?")), tuple(results.get("seeds") or ())
     recipe = RECIPES.get(name)  # another version may have had others
@@ -127,17 +123,14 @@ def _belong_together(found: Sequence[Experiment]) -> bool:
     if len(set(cells)) < len(cells) or len({frozenset(seeds) for seeds in seeds_of.values()}) > 1:
         return False
     settings: dict[tuple[str, ...], list[Json]] = {}
-    return all(
-        settings.setdefault(tuple(one.arms), found) == found
-        for one, found in ((one, _settings(one)) for one in found)
-    )
-
-
-def _settings(experiment: Experiment) -> list[Json]:
-    return [
-        {key: value for key, value in config.items() if key not in ("seed", "seeds", "out")}
-        for config in _configs(experiment)
-    ]
+    for one in found:
+        own = [
+            {key: value for key, value in config.items() if key not in ("seed", "seeds", "out")}
+            for config in _configs(one)
+        ]
+        if settings.setdefault(tuple(one.arms), own) != own:
+            return False
+    return True
 
 
 def _data_as_typed(experiment: Experiment) -> str:

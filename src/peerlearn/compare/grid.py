@@ -41,8 +41,7 @@ def plan_cells(
 ) -> list[Cell]:
     """Every cell of the grid, its configuration checked, seeds in the outer loop.
 
-    Raises:
-        InputError: an unknown arm, a seed given twice, or a configuration that does not hold.
+    Raises InputError: an unknown arm, a seed given twice, or a configuration that does not hold.
     """
     known = apply_overrides(given, overrides).get("arms") or {}
     chosen = list(arms) if arms else list(known)
@@ -68,23 +67,14 @@ def run_grid(
     resume: bool = False,
     observe: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> Results:
-    """Run every cell that is not finished, then put the arms side by side.
+    """Run every cell that is not finished, then put the arms side by side in `results.json`.
 
-    Several processes may work on one folder: a cell that another one holds is left to it.
+    Several processes may work on one folder: a cell that another one holds is left to it. What the
+    cells were planned from is `given`, kept as the folder's `config.yaml`; with `resume` a
+    comparison may be there already. `observe` is told of every step, epoch and finished cell, with
+    the cell in it.
 
-    Args:
-        recipe: the system.
-        given: what the cells were planned from, kept as the folder's `config.yaml`.
-        cells: from `plan_cells`.
-        out: folder of the comparison.
-        resume: continue a comparison that is already there.
-        observe: told of every step, epoch and finished cell, with the cell in it.
-
-    Returns:
-        The content of `results.json`.
-
-    Raises:
-        InputError: the folder cannot be used; RunError: a cell failed.
+    Raises InputError: the folder cannot be used; RunError: a cell failed.
     """
     for cell in {cell.arm: cell for cell in reversed(cells)}.values():
         recipe.build(cell.config)  # whatever is wrong with an arm is found before the first run

@@ -46,22 +46,14 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     """Write the report of run and compare folders as one self-contained HTML file.
 
     Runs of one recipe on the same data that differ by arm or seed are compared with each other;
-    otherwise every folder gets a section of its own. Parts a folder does not have are left out.
+    otherwise every folder gets a section of its own, in the order given. Parts a folder does not
+    have are left out. Missing parent folders of `out` are made, and `out` is returned.
 
-    Args:
-        folders: run or compare folders, in the order in which they are shown.
-        out: the file to write; missing parent folders are made.
-
-    Returns:
-        `out`.
-
-    Raises:
-        InputError: no folder, a file in one that is missing or broken (named), or the `report`
-            extra is not installed.
+    Raises InputError: no folder, a file in one that is missing or broken (named), or the `report`
+    extra is not installed.
     """
     require_report_extra()
-    page = _render(read_experiments(folders))
-    write_text(Path(out), page)
+    write_text(Path(out), _render(read_experiments(folders)))
     return Path(out)
 
 
@@ -76,11 +68,8 @@ def _render(experiments: Sequence[Experiment]) -> str:
     template = environment.from_string(_read("report.html.j2"))
     with drawing_style():
         parts = [_part(one, styles, f"s{index}") for index, one in enumerate(experiments, start=1)]
-    return template.render(
-        title=" · ".join(dict.fromkeys(part["title"] for part in parts)),
-        css=_read("report.css"),
-        parts=parts,
-    )
+    title = " · ".join(dict.fromkeys(part["title"] for part in parts))
+    return template.render(title=title, css=_read("report.css"), parts=parts)
 
 
 def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict[str, Any]:
@@ -135,9 +124,9 @@ def _no_comparison(experiment: Experiment) -> str:
     reached = joined(f"{tile.title} {tile.value}" for tile in found)
     arm = joined(experiment.arms)
     text = f"{arm} reaches {reached}" if reached else f"{arm} was trained"
-    if len(experiment.seeds) == 1:
-        return f"{text} (one seed: no interval; nothing to compare with)."
-    return f"{text} ({counted(len(experiment.seeds), 'seed')}; nothing to compare with)."
+    seeds = len(experiment.seeds)
+    measured = "one seed: no interval" if seeds == 1 else counted(seeds, "seed")
+    return f"{text} ({measured}; nothing to compare with)."
 
 
 def _trained(experiment: Experiment) -> list[tuple[str, str]]:

@@ -51,11 +51,7 @@ def data_uri(image: Any, **options: Any) -> str:
 
 
 def read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
-    """The arrays of a gallery by name.
-
-    Raises:
-        InputError: the file is damaged, or holds objects.
-    """
+    """The arrays of a gallery by name. Raises InputError: it is damaged, or holds objects."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

@@ -29,10 +29,8 @@ def reliability(draw: Drawer) -> Section:
         caption = f"Confidence minus accuracy, in points: {', '.join(gaps)}."
         figure = _draw_reliability(bins, draw.styles)
         charts.append(draw.chart("Reliability diagram of", who_label(name), caption, figure))
-    lead = (
-        "How often a prediction is right, by how sure it is. On the dotted diagonal confidence "
-        "is honest; below it the peer is over-confident. Larger marks hold more rows."
-    )
+    lead = "How often a prediction is right, by how sure it is. On the dotted diagonal confidence "
+    lead += "is honest; below it the peer is over-confident. Larger marks hold more rows."
     return Section("reliability", "Calibration", lead, tuple(charts))
 
 

@@ -47,13 +47,11 @@ def _cells(results: Results, metrics: Catalogue) -> tuple[list[str], dict[str, l
     read = [Contrast.read(entry, metrics) for entry in results.get("differences", [])]
     entries = {(entry.arm, entry.who, entry.metric.name): entry for entry in read}
     titles = [f"{who_label(who)}\n{_words(metric.label, metric.unit)}" for who, metric in columns]
-    return titles, {
-        arm: [
-            _cell(_measured(block, who).get(m.name), entries.get((arm, who, m.name)), m)
-            for who, m in columns
-        ]
-        for arm, block in results["arms"].items()
-    }
+    rows = {}
+    for arm, block in results["arms"].items():
+        seen = [(m, _measured(block, who).get(m.name), (arm, who, m.name)) for who, m in columns]
+        rows[arm] = [_cell(found, entries.get(key), metric) for metric, found, key in seen]
+    return titles, rows
 
 
 def _columns(results: Results, metrics: Catalogue) -> list[tuple[str, Metric]]:
@@ -128,7 +126,5 @@ def _footnote(results: Results) -> str:
     note += f" Below each value: difference to {against}, paired by seed"
     if len(seeds) == 1:
         return f"{note}; with one pair it has no interval, and nothing is called better."
-    return (
-        f"{note}, with its 95 % Student t interval; "
-        "better or worse only where the interval excludes zero."
-    )
+    shown = "better or worse only where the interval excludes zero"
+    return f"{note}, with its 95 % Student t interval; {shown}."

@@ -49,14 +49,12 @@ def transfer(draw: Drawer) -> Section:
     for names in shared.values():
         arm, style = arms[names[0]], draw.styles[names[0]]
         peers, edges = list(arm["peers"]), arm["edges"]
-        kinds = [(kind, kind.reach(peers)) for kind in edge_kinds(edges)]
+        kinds = [(kind, kind.reach(peers)) for kind in _edge_kinds(edges)]
         title = joined(names)
-        caption = (
-            f"An arrow runs from teacher to learner: {counted(len(edges), 'edge')} "
-            f"between {counted(len(peers), 'peer')}."
-        )
+        counts = f"{counted(len(edges), 'edge')} between {counted(len(peers), 'peer')}"
+        caption = f"An arrow runs from teacher to learner: {counts}."
         kinds_text = " ".join(f"{', '.join(kind.words)}: {reach}." for kind, reach in kinds)
-        figure = draw_graph(peers, edges, style.colour)
+        figure = _draw(peers, edges, style.colour)
         chart = draw.chart("Transfer graph of", title, caption, figure, kinds_text)
         charts.append(replace(chart, title=title, edges=tuple(kinds), style=style))
     alone = [name for name, arm in arms.items() if not arm["edges"]]
@@ -91,19 +89,12 @@ def _cell(weight: Summary | None) -> Cell:
 
 @dataclass(frozen=True)
 class EdgeKind:
-    """Edges that teach the same knowledge in the same way.
+    """Edges that teach the same knowledge in the same way."""
 
-    Attributes:
-        words: knowledge, divergence, temperature, weight and gate, ready to be read.
-        pairs: (from, to) of every edge of this kind.
-        dashes: the line of the figure as SVG's `stroke-dasharray`.
-        width: its width in points.
-    """
-
-    words: tuple[str, ...]
-    pairs: tuple[tuple[str, str], ...]
-    dashes: str
-    width: float
+    words: tuple[str, ...]  # knowledge, divergence, temperature, weight and gate
+    pairs: tuple[tuple[str, str], ...]  # (from, to) of every edge
+    dashes: str  # the line of the figure as SVG's `stroke-dasharray`
+    width: float  # of that line, in points
 
     def reach(self, peers: Sequence[str]) -> str:
         """Which pairs the edges join, in words where there is one."""
@@ -117,7 +108,7 @@ class EdgeKind:
         return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def edge_kinds(edges: Sequence[Edge]) -> list[EdgeKind]:
+def _edge_kinds(edges: Sequence[Edge]) -> list[EdgeKind]:
     """The edges grouped by what they teach and how, in order of first appearance."""
     kinds: dict[tuple[str, ...], list[Edge]] = {}
     for edge in edges:
@@ -128,14 +119,8 @@ def edge_kinds(edges: Sequence[Edge]) -> list[EdgeKind]:
     ]
 
 
-def draw_graph(peers: Sequence[str], edges: Sequence[Edge], colour: str) -> "Figure":
-    """Peers on a circle and a curved arrow for every edge, from teacher to learner.
-
-    Args:
-        peers: names, the first at the left (two peers) or at the top (more).
-        edges: of results.json.
-        colour: of the arm.
-    """
+def _draw(peers: Sequence[str], edges: Sequence[Edge], colour: str) -> "Figure":
+    """Peers on a circle and a curved arrow for every edge, from teacher to learner."""
     names = list(dict.fromkeys([*peers, *(name for edge in edges for name in _ends(edge))]))
     places = _places(names)
     two = len(names) <= 2
@@ -156,24 +141,16 @@ def draw_graph(peers: Sequence[str], edges: Sequence[Edge], colour: str) -> "Fig
     look = (colour, 1.0 if len(edges) <= 12 else 0.75 if len(edges) <= 30 else 0.55)
     for edge, bend in zip(edges, bends, strict=True):
         source, target = _ends(edge)
+        start, end = places[source], places[target]
         if source == target:
-            _loop(axes, places[source], edge, look)
+            _loop(axes, start, edge, look)
             continue
-        _arrow(
-            axes,
-            places[source],
-            places[target],
-            edge,
-            look,
-            connectionstyle=f"arc3,rad={-bend}",
-            patchA=pills[source].get_bbox_patch(),
-            patchB=pills[target].get_bbox_patch(),
-            shrinkA=1.5,
-            shrinkB=2.0,
-            zorder=6,  # drawn after the pills, whose outlines are known only once they are drawn
-        )
+        pill, other = (pills[name].get_bbox_patch() for name in (source, target))
+        touch = {"patchA": pill, "patchB": other, "shrinkA": 1.5, "shrinkB": 2.0}
+        touch["zorder"] = 6  # after the pills, whose outlines are known only once they are drawn
+        _arrow(axes, start, end, edge, look, connectionstyle=f"arc3,rad={-bend}", **touch)
         if len(edges) <= _MOST_LABELS:
-            _label(axes, places[source], places[target], bend, _short_label(edge))
+            _label(axes, start, end, bend, _short_label(edge))
     return figure
 
 
@@ -197,10 +174,8 @@ def _places(names: Sequence[str]) -> dict[str, Place]:
     if len(names) == 2:
         return {names[0]: (-1.0, 0.0), names[1]: (1.0, 0.0)}
     turn = 2 * math.pi / len(names)
-    return {
-        name: (1.02 * math.sin(index * turn), 1.02 * math.cos(index * turn))
-        for index, name in enumerate(names)
-    }
+    angles = {name: index * turn for index, name in enumerate(names)}
+    return {name: (1.02 * math.sin(at), 1.02 * math.cos(at)) for name, at in angles.items()}
 
 
 def _pill(axes: "Axes", name: str, place: Place, count: int) -> "Text":
@@ -214,18 +189,9 @@ def _arrow(axes: "Axes", start: Place, end: Place, edge: Edge, look: Look, **mor
     from matplotlib.patches import FancyArrowPatch
 
     (line, width), (colour, size) = _line(edge), look
-    axes.add_patch(
-        FancyArrowPatch(
-            start,
-            end,
-            arrowstyle=f"-|>,head_length={4.5 * size},head_width={2.2 * size}",
-            linestyle=line,
-            linewidth=width * size,
-            color=colour,
-            joinstyle="miter",
-            **more,
-        )
-    )
+    head = f"-|>,head_length={4.5 * size},head_width={2.2 * size}"
+    more |= {"linestyle": line, "linewidth": width * size, "color": colour, "joinstyle": "miter"}
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle=head, **more))
 
 
 def _loop(axes: "Axes", place: Place, edge: Edge, look: Look) -> None:
@@ -254,7 +220,7 @@ def _line(edge: Edge) -> tuple[Any, float]:
 def _words(edge: Edge) -> tuple[str, ...]:
     words = [str(edge.get("knowledge", "predictions"))]
     if edge.get("divergence") is not None:
-        words.append(divergence_label(edge["divergence"]))
+        words.append(_divergence_label(edge["divergence"]))
     words += [f"{what} {_plain(edge[n])}" for n, what in _SETTINGS if edge.get(n) is not None]
     if edge.get("weighting") not in (None, "none"):
         words.append(f"weighting by {edge['weighting']}")
@@ -266,14 +232,14 @@ def _words(edge: Edge) -> tuple[str, ...]:
 
 
 def _short_label(edge: Edge) -> str:
-    words = [divergence_label(edge.get("divergence", ""))]
+    words = [_divergence_label(edge.get("divergence", ""))]
     weight = _plain(edge.get("weight", ""))
     if weight and weight != "1":
         words.append(weight if len(weight) <= 6 else f"{weight.split()[0]}…")
     return shorten(" · ".join(word for word in words if word), 16)
 
 
-def divergence_label(divergence: Any) -> str:
+def _divergence_label(divergence: Any) -> str:
     """`kl` → KL; anything longer than an abbreviation stays as it was typed."""
     text = str(divergence)
     return text.upper() if text in ("kl", "js", "jsd", "mse", "l1", "l2", "w2", "bce") else text

@@ -100,18 +100,13 @@ def _subject(difference: Contrast) -> str:
 
 
 def outcome(difference: Contrast) -> str:
-    """One sentence that says what was shown and what was not.
-
-    A difference counts as shown where its 95 % interval lies on one side of zero.
-    """
+    """What was shown and what was not: only intervals on one side of zero count as shown."""
     arm, against, n = difference.arm, difference.against, difference.n
     size, subject = difference_text(difference), _subject(difference)
     if difference.interval is None:
         why = sentence("one seed" if n in (None, 1) else counted(n or 0, "seed"))
-        return (
-            f"{arm} against {against}: {size} in {subject}. "
-            f"{why}: no interval, so this may be chance."
-        )
+        chance = f"{why}: no interval, so this may be chance."
+        return f"{arm} against {against}: {size} in {subject}. {chance}"
     evidence = f"95 % interval {interval_text(difference)}"
     seeds = f", {counted(n, 'seed')}" if n else ""
     match difference.winner:
@@ -121,10 +116,8 @@ def outcome(difference: Contrast) -> str:
             return f"{arm} is worse than {against} on {subject}: {size} ({evidence}{seeds})."
     if difference.excludes_zero:  # a metric of which nobody said which way is better
         return f"{arm} and {against} differ in {subject}: {size} ({evidence}{seeds})."
-    return (
-        f"No difference in {subject} shown between {arm} and {against}: "
-        f"{size} ({evidence} includes zero{seeds})."
-    )
+    nothing = f"No difference in {subject} shown between {arm} and {against}"
+    return f"{nothing}: {size} ({evidence} includes zero{seeds})."
 
 
 def _calibration_outcome(differences: Sequence[Contrast]) -> str | None:
