@@ -264,3 +264,21 @@ def test_a_run_folder_holds_the_selected_trunk(tmp_path: Path) -> None:
     load_selected(tmp_path, fresh.cohort)
     assert trunk_state(fresh) == trunk_state(trainer) != before
     assert metrics_of(fresh, trainer.task.rows["test"]) == result.block["peers"]
+
+
+def test_averaged_weights_outlive_a_kill_between_the_last_checkpoint_and_the_results(
+    tmp_path: Path,
+) -> None:
+    options = ("ema=0.8", "evaluation.select=last", f"epochs={EPOCHS}")
+    whole = tiny_trainer(*options, folder=tmp_path / "whole")
+    whole.run()
+    cut = tiny_trainer(*options, folder=tmp_path / "cut")
+    cut.observe = kill_after(EPOCHS * STEPS)
+    with pytest.raises(Killed):
+        cut.run()
+    resumed = tiny_trainer(*options, folder=tmp_path / "cut")
+    resumed.run(resume=True)
+    assert state(resumed) == state(whole)
+    plain = tiny_trainer(*options[1:])
+    plain.run()
+    assert state(plain) != state(whole), "nothing was averaged"
