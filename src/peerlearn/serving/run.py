@@ -62,7 +62,7 @@ class TrainedRun:
         """
         made = self.recipe.task.Reader
         given = {name: value for name, value in given.items() if value is not None}
-        for name in given.keys() - made.options.keys():
+        for name in (each for each in given if each not in made.options):  # in the order typed
             others = (recipe.task.Reader.options for recipe in RECIPES.values())
             kind = next((options[name] for options in others if name in options), "take it")
             raise InputError(

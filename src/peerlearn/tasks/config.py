@@ -66,6 +66,11 @@ class RecipeConfig(TrainingSpec):
             return {name: peer for name, peer in given.items() if peer is not None}
         return given
 
+    @property
+    def views(self) -> int:
+        """How many views of every batch the peers read between them."""
+        return 1 + max(peer.view for peer in self.peers.values())
+
     def dump(self) -> dict[str, Any]:
         """The resolved configuration as plain values, readable as a recipe file again."""
         return json.loads(self.model_dump_json(by_alias=True))

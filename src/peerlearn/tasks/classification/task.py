@@ -58,7 +58,7 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
             config.batch_size,
             config.seed,
             config.augment.resolve(self.data),
-            views=1 + max(peer.view for peer in config.peers.values()),
+            views=config.views,
             labelled_per_batch=config.labelled_per_batch,
             workers=config.data.workers,
         )

@@ -64,7 +64,7 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             config.batch_size,
             config.seed,
             config.augment,
-            views=1 + max(peer.view for peer in config.peers.values()),
+            views=config.views,
             labelled_per_batch=config.labelled_per_batch,
             workers=config.data.workers,
         )
