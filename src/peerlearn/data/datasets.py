@@ -8,6 +8,7 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.objectives.labels import UNLABELLED, labelled_mask, labelled_rows
 
 S = TypeVar("S", bound="Split")
@@ -141,6 +142,7 @@ class Dataset(NamedClasses, MeasuredOnTrain):
     class_names: tuple[str, ...] = ()
     multilabel: bool = False
     in_memory: bool = True
+    account: Account = EMPTY
 
     def decoded(self) -> Self:
         """The same data with all rows in memory."""
@@ -158,6 +160,11 @@ class Source(NamedTuple, Generic[S]):
     classes: int
     class_names: tuple[str, ...] = ()
     multilabel: bool = False
+    account: Account = EMPTY
+
+    def said(self) -> dict[str, Any]:
+        """What holds for all rows together, by the names that `Dataset` gives it."""
+        return {name: getattr(self, name) for name in self._fields[3:]}
 
 
 @dataclass(frozen=True)

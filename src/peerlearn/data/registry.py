@@ -99,5 +99,6 @@ def built(kind: type[D], source: Source[Any], spec: ImageDataSpec) -> D:
     in_memory = spec.in_memory
     if in_memory == "auto":
         in_memory = sum(split.nbytes for split in splits) < MEMORY_LIMIT
-    data = kind(spec.short_name, *divide(source, spec), *source[3:], in_memory=in_memory)
+    parts = divide(source, spec)
+    data = kind(spec.short_name, *parts, **source.said(), in_memory=in_memory)
     return data.decoded() if in_memory else data

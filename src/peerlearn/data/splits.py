@@ -18,7 +18,7 @@ from peerlearn.randomness import keyed_generator
 
 def build_dataset(name: str, source: Source, spec: DataSpec) -> Dataset:
     """The data set of a source, divided as `divide` does."""
-    return Dataset(name, *divide(source, spec), *source[3:])
+    return Dataset(name, *divide(source, spec), **source.said())
 
 
 def divide(source: Source[S], spec: NamedDataSpec) -> tuple[S, S, S]:

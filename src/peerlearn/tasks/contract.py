@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data import catalogue as data_catalogue
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.info import DataInfo
 from peerlearn.data.loaders import split_rows
@@ -122,6 +123,12 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def restore(cls, config: ConfigT, info: InfoT) -> Cohort:
         """The untrained peers of a finished run, which has no data."""
         return cls.build(cls.settled(config, info), info)
+
+    @property
+    def account(self) -> Account:
+        """What was read of the data, and what was left out."""
+        account: Account = getattr(self.data, "account", EMPTY)
+        return account
 
     # What is trained ---------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field
 from torch import Tensor
 
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.datasets import MeasuredOnTrain, Split
 from peerlearn.data.info import RowInfo, measured
 from peerlearn.objectives.labels import labelled_rows
@@ -37,6 +38,7 @@ class DiscoveryDataset(MeasuredOnTrain):
     known: int
     novel: int | None
     class_names: tuple[str, ...]
+    account: Account = EMPTY
 
     @cached_property
     def labelled(self) -> Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.arrays import KEYS, Array, read_rows, read_targets
 from peerlearn.data.catalogue import npz_at
 from peerlearn.data.datasets import Source, Split
@@ -39,12 +40,14 @@ class Pool:
         test: rows for measuring, all with a class; None where there are none.
         names: of the classes; of those without a name, their numbers.
         named: whether the file or folder names its classes.
+        account: of what was read.
     """
 
     train: Split
     test: Split | None
     names: tuple[str, ...]
     named: bool
+    account: Account = EMPTY
 
 
 def read_pool(place: str, field: str, size: int | None = None) -> Pool:
@@ -105,7 +108,8 @@ def class_folder(path: Path) -> Path | None:
 def _folder_pool(path: Path, size: int | None) -> Pool:
     if class_folder(path) is not None:
         source = read_image_folder(path, size, least=1)
-        return Pool(source.train.decoded(), measured(source), source.class_names, named=True)
+        train, test = source.train.decoded(), measured(source)
+        return Pool(train, test, source.class_names, named=True, account=source.account)
     require_pillow()
     files = ImageFiles.of([image_header(file) for file in images_below(path)], size)
     blank = torch.full((len(files.paths),), UNLABELLED)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.datasets import Source, Split
 from peerlearn.data.registry import read_source
 from peerlearn.data.splits import hold_out, kept_rows, proportional_shares, stratified_rows
@@ -33,6 +34,7 @@ class Collected(NamedTuple):
         test: rows with a class; None where the data has none.
         known: the known classes, in the order in which they will be numbered.
         names: of all classes.
+        account: of what was read.
     """
 
     train: Split
@@ -40,6 +42,7 @@ class Collected(NamedTuple):
     test: Split | None
     known: tuple[int, ...]
     names: tuple[str, ...]
+    account: Account = EMPTY
 
 
 def load_discovery(spec: DiscoveryDataSpec) -> DiscoveryDataset:
@@ -81,6 +84,7 @@ def load_discovery(spec: DiscoveryDataSpec) -> DiscoveryDataset:
         known=known,
         novel=novel if complete else None,
         class_names=tuple(collected.names[label] for label in order),
+        account=collected.account,
     )
 
 
@@ -111,7 +115,7 @@ def _from_one_set(source: Source, spec: DiscoveryDataSpec) -> Collected:
     names = source.class_names or tuple(map(str, range(source.classes)))
     known = _known_classes(spec, train.y, names)
     hidden = ~torch.isin(train.y, torch.tensor(known))
-    return Collected(train, hidden, measured(source), known, names)
+    return Collected(train, hidden, measured(source), known, names, source.account)
 
 
 def _from_two_sets(labelled: Pool, unlabelled: Pool, spec: DiscoveryDataSpec) -> Collected:
@@ -155,7 +159,8 @@ def _from_two_sets(labelled: Pool, unlabelled: Pool, spec: DiscoveryDataSpec) ->
         tests.append(counted(unlabelled.test))
     blank, hidden = labelled.train.y == UNLABELLED, torch.ones(len(other), dtype=torch.bool)
     rows, test = joined([labelled.train, other]), joined(tests) if tests else None
-    return Collected(rows, torch.cat([blank, hidden]), test, known, names)
+    account = labelled.account + unlabelled.account
+    return Collected(rows, torch.cat([blank, hidden]), test, known, names, account)
 
 
 def _known_classes(spec: DiscoveryDataSpec, y: Tensor, names: tuple[str, ...]) -> tuple[int, ...]:

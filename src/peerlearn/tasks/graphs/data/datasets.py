@@ -10,6 +10,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.datasets import NamedClasses
 from peerlearn.data.info import DataInfo
 from peerlearn.objectives.labels import UNLABELLED
@@ -53,6 +54,7 @@ class NodeDataset(_Divided):
     classes: int
     class_names: tuple[str, ...] = ()
     encoding: Encoding = field(default_factory=Encoding)
+    account: Account = EMPTY
 
     @property
     def num_features(self) -> int:
@@ -103,6 +105,7 @@ class GraphsDataset(_Divided):
     classes: int
     class_names: tuple[str, ...] = ()
     encoding: Encoding = field(default_factory=Encoding)
+    account: Account = EMPTY
 
     def __len__(self) -> int:
         return len(self.y)
