@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from peerlearn.cli import discover, ls, run, serve, validate
+from peerlearn.cli.streams import let_streams_write_anything
 from peerlearn.errors import InputError, PeerlearnError
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ def _options(
 
 def main() -> None:
     """Run the verb; exit 0 done, 1 a failed run, 2 bad usage or input, 130 interrupted."""
+    let_streams_write_anything()
     try:
         app(standalone_mode=True)
     except (PeerlearnError, OSError) as error:
