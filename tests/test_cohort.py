@@ -333,6 +333,8 @@ class Returns(nn.Module):
         PeerOutput,
         lambda z: PeerOutput(z, {"pooled": z}),
         lambda z: {"logits": z},
+        lambda z: (z, z),
+        lambda z: (z.sum(), z),
         lambda z: types.SimpleNamespace(logits=z, loss=None),
     ],
 )
@@ -342,7 +344,7 @@ def test_networks_of_any_library_give_the_same_loss(wrap):
 
 
 def test_an_output_that_cannot_be_read_names_its_peer():
-    cohort = Cohort({"a": net(0), "odd": Returns(1, lambda z: (z, z))})
+    cohort = Cohort({"a": net(0), "odd": Returns(1, lambda z: (z.sum(),))})
     with pytest.raises(InputError, match=r"'odd'.*tuple"):
         cohort.loss(X, Y)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from peerlearn.calling import called, rows_of
 from peerlearn.errors import InputError
 from peerlearn.objectives.base import (
     Classification,
@@ -17,6 +18,7 @@ from peerlearn.objectives.base import (
     module_of,
 )
 from peerlearn.objectives.labels import labelled_mask
+from peerlearn.objectives.targets import read_labels
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
@@ -80,6 +82,7 @@ class Cohort(nn.Module):
                 f"peers are {', '.join(peers)}"
             )
         self.objectives = _objective_per_peer(objective, peers)
+        self._looked = False  # at the values of targets on an accelerator, once
 
     @property
     def objectives(self) -> dict[str, Objective]:
@@ -118,13 +121,15 @@ class Cohort(nn.Module):
 
         Args:
             outputs: of every peer; those of peers outside `learners` serve as teachers only.
-            targets: what the objectives read, such as labels; see `Classification`.
-            labelled: which rows have a label, where it is known; None: looked for in `targets`.
+            targets: what the objectives read, such as labels; see `labels`.
+            labelled: which rows have a label, where it is known and `targets` are as objectives
+                read them; None: looked for in `targets`.
             progress: finished fraction of the stage, for schedules.
             learners: peers whose loss is wanted; None for all.
         """
         chosen = self.names if learners is None else [n for n in self.names if n in learners]
-        labelled = labelled_mask(targets) if labelled is None else labelled
+        if labelled is None:
+            targets, labelled = self.labels(outputs, targets)
         # Converted once, for all losses that read them.
         outputs = {name: output.in_fp32() for name, output in outputs.items()}
         batch: dict[str, Any] = {"targets": targets, "labelled": labelled, "progress": progress}
@@ -134,6 +139,24 @@ class Cohort(nn.Module):
             view = PeerView(outputs[name], peer=self.peers[name], form=form, **batch)
             losses[name] = PeerLoss(self._objectives[name].loss(view), transfer[name])
         return losses
+
+    def labels(self, outputs: Mapping[str, PeerOutput], targets: Any) -> tuple[Any, Tensor | None]:
+        """Targets as the objectives read them, and which rows have a label.
+
+        Where an objective reads labels they may be classes (N,) of any integer type, (N, 1) or
+        one-hot, with −1 or −100 for "none"; see `peerlearn.objectives.targets`. On an accelerator
+        values are looked at for the first batch alone. Other targets are left as they are.
+
+        Raises InputError: an empty batch, or labels that do not fit the outputs.
+        """
+        if any(objective.reads_labels for objective in self._objectives.values()):
+            for name, output in outputs.items():
+                if len(output.logits) != len(next(iter(outputs.values())).logits):
+                    raise InputError(f"peers.{name}: its outputs have another number of rows")
+            logits = next(iter(outputs.values())).logits
+            targets = read_labels(targets, logits, self.transfer.form, look=not self._looked)
+            self._looked = True
+        return targets, labelled_mask(targets)
 
     def objective(self, name: str, output: PeerOutput, targets: Any) -> Tensor:
         """What one peer learns from the data, a scalar."""
@@ -168,20 +191,23 @@ class Cohort(nn.Module):
 
         Args:
             x: inputs, as in `forward`.
-            y: what the objectives read; of labels −1 (or a row of NaN) marks rows without one.
+            y: what the objectives read; of labels −1 (or a row of NaN) marks rows without one. For
+                other forms of labels see `labels`.
             progress: finished fraction of the training in [0, 1]; only needed where a weight or
                 an order follows a schedule.
 
-        Raises InputError: the transfer graph updates peers one after the other, which needs their
-        optimisers: use `peerlearn.fit`.
+        Raises InputError: an empty batch, targets that do not fit the outputs, or a transfer graph
+        that updates peers one after the other, which needs their optimisers: use `peerlearn.fit`.
         """
         if self.transfer.sequential:
             raise InputError(
                 "transfer.update: 'sequential' steps one peer after the other and cannot be one "
                 "loss; use peerlearn.fit, or update: simultaneous"
             )
+        if rows_of(x) == 0:  # layers such as BatchNorm fail on it in words of their own
+            raise InputError("x: the batch is empty; a loss needs at least one row: leave it out")
         outputs = self(x)
-        labelled = labelled_mask(y)
+        y, labelled = self.labels(outputs, y)
         losses = self.losses(outputs, y, labelled=labelled, progress=progress)
         if self.training and torch.is_grad_enabled():
             self.remember(outputs, y, labelled=labelled)
@@ -200,7 +226,9 @@ def forward_peers(
 
     Args:
         peers: networks by name: a cohort's, some of them, averages of their weights, …
-        x: what all of them read, or a mapping from peer to a view of its own of the same rows.
+        x: what all of them read, or a mapping from peer to a view of its own of the same rows. Any
+            other mapping holds the arguments of `forward` by name, such as `input_ids` and
+            `attention_mask`.
         trunk: makes of a view what peers read; once, however many of them see it.
         learners: whose outputs have a gradient, `TRUNK` for the trunk's; None for everyone's.
         before: called with the name of whoever comes next, `TRUNK` for the trunk: starts the
@@ -232,9 +260,9 @@ def _run(
     if before is not None:
         before(name)
     if learners is None or name in learners:
-        return network(x)
+        return called(network, x, name)
     with torch.no_grad():
-        return network(x)
+        return called(network, x, name)
 
 
 def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> None:

@@ -103,7 +103,7 @@ def test_a_peer_output_keeps_its_features():
     assert as_peer_output(output, "a") is output
 
 
-@pytest.mark.parametrize("raw", [(Z, Z), None, {"scores": Z}, {"logits": None}, 3.0])
+@pytest.mark.parametrize("raw", [(Z.sum(),), None, {"scores": Z}, {"logits": None}, 3.0])
 def test_anything_else_is_refused_with_the_name_of_the_peer_and_the_type(raw):
     with pytest.raises(InputError) as caught:
         as_peer_output(raw, "net_a")

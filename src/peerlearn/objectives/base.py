@@ -66,6 +66,14 @@ class Objective:
     One that is an `nn.Module` is moved, stepped and saved with its peer.
     """
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether targets are labels: then a loop of one's own may give them in any plain form.
+
+        See `peerlearn.objectives.targets`.
+        """
+        return False
+
     def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer for one batch, a scalar."""
         raise NotImplementedError
@@ -92,13 +100,37 @@ class PlainLoss(Objective):
 
     function: Function
 
+    @property
+    def reads_labels(self) -> bool:
+        return True
+
     def loss(self, view: PeerView) -> Tensor:
         targets, labelled = view.labels()
         logits = view.output.logits.movedim(1, -1)[labelled]
         if not len(logits):
             return logits.sum()
         chosen = targets.movedim(1, -1) if targets.is_floating_point() else targets
-        return self.function(logits, chosen[labelled])
+        return self._called(logits, chosen[labelled])
+
+    def _called(self, logits: Tensor, targets: Tensor) -> Tensor:
+        try:
+            loss = self.function(logits, targets)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"objective: {self} fails on logits {tuple(logits.shape)} and targets "
+                f"{tuple(targets.shape)} of {targets.dtype}: {reason}"
+            ) from error
+        if not isinstance(loss, Tensor) or loss.ndim:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
+            raise InputError(f"objective: {self} gave {found}; expected a scalar tensor, a mean")
+        return loss
+
+    def __str__(self) -> str:
+        named = getattr(self.function, "__name__", None)
+        return named or type(self.function).__name__
 
 
 def as_objective(given: Any) -> Objective:
@@ -141,6 +173,10 @@ class Classification(BaseModel, Objective):
     entropy_rows: Literal["all", "labelled"] = Field(
         "all", description="rows whose entropy is rewarded"
     )
+
+    @property
+    def reads_labels(self) -> bool:
+        return True
 
     def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer, a scalar in fp32.

@@ -72,18 +72,26 @@ def in_fp32(logits: Tensor) -> Tensor:
 
 
 def as_peer_output(raw: Any, peer: str) -> PeerOutput:
-    """Read a `PeerOutput`, a tensor of logits, or any object or mapping with `logits`.
+    """Read a `PeerOutput`, a tensor of logits, or what holds one.
+
+    That is an object with `.logits`, a mapping with `logits` (or `out`, as torchvision's
+    segmentation has it), or a tuple, whose first tensor that is no scalar counts: the scalar before
+    it is a loss.
 
     Raises InputError: `raw` is nothing of these; names the peer and the type found.
     """
     if isinstance(raw, PeerOutput):
         return raw
-    logits = raw.get("logits") if isinstance(raw, dict) else getattr(raw, "logits", raw)
+    logits = getattr(raw, "logits", raw)
+    if isinstance(raw, Mapping):
+        logits = raw.get("logits", raw.get("out"))
+    elif isinstance(logits, tuple):
+        logits = next((each for each in logits if isinstance(each, Tensor) and each.ndim), None)
     if isinstance(logits, Tensor):
         return PeerOutput(logits)
     raise InputError(
         f"peer {peer!r}: forward returned {type(raw).__name__}; expected a tensor of logits, "
-        "a PeerOutput, or an object with .logits"
+        "a PeerOutput, an object with .logits, a mapping with 'logits', or a tuple of tensors"
     )
 
 

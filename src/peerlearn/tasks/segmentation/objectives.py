@@ -47,6 +47,10 @@ class Segmentation(BaseModel, Objective):
             raise ValueError("expected numbers from 0 up, not all of them 0")
         return weights
 
+    @property
+    def reads_labels(self) -> bool:
+        return True
+
     def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer.
 

@@ -72,6 +72,10 @@ class MultiTask(Objective):
     main: Objective
     weight: float
 
+    @property
+    def reads_labels(self) -> bool:
+        return self.main.reads_labels
+
     def loss(self, view: PeerView) -> Tensor:
         """The loss of one peer, whose network is an `AuxiliaryNetwork`."""
         features = view.output.features
