@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from peerlearn.cohort import Cohort
 from peerlearn.data.arrays import source_from_arrays
 from peerlearn.data.datasets import Dataset
+from peerlearn.data.info import RowInfo
 from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.data.registry import load_dataset
 from peerlearn.data.spec import AugmentSpec, DataSpec
@@ -21,6 +22,7 @@ from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.task import RowEvaluator
 from peerlearn.engine.trainer import Observer, Trainer
+from peerlearn.engine.weight_files import described
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import ClassificationAssessment
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
@@ -98,6 +100,7 @@ def fit(
     trainer = Trainer(cohort, stages, spec, evaluator, peers=settings, seed=seed)
     if folder is not None:
         trainer.folder = RunFolder(Path(folder))
+        trainer.folder.about = partial(_about, cohort, dataset)
         asked = {"epochs": epochs, "seed": seed, "data": dataset.name} | training
         plain = {
             key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
@@ -107,6 +110,15 @@ def fit(
     if observe is not None:
         trainer.observe = observe
     return trainer.run(resume)
+
+
+def _about(cohort: Cohort, data: Dataset, peer: str) -> dict[str, Any]:
+    """What the header of a peer's file of weights says of its network and its data."""
+    kind = type(cohort.peers[peer] if peer in cohort.names else cohort.trunk)
+    return {
+        "model": f"{kind.__module__}.{kind.__qualname__}",
+        **described(RowInfo.from_dataset(data).model_dump()),
+    }
 
 
 def read_data(data: Data) -> Dataset:

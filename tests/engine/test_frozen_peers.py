@@ -60,7 +60,10 @@ def test_one_key_freezes_a_peer_at_weights_from_a_run(teacher) -> None:
         assert torch.equal(tensor, given[name])
 
 
-@pytest.mark.parametrize("form", ["safetensors", "pt", "wrapped", "data_parallel"])
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "student.backbone.")
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pt", "wrapped", "twice", *PREFIXES])
 def test_weights_are_read_from_every_usual_form(form: str, teacher, tmp_path: Path) -> None:
     _, given = teacher
     path = tmp_path / ("t.safetensors" if form == "safetensors" else "t.pt")
@@ -70,8 +73,10 @@ def test_weights_are_read_from_every_usual_form(form: str, teacher, tmp_path: Pa
         torch.save(given, path)
     elif form == "wrapped":
         torch.save({"epoch": 3, "state_dict": given}, path)
+    elif form == "twice":
+        torch.save({"model": {"epoch": 3, "model_state_dict": given}}, path)
     else:
-        torch.save({f"module.{name}": tensor for name, tensor in given.items()}, path)
+        torch.save({f"{form}{name}": tensor for name, tensor in given.items()}, path)
     trainer = tiny_trainer(MLP, f"peers.t.weights={path}")
     for name, tensor in trainer.cohort.peers["t"].state_dict().items():
         assert torch.equal(tensor, given[name])
@@ -88,11 +93,48 @@ def test_weights_that_do_not_fit_are_named(teacher, tmp_path: Path) -> None:
     path = tmp_path / "t.pt"
     torch.save({n: t for n, t in given.items() if n != last} | {"other": torch.ones(1)}, path)
     refused(
-        f"peers.t.weights: .*t.pt.*not in the file: {last}.*network: other",
+        rf"(?s)peers.t.weights: .*t.pt.*nothing.*not in the file: {last} .*network: other \(1,\)",
         f"peers.t.weights={path}",
     )
     torch.save(given | {first: torch.ones(2, 3)}, path)
-    refused(rf"{first} has shape \(2, 3\), the network's \(", f"peers.t.frozen={path}")
+    refused(rf"{first} \(2, 3\), the network's \(", f"peers.t.frozen={path}")
+
+
+def test_what_a_compiled_part_is_called_does_not_count(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    given = {name.replace("0.", "0._orig_mod."): t for name, t in network.state_dict().items()}
+    save_file(given, tmp_path / "t.safetensors")
+    other = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    load_weights(other, tmp_path / "t.safetensors", "weights")
+    assert torch.equal(other[0].weight, network[0].weight)
+
+
+def test_what_a_file_has_beside_a_network_is_named_and_nothing_taken(tmp_path: Path) -> None:
+    """The names of both networks end alike: which one is meant is not guessed."""
+    network = torch.nn.Linear(2, 3)
+    before, path = network.weight.clone(), tmp_path / "t.safetensors"
+    both = {
+        f"{who}.{name}": t + 1 for who in ("b", "a") for name, t in network.state_dict().items()
+    }
+    save_file(both, path)
+    with pytest.raises(InputError, match=r"2 weights of the file .*: .\.bias \(3,\), .\.weight"):
+        load_weights(network, path, "weights")
+    assert torch.equal(network.weight, before)
+
+
+def test_a_weight_under_another_name_and_another_number_of_classes_are_told(tmp_path: Path) -> None:
+    path, network = tmp_path / "t.safetensors", torch.nn.Sequential()
+    network.add_module("body", torch.nn.Linear(2, 4))
+    network.add_module("head", torch.nn.Linear(4, 3))
+    names = {"head.weight": "fc.weight", "head.bias": "fc.bias"}
+    given = network.state_dict()
+    save_file({names.get(name, name): tensor for name, tensor in given.items()}, path)
+    with pytest.raises(InputError, match=r"head.bias \(3,\) \(the file's fc.bias has this shape"):
+        load_weights(network, path, "weights")
+    more = {"head.weight": torch.ones(5, 4), "head.bias": torch.ones(5)}
+    save_file(dict(given) | more, path)
+    with pytest.raises(InputError, match="a network for 5 classes, and here there are 3"):
+        load_weights(network, path, "weights")
 
 
 @pytest.mark.parametrize("classifier", ["another", "none"])

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import tiny_trainer
 from tiny_stages import EPOCHS, STEPS, Killed, kill_after, on_a_trunk, state, timeless, two_stages
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.evaluate import assessed, predict
-from peerlearn.engine.files import load_state
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.selection import load_selected
 from peerlearn.engine.settings import StepSettings
@@ -133,8 +133,8 @@ def test_a_procedure_is_done_once_wherever_it_stands(tmp_path: Path, where: str)
     if where == "last":
         name, halved = next(iter(trainer.cohort.peers["a"].named_parameters()))
         torch.testing.assert_close(halved, plain.cohort.peers["a"].get_parameter(name) / 2)
-        kept = load_state(tmp_path / "run" / "checkpoints" / "best" / "a.safetensors")
-        assert torch.equal(kept["weights"][name], halved), "what is kept is not what began"
+        kept = load_file(tmp_path / "run" / "checkpoints" / "best" / "a.safetensors")
+        assert torch.equal(kept[name], halved), "what is kept is not what began"
     else:
         assert state(trainer) != state(plain)
 
@@ -256,7 +256,7 @@ def test_invariant_4_an_averaged_trunk_resumes_exactly(
 def test_a_run_folder_holds_the_selected_trunk(tmp_path: Path) -> None:
     trainer = on_a_trunk(tiny_trainer("evaluation.select=last", folder=tmp_path))
     result = trainer.run()
-    kept = load_state(tmp_path / "checkpoints" / "best" / "trunk.safetensors")["weights"]
+    kept = load_file(tmp_path / "checkpoints" / "best" / "trunk.safetensors")
     for name, tensor in trainer.cohort.trunk.state_dict().items():
         assert torch.equal(kept[name], tensor)
     fresh = on_a_trunk(tiny_trainer("evaluation.select=last", "seed=3"))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_discovery import (
     ALONE,
     TINY,
@@ -22,7 +23,6 @@ from tiny_discovery import (
 )
 
 from peerlearn.compare.grid import plan_cells, run_grid
-from peerlearn.engine.files import load_state
 from peerlearn.engine.shared_stages import stage_keys
 from peerlearn.errors import InputError
 from peerlearn.randomness import derive_seed
@@ -336,7 +336,7 @@ def own_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_weights_from_elsewhere_take_the_place_of_rotations(own_weights: Path) -> None:
-    given = load_state(own_weights)["weights"]
+    given = load_file(own_weights)
     trunk = "stages.supervised.trunk=null"
     trainer = tiny_discovery(f"weights={own_weights}", "stages.rotation.epochs=0", trunk)
     for name in BOTH:
@@ -419,10 +419,10 @@ def test_invariant_4_a_run_killed_in_any_stage_resumes_to_the_same(
     files = sorted((tmp_path / "whole" / "checkpoints" / "best").iterdir())
     assert [file.stem for file in files] == sorted(["trunk", *config.peers])
     for file in files:
-        one, other = (load_state(tmp_path / which / file.relative_to(tmp_path / "whole"))
+        one, other = (load_file(tmp_path / which / file.relative_to(tmp_path / "whole"))
                       for which in ("whole", "cut"))  # fmt: skip
-        for name, tensor in one["weights"].items():
-            assert torch.equal(tensor, other["weights"][name]), (file.stem, name)
+        for name, tensor in one.items():
+            assert torch.equal(tensor, other[name]), (file.stem, name)
 
 
 def test_arms_of_a_comparison_share_the_stages_before(tmp_path: Path) -> None:

@@ -1,20 +1,22 @@
 """Initial weights from a file, such as a teacher that was trained elsewhere."""
 
 import pickle
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from peerlearn.engine.files import load_state
+from peerlearn.engine.weight_files import read_weights
 from peerlearn.errors import InputError, similar_path
 
 #: Keys under which training scripts keep the weights beside other things.
-WRAPPERS = ("state_dict", "model", "model_state_dict", "weights")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
+#: What `torch.compile` puts into the names of a network, or of a part of it.
+COMPILED = "_orig_mod."
 SHOWN = 3
 
 
@@ -23,8 +25,8 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
 
     Args:
         path: a `.safetensors` file, of a run's `checkpoints/best` too; else what `torch.save` wrote
-            of a `state_dict`, alone or under one of `WRAPPERS`. Names may begin with `module.`, as
-            they do after `DataParallel`. Pickled code is never run.
+            of a `state_dict`, alone or under one of `WRAPPERS`. Names may all begin with something
+            that the network's do not, such as `module.` or `model.`. Pickled code is never run.
         field: the configuration field that holds `path`, for messages.
         skip: beginnings of names that are left as they are, whatever the file says of them.
 
@@ -32,12 +34,10 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
     """
     if not path.is_file():
         raise InputError(f"{field}: {path}: no such file.{similar_path(path)}")
-    given = _read(path, field)
-    if all(name.startswith("module.") for name in given):
-        given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
     own = module.state_dict()
-    given = {name: tensor for name, tensor in given.items() if not name.startswith(skip)}
     wanted = {name: tensor for name, tensor in own.items() if not name.startswith(skip)}
+    given = _without_prefix(_read(path, field), wanted)
+    given = {name: tensor for name, tensor in given.items() if not name.startswith(skip)}
     _check(wanted, given, f"{field}: {path}")
     module.load_state_dict(own | given)
 
@@ -45,19 +45,20 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
 def _read(path: Path, field: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            plain = load_file(path)
-            of_a_run = all(name.startswith("/weights/") for name in plain)
-            return load_state(path)["weights"] if of_a_run else plain
+            return read_weights(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+    except (InputError, OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0].removeprefix(f"{path}: ")
         raise InputError(
             f"{field}: {path}: no weights can be read from it ({why}); "
-            "allowed: a .safetensors file, or a state_dict that torch.save wrote"
+            "allowed: a .safetensors file, or a state_dict that torch.save wrote, without objects "
+            "of classes that are not torch's"
         ) from None
-    for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
+    while isinstance(found, Mapping):
+        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
     tensors = isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())
     if not tensors or not found:
         raise InputError(
@@ -67,26 +68,76 @@ def _read(path: Path, field: str) -> dict[str, Tensor]:
     return dict(found)
 
 
+def _without_prefix(given: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
+    """The weights under the network's names, where all of these follow one beginning.
+
+    Where they do not, the beginning that most of them follow is taken away from all names that
+    have it, so that what is said to be missing is missing.
+    """
+    names = {name.replace(COMPILED, ""): tensor for name, tensor in given.items()}
+    wanted = set(wanted)
+    if COMPILED in "".join(wanted) or wanted <= given.keys():
+        return dict(given)  # as they are
+    found = Counter(
+        name.removesuffix(own)
+        for name in names
+        for own in (name.split(".", n)[-1] for n in range(name.count(".") + 1))
+        if own in wanted
+    )
+    prefix = max(found, key=lambda each: (found[each], -len(each)), default="")
+    return {name.removeprefix(prefix): tensor for name, tensor in names.items()}
+
+
 def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
-    missing = [name for name in wanted if name not in given]
-    foreign = [name for name in given if name not in wanted]
-    shapes = [
-        f"{name} has shape {tuple(given[name].shape)}, the network's {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
+    missing = {name: tensor for name, tensor in wanted.items() if name not in given}
+    foreign = {name: tensor for name, tensor in given.items() if name not in wanted}
+    shapes = {n: t for n, t in wanted.items() if n in given and given[n].shape != t.shape}
     faults = {
-        "weights of the network are not in the file": missing,
-        "weights of the file are not in the network": foreign,
-        "weights have another shape": shapes,
+        "weights of the network are not in the file": [
+            _beside(name, tensor, foreign) for name, tensor in missing.items()
+        ],
+        "weights of the file are not in the network": list(map(_shaped, foreign, foreign.values())),
+        "weights have another shape": [
+            f"{_shaped(name, given[name])}, the network's {tuple(tensor.shape)}"
+            for name, tensor in shapes.items()
+        ],
     }
-    said = [
-        f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
-        for what, names in faults.items()
-        if names
-    ]
+    said = [f"{len(each)} {what}: {_listed(each)}" for what, each in faults.items() if each]
     if said:
-        raise InputError(f"{where}: does not fit the network. " + "; ".join(said))
+        if shapes and (classes := _other_classes(shapes, given)):
+            said.append(classes)
+        lines = "".join(f"\n  {line}" for line in said)
+        raise InputError(f"{where}: does not fit the network; nothing of it was taken.{lines}")
+
+
+def _other_classes(shapes: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """A sentence where all that differs is how many outputs a network has."""
+    outputs = {(given[name].shape[:1], tensor.shape[:1]) for name, tensor in shapes.items()}
+    rest = all(given[name].shape[1:] == tensor.shape[1:] for name, tensor in shapes.items())
+    if len(outputs) != 1 or not rest or len(shapes) > SHOWN:
+        return ""
+    ((theirs, own),) = outputs
+    if not (theirs and own):
+        return ""
+    return (
+        f"It looks like a network for {theirs[0]} classes, and here there are {own[0]}; needed: "
+        "weights that were trained for as many"
+    )
+
+
+def _beside(name: str, tensor: Tensor, foreign: Mapping[str, Tensor]) -> str:
+    """A missing weight, and the one of the file that it may be called there."""
+    alike = [other for other, each in foreign.items() if each.shape == tensor.shape]
+    close = get_close_matches(name, alike, 1, 0) if alike else []
+    return _shaped(name, tensor) + (f" (the file's {close[0]} has this shape)" if close else "")
+
+
+def _shaped(name: str, tensor: Tensor) -> str:
+    return f"{name} {tuple(tensor.shape)}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words[:SHOWN]) + (", …" if len(words) > SHOWN else "")
 
 
 def _kind(found: Any) -> str:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.engine.files import load_state, save_state
+from peerlearn.engine.weight_files import read_weights, write_weights
 from peerlearn.errors import InputError
 from peerlearn.files import cannot_write, write_arrays, write_json, write_text
 
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
+About = Callable[[str], Mapping[str, Any]]
 #: Keys of a configuration that say what else could be run, not what this run does.
 PLANS = ("arms",)
 
@@ -30,10 +32,13 @@ class RunFolder:
     And `data.json`: what the trained networks must know of their data; and
     `gallery.npz`, where there are images: a few with masks and what every peer makes of them, or
     some of every cluster.
+
+    `about` is asked what the header of a peer's file of weights shall say of its network and data.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.about: About = lambda peer: {}
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
@@ -115,17 +120,18 @@ class RunFolder:
                 f"{error}; put a good copy of it there, or delete it to train from the beginning"
             ) from None
 
-    def save_best(self, peer: str, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
-        """Write a peer's selected weights with what is known of them."""
-        save_state(self.best(peer), {"weights": weights, "about": about})
+    def save_best(self, peer: str, weights: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+        """Write a peer's selected weights with what is known of them; see `weight_files`."""
+        said = {"peerlearn": _version("peerlearn"), "peer": peer, **self.about(peer), **about}
+        write_weights(self.best(peer), weights, said)
 
     def save_gallery(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write arrays to be looked at."""
         write_arrays(self.gallery, arrays)
 
     def load_best(self, peer: str) -> dict[str, Tensor]:
-        """A peer's selected weights."""
-        return load_state(self.best(peer))["weights"]
+        """A peer's selected weights. Raises InputError: they are not there, or damaged."""
+        return read_weights(self.best(peer))
 
 
 def holds(folder: Path, what: str) -> InputError:

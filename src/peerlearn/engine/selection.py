@@ -50,7 +50,9 @@ class Selection:
         """Write what has been kept since the last time."""
         if folder is not None:
             for name in sorted(self._unsaved):
-                folder.save_best(name, self.weights[name], self.known[name])
+                known = self.known[name]
+                by = {"metric": self.metric.name} if known else {}
+                folder.save_best(name, self.weights[name], by | known)
         self._unsaved.clear()
 
     def restore(self, folder: RunFolder, known: dict[str, Selected]) -> None:

@@ -115,11 +115,12 @@ def run_recipe(
     # Asked first: the networks and data of what is finished need not be made again.
     if folder is not None and resume and folder.finished(config.dump(), recipe.config.completed):
         return results.load(folder.results)
-    trainer = recipe.build(config)
+    task = recipe.task.load(config)
+    trainer = trainer_of(task)
     if folder is not None:
         if leads_launch():
             folder.open(config.dump(), resume, recipe.config.completed)
-        trainer.folder = folder
+        trainer.folder, folder.about = folder, task.about
     if observe is not None:
         trainer.observe = observe
     if shared is not None:

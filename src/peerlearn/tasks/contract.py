@@ -17,6 +17,7 @@ from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.stage import Stage, TrainingStage
 from peerlearn.engine.task import Block, Evaluator, Findings, Purpose, Trained, first_batch
 from peerlearn.engine.trainer import Trainer
+from peerlearn.engine.weight_files import described
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.models.registry import Models
@@ -129,6 +130,12 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         """What was read of the data, and what was left out."""
         account: Account = getattr(self.data, "account", EMPTY)
         return account
+
+    def about(self, peer: str) -> dict[str, Any]:
+        """What the header of a peer's file of weights says of its network and its data."""
+        spec = self.config.peers.get(peer)  # None of a trunk
+        network = {} if spec is None else {"model": spec.model, "arguments": spec.arguments}
+        return {"recipe": self.config.recipe, **network, **described(self.info.model_dump())}
 
     # What is trained ---------------------------------------------------------------------------
 

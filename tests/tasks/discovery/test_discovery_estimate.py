@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from peerlearn.engine.evaluate import predict
 from peerlearn.engine.files import load_state
@@ -40,9 +41,7 @@ def run(folder: Path, name: str, *words: str, shared: Path | None = None, **more
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     files = sorted((folder / "checkpoints" / "best").glob("*.safetensors"))
     return {
-        f"{file.stem}.{name}": tensor
-        for file in files
-        for name, tensor in load_state(file)["weights"].items()
+        f"{file.stem}.{name}": tensor for file in files for name, tensor in load_file(file).items()
     }
 
 
