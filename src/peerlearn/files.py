@@ -57,6 +57,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(_json_numbers(value), indent=1, allow_nan=False) + "\n")
 
 
+def json_line(value: Any) -> str:
+    """`value` as JSON in one line with its end; NaN and infinity become null."""
+    return json.dumps(_json_numbers(value), allow_nan=False) + "\n"
+
+
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays to one compressed `.npz` file, atomically; none of them holds objects."""
     content: dict[str, Any] = dict(arrays)

@@ -98,18 +98,20 @@ def fit(
     evaluator = RowEvaluator(test, val, assessment, train)
     stages = [TrainingStage("fit", spec.epochs, loader)]
     trainer = Trainer(cohort, stages, spec, evaluator, peers=settings, seed=seed)
-    if folder is not None:
-        trainer.folder = RunFolder(Path(folder))
-        trainer.folder.about = partial(_about, cohort, dataset)
+    if observe is not None:
+        trainer.observe = observe
+    if folder is None:
+        return trainer.run(resume)
+    trainer.folder = RunFolder(Path(folder))
+    trainer.folder.about = partial(_about, cohort, dataset)
+    with trainer.folder.held():
         asked = {"epochs": epochs, "seed": seed, "data": dataset.name} | training
         plain = {
             key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             for key, value in asked.items()
         }
         trainer.folder.open(plain, resume)
-    if observe is not None:
-        trainer.observe = observe
-    return trainer.run(resume)
+        return trainer.run(resume)
 
 
 def _about(cohort: Cohort, data: Dataset, peer: str) -> dict[str, Any]:

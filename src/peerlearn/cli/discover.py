@@ -140,9 +140,9 @@ def refuse_repeated(changes: dict[str, Any]) -> None:
 
 def check_free(folder: Path) -> None:
     """InputError where a folder holds a run or something else, so that none can begin there."""
-    from peerlearn.engine.run_folder import holds, not_empty
+    from peerlearn.engine.run_folder import contents, holds, not_empty
 
-    if not folder.exists() or not any(folder.iterdir()):
+    if not contents(folder):
         return
     if (folder / "config.yaml").exists() or (folder / BEGUN).exists():
         raise holds(folder, "a run")

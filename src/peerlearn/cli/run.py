@@ -99,13 +99,14 @@ def check_comparison(out: Path | None) -> None:
 
     The latter lets several processes share a comparison, each started by the same command.
     """
+    from peerlearn.engine.run_folder import contents
     from peerlearn.errors import InputError
 
     if out is None:
         raise InputError("--resume: name the folder to continue with --out")
     if (out / "env.json").exists():
         raise InputError(f"--resume: {out} holds a single run; continue it with peerlearn run")
-    if not (out / "config.yaml").exists() and out.is_dir() and any(out.iterdir()):
+    if not (out / "config.yaml").exists() and contents(out):
         raise InputError(
             f"--resume: {out} holds no comparison (no config.yaml); choose another --out"
         )

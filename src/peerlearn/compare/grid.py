@@ -1,8 +1,7 @@
 """Arms × seeds: every cell a run of its own, finished cells kept, results paired by seed."""
 
-import fcntl
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,17 @@ from typing import Any
 import yaml
 
 from peerlearn import results
-from peerlearn.engine.run_folder import check_same, holds, not_empty, read_config
+from peerlearn.engine.run_folder import check_same, contents, holds, not_empty, read_config
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.files import write_text
+from peerlearn.locks import InUseError, held
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
+
+LOOK_AGAIN = 0.5
+"""Seconds between looks at cells that other processes train."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,16 @@ def run_grid(
         recipe.build(cell.config)  # whatever is wrong with an arm is found before the first run
     _open(out, given, resume)
     waiting = list(cells)
-    for patient in (False, True):
+    while waiting:
         for cell in list(waiting):
-            with _held(cell.folder(out), patient) as is_ours:
-                if is_ours:
+            try:
+                with held(cell.folder(out)):
                     _run_cell(recipe, cell, out, observe)
-                    waiting.remove(cell)
+                waiting.remove(cell)
+            except InUseError:
+                continue
+        if waiting:
+            time.sleep(LOOK_AGAIN)
     compared = collect(recipe, cells, out)
     results.save(out / "results.json", compared)
     return compared
@@ -134,19 +141,6 @@ def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
             raise holds(out, "a comparison")
         # Arms may have come; a changed one is refused by its cells.
         check_same(out, read_config(config), given)
-    elif out.exists() and any(out.iterdir()):
+    elif contents(out):
         raise not_empty(out)
     write_text(config, yaml.safe_dump(dict(given), sort_keys=False, allow_unicode=True))
-
-
-@contextmanager
-def _held(folder: Path, patient: bool) -> Iterator[bool]:
-    """Hold a cell against other processes; without patience a held one is left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True

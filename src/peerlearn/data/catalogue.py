@@ -4,8 +4,7 @@ Every kind of data has one `Catalogue`, beside the functions that load it.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -166,16 +165,3 @@ def writable_root(root: str | None) -> Path:
         if os.access(existing, os.W_OK) and existing.stat().st_mode & 0o222:
             return base
     raise InputError(f"data.root: {candidates[-1]} cannot be written.")
-
-
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Let one process at a time through, where the platform has file locks."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

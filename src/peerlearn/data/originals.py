@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerlearn.data.arrays import Array
-from peerlearn.data.catalogue import alone, writable_root
+from peerlearn.data.catalogue import writable_root
 from peerlearn.data.downloads import Patience, RemoteFile, download, mirrored
 from peerlearn.data.npz import write_npz
 from peerlearn.errors import InputError
+from peerlearn.locks import one_at_a_time
 
 Bytes = NDArray[np.uint8]
 CIFAR = ("https://www.cs.toronto.edu/~kriz/",)
@@ -176,7 +177,7 @@ def fetch_original(name: str, root: str | None = None, patience: Patience | None
     parts = target.parent / name
     try:
         parts.mkdir(parents=True, exist_ok=True)
-        with alone(parts / ".lock"):
+        with one_at_a_time(target.parent / f".{name}.lock"):
             if not target.exists():
                 original, mirror = ORIGINALS[name], os.environ.get("PEERLEARN_MIRROR")
                 for file in mirrored(name, original.files, mirror):

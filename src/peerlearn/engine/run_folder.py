@@ -1,11 +1,11 @@
 """A run on disk: what was asked, what happened, what came out, and where it can go on."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.weight_files import read_weights, write_weights
 from peerlearn.errors import InputError
-from peerlearn.files import cannot_write, write_arrays, write_json, write_text
+from peerlearn.files import cannot_write, json_line, write_arrays, write_json, write_text
+from peerlearn.locks import Hold, held, is_lock
 
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
@@ -45,6 +46,19 @@ class RunFolder:
         self.info = path / "data.json"
         self.gallery = path / "gallery.npz"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
+        self._hold: Hold | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Write the folder in this block, and nobody else does; see `peerlearn.locks`.
+
+        Raises InputError: another process writes it; RunError: the lock cannot be written.
+        """
+        with held(self.path) as self._hold:
+            try:
+                yield
+            finally:
+                self._hold = None
 
     def best(self, peer: str) -> Path:
         """The file of a peer's selected weights."""
@@ -78,7 +92,7 @@ class RunFolder:
             check_same(self.path, complete(read_config(self.config)), config)
             return
         # A start that got no further than env.json has left nothing behind that counts.
-        found = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        found = contents(self.path)
         if found - {"env.json"} and not resume:
             raise not_empty(self.path)
         write_json(self.path / "env.json", environment())
@@ -89,9 +103,10 @@ class RunFolder:
 
         Raises RunError: the file cannot be written.
         """
+        self._check_hold()
         try:
             with self.metrics.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(record) + "\n")
+                lines.write(json_line(record))
         except OSError as error:
             raise cannot_write(self.metrics, error) from error
 
@@ -104,6 +119,7 @@ class RunFolder:
 
     def save_last(self, state: State) -> None:
         """Write the state to continue from."""
+        self._check_hold()
         save_state(self.last, state)
 
     def load_last(self) -> State | None:
@@ -122,6 +138,7 @@ class RunFolder:
 
     def save_best(self, peer: str, weights: Mapping[str, Tensor], about: dict[str, Any]) -> None:
         """Write a peer's selected weights with what is known of them; see `weight_files`."""
+        self._check_hold()
         said = {"peerlearn": _version("peerlearn"), "peer": peer, **self.about(peer), **about}
         write_weights(self.best(peer), weights, said)
 
@@ -132,6 +149,15 @@ class RunFolder:
     def load_best(self, peer: str) -> dict[str, Tensor]:
         """A peer's selected weights. Raises InputError: they are not there, or damaged."""
         return read_weights(self.best(peer))
+
+    def _check_hold(self) -> None:
+        if self._hold is not None:
+            self._hold.check()
+
+
+def contents(folder: Path) -> set[str]:
+    """Names of what is in a folder, locks aside; none where it does not exist."""
+    return {p.name for p in folder.iterdir() if not is_lock(p)} if folder.exists() else set()
 
 
 def holds(folder: Path, what: str) -> InputError:

@@ -2,6 +2,7 @@
 
 import importlib.resources
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,25 @@ def run_recipe(
         shared: folder of stages that other runs may have had before; None to train all of them.
 
     Raises:
-        InputError: the configuration, the data or the folder cannot be used.
+        InputError: the configuration, the data or the folder cannot be used, or another process
+            writes the folder.
         RunError: training or writing failed.
     """
     folder = RunFolder(out) if out is not None else None
+    if folder is not None and resume and folder.finished(config.dump(), recipe.config.completed):
+        return results.load(folder.results)  # which may be in a place that cannot be written
+    with folder.held() if folder is not None and leads_launch() else nullcontext():
+        return _run_in(recipe, config, folder, resume, observe, shared)
+
+
+def _run_in(
+    recipe: Recipe,
+    config: Any,
+    folder: RunFolder | None,
+    resume: bool,
+    observe: Observer | None,
+    shared: Path | None,
+) -> Results:
     # Asked first: the networks and data of what is finished need not be made again.
     if folder is not None and resume and folder.finished(config.dump(), recipe.config.completed):
         return results.load(folder.results)

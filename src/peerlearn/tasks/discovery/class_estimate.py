@@ -16,6 +16,7 @@ from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
 from peerlearn.errors import InputError
 from peerlearn.files import read_json, write_json
+from peerlearn.locks import held
 from peerlearn.models import MODELS
 from peerlearn.randomness import keyed_generator
 from peerlearn.tasks.assembly import load_data
@@ -73,14 +74,15 @@ def estimate_new_classes(
             f"2 to {largest}"
         )
     shared = RunFolder(folder / SHARED)
-    shared.open(config.dump(), resume=True, complete=DiscoveryConfig.completed)
-    if (folder / ESTIMATE).exists():
-        return read_estimate(folder / ESTIMATE, chosen)
-    cohort = pretrained(config, data, shared, observe)
-    with threadpool_limits(config.threads):
-        estimate = count_clusters(cohort, data, chosen, config.seed)
-    write_json(folder / ESTIMATE, asdict(estimate))
-    return estimate
+    with held(folder):
+        shared.open(config.dump(), resume=True, complete=DiscoveryConfig.completed)
+        if (folder / ESTIMATE).exists():
+            return read_estimate(folder / ESTIMATE, chosen)
+        cohort = pretrained(config, data, shared, observe)
+        with threadpool_limits(config.threads):
+            estimate = count_clusters(cohort, data, chosen, config.seed)
+        write_json(folder / ESTIMATE, asdict(estimate))
+        return estimate
 
 
 def pretrained(

@@ -1,0 +1,155 @@
+"""A folder is written by one process at a time, and a dead one leaves nothing to clean up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from filelock import SoftFileLease
+
+from peerlearn import locks
+from peerlearn.errors import RunError
+from peerlearn.locks import InUseError, held
+
+HOLD = (
+    "import sys, time; from pathlib import Path; from peerlearn.locks import held\n"
+    "with held(Path(sys.argv[1])):\n"
+    "    (Path(sys.argv[1]) / 'begun').touch(); print('held', flush=True); time.sleep(60)\n"
+)
+
+
+def refused(folder: Path) -> str:
+    began = time.monotonic()
+    with pytest.raises(InUseError) as said, held(folder):
+        pass
+    assert time.monotonic() - began < 1
+    return str(said.value)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds `tmp_path / "run"`."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def elsewhere(lock: Path, seconds: float) -> None:
+    """Let the lock be that of another host, which touched it some seconds ago."""
+    lock.write_text(lock.read_text().replace("host=", "host=far-"))
+    then = time.time() - seconds
+    os.utime(lock, (then, then))
+
+
+def test_a_second_process_is_refused_at_once_and_told_by_whom(tmp_path, other):
+    said = refused(tmp_path / "run")
+    assert said.startswith(f"{tmp_path / 'run'}: is being written by process {other.pid} on host ")
+    assert "last sign of life 0 s ago" in said
+
+
+def test_a_killed_process_holds_nothing(tmp_path, other):
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert (tmp_path / "run" / ".lock").exists()
+    with held(tmp_path / "run"):
+        assert f"pid={os.getpid()}\n" in (tmp_path / "run" / ".lock").read_text()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["begun"]
+
+
+def test_a_process_of_another_host_holds_while_it_gives_signs_of_life(tmp_path, other):
+    other.send_signal(signal.SIGSTOP)  # nobody touches the lock but this test
+    elsewhere(tmp_path / "run" / ".lock", seconds=10)
+    said = refused(tmp_path / "run")
+    assert "on host far-" in said
+    assert "last sign of life 10 s ago" in said
+
+
+def test_a_silent_process_of_another_host_is_taken_for_dead(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.4)
+    monkeypatch.setattr(locks, "HEARTBEAT", 0.2)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    record = "filelock/2\npid=1\nhost=far\nmode=lease\ntoken=abc\nduration=0.4\nstart=5\n"
+    (folder / ".lock").write_text(record)
+    os.utime(folder / ".lock", (1.0, 1.0))
+    with held(folder):
+        assert "host=far" not in (folder / ".lock").read_text()
+
+
+def test_threads_exclude_each_other_and_a_thread_may_hold_again(tmp_path):
+    said: list[str] = []
+    with held(tmp_path / "run"), held(tmp_path / "x" / ".." / "run"):
+        thread = threading.Thread(target=lambda: said.append(refused(tmp_path / "run")))
+        thread.start()
+        thread.join()
+    assert f"process {os.getpid()}" in said[0]
+    assert not (tmp_path / "run").exists(), "made for the lock alone"
+
+
+def test_who_lost_a_folder_stops_at_the_next_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.4)
+    monkeypatch.setattr(locks, "HEARTBEAT", 0.1)
+    lock = tmp_path / ".lock"
+    with pytest.raises(RunError, match="lost to another process: process 1 on host far"):  # noqa: SIM117
+        with held(tmp_path) as hold:
+            hold.check()
+            lock.unlink()
+            record = "filelock/2\npid=1\nhost=far\nmode=lease\ntoken=abc\nduration=0.4\nstart=5\n"
+            lock.write_text(record)
+            time.sleep(0.5)
+            hold.check()
+    assert lock.exists(), "it is the other's"
+
+
+def test_a_deleted_lock_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.4)
+    monkeypatch.setattr(locks, "HEARTBEAT", 0.1)
+    with held(tmp_path) as hold:
+        (tmp_path / ".lock").unlink()
+        time.sleep(0.5)
+        hold.check()
+        assert (tmp_path / ".lock").exists()
+
+
+def test_where_the_lock_cannot_be_written_the_run_fails(tmp_path, monkeypatch):
+    def full(self, **_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SoftFileLease, "acquire", full)
+    with pytest.raises(RunError, match=r"cannot write .*\.lock: No space left"), held(tmp_path):
+        pass
+
+
+def test_locks_need_no_flock(tmp_path, monkeypatch):
+    import fcntl
+
+    def missing(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with held(tmp_path / "run"):
+        pass
+
+
+def test_a_run_that_another_process_writes_is_not_resumed(tmp_path, other):
+    from tiny import tiny_config
+
+    from peerlearn.systems.recipe import run_recipe
+    from peerlearn.systems.registry import find_recipe
+
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    with pytest.raises(InUseError, match=f"process {other.pid}"):
+        run_recipe(find_recipe("dml")[0], tiny_config(), tmp_path / "run", resume=True)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+    other.kill()
+    other.wait()
+    run_recipe(find_recipe("dml")[0], tiny_config(), tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["seeds"] == [0]
