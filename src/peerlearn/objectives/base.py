@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED, labelled_mask
-from peerlearn.transfer.outputs import OutputForm, PeerOutput
+from peerlearn.transfer.outputs import OutputForm, PeerOutput, masked_at_a_number
 
 
 class PeerView(NamedTuple):
@@ -244,6 +244,6 @@ def mean_entropy(logits: Tensor, rows: Tensor, multilabel: bool = False) -> Tens
         entropy = F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
         entropy = entropy.sum(-1)
     else:
-        log_probs = F.log_softmax(logits, dim=-1)
+        log_probs = masked_at_a_number(F.log_softmax(logits, dim=-1))
         entropy = -(log_probs.exp() * log_probs).sum(-1)
     return (entropy * rows).sum() / rows.sum().clamp_min(1)

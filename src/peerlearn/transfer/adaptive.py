@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.transfer.outputs import MASKED, masked_at_a_number
 from peerlearn.validation import short_form
 
 
@@ -60,7 +61,7 @@ class LogitWeighting(nn.Module):
 
         Raises InputError: `class` on a batch with another number of rows than it was made for.
         """
-        log_probs_RC = F.log_softmax(logits_RC.detach(), dim=-1)
+        log_probs_RC = masked_at_a_number(F.log_softmax(logits_RC.detach(), dim=-1))
         confidence_R1 = (log_probs_RC.exp() * log_probs_RC).sum(-1, keepdim=True)
         if self.spec.by == "class":
             rows, found = len(self.chi), confidence_R1.numel()
@@ -96,7 +97,8 @@ class LearnedTemperature(nn.Module):
     def forward(self, logits_RC: Tensor) -> Tensor:
         """Temperatures (R, 1)."""
         logits_RC = logits_RC.detach()
-        log_probs_RC = F.log_softmax(logits_RC, dim=-1)
+        log_probs_RC = masked_at_a_number(F.log_softmax(logits_RC, dim=-1))
         entropy_R1 = -(log_probs_RC.exp() * log_probs_RC).sum(-1, keepdim=True)
+        logits_RC = logits_RC.masked_fill(logits_RC < MASKED, 0)  # which say nothing of a row
         squashed = self.linear(torch.cat([entropy_R1, logits_RC], dim=-1)).sigmoid()
         return self.low + (self.high - self.low) * squashed

@@ -4,6 +4,10 @@ Every function takes the teacher first and the learner second and reduces the la
 `(rows, classes)` gives `(rows,)`; leading dimensions broadcast, which lets one call compare many
 teachers with one learner. Probabilities come as log-probabilities in fp32 (see `predictions.py`).
 No function detaches anything: who receives gradients is decided by the transfer graph.
+
+A class that teacher and learner both mask by a logit of −∞ counts nothing, as if it were not there:
+its log-probability comes as `LEFT_OUT`, and logits may hold −∞ themselves. Where the learner alone
+masks what its teacher holds possible, `kl` and its kin are infinite, and training says so.
 """
 
 import math
@@ -12,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from peerlearn.transfer.outputs import MASKED
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
@@ -79,12 +85,21 @@ def renyi(log_p: Tensor, log_q: Tensor, alpha: float) -> Tensor:
 
 def mean_squared_error(teacher: Tensor, learner: Tensor) -> Tensor:
     """Mean over classes of the squared difference of logits."""
-    return (teacher - learner).square().mean(-1)
+    teacher, learner, classes = _both_allow(teacher, learner)
+    return (teacher - learner).square().sum(-1) / classes
 
 
 def cosine_distance(teacher: Tensor, learner: Tensor) -> Tensor:
     """`1 − cos(teacher, learner)` of the logit vectors; ignores their scale."""
+    teacher, learner, _ = _both_allow(teacher, learner)
     return 1 - F.cosine_similarity(teacher, learner, dim=-1)
+
+
+def _both_allow(teacher: Tensor, learner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both with 0 for the logits of classes that both mask, and how many classes are left."""
+    masked = (teacher < MASKED) & (learner < MASKED)
+    left = masked.shape[-1] - masked.sum(-1)
+    return teacher.masked_fill(masked, 0), learner.masked_fill(masked, 0), left
 
 
 #: Divergences between distributions; the temperature and its τ² apply.
@@ -133,6 +148,8 @@ def summed_over_others(
         teachers: at least two.
     """
     origin = log_probs[teachers[0]].detach()
+    # A ratio to a class that the first one masks would lose all digits of the others.
+    origin = F.threshold(origin, MASKED, 0.0)
     pulls, pushes = name != "reverse_kl", name != "kl"
     p, h, apart = {}, {}, {}
     with torch.no_grad():

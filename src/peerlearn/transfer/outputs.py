@@ -27,8 +27,13 @@ from peerlearn.validation import short_form
 OutputForm = Literal["softmax", "sigmoid"]
 ScheduleKind = Literal["constant", "linear", "sigmoid", "cosine", "exponential"]
 Made = TypeVar("Made")
-#: The logit of a class that is left out: exp gives 0, and differences of two are 0.
+#: The logit, or log-probability, of a class that is left out: exp gives 0, and differences of two
+#: are 0. Where a network masks a class by a logit of −∞, this stands for it in what is compared.
 LEFT_OUT = -1e30
+#: Below it a logit is of a class that is masked, weighted or not.
+MASKED = -1e20
+#: A mean divergence above it is infinite but for `LEFT_OUT`.
+BEYOND = 1e12
 
 
 class PeerOutput(NamedTuple):
@@ -133,8 +138,20 @@ def class_last_log_probabilities(
     as_they_are = form == "softmax" and isinstance(temperature, float) and temperature == 1
     scaled_RC = logits_RC if as_they_are else logits_RC / temperature
     if form == "softmax":
-        return class_last(F.log_softmax(class_second(scaled_RC), dim=1))
-    return torch.stack([F.logsigmoid(scaled_RC), F.logsigmoid(-scaled_RC)], dim=-1)
+        return class_last(masked_at_a_number(F.log_softmax(class_second(scaled_RC), dim=1)))
+    outcomes = torch.stack([F.logsigmoid(scaled_RC), F.logsigmoid(-scaled_RC)], dim=-1)
+    return masked_at_a_number(outcomes)
+
+
+def masked_at_a_number(log_probs: Tensor) -> Tensor:
+    """Log-probabilities just made, `LEFT_OUT` in place of −∞: what a class is that nobody allows.
+
+    So 0 · (−∞) is 0 in whatever compares two of them, and gradients stay finite.
+    """
+    # In place and unseen by autograd, for the gradient of a softmax is the same at both: to copy
+    # every log-probability of a step for the few that are masked would cost a pass over memory.
+    log_probs.data.clamp_min_(LEFT_OUT)
+    return log_probs
 
 
 def non_target_log_probabilities(logits_RC: Tensor, labels_R: Tensor) -> Tensor:
@@ -152,7 +169,7 @@ def non_target_log_probabilities(logits_RC: Tensor, labels_R: Tensor) -> Tensor:
         )
     own_R1 = labels_R.clamp_min(0).unsqueeze(1)
     others_RC = class_second(logits_RC).scatter(1, own_R1, LEFT_OUT)
-    return class_last(F.log_softmax(others_RC, dim=1))
+    return class_last(masked_at_a_number(F.log_softmax(others_RC, dim=1)))
 
 
 def mean_log_probabilities(log_probs_TRC: Tensor) -> Tensor:
@@ -164,7 +181,7 @@ def mean_probability_logits(samples: Tensor, form: OutputForm = "softmax") -> Te
     """Logits (batch, C, ...) in fp32 of the mean probability of `samples` (S, batch, C, ...)."""
     samples = samples.float()
     if form == "softmax":
-        return mean_log_probabilities(F.log_softmax(samples, dim=2))
+        return mean_log_probabilities(masked_at_a_number(F.log_softmax(samples, dim=2)))
     return F.logsigmoid(samples).logsumexp(0) - F.logsigmoid(-samples).logsumexp(0)
 
 

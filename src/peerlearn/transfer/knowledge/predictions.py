@@ -22,6 +22,8 @@ from peerlearn.transfer.divergences import (
 from peerlearn.transfer.knowledge.base import SELF, IncomingEdges, Knowledge
 from peerlearn.transfer.knowledge.prediction_options import GateName, PredictionOptions
 from peerlearn.transfer.outputs import (
+    BEYOND,
+    LEFT_OUT,
     BatchView,
     class_last,
     class_last_log_probabilities,
@@ -99,7 +101,7 @@ class PredictionKnowledge(Knowledge):
                     "transfer.weighting: weights learn from class labels; pass targets, or set "
                     "supervision: 0"
                 )
-            logits_RC = class_last(view.outputs[peer].logits).detach().float()
+            logits_RC = class_last(view.outputs[peer].logits).detach().float().clamp_min(LEFT_OUT)
             mask = torch.ones_like(targets, dtype=torch.bool) if labelled is None else labelled
             weighted_RC = self.weightings[peer](logits_RC) * logits_RC
             loss = F.cross_entropy(weighted_RC[mask], targets[mask], reduction="sum")
@@ -233,6 +235,9 @@ class PredictionKnowledge(Knowledge):
     def _logits(self, view: BatchView, peer: str) -> Tensor:
         """Weighted logits of a peer in fp32, class dimension last."""
         logits_RC = class_last(in_fp32(view.outputs[peer].logits))
+        if self.weights or self.options.temperature == "learned":
+            # What is learned there has 0 · z in its gradient, of a masked class too.
+            logits_RC = logits_RC.clamp_min(LEFT_OUT)
         if not self.weights:
             return logits_RC
         key = "weighted", id(self), peer
@@ -276,11 +281,17 @@ def _compared_at_once(teachers_RC: list[Tensor]) -> Iterator[Tensor]:
 
 
 def _mean_over_rows(loss_TR: Tensor, mask_R: Tensor | None) -> Tensor:
-    """The mean of the last dimension over the rows that count, 0 where none does."""
+    """The mean of the last dimension over the rows that count, 0 where none does.
+
+    Infinite where a learner masks a class that its teacher holds possible.
+    """
     if mask_R is None:
-        return loss_TR.mean(-1)
-    mask = mask_R.flatten().to(loss_TR.dtype)
-    return (loss_TR * mask).sum(-1) / mask.sum().clamp_min(1)
+        mean_T = loss_TR.mean(-1)
+    else:
+        mask = mask_R.flatten().to(loss_TR.dtype)
+        mean_T = (loss_TR * mask).sum(-1) / mask.sum().clamp_min(1)
+    mean_T.data.masked_fill_(mean_T > BEYOND, math.inf)  # a value, to be told; gradients stay
+    return mean_T
 
 
 def gate_value(
