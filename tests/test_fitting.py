@@ -101,3 +101,14 @@ def test_fit_refuses_data_it_cannot_read() -> None:
         peerlearn.fit(cohort(), 3)
     with pytest.raises(InputError, match="x_test"):
         peerlearn.fit(cohort(), {k: v for k, v in arrays().items() if k != "x_test"})
+
+
+def test_a_result_prints_as_a_short_table() -> None:
+    result = peerlearn.fit(cohort(), arrays(), epochs=2, **QUICK)
+    shown = repr(result).splitlines()
+    assert shown[0] == "TrainingResult: 2 epochs" and len(shown) == 6 and max(map(len, shown)) < 80
+    titles, accuracy = shown[1].split(), result.block["peers"]["b"]["accuracy"]
+    assert titles[0] == "accuracy" and titles[-1] == "epoch"
+    assert shown[3].split()[:2] == ["b", f"{accuracy:.4f}"]
+    assert shown[3].split()[-1] == str(result.selected["b"]["epoch"])
+    assert [line.split()[0] for line in shown[2:]] == ["a", "b", "mean", "ensemble"]

@@ -5,6 +5,8 @@ Three ways in:
 - `cohort.loss(x, y)` in a training loop of your own;
 - `peerlearn.fit(cohort, data)`;
 - `peerlearn.recipe("dml", data="digits").compare(seeds=range(5))`, or the command line.
+
+What was trained is used by `peerlearn.load("runs/first")`.
 """
 
 import importlib
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from peerlearn.fitting import fit
     from peerlearn.objectives.base import Objective, PeerView
     from peerlearn.recipes import recipe
+    from peerlearn.serving.loaded import load
     from peerlearn.transfer.graph import TransferGraph
     from peerlearn.transfer.outputs import PeerOutput
 
@@ -32,6 +35,7 @@ __all__ = [
     "RunError",
     "TransferGraph",
     "fit",
+    "load",
     "recipe",
 ]
 
@@ -43,6 +47,7 @@ _HOMES = {
     "PeerView": "peerlearn.objectives.base",
     "TransferGraph": "peerlearn.transfer.graph",
     "fit": "peerlearn.fitting",
+    "load": "peerlearn.serving.loaded",
     "recipe": "peerlearn.recipes",
 }
 
@@ -51,3 +56,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'peerlearn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,6 +16,14 @@ from safetensors import SafetensorError
 from peerlearn.errors import InputError, RunError
 
 
+def free_folder(name: str) -> Path:
+    """The first of `runs/NAME-1`, `runs/NAME-2`, … that is not there."""
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.files import free_folder
 from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
@@ -38,15 +39,24 @@ class BoundRecipe:
 
     def compare(
         self,
-        out: str | Path,
+        out: str | Path | None = None,
         arms: Sequence[str] | None = None,
         seeds: Iterable[int] = range(3),
         resume: bool = False,
     ) -> Results:
-        """Train arms × seeds in `out` and compare them; the content of `results.json`."""
+        """Train arms × seeds and compare them; the content of `results.json`.
+
+        Args:
+            out: folder of the comparison, whose cells are run folders; None for the first free
+                `runs/compare-RECIPE-N`, as on the command line.
+            arms: those of the recipe by name; None for all.
+            seeds: of every arm; equal seeds have equal initial weights and batches.
+            resume: continue what `out` holds.
+        """
         cells = plan_cells(self.system, self.given, self.changes, arms, list(seeds))
         given = apply_overrides(self.given, self.changes)
-        return run_grid(self.system, given, cells, Path(out), resume)
+        folder = free_folder(f"compare-{self.system.name}") if out is None else Path(out)
+        return run_grid(self.system, given, cells, folder, resume)
 
 
 def recipe(

@@ -56,15 +56,13 @@ def parse_numbers(text: str, option: str) -> list[int]:
 def out_folder(out: Path | None, name: str) -> Path:
     """`out`, or the first free `runs/NAME-N`; InputError where `out` is a file."""
     from peerlearn.errors import InputError
+    from peerlearn.files import free_folder
 
     if out is not None:
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out}: is a file; expected a folder")
         return out
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder
+    return free_folder(name)
 
 
 @contextmanager

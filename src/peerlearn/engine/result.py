@@ -1,7 +1,7 @@
 """What comes out of a training beside the weights."""
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,11 @@ from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.engine.task import Evaluator, Findings, Trained
 from peerlearn.metrics.assessment import mean_metrics
 
+COLUMNS = 5
+"""Metrics in the short table of a result."""
 
-@dataclass
+
+@dataclass(repr=False)
 class TrainingResult:
     """What a training gave.
 
@@ -32,6 +35,23 @@ class TrainingResult:
     selected: dict[str, dict[str, Any]]
     info: DataInfo | None = None
     pictures: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """A short table; the numbers themselves are in `block`."""
+        return "\n".join([f"TrainingResult: {len(self.history)} epochs", *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        if "mean_peer" not in self.block:
+            return
+        together = {"mean peer": self.block["mean_peer"], "ensemble": self.block["ensemble"]}
+        everyone = self.block["peers"] | together
+        names = [name for name in self.block["mean_peer"] if ":" not in name][:COLUMNS]
+        width = max(map(len, everyone))
+        yield "  ".join([" " * (width + 1), *(f"{name:>8}" for name in names), "epoch"])
+        for who, found in everyone.items():
+            values = (f"{found[n]:>{max(8, len(n))}.4f}" if n in found else "–" for n in names)
+            epoch = str(self.selected.get(who, {}).get("epoch", "")).rjust(5)
+            yield "  ".join([f" {who:<{width}}", *values, epoch]).rstrip()
 
 
 def training_result(

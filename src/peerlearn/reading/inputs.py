@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from peerlearn.data.info import RowInfo
 from peerlearn.data.npz import open_npz, read_array
 from peerlearn.errors import InputError, similar_path
 
+GIVEN = "predict"
+"""Where rows are from that are at hand."""
 KEYS = ("x", "x_test")
 """Arrays of an `.npz` file that hold rows, the first one there is read."""
 
@@ -78,6 +81,16 @@ def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
     Raises InputError: it is damaged, holds no rows or others; names the file and the array.
     """
     where, array = _array(path)
+    return checked_rows(array, info, where, any_size)
+
+
+def as_array(x: Any) -> Array:
+    """Numbers at hand as an array, from a tensor of any device too."""
+    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+def checked_rows(array: Array, info: RowInfo, where: str = GIVEN, any_size: bool = False) -> Tensor:
+    """Rows of an array from `where` that the networks can read; see `checked_array`."""
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         raise InputError(f"{where}: dtype {array.dtype}, but the run was trained on {_rows(info)}")
     x = rows_of_array(array, where)

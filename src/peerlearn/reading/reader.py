@@ -66,6 +66,23 @@ class Reader(ABC, Generic[InfoT]):
         Raises InputError: names the file, what was found in it and what is expected.
         """
 
+    def given(self, x: Any, peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
+        """The same of rows at hand: arrays or tensors.
+
+        Raises InputError: what was found and what is expected.
+        """
+        raise InputError(f"predict: found {type(x).__name__}; give paths of files")
+
+    def preprocess(self) -> nn.Module:
+        """What makes of raw rows what networks read.
+
+        Raises InputError: no module does, for what they read are no plain rows.
+        """
+        raise InputError(
+            f"a run that reads {self.info.content}: they are encoded from arrays, and no module "
+            "does that; predict takes them as they are"
+        )
+
     def assessment(self) -> Assessment:
         """Begin to measure networks on such data, as the run does."""
         return ClassificationAssessment(members=self.config.evaluation.members)

@@ -16,7 +16,15 @@ from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.registry import load_dataset
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
-from peerlearn.reading.inputs import checked_array, checked_image, input_files
+from peerlearn.reading.inputs import (
+    GIVEN,
+    as_array,
+    checked_array,
+    checked_image,
+    checked_rows,
+    input_files,
+)
+from peerlearn.reading.networks import Preprocess
 from peerlearn.reading.predictions import Inputs
 from peerlearn.reading.reader import Reader
 
@@ -75,6 +83,15 @@ class RowReader(Reader[RowInfo]):
                     x = checked_array(file, self.info)
                     batches = self._normalised(x, batch_size)
                     yield Inputs((str(file),) * len(x), tuple(range(len(x))), batches)
+
+    def given(self, x: Any, peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
+        """Rows as in an `.npz` file, a batch at a time; see `checked_array`."""
+        rows = checked_rows(as_array(x), self.info)
+        batches = self._normalised(rows, self.config.evaluation.batch_size)
+        return [Inputs((GIVEN,) * len(rows), tuple(range(len(rows))), batches)]
+
+    def preprocess(self) -> nn.Module:
+        return Preprocess(self.info.mean, self.info.std)
 
     def _images(self, paths: Sequence[Path]) -> Inputs:
         headers = [checked_image(path, self.info) for path in paths]

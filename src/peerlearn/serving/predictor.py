@@ -55,6 +55,13 @@ class Predictor:
         """
         return self._predicted(self.reader.inputs(inputs, self.peers), observe)
 
+    def predict_rows(self, rows: Any) -> Iterator[Prediction]:
+        """Predictions for rows at hand; see `Reader.given`.
+
+        Raises InputError: rows that the networks do not read.
+        """
+        return self._predicted(self.reader.given(rows, self.peers), None)
+
     def _predicted(self, planned: Iterable[Inputs], observe: Watch | None) -> Iterator[Prediction]:
         total = sum(rows.steps for rows in planned) if isinstance(planned, Sequence) else None
         done = 0

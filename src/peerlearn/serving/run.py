@@ -73,6 +73,10 @@ class TrainedRun:
 
     @cached_property
     def cohort(self) -> Cohort:
+        """See `restored`."""
+        return self.restored()
+
+    def restored(self) -> Cohort:
         """The peers with their selected weights, in evaluation mode.
 
         Raises InputError: weights that are not there.
@@ -114,11 +118,12 @@ class TrainedRun:
             return Precision.resolve(name, resolve_device("auto"))
 
 
-def open_run(folder: Path) -> TrainedRun:
+def open_run(folder: str | Path) -> TrainedRun:
     """The finished run in `folder`, which may be a cell of a comparison.
 
     Raises InputError: no such folder, no finished run in it, or a comparison; says what there is.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder.{_nearest_folder(folder)}")
     if (folder / "cells").is_dir():

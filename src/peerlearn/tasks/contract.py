@@ -137,6 +137,11 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         network = {} if spec is None else {"model": spec.model, "arguments": spec.arguments}
         return {"recipe": self.config.recipe, **network, **described(self.info.model_dump())}
 
+    @classmethod
+    def runs(cls, config: ConfigT, peer: str) -> Sequence[str]:
+        """The peers whose layers a peer runs, itself first."""
+        return (peer,)
+
     # What is trained ---------------------------------------------------------------------------
 
     def cohort(self) -> Cohort:

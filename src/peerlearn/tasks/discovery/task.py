@@ -64,6 +64,11 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
         """As before, whatever has become of the weights that the run started from."""
         return cls.build(config.model_copy(update={"weights": None}), info)
 
+    @classmethod
+    def runs(cls, config: DiscoveryConfig, peer: str) -> Sequence[str]:
+        feeder = config.peers[peer].fed_by
+        return (peer,) if feeder is None else (peer, feeder)
+
     def few(self) -> tuple[Any, Tensor, str]:
         """One unlabelled row twice, so that pairs can be compared."""
         few = self.data.train.select(self.data.unlabelled[:1].repeat(2))

@@ -10,6 +10,7 @@ from torch import nn
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
+from peerlearn.reading.inputs import GIVEN, as_array
 from peerlearn.reading.predictions import Inputs
 from peerlearn.reading.reader import Reader
 from peerlearn.tasks.graphs.config import GraphConfig, NodeConfig
@@ -58,13 +59,27 @@ class _GraphReader(Reader[GraphInfo]):
         Edges may be left out where neither the peers nor their features need any.
         """
         for path in paths:
-            arrays, where = read_graph_arrays(path), str(path)
-            if "edge_index" not in arrays:
-                self._check_edgeless(where, arrays, peers)
-            data = self.unlabelled(arrays, self.info.encoding, self.config.data, where)
-            count = len(data.test)
-            rows = evaluated_rows(self.config, data, "test")
-            yield Inputs((where,) * count, tuple(range(count)), rows)
+            yield self._of_arrays(read_graph_arrays(path), str(path), peers)
+
+    def given(self, x: Any, peers: Mapping[str, nn.Module]) -> list[Inputs]:
+        """Arrays or tensors by the names that they have in an `.npz` file."""
+        if not isinstance(x, Mapping):
+            raise InputError(
+                f"{GIVEN}: found {type(x).__name__}; allowed: arrays by name such as x and "
+                "edge_index, or paths of files"
+            )
+        arrays = {str(name): as_array(value) for name, value in x.items()}
+        return [self._of_arrays(arrays, GIVEN, peers)]
+
+    def _of_arrays(
+        self, arrays: Mapping[str, Any], where: str, peers: Mapping[str, nn.Module]
+    ) -> Inputs:
+        if "edge_index" not in arrays:
+            self._check_edgeless(where, arrays, peers)
+        data = self.unlabelled(arrays, self.info.encoding, self.config.data, where)
+        count = len(data.test)
+        rows = evaluated_rows(self.config, data, "test")
+        return Inputs((where,) * count, tuple(range(count)), rows)
 
     def _check_edgeless(
         self, where: str, arrays: Mapping[str, Any], peers: Mapping[str, nn.Module]

@@ -19,7 +19,14 @@ from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import sides
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
-from peerlearn.reading.inputs import checked_array, checked_image, input_files
+from peerlearn.reading.inputs import (
+    GIVEN,
+    as_array,
+    checked_array,
+    checked_image,
+    checked_rows,
+    input_files,
+)
 from peerlearn.reading.predictions import Join, Prediction, one_after_another
 from peerlearn.reading.reader import UnreadableError
 from peerlearn.reading.rows import RowReader
@@ -112,6 +119,13 @@ class MaskReader(RowReader):
         """
         images = [image for path in paths for image in self._listed(path)]
         _check_names(images)
+        return self._grouped(images)
+
+    def given(self, x: Any, peers: Mapping[str, nn.Module]) -> Sequence[ImageInputs]:
+        rows = checked_rows(as_array(x), self.info, any_size=True)
+        return self._grouped(list(_of_array(Path(GIVEN), rows)))
+
+    def _grouped(self, images: Sequence[Image]) -> Sequence[ImageInputs]:
         made = []
         for (height, width, _), several in groupby(images, key=_kind):
             together = list(several)
@@ -125,12 +139,7 @@ class MaskReader(RowReader):
     def _listed(self, path: Path) -> Iterator[Image]:
         for file in input_files(path):
             if file.suffix.lower() not in SUFFIXES:
-                rows = checked_array(file, self.info, any_size=True)
-                count, _, height, width = rows.shape
-                digits = max(4, len(str(count - 1)))
-                for number in range(count):
-                    name = f"{file.stem}-{number:0{digits}}"
-                    yield Image(file, number, name, height, width, rows)
+                yield from _of_array(file, checked_array(file, self.info, any_size=True))
             elif not _beside_images(file, path):
                 header = checked_image(file, self.info)
                 yield Image(file, 0, _name(file, path), header.height, header.width)
@@ -233,6 +242,13 @@ class AnySize(nn.Module):
             f"images of {wide}x{tall} pixels, but peer {self.name!r}, trained on "
             f"{width}x{height}, {what}"
         )
+
+
+def _of_array(file: Path, rows: Tensor) -> Iterator[Image]:
+    count, _, height, width = rows.shape
+    digits = max(4, len(str(count - 1)))
+    for number in range(count):
+        yield Image(file, number, f"{file.stem}-{number:0{digits}}", height, width, rows)
 
 
 def _kind(image: Image) -> tuple[int, int, int | None]:
