@@ -17,7 +17,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from peerlearn.engine.run_folder import RunFolder, read_config
+from peerlearn.engine.run_folder import RunFolder
+from peerlearn.plain_yaml import read_yaml
 from peerlearn.tasks.discovery.class_estimate import SHARED, count_clusters, pretrained
 from peerlearn.tasks.discovery.config import DiscoveryConfig
 from peerlearn.tasks.discovery.data.registry import load_discovery
@@ -42,7 +43,7 @@ def counted(folder: Path) -> dict[str, Any]:
     """The estimates of one comparison."""
     seeds = {}
     for cell in sorted((folder / "cells" / "kmeans").glob("seed-*/config.yaml")):
-        config = validated(DiscoveryConfig, read_config(cell), str(cell))
+        config = validated(DiscoveryConfig, read_yaml(cell), str(cell))
         data = load_discovery(config.data)
         cohort = pretrained(config, data, RunFolder(folder / SHARED), None)
         with threadpool_limits(config.threads):

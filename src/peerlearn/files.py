@@ -83,12 +83,30 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises InputError: no such file, or not JSON; names the file."""
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of any length, brackets of any depth
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
+
+
+def read_text(path: Path) -> str:
+    """A whole text file; a byte-order mark is no part of it.
+
+    Raises InputError: no such file, not a file (a folder, a pipe), not readable, or not UTF-8.
+    """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: is a {'folder' if path.is_dir() else 'device'}, not a file")
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
+    except UnicodeDecodeError as error:
+        said = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise InputError(f"{path}: not readable as UTF-8 text ({said})") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: not readable ({reason})") from None
 
 
 def _json_numbers(value: Any) -> Any:

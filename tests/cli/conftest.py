@@ -34,13 +34,15 @@ def cli(tmp_path, monkeypatch, capsys) -> Cli:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
     """A finished run on the digits, shared by all tests: read only."""
-    from peerlearn.systems.overrides import parse_assignments
+
+    from overriding import parsed
+
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     recipe, given = find_recipe("dml")
-    run_recipe(recipe, recipe.resolve(given, parse_assignments(TINY)), folder)
+    run_recipe(recipe, recipe.resolve(given, parsed(*TINY)), folder)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from overriding import over
 from tiny_commands import TINY, small_arrays
 
 
@@ -49,6 +50,11 @@ def refused(said, *expected: str) -> None:
         (["dml", "transfer.alpha=2"], "transfer.alpha: found 2 with divergence 'kl'"),
         (["nothing.yaml"], "nothing.yaml: no such file"),
         (["dml", "--resume"], "--resume: name the run folder to continue with --out"),
+        (["dml", "epochs=2", "epochs=3"], "epochs: given twice, 'epochs=2' and 'epochs=3'"),
+        (["dml", "seed=1", "--seed", "2"], "seed: given twice, 1 and --seed 2"),
+        (["dml", "data.name=a", "--data", "b"], "data.name: given twice, 'a' and --data b"),
+        (["dml", "data=a", "--data", "b"], "data.name: set twice, to 'a' and 'b'"),
+        (["dml", "transfer.weight=2", "transfer=none"], "would replace transfer.weight"),
     ],
 )
 def test_run_refuses_and_leaves_no_folder(cli, tmp_path, words, expected):
@@ -67,6 +73,8 @@ def test_run_refuses_and_leaves_no_folder(cli, tmp_path, words, expected):
         (["arms.odd={data.name: digist}"], "unknown data set or path 'digist'"),
         (["arms=null"], "arms: nothing to compare"),
         (["--resume"], "--resume: name the folder"),
+        (["seed=3"], "seed: say it with --seeds"),
+        (["arm=mutual"], "arm: say it with --arms"),
     ],
 )
 def test_compare_checks_every_arm_before_the_first_run(cli, tmp_path, words, expected):
@@ -79,7 +87,8 @@ def test_peers_that_disagree_on_the_classes(cli, tmp_path):
         "from torch import nn\n\n"
         "def five(in_shape):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5))\n"
     )
-    said = cli("run", "dml", *TINY, "peers.b={model: python:five_classes:five}", "--out", "run")
+    own = "peers.b={model: python:five_classes:five}"
+    said = cli("run", "dml", *over(*TINY, own), "--out", "run")
     refused(said, "peers.b: gives outputs of shape (2, 5)", "has 10 classes")
     assert not (tmp_path / "run").exists()
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from overriding import over
 from tiny_commands import TINY, small_arrays
 
 MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
@@ -21,7 +22,8 @@ def named(cli, tmp_path):
     arrays = small_arrays() | {"class_names": np.array(["ant", "bee", "cat"])}
     np.savez(tmp_path / "my.npz", **arrays)
     assert (
-        cli("run", "dml", *TINY, "data.train_size=50", "--data", "my.npz", "--out", "run")[0] == 0
+        cli("run", "dml", *over(*TINY, "data.train_size=50"), "--data", "my.npz", "--out", "run")[0]
+        == 0
     )
     return arrays
 
@@ -136,7 +138,7 @@ def test_results_call_a_file_by_its_name_and_the_configuration_by_its_path(cli, 
     path = tmp_path / "deep" / "my.npz"
     path.parent.mkdir()
     np.savez(path, **small_arrays())
-    few = [*TINY, "data.train_size=50", "--data", path]
+    few = [*over(*TINY, "data.train_size=50"), "--data", path]
     cli("run", "dml", *few, "--out", "run")
     cli("compare", "dml", *few, "--arms", "mutual", "--seeds", "0", "--out", "compared")
     cli("eval", "run", "--data", path, "--out", "eval.json")

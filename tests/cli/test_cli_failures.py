@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from overriding import over
 from tiny_commands import TINY
 
 from peerlearn.engine.run_folder import RunFolder
@@ -129,7 +130,7 @@ def test_a_finished_run_is_not_trained_again(cli, run_folder):
 
 
 def test_an_interrupted_run_is_saved_and_resumes_to_the_same_results(cli, tmp_path):
-    long = [*TINY, "epochs=25", "data.train_size=600"]
+    long = over(*TINY, "epochs=25", "data.train_size=600")
     words = [sys.executable, "-c", MAIN, "run", "dml", *long, "--out", "cut"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+from overriding import over
 from tiny_commands import TINY, small_arrays
 
 
@@ -16,7 +17,7 @@ def run(cli, tmp_path):
     arrays = small_arrays() | {"class_names": np.array(["ant", "bee", "cat"])}
     np.savez(tmp_path / "my.npz", **arrays)
     words = ["data.train_size=null", "epochs=3", "--data", "my.npz", "--out", "run"]
-    assert cli("run", "dml", *TINY, *words).status == 0
+    assert cli("run", "dml", *over(*TINY, *words)).status == 0
     (tmp_path / "my.npz").unlink()
     np.savez(tmp_path / "new.npz", x=arrays["x_test"])
     return arrays["x_test"]
@@ -125,7 +126,7 @@ def test_images_are_fitted_as_in_training(cli, tmp_path):
         pixels = shade + draw.integers(0, 100, (9 + number % 3, 12, 3))
         image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
     words = ["data.train_size=null", "batch_size=16", "data.size=8", "--data", "pictures"]
-    assert cli("run", "dml", *TINY, *words, "epochs=8", "--out", "run").status == 0
+    assert cli("run", "dml", *over(*TINY, *words, "epochs=8"), "--out", "run").status == 0
     (tmp_path / "pictures").rename(tmp_path / "moved")
     made = rows(cli("predict", "run", "moved", "--peer", "ensemble").out)
     truth = [row["input"].split("/")[-2] for row in made]
@@ -204,7 +205,7 @@ def test_several_labels_a_row(cli, tmp_path):
         arrays[f"y_{part}"] = np.stack([y > 0, y > 1], 1).astype(np.int64)
     np.savez(tmp_path / "my.npz", **arrays, class_names=np.array(["grey", "light"]))
     words = ["data.train_size=null", "epochs=8", "lr=0.2", "--data", "my.npz", "--out", "run"]
-    assert cli("run", "dml", *TINY, *words).status == 0
+    assert cli("run", "dml", *over(*TINY, *words)).status == 0
     said = cli("predict", "run", "my.npz", "--probabilities")
     assert {"", "grey|light"} <= {row["label"] for row in rows(said.out)}
     for row in rows(said.out):

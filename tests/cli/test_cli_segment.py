@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from overriding import parsed
 from PIL import Image
 from tiny_masks import NAMES, SIDE, TINY_MASKS, mask_arrays
 
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 
@@ -19,7 +19,7 @@ MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
 
 def train(folder, *words):
     recipe, given = find_recipe("styles-segment")
-    run_recipe(recipe, recipe.resolve(given, parse_assignments([*TINY_MASKS, *words])), folder)
+    run_recipe(recipe, recipe.resolve(given, parsed(*TINY_MASKS, *words)), folder)
     return folder
 
 

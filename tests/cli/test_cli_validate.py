@@ -77,7 +77,7 @@ def test_a_fault_of_the_recipe_itself_is_not_blamed_on_its_arms(cli):
         ("1: 2\nrecipe: dml", "my.yaml: the key 1 is not a text; put it in quotes"),
         ("recipe: dml\narms: [a]", "arms: expected a mapping of names to overrides"),
         ("recipe: dml\narms: {a: 3}", "arms.a: expected a mapping of keys to values; found 3"),
-        ("recipe: dml\narms: {a: {on: 1}}", "arms.a: the key True is not a text"),
+        ("recipe: dml\narms: {a: {1: on}}", "arms.a: the key 1 is not a text"),
         ("recipe: dml\narm: x\narms: {y: {}}", "arm: unknown arm 'x'"),
         ("recipe: dml", "peers: required, but not given"),
         ("recipe: dml\npeers: [a]", "peers: "),

@@ -465,7 +465,7 @@ def test_a_folder_without_results_is_named(tmp_path):
         ("results.json", '{"arms": {"m": 3}}', r"results\.json: arms\.m must be a JSON object"),
         ("env.json", "nonsense", r"env\.json: not readable as JSON"),
         ("metrics.jsonl", "{}\nnonsense\n{}\n", r"metrics\.jsonl, line 2: not readable as JSON"),
-        ("config.yaml", "a: [", r"config\.yaml: not readable as YAML"),
+        ("config.yaml", "a: [", r"config\.yaml: not YAML"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, name, text, said):

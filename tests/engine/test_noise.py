@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from overriding import parsed
 
 from peerlearn.engine.probes import with_noise
 from peerlearn.randomness import keyed_generator
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 from peerlearn.tasks.graphs.data.graph import Graph
@@ -31,7 +31,7 @@ def test_sparse_features_of_a_graph_become_dense_and_its_edges_stay() -> None:
 def test_accuracy_falls_from_what_the_report_says_to_chance() -> None:
     recipe, given = find_recipe("dml")
     quick = ["epochs=6", "batch_size=32", "threads=1", "evaluation.noise=[0, 0.5, 100]"]
-    (arm,) = run_recipe(recipe, recipe.resolve(given, parse_assignments(quick)))["arms"].values()
+    (arm,) = run_recipe(recipe, recipe.resolve(given, parsed(*quick)))["arms"].values()
     curves = arm["noise"]
     assert curves["sigma"] == [0, 0.5, 100]
     assert set(curves["peers"]) == {"a", "b", "ensemble"}

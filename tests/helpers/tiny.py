@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from overriding import parsed
+
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.trainer import Trainer
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 
 #: 100 digits, networks that train in milliseconds, BatchNorm and dropout among them.
@@ -24,7 +25,7 @@ TINY = [
 def tiny_config(*overrides: str, recipe: str = "dml", base: Sequence[str] = TINY) -> Any:
     """The resolved configuration of a tiny run."""
     found, given = find_recipe(recipe)
-    return found.resolve(given, parse_assignments([*base, *overrides]))
+    return found.resolve(given, parsed(*base, *overrides))
 
 
 def tiny_trainer(*overrides: str, folder: Path | None = None, **more: Any) -> Trainer:

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from overriding import parsed
 from sklearn.datasets import load_digits
 
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import find_recipe
 
@@ -30,7 +30,7 @@ def tiny_recipe() -> tuple[Recipe, dict[str, Any]]:
 def tiny_config(*overrides: str) -> Any:
     """The resolved configuration of a tiny run; `transfer.memory` only where there are edges."""
     recipe, given = tiny_recipe()
-    assignments = parse_assignments([*TINY, *overrides])
+    assignments = parsed(*TINY, *overrides)
     if assignments.get("transfer") == "none":
         del assignments["transfer.memory"]
     return recipe.resolve(given, assignments)

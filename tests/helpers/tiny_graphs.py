@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from overriding import parsed
 
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.trainer import Trainer
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 
 NODES, GRAPHS, CLASSES = 60, 40, 3
@@ -88,7 +88,7 @@ def graph_trainer(
     """A trainer that is ready to run."""
     found, given = find_recipe(recipe)
     words = [*TRAINING, *PEERS[recipe], f"data.name={data}", *overrides]
-    config = found.resolve(given, parse_assignments(words))
+    config = found.resolve(given, parsed(*words))
     trainer = found.build(config)
     if folder is not None:
         trainer.folder = RunFolder(folder)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from overriding import parsed
 from PIL import Image
 
 from peerlearn.data import loaders
 from peerlearn.errors import InputError
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 
@@ -19,7 +19,7 @@ QUICK = ["epochs=4", "batch_size=16", "lr=0.05", "precision=fp32", "threads=1"]
 
 def block(*overrides: str, out: Path | None = None, resume: bool = False) -> dict:
     recipe, given = find_recipe("dml")
-    config = recipe.resolve(given, parse_assignments([*QUICK, *overrides]))
+    config = recipe.resolve(given, parsed(*QUICK, *overrides))
     (arm,) = run_recipe(recipe, config, out, resume)["arms"].values()
     return arm
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from overriding import parsed
 from safetensors.torch import load_file
 from tiny_discovery import (
     ALONE,
@@ -27,7 +28,6 @@ from peerlearn.engine.shared_stages import stage_keys
 from peerlearn.errors import InputError
 from peerlearn.randomness import derive_seed
 from peerlearn.systems.discovery.recipe import DISCOVERY
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.tasks.discovery.metrics.clustering import cluster_accuracy
 from peerlearn.tasks.discovery.networks import LinearHeads, UnoHeads
@@ -331,7 +331,7 @@ def own_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = ["data.train_size=64", "epochs=1", "threads=1", "precision=fp32", "transfer=none"]
     peers = ["peers.a={model: cnn, arguments: {width: 0.25}}", "peers.b=null"]
     out = tmp_path_factory.mktemp("own") / "run"
-    run_recipe(recipe, recipe.resolve(given, parse_assignments([*tiny, *peers])), out)
+    run_recipe(recipe, recipe.resolve(given, parsed(*tiny, *peers)), out)
     return out / "checkpoints" / "best" / "a.safetensors"
 
 
@@ -429,7 +429,7 @@ def test_arms_of_a_comparison_share_the_stages_before(tmp_path: Path) -> None:
     """Each cell is the run that trains them itself, whoever was first and whoever is in it."""
     recipe, given = tiny_recipe()
     arms = ["ranking", "dual", "kmeans"]
-    cells = plan_cells(recipe, given, parse_assignments(TINY), arms, [0])
+    cells = plan_cells(recipe, given, parsed(*TINY), arms, [0])
     stages: list[tuple[str, str]] = []
 
     def observe(event: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from peerlearn.systems.overrides import apply_overrides, parse_assignments
     [
         ("3", 3),
         ("1e-3", 0.001),
+        ("012", 12),
+        ("yes", "yes"),
         ("-2.5E2", -250.0),
         ("true", True),
         ("null", None),
@@ -55,3 +57,38 @@ def test_a_short_form_grows_keys() -> None:
 def test_a_plain_value_has_no_keys() -> None:
     with pytest.raises(InputError, match=r"epochs\.a: epochs is 3, which has no keys"):
         apply_overrides({"epochs": 3}, {"epochs.a": 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lr=1", "lr=2"], "lr: given twice, 'lr=1' and 'lr=2'"),
+        (["epochs=1", " epochs=1"], "epochs: given twice"),
+    ],
+)
+def test_a_key_is_typed_once(words: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parse_assignments(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["transfer.weight=2", "transfer=none"], "transfer: would replace transfer.weight"),
+        (["transfer={weight: 1}", "transfer.weight=2"], "transfer.weight: set twice, to 1 and 2"),
+        (["peers.a.arguments.w=1", "peers={b: mlp}"], "peers: would replace peers.a.arguments.w"),
+        (["peers={a: {model: x}}", "peers.a.model=y"], "peers.a.model: set twice, to 'x' and 'y'"),
+        (["data=digits", "data.name=mnist"], "data.name: set twice, to 'digits' and 'mnist'"),
+    ],
+)
+def test_a_key_beside_a_block_that_says_otherwise_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        apply_overrides({}, parse_assignments(words))
+
+
+def test_a_key_adds_to_a_block_that_stands_before_it() -> None:
+    words = ["optimiser=adam", "optimiser.eps=1e-3", "peers={a: {model: x}}", "peers.b.model=y"]
+    assert apply_overrides({}, parse_assignments(words)) == {
+        "optimiser": {"name": "adam", "eps": 0.001},
+        "peers": {"a": {"model": "x"}, "b": {"model": "y"}},
+    }

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from overriding import parsed
 from tiny_graphs import graph_arrays, graph_trainer, node_arrays, write
 
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 
 RELATIONS = [
@@ -28,9 +28,7 @@ TINY = {
 def trainer(system: str, *overrides: str) -> Any:
     recipe, given = find_recipe(system)
     common = ["epochs=1", "precision=fp32", "threads=1"]
-    return recipe.build(
-        recipe.resolve(given, parse_assignments([*common, *TINY[system], *overrides]))
-    )
+    return recipe.build(recipe.resolve(given, parsed(*common, *TINY[system], *overrides)))
 
 
 def positions(made: Any) -> dict[str, int]:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from every_option import assert_every_option_is_listed, assert_option_acts
+from overriding import parsed
 from PIL import Image
 
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 from peerlearn.systems.styles.config import StylesSegmentConfig
 from peerlearn.tasks.config import RecipeConfig
@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(*words: str) -> Any:
     """The weights of every peer, exact."""
     recipe, given = find_recipe("styles-segment")
-    trainer = recipe.build(recipe.resolve(given, parse_assignments([*TINY, *words])))
+    trainer = recipe.build(recipe.resolve(given, parsed(*TINY, *words)))
     trainer.run()
     return {
         f"{peer}.{name}": tensor.double().flatten().tolist()

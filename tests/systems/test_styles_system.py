@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from overriding import parsed
 
 from peerlearn.errors import InputError
 from peerlearn.models.size import parameter_count
@@ -36,7 +37,7 @@ EDGES = (("teacher", "s1"), ("teacher", "s2"), ("s2", "s1"), ("s1", "s2"))
 def trainer(system: str, *overrides: str) -> Any:
     recipe, given = find_recipe(system)
     common = ["epochs=1", "precision=fp32", "threads=1"]
-    config = recipe.resolve(given, parse_assignments([*common, *TINY[system], *overrides]))
+    config = recipe.resolve(given, parsed(*common, *TINY[system], *overrides))
     return recipe.build(config)
 
 
@@ -125,7 +126,7 @@ def test_a_teacher_may_train_first_and_is_frozen_then(system: str) -> None:
 def test_an_interrupted_teacher_resumes_to_the_same_students(tmp_path: Path) -> None:
     recipe, given = find_recipe("styles-classify")
     options = ["epochs=2", "stages.teacher.epochs=2", "precision=fp32", "threads=1"]
-    config = recipe.resolve(given, parse_assignments([*options, *TINY["styles-classify"]]))
+    config = recipe.resolve(given, parsed(*options, *TINY["styles-classify"]))
     whole = run_recipe(recipe, config, tmp_path / "whole")
 
     class Stop(Exception):

@@ -74,10 +74,9 @@ def discover(
 
     count = parse_classes(classes)
     chosen = parse_candidates(candidates, count)
-    changes = gathered_overrides(overrides, None)
+    changes = gathered_overrides(overrides, None, arm=arm, seed=seed)
     refuse_repeated(changes)
     changes |= {"data.labelled": labelled, "data.unlabelled": unlabelled, "classes": count}
-    changes |= {key: value for key, value in (("arm", arm), ("seed", seed)) if value is not None}
     if resume and not (out is not None and (out / BEGUN).exists()):
         check_run(out)
     recipe, given = find_recipe("discovery")

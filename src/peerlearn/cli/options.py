@@ -31,12 +31,25 @@ DeviceOption = Annotated[
 ]
 
 
-def gathered_overrides(overrides: list[str] | None, data: str | None) -> dict[str, Any]:
-    """Overrides of the command line as a mapping, `--data` among them."""
+def gathered_overrides(
+    overrides: list[str] | None, data: str | None, **options: Any
+) -> dict[str, Any]:
+    """Overrides of the command line as a mapping, `--data` and other options that are keys in it.
+
+    Raises InputError: see `parse_assignments`; or a key that an option says as well.
+    """
+    from peerlearn.errors import InputError
     from peerlearn.systems.overrides import parse_assignments
 
     parsed = parse_assignments(overrides or [])
-    return parsed | ({"data.name": data} if data is not None else {})
+    named = {"data.name": ("--data", data)} | {k: (f"--{k}", v) for k, v in options.items()}
+    for key, (option, value) in named.items():
+        if value is None:
+            continue
+        if key in parsed:
+            raise InputError(f"{key}: given twice, {parsed[key]!r} and {option} {value}; leave one")
+        parsed[key] = value
+    return parsed
 
 
 def parse_numbers(text: str, option: str) -> list[int]:

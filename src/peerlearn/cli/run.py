@@ -37,7 +37,7 @@ def run(
     if resume:
         check_run(out)
     found, given = find_recipe(recipe)
-    changes = gathered_overrides(overrides, data) | ({} if seed is None else {"seed": seed})
+    changes = gathered_overrides(overrides, data, seed=seed)
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
     with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
@@ -76,6 +76,7 @@ def compare(
     from peerlearn.cli.output import console, report_beside
     from peerlearn.cli.progress import GridProgress
     from peerlearn.compare.grid import plan_cells, run_grid
+    from peerlearn.errors import InputError
     from peerlearn.report.terminal import comparison_table
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
@@ -84,6 +85,9 @@ def compare(
         check_comparison(out)
     found, given = find_recipe(recipe)
     changes = gathered_overrides(overrides, data)
+    for key, option in (("seed", "--seeds"), ("arm", "--arms")):
+        if key in changes:
+            raise InputError(f"{key}: say it with {option}")
     chosen = [arm.strip() for arm in arms.split(",")] if arms is not None else None
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
     folder = out_folder(out, f"compare-{found.name}")

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from peerlearn.errors import InputError
-from peerlearn.files import read_json
+from peerlearn.files import read_json, read_text
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+from peerlearn.plain_yaml import parse_yaml
 from peerlearn.report.experiment import Epochs, Experiment
 from peerlearn.report.section import Pages
 from peerlearn.report.statistics import Contrast, differences, is_finite
@@ -99,10 +98,8 @@ def _named(value: Any, key: str) -> Any:
 def _configs(experiment: Experiment) -> list[Json]:
     configs = []
     for title, text in experiment.config.items():
-        try:
-            config = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"{title}: not readable as YAML: {error}") from error
+        alone = len(experiment.folders) == 1
+        config = parse_yaml(text, str(experiment.folders[0] / title) if alone else title)
         configs += [config] if isinstance(config, dict) else []
     return configs
 
@@ -211,7 +208,7 @@ def _read_epochs(path: Path) -> Epochs:
 
 def _read_json(path: Path) -> Any:
     value = read_json(path)
-    return _printable(value) if holds_unprintable(path.read_text(encoding="utf-8")) else value
+    return _printable(value) if holds_unprintable(read_text(path)) else value
 
 
 def _printable(value: Any) -> Any:
@@ -225,12 +222,7 @@ def _printable(value: Any) -> Any:
 
 
 def _read_text(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    try:
-        return printable(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not readable as UTF-8 text: {error}") from error
+    return printable(read_text(path)) if path.exists() else ""
 
 
 def seeds_text(seeds: Sequence[int]) -> str:

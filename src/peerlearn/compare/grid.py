@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from peerlearn import results
-from peerlearn.engine.run_folder import check_same, contents, holds, not_empty, read_config
+from peerlearn.engine.run_folder import check_same, contents, holds, not_empty
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.files import write_text
 from peerlearn.locks import InUseError, held
+from peerlearn.plain_yaml import read_yaml, to_yaml
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
@@ -140,7 +139,7 @@ def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
         if not resume:
             raise holds(out, "a comparison")
         # Arms may have come; a changed one is refused by its cells.
-        check_same(out, read_config(config), given)
+        check_same(out, read_yaml(config), given)
     elif contents(out):
         raise not_empty(out)
-    write_text(config, yaml.safe_dump(dict(given), sort_keys=False, allow_unicode=True))
+    write_text(config, to_yaml(dict(given)))

@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.weight_files import read_weights, write_weights
 from peerlearn.errors import InputError
-from peerlearn.files import cannot_write, json_line, write_arrays, write_json, write_text
+from peerlearn.files import (
+    cannot_write,
+    json_line,
+    read_text,
+    write_arrays,
+    write_json,
+    write_text,
+)
 from peerlearn.locks import Hold, held, is_lock
+from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
 
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
@@ -75,7 +82,7 @@ class RunFolder:
         """
         if not (self.config.exists() and self.results.exists()):
             return False
-        check_same(self.path, complete(read_config(self.config)), config)
+        check_same(self.path, complete(read_yaml(self.config)), config)
         return True
 
     def open(
@@ -89,14 +96,14 @@ class RunFolder:
         if self.config.exists():
             if not resume:
                 raise holds(self.path, "a run")
-            check_same(self.path, complete(read_config(self.config)), config)
+            check_same(self.path, complete(read_yaml(self.config)), config)
             return
         # A start that got no further than env.json has left nothing behind that counts.
         found = contents(self.path)
         if found - {"env.json"} and not resume:
             raise not_empty(self.path)
         write_json(self.path / "env.json", environment())
-        write_text(self.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_text(self.config, to_yaml(config))
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`.
@@ -113,7 +120,7 @@ class RunFolder:
     def keep_metrics(self, records: int) -> None:
         """Drop every line after the first `records`: the run goes on from there."""
         if self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = read_text(self.metrics).splitlines(keepends=True)
             if len(lines) > records:
                 write_text(self.metrics, "".join(lines[:records]))
 
@@ -172,34 +179,6 @@ def not_empty(folder: Path) -> InputError:
     return InputError(f"{folder}: exists and is not empty; choose another --out")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises InputError: no such file, not YAML, or not a mapping.
-    """
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({error})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {_yaml_fault(error)}") from None
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: expected a mapping of keys, found {type(given).__name__}")
-    for key in given:
-        if not isinstance(key, str):
-            raise InputError(f"{path}: the key {key!r} is not a text; put it in quotes")
-    return given
-
-
-def _yaml_fault(error: yaml.YAMLError) -> str:
-    """Where and what, in one line."""
-    mark = getattr(error, "problem_mark", None)
-    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return where + (getattr(error, "problem", None) or str(error).splitlines()[0])
-
-
 def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """See that a folder is continued with the configuration it was started with, `PLANS` aside.
 
@@ -207,7 +186,7 @@ def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, An
     """
     before, now = (
         flatten({key: value for key, value in one.items() if key not in PLANS})
-        for one in (written, yaml.safe_load(yaml.safe_dump(dict(config))))
+        for one in (written, parse_yaml(to_yaml(dict(config)), "config"))
     )
     changed = [
         f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"

@@ -10,9 +10,10 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device, threads
-from peerlearn.engine.run_folder import RunFolder, read_config
+from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
+from peerlearn.plain_yaml import read_yaml
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader, UnreadableError
 from peerlearn.results import Results, load, of_one_seed
@@ -142,7 +143,7 @@ def open_run(folder: str | Path) -> TrainedRun:
             f"began it, with --out {folder} --resume"
         )
     recipe, _ = find_recipe(str(paths.config))
-    config = validated(recipe.config, read_config(paths.config))
+    config = validated(recipe.config, read_yaml(paths.config))
     return TrainedRun(folder, recipe, config, load(paths.results))
 
 

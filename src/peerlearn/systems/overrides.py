@@ -1,13 +1,11 @@
 """Dotted overrides: `peers.a.model=resnet8` on the command line, `transfer.update` in an arm."""
 
 import copy
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from peerlearn.errors import InputError
+from peerlearn.plain_yaml import parse_yaml
 
 #: Blocks that may be given as one word, and the key that the word stands for.
 SHORT_FORMS = {
@@ -17,34 +15,35 @@ SHORT_FORMS = {
     "weight_schedule": "kind",
     "alpha_schedule": "kind",
 }
-_NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """`["epochs=3", "transfer.weight=0.5"]` as a mapping from dotted key to value.
 
     Values are read as YAML, so `null`, `true`, `[1, 2]` and `{a: 1}` mean what they say. Raises
-    InputError: an argument without `=`, or a value that is not YAML.
+    InputError: an argument without `=`, a value that is not YAML, or a key that is there twice.
     """
-    parsed = {}
+    parsed: dict[str, Any] = {}
+    typed: dict[str, str] = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
+        key = key.strip()
         if not equals or not key:
             raise InputError(
                 f"{assignment!r}: expected KEY=VALUE, such as epochs=3 or peers.a.model=resnet8"
             )
-        parsed[key.strip()] = _value(value, key)
+        if key in typed:
+            raise InputError(f"{key}: given twice, {typed[key]!r} and {assignment!r}; leave one")
+        typed[key], parsed[key] = assignment, _value(value, key)
     return parsed
 
 
 def _value(text: str, key: str) -> Any:
-    """One value as YAML; `1e-3` is a number, which YAML 1.1 denies."""
-    if _NUMBER.match(text.strip()):
-        return float(text) if re.search(r"[.eE]", text) else int(text)
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"{key}: {text!r} is not a YAML value") from None
+        return parse_yaml(text, key)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{key}: not YAML: ")
+        raise InputError(f"{key}: {text[:80]!r} is not a YAML value ({reason})") from None
 
 
 def apply_overrides(
@@ -53,14 +52,18 @@ def apply_overrides(
     """A copy of `config` with every dotted key set; missing blocks are made on the way.
 
     Messages say that the overrides are written in `field`. Raises InputError: overrides that are no
-    mapping of texts, or a key that goes through a value that has no keys of its own.
+    mapping of texts, a key that goes through a value that has no keys of its own, or two that say
+    the same thing twice.
     """
     if not isinstance(overrides, Mapping):
         raise InputError(f"{field}: expected a mapping of keys to values; found {overrides!r}")
     result = copy.deepcopy(dict(config))
+    said: dict[str, Any] = {}
     for dotted, value in overrides.items():
         if not isinstance(dotted, str):
             raise InputError(f"{field}: the key {dotted!r} is not a text; put it in quotes")
+        _refuse_contradiction(dotted, value, said)
+        said[dotted] = value
         *path, last = dotted.split(".")
         block: dict[str, Any] = result
         for depth, key in enumerate(path):
@@ -71,6 +74,32 @@ def apply_overrides(
             block = inner
         block[last] = copy.deepcopy(value)
     return result
+
+
+def _refuse_contradiction(dotted: str, value: Any, said: Mapping[str, Any]) -> None:
+    """InputError where a key and a block that holds it are both set, so that one would be lost.
+
+    `optimiser=adam optimiser.weight_decay=0.1` adds to a block; what it said already, or will be
+    replaced as a whole by what stands behind, is said twice.
+    """
+    for earlier, block in said.items():
+        if earlier.startswith(f"{dotted}."):
+            raise InputError(
+                f"{dotted}: would replace {earlier}, which stands before it; set {dotted} first, "
+                "or leave one of them"
+            )
+        if not dotted.startswith(f"{earlier}."):
+            continue
+        for key in dotted.removeprefix(f"{earlier}.").split("."):
+            word = earlier.rpartition(".")[2]
+            if isinstance(block, str) and word in SHORT_FORMS:
+                block = {SHORT_FORMS[word]: block}
+            if not isinstance(block, Mapping) or key not in block:
+                break
+            earlier, block = f"{earlier}.{key}", block[key]
+        else:
+            if block != value:
+                raise InputError(f"{dotted}: set twice, to {block!r} and {value!r}; leave one")
 
 
 def _expanded(key: str, word: Any, path: str, dotted: str) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from peerlearn import results
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
@@ -17,6 +15,7 @@ from peerlearn.engine.transports import leads_launch
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_json
 from peerlearn.metrics.catalogue import Catalogue
+from peerlearn.plain_yaml import parse_yaml
 from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.tasks.config import RecipeConfig
@@ -71,7 +70,7 @@ class Recipe:
 
     def defaults(self) -> dict[str, Any]:
         """The recipe's YAML as a mapping."""
-        return yaml.safe_load(self.default_text())
+        return parse_yaml(self.default_text(), f"recipe {self.name}")
 
     def resolve(self, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:
         """The typed configuration: `given`, then the overrides, then those of the arm.

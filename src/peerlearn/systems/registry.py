@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from peerlearn.engine.run_folder import read_config
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.plain_yaml import read_yaml
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.dml.recipe import DML
 from peerlearn.systems.graph.recipe import GML_GRAPH, GML_MLP, GML_NODE
@@ -24,7 +24,7 @@ def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
     """
     path, name, field, given = Path(name_or_file), name_or_file, None, None
     if path.suffix in (".yaml", ".yml"):
-        given = read_config(path)
+        given = read_yaml(path)
         if "recipe" not in given:
             raise InputError(f"{path}: no key 'recipe'; name the system, such as recipe: dml")
         name, field = str(given["recipe"]), f"{path}: recipe"

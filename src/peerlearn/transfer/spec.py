@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
 from peerlearn.errors import Faults, InputError, unknown_name
 from peerlearn.importing import PREFIX
+from peerlearn.plain_yaml import parse_yaml
 from peerlearn.transfer.knowledge import KINDS, kind_named
 from peerlearn.transfer.knowledge.base import EdgeOptions
 from peerlearn.validation import explain
@@ -76,8 +76,11 @@ class TransferSpec(_Blocks):
     def _short_forms(cls, given: Any) -> Any:
         read = given
         if isinstance(given, str):
-            with suppress(yaml.YAMLError):
-                read = yaml.safe_load(given)
+            with suppress(InputError):
+                read = parse_yaml(given, "transfer")
+            # A text is a short form: whatever says more is written as a mapping.
+            if isinstance(read, Mapping) and not all(isinstance(v, str) for v in read.values()):
+                read = given
         if read is None or read == "none":
             return {"edges": "none"}
         if isinstance(read, str):

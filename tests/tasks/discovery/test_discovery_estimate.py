@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from overriding import parsed
 from safetensors.torch import load_file
 
 from peerlearn.engine.evaluate import predict
@@ -13,7 +14,6 @@ from peerlearn.engine.files import load_state
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, open_run
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 from peerlearn.tasks.discovery import class_estimate
@@ -29,7 +29,7 @@ TINY = [
 def config(folder: Path, *words: str, unlabelled: str = "unlabelled.npz"):
     recipe, given = find_recipe("discovery")
     pools = [f"data.labelled={folder / 'labelled.npz'}", f"data.unlabelled={folder / unlabelled}"]
-    return recipe.resolve(given, parse_assignments([*TINY, *pools, *words]))
+    return recipe.resolve(given, parsed(*TINY, *pools, *words))
 
 
 def run(folder: Path, name: str, *words: str, shared: Path | None = None, **more: str):
@@ -205,14 +205,12 @@ def test_assignments_are_written_whole(own_images):
 def test_other_runs_have_no_assignments(own_images):
     recipe, given = find_recipe("dml")
     words = ["peers.a.model=cnn", "peers.b.model=cnn", "epochs=1", "data.train_size=60"]
-    run_recipe(
-        recipe, recipe.resolve(given, parse_assignments([*words, "threads=1"])), own_images / "dml"
-    )
+    run_recipe(recipe, recipe.resolve(given, parsed(*words, "threads=1")), own_images / "dml")
     with pytest.raises(InputError, match="recipe 'dml', which discovers no classes"):
         assignments(open_run(own_images / "dml"))
     recipe, given = find_recipe("discovery")
     words = [*TINY, "data.train_size=100"]
-    run_recipe(recipe, recipe.resolve(given, parse_assignments(words)), own_images / "digits")
+    run_recipe(recipe, recipe.resolve(given, parsed(*words)), own_images / "digits")
     with pytest.raises(InputError, match="has no file of unlabelled rows"):
         assignments(open_run(own_images / "digits"))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from overriding import parsed
 
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, open_run
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 from peerlearn.tasks.segmentation.mask_files import palette
@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     words += ["peers.s2=null", "transfer=none", "compression=null", "evaluation.members=[s1]"]
     words += [f"data.name={folder / 'my.npz'}", "evaluation.batch_size=4", "epochs=1", "threads=1"]
     recipe, given = find_recipe("styles-segment")
-    run_recipe(recipe, recipe.resolve(given, parse_assignments(words)), folder / "run")
+    run_recipe(recipe, recipe.resolve(given, parsed(*words)), folder / "run")
     yield open_run(folder / "run")
     sys.path.remove(str(folder))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from overriding import parsed
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
@@ -13,7 +14,6 @@ from peerlearn.engine.evaluate import predict
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.task import Trained
-from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
 from peerlearn.tasks.segmentation.data.masks import MaskSplit, SegmentationDataset
@@ -129,7 +129,7 @@ def test_a_run_leaves_a_gallery_of_its_selected_peers_and_tells_hd95(tmp_path: P
     np.savez(tmp_path / "mine.npz", **arrays)
     recipe, given = find_recipe("styles-segment")
     words = [*TINY, f"data.name={tmp_path / 'mine.npz'}"]
-    config = recipe.resolve(given, parse_assignments(words))
+    config = recipe.resolve(given, parsed(*words))
     results = run_recipe(recipe, config, tmp_path / "run")
     (block,) = results["arms"].values()
     assert block["mean_peer"]["hd95"]["mean"] >= 0
