@@ -16,6 +16,8 @@ from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.data.registry import load_dataset
 from peerlearn.data.spec import AugmentSpec, DataSpec
 from peerlearn.data.splits import build_dataset
+from peerlearn.data.words import data_facts, label_counts
+from peerlearn.engine.description import beginning
 from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
@@ -66,7 +68,7 @@ def fit(
         seed: keys batches, augmentation and dropout.
         folder: run folder for checkpoints and metrics; None keeps everything in memory.
         resume: continue what `folder` holds.
-        observe: is told of every step and epoch.
+        observe: is told what begins (`facts`: lines by a word), and of every step and epoch.
         **training: any field of `TrainingSpec`: `batch_size`, `lr`, `optimiser`, `precision`, ...
 
     Raises InputError: an unknown field, a value that is not allowed, or data that cannot be used;
@@ -95,11 +97,14 @@ def fit(
     rows = partial(split_rows, data=dataset, batch_size=spec.evaluation.batch_size)
     test, val, train = (rows(split) for split in (dataset.test, dataset.val, dataset.train))
     assessment = partial(ClassificationAssessment, members=spec.evaluation.members)
-    evaluator = RowEvaluator(test, val, assessment, train)
+    info = RowInfo.from_dataset(dataset)
+    told = data_facts(info, dataset.account, label_counts(dataset.train.y, dataset.classes))
+    evaluator = RowEvaluator(test, val, assessment, train, told)
     stages = [TrainingStage("fit", spec.epochs, loader)]
     trainer = Trainer(cohort, stages, spec, evaluator, peers=settings, seed=seed)
     if observe is not None:
         trainer.observe = observe
+    trainer.observe(beginning(trainer))
     if folder is None:
         return trainer.run(resume)
     trainer.folder = RunFolder(Path(folder))

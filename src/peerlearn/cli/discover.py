@@ -64,7 +64,7 @@ def discover(
     Writes a run folder of recipe `discovery`, for eval, predict and report, with assignments.csv in
     it: the cluster of every unlabelled image, and how sure the networks together are of it.
     """
-    from peerlearn.cli.output import console, report_beside
+    from peerlearn.cli.output import console, report_beside, tell_results
     from peerlearn.cli.progress import EpochProgress, RowProgress
     from peerlearn.serving import open_run
     from peerlearn.systems.recipe import run_recipe
@@ -96,7 +96,7 @@ def discover(
     with RowProgress("images") as rows:
         made = assignments(open_run(folder), rows.observe)
     write_assignments(folder / "assignments.csv", made)
-    progress.summarise(results, recipe.metrics)
+    tell_results(results, recipe, config.evaluation)
     console().print(cluster_table(made))
     print(f"assignments: {folder / 'assignments.csv'}")
     report_beside(folder)

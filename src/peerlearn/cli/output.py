@@ -3,12 +3,18 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from peerlearn.engine.description import weights_words
+from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.errors import PeerlearnError
+from peerlearn.results import Results
+
+if TYPE_CHECKING:
+    from peerlearn.systems.recipe import Recipe
 
 WIDE = 200
 
@@ -16,6 +22,11 @@ WIDE = 200
 def console() -> Console:
     """stdout; a pipe or a file does not fold lines at the width of a terminal it has not."""
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def screen_width() -> int:
+    """Columns of the terminal; 80 where nobody sees one."""
+    return console().width if sys.stdout.isatty() else 80
 
 
 def table(
@@ -56,6 +67,30 @@ def metrics_table(block: Mapping[str, Any]) -> Table:
         ([who, *(_number(metrics, name) for name in names)] for who, metrics in everyone.items()),
         right=True,
     )
+
+
+def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> None:
+    """Print what a run measured, of which rows and weights, a line a peer."""
+    screen, chosen = Console(), results.get("selected") or {}
+    names = dict.fromkeys([*recipe.metrics.headlines, *recipe.metrics.brief])
+    for arm, block in results["arms"].items():
+        screen.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
+        print(measured_words(recipe, spec))
+        rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
+        for who, found in rows.items():
+            values = [f"{name} {found[name]['mean']:.4f}" for name in names if name in found]
+            if epoch := chosen.get(who, {}).get("epoch"):
+                values.append(f"epoch {epoch}")
+            line = f"  {who:<10} {'  '.join(values)}"
+            screen.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def measured_words(recipe: "Recipe", spec: EvaluationSpec) -> str:
+    """The rows and the weights that numbers are of: `on TEST rows; weights of the last epoch`."""
+    rows = recipe.task.pages.rows.replace("test", "TEST")
+    if spec.report == "val+test":
+        rows = "validation and TEST rows"
+    return f"on {rows}; {weights_words(spec)}"
 
 
 def _number(metrics: Mapping[str, Any], name: str) -> str:

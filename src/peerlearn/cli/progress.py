@@ -1,119 +1,201 @@
-"""Progress on stderr: a live bar on a terminal, plain lines elsewhere."""
+"""Progress on stderr: live bars on a terminal, plain lines now and then elsewhere."""
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
 
-from peerlearn.metrics.catalogue import Catalogue
-from peerlearn.results import Results
+from peerlearn.cli.bars import Bar
+from peerlearn.cli.head import head
+
+EVERY = 30.0
+"""Seconds between two lines of a log within an epoch."""
+SOON = 0.2
+"""Seconds between two changes of what a terminal shows."""
 
 
-class _Live:
-    """A rich progress display, silent where stderr is no terminal."""
+class _Shown:
+    """Bars one below the other and a line below them, live on a terminal."""
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self.live = console.is_terminal
-        columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        first, last = TextColumn("{task.description}"), TextColumn("{task.fields[text]}")
-        self.progress = Progress(
-            first, *columns, last, console=console, transient=True, disable=not self.live
-        )
+    def __init__(self, *bars: Bar) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.live = self.console.is_terminal
+        self.bars, self.text = bars, ""
+        self.last = self.changed = time.monotonic()
+        self._screen = Live(self, console=self.console, transient=True, refresh_per_second=5)
 
     def __enter__(self) -> Self:
-        self.progress.start()
+        if self.live:
+            self._screen.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.progress.stop()
+        self._screen.stop()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.bars
+        if self.text:
+            yield Text(self.text, no_wrap=True, overflow="ellipsis")
 
     def line(self, text: str) -> None:
-        """One line for logs; a terminal has the bar instead."""
+        """One line for logs; a terminal has the bars instead."""
         if not self.live:
-            print(text, file=sys.stderr, flush=True)
+            self.last = time.monotonic()
+            self.tell([text])
+
+    def tell(self, lines: Sequence[str]) -> None:
+        """Lines that stay, above the bars on a terminal."""
+        self.console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+    def tell_head(self, arms: Mapping[str, Any]) -> None:
+        """What is about to be trained, by arm."""
+        self.tell(head(arms, self.console.width if self.live else 80))
+
+    def due(self) -> bool:
+        """Whether to look at a step: a terminal a few times a second, a log now and then."""
+        now = time.monotonic()
+        if now - self.changed < SOON:
+            return False
+        self.changed = now
+        return self.live or now - self.last >= EVERY
 
 
-class EpochProgress(_Live):
-    """Progress of one run, in epochs; `metric` is what validation selects on."""
+class _Run:
+    """Where one training is, told by its events, and the bar that shows it."""
+
+    def __init__(self) -> None:
+        self.bar = Bar("epoch")
+        self.batches: Mapping[str, int] = {}
+        self.begun = False
+
+    def begin(self, batches: Mapping[str, int]) -> None:
+        """A training begins, with so many batches in each of its stages."""
+        self.batches, self.begun = batches, False
+        self.bar.start(total=sum(batches.values()) or None)
+
+    def step(self, event: Mapping[str, Any]) -> None:
+        """After every step: notices the first one only, the rest may be shown by `move`."""
+        if not self.begun:  # what was done before, by another run, tells nothing of the time left
+            self.begun = True
+            total = self.bar.total or event["of"] * event["steps"]
+            self.bar.start(self._done(event), total)
+
+    def move(self, event: Mapping[str, Any]) -> None:
+        """Show the place after a step or an epoch."""
+        several = sum(map(bool, self.batches.values())) > 1
+        self.bar.what = f"{event['stage']} epoch" if several else "epoch"
+        self.bar.shown = f"{event['epoch']}/{event['of']}"
+        if event["event"] == "step":
+            self.bar.done, loss = self._done(event), event["loss"]
+            losses = [] if loss is None else [f"loss {loss:.3g}"]
+            self.bar.notes = [*losses, f"step {event['step']:,}/{event['steps']:,}"]
+
+    def _done(self, event: Mapping[str, Any]) -> int:
+        """Batches of all stages so far."""
+        names = list(self.batches)
+        before = names[: names.index(event["stage"])] if names else []
+        return sum(self.batches[name] for name in before) + int(event["done"])
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is done."""
+        return self.bar.done / self.bar.total if self.bar.total else 0.0
+
+
+class EpochProgress(_Shown):
+    """Progress of one run, step by step; `metric` is what validation selects on."""
 
     def __init__(self, epochs: int, metric: str = "accuracy") -> None:
-        super().__init__()
+        self.run = _Run()
+        self.run.bar.shown = f"0/{epochs}"
+        super().__init__(self.run.bar)
         self.metric = metric
-        self.task = self.progress.add_task("epochs", total=epochs, text="")
 
     def observe(self, event: dict[str, Any]) -> None:
         """Show an event of the trainer."""
-        if event["event"] == "epoch":
-            text = _epoch_words(event, self.metric)
-            self.progress.update(self.task, completed=event["epoch"], total=event["of"], text=text)
-            stage = "" if event.get("stage", "mutual") == "mutual" else f"{event['stage']} "
-            self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {text}")
-
-    def summarise(self, results: Results, metrics: Catalogue) -> None:
-        """Print the results of a run, a line a peer."""
-        console = Console()
-        names = dict.fromkeys([*metrics.headlines, *metrics.brief])
-        for arm, block in results["arms"].items():
-            console.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
-            rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
-            for who, found in rows.items():
-                values = [f"{name} {found[name]['mean']:.4f}" for name in names if name in found]
-                line = f"  {who:<10} {'  '.join(values)}"
-                console.print(line, highlight=False, soft_wrap=True)
+        match event["event"]:
+            case "begin":
+                self.run.begin(event["batches"])
+                self.tell_head({event.get("arm", ""): event["facts"]})
+            case "step":
+                self.run.step(event)
+                if self.due():
+                    self.run.move(event)
+                    self.line(self.run.bar.words())
+            case "epoch":
+                self.run.move(event)
+                self.text = _epoch_words(event, self.metric)
+                stage = "" if event.get("stage", "mutual") == "mutual" else f"{event['stage']} "
+                self.line(f"{stage}epoch {event['epoch']}/{event['of']}  {self.text}")
 
 
-class RowProgress(_Live):
+class RowProgress(_Shown):
     """Progress of predictions; logs get a line now and then, and none of what is done soon."""
 
     EVERY = 15.0
     """Seconds between two lines."""
 
     def __init__(self, what: str) -> None:
-        super().__init__()
+        self.bar = Bar(what)
+        super().__init__(self.bar)
         self.what = what
-        self.task = self.progress.add_task(what, total=None, text="")
-        self.last = time.monotonic()
 
     def observe(self, done: int, total: int | None = None) -> None:
         """Show how many rows are done, of how many, where that is known."""
-        self.progress.update(self.task, completed=done, total=total)
+        self.bar.done, self.bar.total = done, total
         if time.monotonic() - self.last >= self.EVERY:
-            self.last = time.monotonic()
             self.line(f"{done:,}/{total:,} {self.what}" if total else f"{done:,} {self.what}")
 
 
-class GridProgress(_Live):
-    """Progress of a grid, in cells, with the epoch of the present one."""
+class GridProgress(_Shown):
+    """Progress of a grid, in cells, with the present one step by step."""
 
     def __init__(self, cells: Sequence[Any]) -> None:
-        super().__init__()
-        self.total = len(cells)
-        self.done = 0
+        self.cells, self.run = Bar("cell", total=len(cells)), _Run()
+        self.run.bar.shown = "0/0"
+        super().__init__(self.cells, self.run.bar)
         self.metrics = {(c.arm, c.seed): c.config.evaluation.metric for c in cells}
+        self.finished = 0
         self.began = time.monotonic()
-        self.cells = self.progress.add_task("cells", total=self.total, text="")
-        self.epochs = self.progress.add_task("epochs", total=None, text="")
 
     def observe(self, event: dict[str, Any]) -> None:
         """Show an event of the grid or of the trainer in one of its cells."""
+        if event["event"] == "compare":
+            self.tell_head(event["facts"])
+            return
         where = f"{event['arm']}, seed {event['seed']}"
         match event["event"]:
             case "cell":
-                self.progress.reset(self.epochs, total=event["epochs"], text=where)
+                total = len(self.metrics)
+                self.cells.shown = f"{min(self.finished + 1, total)}/{total}"
+                self.text = where
+                self.run.begin({})
+                self.run.bar.shown = f"0/{event['epochs']}"
+            case "begin":
+                self.run.begin(event["batches"])
+            case "step":
+                self.run.step(event)
+                if self.due():
+                    self.run.move(event)
+                    self.cells.done = self.finished + self.run.fraction
+                    self.line(f"{self.cells.counter}  {where}  {self.run.bar.words()}")
             case "epoch":
-                epoch, total = event["epoch"], event["of"]
+                self.run.move(event)
                 words = _epoch_words(event, self.metrics[event["arm"], event["seed"]])
-                text = f"{where}  {words}"
-                self.progress.update(self.epochs, completed=epoch, total=total, text=text)
+                self.text = f"{where}  {words}"
             case "cell done":
-                self.done += 1
-                self.progress.update(self.cells, completed=self.done)
-                minutes = (time.monotonic() - self.began) / 60
-                self.line(f"{self.done}/{self.total} cells  {where}  {minutes:.1f} min so far")
+                self._finish(where)
+
+    def _finish(self, where: str) -> None:
+        self.finished += 1
+        if not self.run.begun:  # it was there already, and says nothing of the time left
+            self.cells.start(self.finished, len(self.metrics))
+        self.cells.done = self.finished
+        minutes = (time.monotonic() - self.began) / 60
+        self.line(f"{self.finished}/{len(self.metrics)} cells  {where}  {minutes:.1f} min so far")
 
 
 def _epoch_words(event: dict[str, Any], metric: str) -> str:

@@ -29,7 +29,7 @@ def run(
     resume: ResumeOption = False,
 ) -> None:
     """Train a cohort and write a run folder with results and a report."""
-    from peerlearn.cli.output import report_beside
+    from peerlearn.cli.output import report_beside, tell_results
     from peerlearn.cli.progress import EpochProgress
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
@@ -42,7 +42,7 @@ def run(
     folder = out_folder(out, found.name)
     with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
         results = run_recipe(found, config, folder, resume, progress.observe)
-    progress.summarise(results, found.metrics)
+    tell_results(results, found, config.evaluation)
     report_beside(folder)
 
 
@@ -73,7 +73,7 @@ def compare(
     resume: ResumeOption = False,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
-    from peerlearn.cli.output import console, report_beside
+    from peerlearn.cli.output import console, measured_words, report_beside
     from peerlearn.cli.progress import GridProgress
     from peerlearn.compare.grid import plan_cells, run_grid
     from peerlearn.errors import InputError
@@ -95,6 +95,7 @@ def compare(
     with resumable(folder), GridProgress(cells) as progress:
         results = run_grid(found, given, cells, folder, resume, progress.observe)
     console().print(comparison_table(results, found.metrics))
+    print(measured_words(found, cells[0].config.evaluation))
     report_beside(folder)
 
 

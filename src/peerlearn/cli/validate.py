@@ -10,25 +10,14 @@ if TYPE_CHECKING:
     from peerlearn.engine.trainer import Trainer
     from peerlearn.systems.recipe import Recipe
 
-#: Of an edge: the key, how it is called, and the value that goes without saying.
-EDGE_WORDS = (
-    ("layer", "layer", None),
-    ("temperature", "temperature", None),
-    ("teacher_temperature", "teacher's", None),
-    ("memory", "memory", None),
-    ("views", "views", 1),
-    ("weight", "weight", None),
-    ("weighting", "weighting", "none"),
-    ("gate", "gate", "through"),
-    ("classes", "classes", "all"),
-    ("target", "target", "mean"),
-)
-
 
 def validate(
     recipe: RecipeArgument, overrides: OverridesArgument = None, data: DataOption = None
 ) -> None:
     """Check a recipe or a YAML file: keys, data, models and edges of every arm."""
+    from peerlearn.cli.head import head
+    from peerlearn.cli.output import screen_width
+    from peerlearn.engine.description import described
     from peerlearn.systems.registry import find_recipe
 
     found, given = find_recipe(recipe)
@@ -41,7 +30,8 @@ def validate(
         print("\n".join(lines), file=sys.stderr)
         raise SystemExit(2)
     print(f"{recipe}: ok")
-    for line in summary(found, trainers):
+    arms = {arm: described(trainer) for arm, trainer in trainers.items()}
+    for line in head(arms, screen_width() - 2, found.name):
         print(f"  {line}")
     print(f"train it: peerlearn {_typed('run')}")
 
@@ -140,48 +130,6 @@ def _with_arms(
     if len(where) == len(chosen) or not all(arm and arms.get(arm) for arm in where):
         return line
     return f"{', '.join(f'arms.{arm}' for arm in where)}: {line}"
-
-
-def summary(recipe: "Recipe", trainers: Mapping[str, "Trainer"]) -> list[str]:
-    """What would be trained, a line a fact."""
-    lines = [f"recipe  {recipe.name}"]
-    first = next(iter(trainers.values()))
-    if (info := getattr(first.task, "info", None)) is not None:
-        rows = ", ".join(f"{count:,} {part}" for part, count in info.rows.items())
-        lines.append(f"data    {info.name}: {info.classes} classes, {info.content} ({rows})")
-    described = {arm: (_peers(trainer), _edges(trainer)) for arm, trainer in trainers.items()}
-    alike = len({tuple(peers) for peers, _ in described.values()}) == 1
-    if alike:
-        lines += [f"{'peers' if not i else '':<7} {p}" for i, p in enumerate(_peers(first))]
-    for arm, (peers, edges) in described.items():
-        lines.append(f"arm     {arm}")
-        lines += [f"          {line}" for line in ([] if alike else peers) + edges]
-    return lines
-
-
-def _peers(trainer: "Trainer") -> list[str]:
-    from peerlearn.models import parameter_count
-
-    lines = []
-    for name, peer in trainer.cohort.peers.items():
-        model = getattr(trainer.peers.get(name), "model", type(peer).__name__)
-        lines.append(f"{name}: {model}, {parameter_count(peer):,} parameters")
-    return lines
-
-
-def _edges(trainer: "Trainer") -> list[str]:
-    lines: dict[str, list[str]] = {}
-    for edge in trainer.cohort.transfer.edges():
-        kind = [f"{edge['knowledge']} through {edge['divergence']}"]
-        for key, words, unsaid in EDGE_WORDS:
-            if (value := edge.get(key, unsaid)) != unsaid:
-                kind.append(
-                    f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
-                )
-        lines.setdefault(", ".join(kind), []).append(f"{edge['from']} → {edge['to']}")
-    if not lines:
-        return ["no edges: peers learn alone"]
-    return [f"{', '.join(pairs)}: {kind}" for kind, pairs in lines.items()]
 
 
 def _typed(verb: str = "validate") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn import results
+from peerlearn.engine.description import described
 from peerlearn.engine.run_folder import check_same, contents, holds, not_empty
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.files import write_text
@@ -73,14 +74,16 @@ def run_grid(
 
     Several processes may work on one folder: a cell that another one holds is left to it. What the
     cells were planned from is `given`, kept as the folder's `config.yaml`; with `resume` a
-    comparison may be there already. `observe` is told of every step, epoch and finished cell, with
-    the cell in it.
+    comparison may be there already. `observe` is told what begins (`facts` by arm), and of every
+    step, epoch and finished cell, with the cell in it.
 
     Raises InputError: the folder cannot be used; RunError: a cell failed.
     """
-    for cell in {cell.arm: cell for cell in reversed(cells)}.values():
-        recipe.build(cell.config)  # whatever is wrong with an arm is found before the first run
+    # Whatever is wrong with an arm is found before the first run.
+    first = {cell.arm: cell for cell in reversed(cells)}
+    facts = {arm: described(recipe.build(first[arm].config)) for arm in reversed(first)}
     _open(out, given, resume)
+    observe({"event": "compare", "facts": facts})
     waiting = list(cells)
     while waiting:
         for cell in list(waiting):

@@ -1,6 +1,7 @@
 """What training itself reports: mean losses and accuracy of an epoch, and the first bad number."""
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from peerlearn.engine.steps import StepResult
 from peerlearn.errors import RunError
+
+LONGEST_WAIT = 0.5  # seconds between looks at numbers on a device
+SMOOTHING = 0.1  # share of a new loss in the one that is shown
 
 
 class EpochMonitor:
@@ -19,8 +23,12 @@ class EpochMonitor:
     """
 
     def __init__(self, peers: Iterable[str], device: torch.device) -> None:
-        # Steps between looks at the numbers; a look waits for the device, but for a CPU.
+        # Steps between looks at the numbers; a look waits for the device, but for a CPU. Where
+        # steps are slow it does not matter, and a look is due after some time.
         self.patience = 1 if device.type == "cpu" else 50
+        self.latest: float | None = None
+        """Loss of a step, mean over peers, smoothed over the last ones that were looked at."""
+        self._looked = time.monotonic()
         # objective, transfer, batches, correct, labelled
         self._sums = {name: [0.0] * 5 for name in peers}
         self._unread: list[tuple[int, list[str], list[Tensor]]] = []
@@ -38,7 +46,8 @@ class EpochMonitor:
             correct = _correct(result.logits[name], result.targets, labelled)
             numbers += (objective, transfer, correct, count)
         self._unread.append((step, list(result.losses), numbers))
-        if len(self._unread) >= self.patience:
+        due = time.monotonic() - self._looked > LONGEST_WAIT
+        if due or len(self._unread) >= self.patience:
             self.check()
 
     def check(self) -> None:
@@ -47,14 +56,21 @@ class EpochMonitor:
         Raises RunError: a loss is not finite; names the first such peer and its step.
         """
         unread, self._unread = self._unread, []
+        self._looked = time.monotonic()
         values = iter(_read([number for _, _, numbers in unread for number in numbers]))
         for step, names, _ in unread:
             parts = {name: [next(values) for _ in range(4)] for name in names}
             _check_finite(step, parts)
+            self._smooth([objective + transfer for objective, transfer, *_ in parts.values()])
             for name, (objective, transfer, correct, labelled) in parts.items():
                 counted = (objective, transfer, 1, correct, labelled)
                 sums = self._sums[name]
                 self._sums[name] = [a + b for a, b in zip(sums, counted, strict=True)]
+
+    def _smooth(self, losses: Sequence[float]) -> None:
+        if losses:
+            mean, before = sum(losses) / len(losses), self.latest
+            self.latest = mean if before is None else before + SMOOTHING * (mean - before)
 
     def means(self) -> dict[str, dict[str, float]]:
         """Mean loss, its two parts and, where rows had labels, training accuracy by peer."""

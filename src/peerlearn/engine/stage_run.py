@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,6 +41,23 @@ class StageRun:
         for name, update in self.updates.items():
             if not torch.stack([p.detach().isfinite().all() for p in update.parameters]).all():
                 raise RunError(f"peer {name!r}: weights stopped being finite")
+
+    def step_event(self, epoch: int, step: int) -> dict[str, Any]:
+        """What observers are told after a step; `step` batches of the epoch, from 0, are done.
+
+        The loss is the smoothed one of the steps that were looked at, None before the first look.
+        """
+        per_epoch = len(self.stage.loader)
+        return {
+            "event": "step",
+            "stage": self.stage.name,
+            "done": epoch * per_epoch + step,
+            "epoch": epoch + 1,
+            "of": self.stage.epochs,
+            "step": step,
+            "steps": per_epoch,
+            "loss": self.monitor.latest,
+        }
 
     def begin_epoch(self) -> None:
         """Sums start anew."""

@@ -69,6 +69,14 @@ class Evaluator(ABC):
     def example(self) -> Any:
         """What peers read in one batch, by which they are sized; None where there are no rows."""
 
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        """What is told of its data before a training: lines by a word; see `data_facts`."""
+        return {}
+
+    def rows_words(self, purpose: Purpose) -> str:
+        """The rows that a purpose means, in words."""
+        return "validation rows" if purpose == "validation" else "test rows"
+
     def probe(self) -> Rows | None:
         """Training rows for the flatness probe; None where there is nothing to probe."""
         return None
@@ -86,6 +94,7 @@ class RowEvaluator(Evaluator):
     validation: Rows | None = None  # rows that select weights; None where nothing is selected
     assess: Callable[[], Assessment] = ClassificationAssessment  # begins to measure
     probed: Rows | None = None  # rows of the flatness probe
+    told: Mapping[str, Sequence[str]] = field(default_factory=dict)  # facts of the data
 
     def __post_init__(self) -> None:
         self.validates = self.validation is not None
@@ -93,6 +102,9 @@ class RowEvaluator(Evaluator):
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
         rows = self.report if purpose == "report" else self.validation
         return {} if rows is None else assessed(forward(rows), self.assess())
+
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        return self.told
 
     def example(self) -> Any:
         return first_batch(self.report or self.validation)

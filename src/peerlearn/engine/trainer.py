@@ -185,7 +185,7 @@ class Trainer:
                     run.monitor.add(number + offset, result)
             at.steps += 1
             at.step += len(batches)
-            self.observe({"event": "step", "stage": stage.name, "done": number + len(batches)})
+            self.observe(run.step_event(at.epoch, at.step))
             if self.transport.anywhere(loop.interruption.requested or loop.checkpoints.due()):
                 at.seconds += time.perf_counter() - began
                 with telling_where(stage, at, self.folder):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn import results
+from peerlearn.engine.description import beginning
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
@@ -104,7 +105,7 @@ def run_recipe(
         config: from `Recipe.resolve`.
         out: run folder; None writes nothing.
         resume: continue what the folder holds, or return its results if it is finished.
-        observe: is told of every step and epoch.
+        observe: is told what begins, and of every step and epoch.
         shared: folder of stages that other runs may have had before; None to train all of them.
 
     Raises:
@@ -140,8 +141,9 @@ def _run_in(
         trainer.observe = observe
     if shared is not None:
         trainer.shared = SharedStages(shared)
-    result = trainer.run(resume)
     name, data, arm = config.recipe, config.data.short_name, config.arm or config.recipe
+    trainer.observe(beginning(trainer) | {"arm": arm})
+    result = trainer.run(resume)
     measured = results.of_one_seed(name, data, config.seed, arm, result.block)
     measured["selected"] = result.selected
     if folder is not None and trainer.transport.leads:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data import catalogue as data_catalogue
-from peerlearn.data.account import EMPTY, Account
+from peerlearn.data.account import EMPTY, Account, counted
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.info import DataInfo
 from peerlearn.data.loaders import split_rows
+from peerlearn.data.words import data_facts
 from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.stage import Stage, TrainingStage
 from peerlearn.engine.task import Block, Evaluator, Findings, Purpose, Trained, first_batch
@@ -204,6 +205,20 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
             for logits, y in forward(self.rows[name]):
                 assessment.add(logits, y)
         return assessment.result()
+
+    def label_counts(self) -> Sequence[int] | None:
+        """How many training rows each class has; None where nobody counts."""
+        return None
+
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        return data_facts(self.info, self.account, self.label_counts())
+
+    def rows_words(self, purpose: Purpose) -> str:
+        counts, unit = self.info.rows, self.Reader.unit
+        return " and ".join(
+            f"{name} ({counted(counts[name], unit)})" if name in counts else name
+            for name in self.measured(purpose)
+        )
 
     def example(self) -> Any:
         return first_batch(self.rows[self.measured("report")[0]])

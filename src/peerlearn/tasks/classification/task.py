@@ -1,6 +1,6 @@
 """Rows with a class, or several labels: images and vectors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from peerlearn.data.datasets import BatchLoader, Dataset, Split
 from peerlearn.data.info import RowInfo
 from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.data.registry import DATASETS, load_dataset
+from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
@@ -62,6 +63,9 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
             labelled_per_batch=config.labelled_per_batch,
             workers=config.data.workers,
         )
+
+    def label_counts(self) -> Sequence[int] | None:
+        return label_counts(self.data.train.y, self.info.classes)
 
     def probe(self) -> Rows:
         """The first labelled training rows, without augmentation."""

@@ -9,6 +9,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.registry import DATASETS
+from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.task import Block, Findings, Purpose, Trained
@@ -68,6 +69,9 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
     def runs(cls, config: DiscoveryConfig, peer: str) -> Sequence[str]:
         feeder = config.peers[peer].fed_by
         return (peer,) if feeder is None else (peer, feeder)
+
+    def label_counts(self) -> Sequence[int] | None:
+        return label_counts(self.data.train.y, self.info.known)
 
     def few(self) -> tuple[Any, Tensor, str]:
         """One unlabelled row twice, so that pairs can be compared."""

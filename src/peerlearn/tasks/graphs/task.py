@@ -1,7 +1,7 @@
 """Graphs: their nodes are classified, or they are as a whole."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
+from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.task import Findings, Trained
 from peerlearn.errors import InputError
@@ -98,6 +99,9 @@ class _GraphTask(Task[Config, Data, GraphInfo]):
 
     def row_sets(self) -> Mapping[str, Rows]:
         return {part: evaluated_rows(self.config, self.data, part) for part in PARTS}
+
+    def label_counts(self) -> Sequence[int] | None:
+        return label_counts(self.data.y[self.data.train], self.info.classes)
 
     def probe(self) -> Rows:
         return self.rows["train"]

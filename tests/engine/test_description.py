@@ -1,0 +1,124 @@
+"""What a training is about to do, in words; and what observers are told of its steps."""
+
+import pytest
+import torch
+
+import peerlearn
+from peerlearn.data.account import Account, LeftOut
+from peerlearn.data.info import RowInfo
+from peerlearn.data.words import data_facts, label_counts
+from peerlearn.engine.description import described, edge_lines
+from peerlearn.models import build_model
+from peerlearn.systems.registry import find_recipe
+
+
+def built(name, **overrides):
+    recipe, given = find_recipe(name)
+    return described(recipe.build(recipe.resolve(given, overrides)))
+
+
+def info(*names, **rows):
+    return RowInfo(
+        name="mine", classes=len(names), class_names=names, rows=rows, sample_shape=(4,),
+        dtype="float32", mean=(0.0,) * 4, std=(1.0,) * 4,
+    )  # fmt: skip
+
+
+def test_steps_are_those_of_the_optimiser():
+    plain = built("dml", **{"epochs": 12, "data.train_size": 200, "batch_size": 64})
+    assert plain["stages"] == ["mutual: 12 epochs = 36 steps"]
+    halved = built("dml", **{"epochs": 1, "data.train_size": 200, "accumulate": 2})
+    assert halved["stages"] == ["mutual: 1 epoch = 2 steps"]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "selects", "reports"),
+    [
+        (
+            {},
+            "weights of each peer's epoch of best accuracy on val (180 rows)",
+            "test (360 rows)",
+        ),
+        ({"select": "last"}, "weights of the last epoch", "test (360 rows)"),
+        (
+            {"select": "mean_last", "report": "val+test"},
+            "mean over the last 5 epochs",
+            "val (180 rows) and test (360 rows)",
+        ),
+    ],
+)
+def test_what_selects_and_what_reports(evaluation, selects, reports):
+    facts = built("dml", **{f"evaluation.{key}": value for key, value in evaluation.items()})
+    assert facts["selects"] == [selects]
+    assert facts["reports"] == [reports]
+
+
+def test_stages_say_who_learns_and_what_is_no_step():
+    facts = built("discovery", **{"data.train_size": 200})
+    assert [line.partition(":")[0] for line in facts["stages"]] == [
+        "rotation", "supervised", "start", "joint",
+    ]  # fmt: skip
+    assert facts["stages"][2] == "start: no gradient steps"
+    assert "in which global learns" in facts["stages"][0]
+
+
+def test_many_pairs_are_counted():
+    edges = [
+        {"from": a, "to": b, "knowledge": "predictions", "divergence": "kl"}
+        for a in "abcd"
+        for b in "abcd"
+        if a != b
+    ]
+    (line,) = edge_lines(edges)
+    assert line.startswith("a → b, a → c, a → d, b → a, b → c, b → d and 6 more: predictions")
+    assert edge_lines([]) == ["none: peers learn alone"]
+
+
+def test_classes_have_their_counts_and_empty_ones_are_named():
+    facts = data_facts(info("cat", "dog", "cow", train=1003), Account(), [1000, 3, 0])
+    assert facts["data"] == ["mine: 3 classes, rows of 4 (1,003 train)"]
+    assert facts["classes"] == [
+        "cat (1,000 training rows), dog (3), cow (0)",
+        "without a training row: cow",
+    ]
+    assert facts["read"] == []
+
+
+def test_many_classes_are_summed_up():
+    names = [f"c{number}" for number in range(100)]
+    counts = [*range(5, 104), 0]
+    named, lacking = data_facts(info(*names, train=9), Account(), counts)["classes"]
+    assert named == "c0, c1, c2, c3, c4, c5 and 94 more; 0 to 103 training rows each"
+    assert lacking == "without a training row: c99"
+    (alone,) = data_facts(info(*names, train=9), Account())["classes"]
+    assert alone == "c0, c1, c2, c3, c4, c5 and 94 more"
+
+
+def test_what_was_left_out_is_told():
+    account = Account({"train": 3}, (LeftOut("hidden", (".a.png",)),), ("a note",))
+    told = data_facts(info("a", "b", train=3), account)["read"]
+    assert told == ["read 3 files: train 3", "left out 1 (hidden): .a.png", "a note"]
+
+
+def test_labels_are_counted_where_there_is_one_a_row():
+    assert label_counts(torch.tensor([2, -1, 0, 2]), 4) == [1, 0, 2, 0]
+    assert label_counts(torch.ones(3, 2), 2) is None
+
+
+def test_observers_of_fit_are_told_what_begins_and_where_steps_are():
+    cohort = peerlearn.Cohort(
+        {name: build_model("mlp", (64,), classes=3) for name in ("a", "b")}, transfer="none"
+    )
+    x, y = torch.randn(40, 64), torch.arange(40) % 3
+    data = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    events = []
+    peerlearn.fit(cohort, data, epochs=2, batch_size=12, observe=events.append)
+    begin = events[0]
+    assert begin["event"] == "begin"
+    assert begin["facts"]["stages"] == ["fit: 2 epochs = 6 steps"]
+    assert begin["batches"] == {"fit": 6}
+    steps = [event for event in events if event["event"] == "step"]
+    places = [(event["done"], event["epoch"], event["step"]) for event in steps]
+    assert places == [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 1), (5, 2, 2), (6, 2, 3)]
+    assert {(event["of"], event["steps"], event["stage"]) for event in steps} == {(2, 3, "fit")}
+    assert all(event["loss"] > 0 for event in steps)
