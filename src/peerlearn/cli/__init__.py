@@ -21,6 +21,7 @@ for verb in (ls.ls, ls.cp, validate.validate, run.run, run.compare, discover.dis
     app.command()(verb)
 app.command("eval")(serve.evaluate)
 app.command()(serve.predict)
+app.command()(serve.export)
 app.command()(run.report)
 app.add_typer(ls.data, name="data")
 

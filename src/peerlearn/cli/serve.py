@@ -1,4 +1,4 @@
-"""`peerlearn eval` and `predict`: a finished run measured again, and asked about new rows."""
+"""`peerlearn eval`, `predict` and `export`: a finished run measured again and put to use."""
 
 import sys
 from enum import StrEnum
@@ -129,6 +129,43 @@ def predict(
     where = "" if place is None else f"{place}: "
     who = "the ensemble" if predictor.who == "ensemble" else f"peer {predictor.who}"
     print(f"{where}{made_what}, by {who}", file=sys.stderr)
+
+
+def export(
+    run: RunArgument,
+    out: Annotated[
+        Path,
+        typer.Option(help="The file to write; its ending says the format.", show_default=False),
+    ],
+    peer: Annotated[
+        str, typer.Option(help="A peer's name, best (on validation) or ensemble.")
+    ] = "best",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="safetensors (weights), pt2 (torch.export) or onnx.", show_default="as --out ends"
+        ),
+    ] = None,
+    normalised: Annotated[
+        bool,
+        typer.Option(
+            "--normalised",
+            help="The program reads (x - mean) / std; without it, raw rows as in training.",
+        ),
+    ] = False,
+) -> None:
+    """Write a trained network to a file that needs no peerlearn.
+
+    safetensors holds weights under their plain names, and in its header classes, mean and std. pt2
+    and onnx are programs: N raw rows in, probabilities (N, classes, ...) out, for any N. Networks
+    that read graphs have weights only; those that segment read images of the size of training.
+    """
+    from peerlearn.serving import Loaded, open_run
+    from peerlearn.serving.export import export as write
+
+    made = write(Loaded(open_run(run)), out, peer, format, normalised)
+    who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
+    print(f"{made.path}: {made.format} of {who}; {made.note}")
 
 
 def _folder(out: Path | None, what: str) -> Path:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from peerlearn.cohort import forward_peers
 from peerlearn.data.augment import Normalisation
 
-Together = Callable[[Mapping[str, Tensor]], Tensor]
-"""What several peers say of some rows, from their logits by name; see `Reader.together`."""
+Align = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Logits by peer, of one meaning for all; see `Reader.aligned`."""
 
 
 class Preprocess(nn.Module):
@@ -52,7 +52,7 @@ class OnTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk, self.peer = trunk, peer
-        self.others = nn.ModuleDict(others or {})
+        self.others = nn.ModuleDict(others or {})  # registered, so that their weights are here
 
     def forward(self, x: Any) -> Any:
         return self.peer(self.trunk(x))
@@ -64,8 +64,9 @@ class Probabilities(nn.Module):
     Args:
         peers: networks by name.
         names: of those that are asked; others are there because these run their layers.
-        together: makes probabilities of their logits.
+        align: makes of their logits such that belong together.
         trunk: in front of all of them; None where there is none.
+        multilabel: whether several labels can hold at once.
         preprocess: in front of that, for raw rows; None where rows come as networks read them.
 
     Shapes:
@@ -77,20 +78,25 @@ class Probabilities(nn.Module):
         self,
         peers: Mapping[str, nn.Module],
         names: Sequence[str],
-        together: Together,
+        align: Align,
         trunk: nn.Module | None = None,
+        multilabel: bool = False,
         preprocess: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.peers = nn.ModuleDict(peers)
+        # By number, for names such as `global` are none in the code of an exported program.
+        self.peers = nn.ModuleList(peers.values())
+        self.places = {name: list(peers).index(name) for name in names}
         self.trunk = trunk
         self.preprocess = preprocess
-        self.names = tuple(names)
-        self._together = together
+        self.multilabel = multilabel
+        self._align = align
 
     def forward(self, x: Any) -> Tensor:
         if self.preprocess is not None:
             x = self.preprocess(x)
-        outputs = forward_peers({name: self.peers[name] for name in self.names}, x, self.trunk)
-        logits = {name: output.logits for name, output in outputs.items()}
-        return self._together(logits).to(torch.float32)
+        asked = {name: self.peers[place] for name, place in self.places.items()}
+        outputs = forward_peers(asked, x, self.trunk)
+        logits = self._align({name: output.logits for name, output in outputs.items()})
+        each = [z.sigmoid() if self.multilabel else z.softmax(1) for z in logits.values()]
+        return each[0] if len(each) == 1 else torch.stack(each).mean(0)

@@ -87,13 +87,17 @@ class Reader(ABC, Generic[InfoT]):
         """Begin to measure networks on such data, as the run does."""
         return ClassificationAssessment(members=self.config.evaluation.members)
 
+    def aligned(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Logits (N, C, ...) by peer whose classes mean the same: here they always do."""
+        return logits
+
     def together(self, logits: Mapping[str, Tensor]) -> Tensor:
         """What several peers say of some rows: here the mean of their probabilities.
 
         Shapes:
             logits: by peer (N, C, ...); result: the same, float64.
         """
-        outputs = [z.double() for z in logits.values()]
+        outputs = [z.double() for z in self.aligned(logits).values()]
         if self.info.multilabel:
             return ensemble_multilabel_logits(outputs).sigmoid()
         return ensemble_log_probs([torch.log_softmax(z, 1) for z in outputs]).exp()

@@ -139,8 +139,9 @@ class Loaded:
         return Probabilities(
             {name: cohort.peers[name] for name in needed},
             names,
-            self.run.reader.together,
+            self.run.reader.aligned,
             cohort.trunk,
+            self.info.multilabel,
             self.preprocess if raw else None,
         ).eval()
 
@@ -168,6 +169,18 @@ class Loaded:
             sizes = ", ".join(f"{shape[-1]}x{shape[-2]}" for shape in sorted(shapes))
             raise InputError(f"predict: images of several sizes, {sizes}; predict them one by one")
         return Predicted(self.info.class_names, torch.cat(parts), self.info.multilabel)
+
+    def export(
+        self,
+        out: str | Path,
+        peer: str = "best",
+        format: str | None = None,
+        normalised: bool = False,
+    ) -> Path:
+        """Write a peer or the ensemble to a file; see `peerlearn.serving.export.export`."""
+        from peerlearn.serving.export import export
+
+        return export(self, out, peer, format, normalised).path
 
     @cached_property
     def _cohort(self) -> Cohort:

@@ -60,16 +60,18 @@ class ClusterReader(RowReader):
     def assessment(self) -> Assessment:
         return assessment_of(self.config, self.info)
 
-    def together(self, logits: Mapping[str, Tensor]) -> Tensor:
+    def aligned(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Clusters of all peers in the order of the first one's, without classes left out."""
         known, orders = self.info.known, self.info.orders
         ordered = {
-            name: in_order(z, torch.tensor(orders[name]), known) if name in orders else z.clone()
+            name: in_order(z, torch.tensor(orders[name], device=z.device), known)
+            if name in orders
+            else z.clone()
             for name, z in logits.items()
         }
         for z in ordered.values():
             z[:, self.left_out] = -math.inf
-        return super().together(ordered)
+        return ordered
 
     def unlabelled(self) -> Iterator[Inputs]:
         """Every row of the file or folder of unlabelled rows, those held out for tests too.
