@@ -1,6 +1,5 @@
 """A run on disk: what was asked, what happened, what came out, and where it can go on."""
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.engine.files import load_state, save_state
-from peerlearn.engine.weight_files import read_weights, write_weights
+from peerlearn.engine.weight_files import read_weights, version_of, write_weights
 from peerlearn.errors import InputError
 from peerlearn.files import (
     cannot_write,
@@ -146,7 +145,7 @@ class RunFolder:
     def save_best(self, peer: str, weights: Mapping[str, Tensor], about: dict[str, Any]) -> None:
         """Write a peer's selected weights with what is known of them; see `weight_files`."""
         self._check_hold()
-        said = {"peerlearn": _version("peerlearn"), "peer": peer, **self.about(peer), **about}
+        said = {"peer": peer, **self.about(peer), **about}
         write_weights(self.best(peer), weights, said)
 
     def save_gallery(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -215,10 +214,10 @@ def environment() -> dict[str, Any]:
     """Versions and hardware, for `env.json`."""
     accelerator = torch.accelerator.is_available()
     return {
-        "peerlearn": _version("peerlearn"),
-        "python": platform.python_version(),
+        "peerlearn": version_of("peerlearn"),
+        "python": platform.pythonversion_of(),
         "torch": torch.__version__,
-        "numpy": _version("numpy"),
+        "numpy": version_of("numpy"),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -226,13 +225,6 @@ def environment() -> dict[str, Any]:
         "accelerator": torch.accelerator.current_accelerator().type if accelerator else None,  # type: ignore[union-attr]
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

@@ -3,6 +3,7 @@
 `net.load_state_dict(safetensors.torch.load_file(path))` is all that it takes to use one.
 """
 
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +32,18 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], about: Mapping[str,
     """
     # Weights can share memory, where layers are tied; a file cannot.
     tensors = {name: each.detach().cpu().contiguous().clone() for name, each in weights.items()}
-    said = {"format": "pt", "peerlearn_format": FORMAT} | dict(about)
+    said = {"format": "pt", "peerlearn_format": FORMAT, "peerlearn": version_of("peerlearn")}
+    said |= about
     header = {key: _text(value) for key, value in said.items() if value is not None}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+
+
+def version_of(package: str) -> str | None:
+    """Of an installed package."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.data.info import RowInfo
-from peerlearn.engine.weight_files import described, write_weights
+from peerlearn.engine.weight_files import described, version_of, write_weights
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_atomically
 from peerlearn.modes import evaluating
@@ -78,7 +78,8 @@ def export(
             "shape; allowed: --format safetensors"
         )
     module = run.probabilities(peer, raw=not normalised)
-    about |= {"input": "normalised" if normalised else "raw", "output": "probabilities"}
+    about |= {"peerlearn": version_of("peerlearn"), "output": "probabilities"}
+    about |= {"input": "normalised" if normalised else "raw"}
     rows = _rows(info, run.preprocess, normalised)
     said = {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()
@@ -122,10 +123,8 @@ def _subject(who: str) -> str:
 
 def _about(run: Loaded, who: str) -> dict[str, Any]:
     """What a file says of itself."""
-    from peerlearn import __version__
-
     config, names = run.run.config, run.run.members if who == "ensemble" else [who]
-    about: dict[str, Any] = {"peerlearn": __version__, "recipe": run.run.recipe.name, "peer": who}
+    about: dict[str, Any] = {"recipe": run.run.recipe.name, "peer": who}
     if who == "ensemble":
         about["members"] = names
     else:
