@@ -215,7 +215,7 @@ def environment() -> dict[str, Any]:
     accelerator = torch.accelerator.is_available()
     return {
         "peerlearn": version_of("peerlearn"),
-        "python": platform.pythonversion_of(),
+        "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version_of("numpy"),
         "platform": platform.platform(),
