@@ -79,6 +79,7 @@ ELSEWHERE = {
     "evaluation.batch_size": "how fast; tests/engine/test_trainer.py",
     "data.val_size": "digits has its own validation rows; tests/data/test_registry.py",
     "data.root": "where files are; tests/data/test_registry.py",
+    "data.classes": "labels that leave it open; tests/data/test_classes.py",
     "data.in_memory": "how rows are held; tests/data/test_loaders.py",
     "data.workers": "where rows are read; tests/data/test_loaders.py",
     "data.size": "image folders only; tests/data/test_image_folder.py",

@@ -3,9 +3,9 @@
 Layout of `x`: (N, F) vectors; (N, H, W) grey images; of four axes, (N, H, W, C) where the last
 one is 1, 3 or 4 long and (N, C, H, W) otherwise. uint8 stays uint8, any float becomes float32.
 
-Layout of `y`: (N,) or (N, 1) classes 0..C-1 with C = largest training label + 1, where -1 in
-train marks an unlabelled row; or (N, L), L > 1, of 0 and 1 for several labels a row, where a
-row of NaN in train is unlabelled.
+Layout of `y`: (N,) or (N, 1) labels, whole numbers or texts, whose classes are those that occur
+(see `peerlearn.data.classes`), where -1 or an empty text in train marks an unlabelled row; or
+(N, L), L > 1, of 0 and 1 for several labels a row, where a row of NaN in train is unlabelled.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from peerlearn.data.account import Account
+from peerlearn.data.classes import classes_of, read_class_names, text_labels
 from peerlearn.data.datasets import Source, Split
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
@@ -23,37 +25,85 @@ Array = NDArray[np.generic]
 KEYS = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "class_names")
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS_LAST = (1, 3, 4)
+PARTS = ("train", "val", "test")
+UNSCALED = 100
+"""A largest value above it, beside rows within [-1, 1], is of bytes that nobody scaled."""
 
 
-def source_from_arrays(arrays: Mapping[str, Array], where: str) -> Source:
+def source_from_arrays(arrays: Mapping[str, Array], where: str, count: int | None = None) -> Source:
     """Splits from arrays named as in an `.npz` file (`KEYS`).
 
     `x_val, y_val` (held out of train otherwise) and `class_names` may be missing; messages name
-    the source of the arrays as `where`.
+    the source of the arrays as `where`. `count` is that of the classes, as `data.classes` gives it.
 
     Raises InputError: the first thing that is wrong, with the array and what was found.
     """
     check_names(arrays, where)
+    parts = [part for part in PARTS if f"x_{part}" in arrays]
+    names = read_class_names(arrays.get("class_names"), where)
+    labels = {f"y_{part}": arrays[f"y_{part}"] for part in parts}
+    notes: tuple[str, ...] = ()
+    if any(np.asarray(each).dtype.kind in "US" for each in labels.values()):
+        labels, names, notes = _of_texts(labels, names, where)
     splits: dict[str, Split] = {}
-    for part in ("train", "val", "test"):
-        if f"x_{part}" in arrays:
-            x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-            check_lengths(x, y, part, where)
-            splits[part] = Split(
-                read_rows(x, f"{where}: x_{part}"),
-                read_targets(y, f"{where}: y_{part}", blanks=part == "train"),
-            )
-    train, multilabel = splits["train"], splits["train"].y.ndim == 2
+    for part in parts:
+        x, y = arrays[f"x_{part}"], labels[f"y_{part}"]
+        check_lengths(x, y, part, where)
+        splits[part] = Split(
+            read_rows(x, f"{where}: x_{part}"),
+            read_targets(y, f"{where}: y_{part}", blanks=part == "train"),
+        )
+    train = splits["train"]
     check_shapes(splits, arrays, where)
-    classes = train.y.shape[1] if multilabel else count_classes(train.y, f"{where}: y_train")
-    if not bool(labelled_rows(train.y).any()):
+    check_ranges(splits, where)
+    if train.y.ndim == 2:
+        classes, notes = _several(splits, names, where)
+        return Source(
+            train, splits.get("val"), splits["test"], classes, names, True, Account(notes=notes)
+        )
+    found = classes_of({f"y_{p}": split.y for p, split in splits.items()}, where, names, count)
+    splits = {part: split.with_labels(found.of(split.y)) for part, split in splits.items()}
+    account = Account(notes=notes + found.notes)
+    return Source(
+        splits["train"], splits.get("val"), splits["test"], len(found), found.names, False, account
+    )
+
+
+def _of_texts(
+    labels: Mapping[str, Array], names: tuple[str, ...], where: str
+) -> tuple[dict[str, Array], tuple[str, ...], tuple[str, ...]]:
+    """(labels as numbers of classes, their names, notes) of labels that are texts."""
+    numbers, found = text_labels(labels, where)
+    if not names:
+        return {key: y.numpy() for key, y in numbers.items()}, found.names, found.notes
+    if strangers := [name for name in found.names if name not in names]:
+        raise InputError(
+            f"{where}: y_train: label {strangers[0]!r} is not in class_names."
+            f"{did_you_mean(strangers[0], names)}"
+        )
+    place = np.array([*(names.index(name) for name in found.names), UNLABELLED])
+    return {key: place[y.numpy()] for key, y in numbers.items()}, names, ()
+
+
+def _several(
+    splits: Mapping[str, Split], names: tuple[str, ...], where: str
+) -> tuple[int, tuple[str, ...]]:
+    """(labels, notes) of rows that may have several labels each."""
+    classes = splits["train"].y.shape[1]
+    known = [split.y[labelled_rows(split.y)] for split in splits.values()]
+    if not len(known[0]):
         raise InputError(f"{where}: y_train: no row has a label.")
-    for part in splits.keys() - {"train"}:
-        if not multilabel:
-            labels, reason = splits[part].y, f"is no class of y_train; allowed: 0 to {classes - 1}"
-            _refuse(labels.numpy(), (labels >= classes).numpy(), f"{where}: y_{part}", reason)
-    names = read_class_names(arrays.get("class_names"), classes, where)
-    return Source(train, splits.get("val"), splits["test"], classes, names, multilabel)
+    if names and len(names) != classes:
+        raise InputError(
+            f"{where}: class_names has {len(names)} names; expected one for each of {classes} "
+            "labels."
+        )
+    if all(bool((y.sum(1) == 1).all()) for y in known):
+        return classes, (
+            f"every row of y has exactly one of {classes} labels, and is read as if it could have "
+            "several; for classes that exclude each other give y.argmax(1)",
+        )
+    return classes, ()
 
 
 def check_names(found: Mapping[str, object], where: str, known: Collection[str] = KEYS) -> None:
@@ -116,11 +166,11 @@ def read_targets(y: Array, where: str, blanks: bool) -> Tensor:
 def _classes(y: Array, where: str, blanks: bool) -> Tensor:
     if y.dtype.kind == "f":
         values = y.astype(np.float64)
-        whole = np.isfinite(values) & (values == np.round(values))
+        whole = np.isfinite(values) & (values == np.round(values)) & (np.abs(values) <= 2**53)
         _refuse(y, ~whole, where, "is not a whole number")
     labels = y.astype(np.int64)
     lowest = UNLABELLED if blanks else 0
-    allowed = "0 to C-1, or -1 for a row without a label" if blanks else "0 to C-1"
+    allowed = "0 or more, or -1 for a row without a label" if blanks else "0 or more"
     _refuse(y, labels < lowest, where, f"is not a class; allowed: {allowed}")
     return torch.from_numpy(labels)
 
@@ -168,25 +218,19 @@ def check_shapes(splits: Mapping[str, Split], arrays: Mapping[str, Array], where
             )
 
 
-def count_classes(y: Tensor, where: str, none: str = "no row has a label") -> int:
-    """The largest of labels (N,) + 1; two classes must occur, and `none` is said of no label."""
-    found = y[y != UNLABELLED].unique()
-    if len(found) < 2:
-        what = f"only class {int(found[0])} occurs" if len(found) else none
-        raise InputError(f"{where}: {what}; at least two classes are needed.")
-    return int(found[-1]) + 1
-
-
-def read_class_names(found: Array | None, classes: int, where: str) -> tuple[str, ...]:
-    """The names that an array holds, one a class; none where there is no array."""
-    if found is None:
-        return ()
-    if found.shape != (classes,):
-        raise InputError(
-            f"{where}: class_names has shape {found.shape}; expected one name for each of "
-            f"{classes} classes."
-        )
-    return tuple(map(str, found.tolist()))
+def check_ranges(splits: Mapping[str, Split], where: str) -> None:
+    """Refuse floats of which one split is in [0, 1] and another one in 0 to 255."""
+    if splits["train"].x.dtype == torch.uint8:
+        return
+    ranges = {part: (float(s.x.min()), float(s.x.max())) for part, s in splits.items()}
+    for part, (low, high) in ranges.items():
+        for other, (least, most) in ranges.items():
+            if low >= -1 and high <= 1 and least >= 0 and UNSCALED < most <= 255:
+                raise InputError(
+                    f"{where}: x_{part} holds {low:g} to {high:g} but x_{other} {least:g} to "
+                    f"{most:g}: one of them is scaled and the other one is not; floats are read "
+                    "as they are, so give all splits in one scale."
+                )
 
 
 def _refuse(y: Array, wrong: NDArray[np.bool_], where: str, reason: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from peerlearn.data.classes import in_order
 from peerlearn.data.datasets import Source, Split
 from peerlearn.data.spec import sides
 from peerlearn.errors import InputError, did_you_mean
@@ -136,14 +137,15 @@ class ImageHeader:
 def read_image_folder(folder: Path, size: int | None = None, least: int = 2) -> Source:
     """Lazy splits of a folder of images; a missing `val` or `test` is left to be held out.
 
-    It holds `train/CLASS/*.png` (or .jpg, .jpeg), of at least `least` classes, sorted by name.
+    It holds `train/CLASS/*.png` (or .jpg, .jpeg), of at least `least` classes, sorted by name;
+    where all names are whole numbers, by these.
     `size` is as for `ImageFiles.of`.
 
     Raises InputError: Pillow is missing, a folder lacks images or names an unknown class, an image
     is damaged or too deep, or sizes differ.
     """
     require_pillow()
-    names = tuple(path.name for path in _folders(folder / "train"))
+    names = tuple(in_order(path.name for path in _folders(folder / "train")))
     if len(names) < least:
         raise InputError(
             f"{folder}: expected train/CLASS/*.png with at least {least} classes; "

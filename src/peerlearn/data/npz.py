@@ -20,13 +20,15 @@ DAMAGE = (
 )  # fmt: skip
 
 
-def read_npz(path: Path) -> Source:
+def read_npz(path: Path, classes: int | None = None) -> Source:
     """The splits of an `.npz` file; see `peerlearn.data.arrays` for the arrays it may hold.
+
+    `classes` is `data.classes`, their number where labels do not say it.
 
     Raises InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
     check_names(dict.fromkeys(array_names(path)), str(path))
-    return source_from_arrays(read_arrays(path, KEYS), str(path))
+    return source_from_arrays(read_arrays(path, KEYS), str(path), classes)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

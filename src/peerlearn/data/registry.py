@@ -66,10 +66,17 @@ def load_dataset(spec: DataSpec) -> Dataset:
         InputError: no such data set, or something in it is wrong; names the file and array.
         RunError: a download failed.
     """
-    return built(Dataset, read_source(spec.name, spec.root, spec.size), spec)
+    source = read_source(spec.name, spec.root, spec.size, spec.classes)
+    if spec.classes not in (None, source.classes):
+        raise InputError(
+            f"data.classes: {spec.classes}, but {spec.name} has {source.classes} classes."
+        )
+    return built(Dataset, source, spec)
 
 
-def read_source(name: str, root: str | None = None, size: int | None = None) -> Source:
+def read_source(
+    name: str, root: str | None = None, size: int | None = None, classes: int | None = None
+) -> Source:
     """All rows of a data set by name or path, before any choice; arguments as in `DataSpec`.
 
     Raises InputError, RunError: as `load_dataset`.
@@ -77,7 +84,7 @@ def read_source(name: str, root: str | None = None, size: int | None = None) -> 
 
     def at(path: Path) -> Source:
         if not path.is_dir():
-            return read_npz(npz_at(path, "a folder with train/CLASS/*.png"))
+            return read_npz(npz_at(path, "a folder with train/CLASS/*.png"), classes)
         if not (path / "train").is_dir():
             raise InputError(
                 f"{path}: this folder has no train/; expected train/CLASS/*.png, and optionally "

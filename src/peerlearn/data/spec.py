@@ -60,6 +60,16 @@ class NamedDataSpec(SourceSpec):
     )
 
 
+class CountedClassesSpec(BaseModel):
+    """What the `data` blocks say of labels that are numbers without names."""
+
+    classes: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="how many classes there are, where labels leave it open: as many as occur, "
+        "also where they look like numbers to predict; or those from 0 on",
+    )
+
+
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) of a size, where one number stands for both."""
     return (size, size) if isinstance(size, int) else size
@@ -82,7 +92,7 @@ class ImageDataSpec(NamedDataSpec):
     size: Side | tuple[Side, Side] | None = None
 
 
-class DataSpec(ImageDataSpec):
+class DataSpec(ImageDataSpec, CountedClassesSpec):
     """The `data` block of a recipe for images or vectors."""
 
     name: str = Field("digits", description="a data set of `peerlearn ls data`, or a path")

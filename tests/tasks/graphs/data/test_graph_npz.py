@@ -294,7 +294,7 @@ WRONG_NODES = {
         {"test_mask": mask(13, 24)}, {}, "val_mask and test_mask share 2 nodes, the first is 13",
     ),
     "train in test": ({"train_mask": mask(0, 24)}, {}, "train_mask and val_mask share 6 nodes"),
-    "names": ({"class_names": np.array(["a"])}, {}, r"class_names has shape \(1,\)"),
+    "names": ({"class_names": np.array(["a"])}, {}, "has no name: class_names has 1;"),
     "index": ({}, {"split_index": 1}, "data.split_index: 1, but .*train_mask holds 1; .*0 to 0"),
     "label features": ({}, {"features": "label"}, "data.features: label.*'node_label'.*given"),
     "classes too small": (

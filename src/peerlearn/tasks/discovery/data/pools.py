@@ -16,6 +16,7 @@ from torch import Tensor
 from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.arrays import KEYS, Array, read_rows, read_targets
 from peerlearn.data.catalogue import npz_at
+from peerlearn.data.classes import occurring, read_class_names
 from peerlearn.data.datasets import Source, Split
 from peerlearn.data.image_folder import (
     ImageFiles,
@@ -118,39 +119,24 @@ def _folder_pool(path: Path, size: int | None) -> Pool:
 
 def _npz_pool(path: Path) -> Pool:
     keys = _array_keys(array_names(path), path)
-    found = read_arrays(path, keys.values())
-    arrays = {role: found[key] for role, key in keys.items()}
+    held_in_file = read_arrays(path, keys.values())
+    arrays = {role: held_in_file[key] for role, key in keys.items()}
     train = _split(arrays, keys, "train", path)
     held = [part for part in ("val", "test") if f"y_{part}" in arrays]
     test = [_split(arrays, keys, part, path) for part in held]
     for part, split in zip(held, test, strict=True):
         check_alike(split, f"{path}: x_{part}", train, keys["x_train"])
-    labels = [label for split in (train, *test) for label in found_classes(split.y)]
-    classes = max(labels, default=UNLABELLED) + 1
-    return Pool(
-        train,
-        joined(test) if test else None,
-        _class_names(arrays.get("class_names"), classes, path),
-        named="class_names" in arrays,
-    )
-
-
-def _class_names(found: Array | None, classes: int, path: Path) -> tuple[str, ...]:
-    """One name a class and perhaps more of them: two files may share one list."""
-    if found is None:
-        return tuple(map(str, range(classes)))
-    if found.ndim != 1 or len(found) < classes:
+    found = occurring([split.y for split in (train, *test)])
+    names = read_class_names(arrays.get("class_names"), str(path))
+    if names and len(found) and found.values[-1] >= len(names):
         raise InputError(
-            f"{path}: class_names has shape {found.shape}; expected a name for each class from 0 "
-            f"to {classes - 1}."
+            f"{path}: class_names has {len(names)} names; expected a name for each class from 0 "
+            f"to {found.values[-1]}."
         )
-    names = tuple(map(str, found.tolist()))
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise InputError(
-                f"{path}: class_names has {name!r} twice; a class is told by its name."
-            )
-    return names
+    if not names:  # told by their numbers, in both files
+        train, *test = (split.with_labels(found.of(split.y)) for split in (train, *test))
+    rows = joined(test) if test else None
+    return Pool(train, rows, names or found.names, named=bool(names))
 
 
 def _array_keys(found: Sequence[str], path: Path) -> dict[str, str]:

@@ -195,6 +195,8 @@ def _class_number(asked: int | str, names: tuple[str, ...]) -> int:
         if asked not in names:
             raise unknown_name("class", asked, names, "data.known")
         return names.index(asked)
+    if str(asked) in names:  # the labels are numbers, with gaps or not
+        return names.index(str(asked))
     if not 0 <= asked < len(names):
         raise InputError(f"data.known: no class {asked}; allowed: 0 to {len(names) - 1}.")
     return asked

@@ -5,7 +5,8 @@ val_mask, test_mask` or `split`. Graph classification: `edge_index` over the nod
 `ptr` (G + 1,) where graph g owns the nodes ptr[g] to ptr[g + 1] - 1, `y` (G,), `node_label` (N,)
 and/or `x`, and `fold`, `split`, masks or nothing. Both may hold `class_names`.
 
-Labels are 0..C-1; -1 marks a node or graph without one. What a trained network is to label may
+Classes are the labels that occur (see `peerlearn.data.classes`); -1 marks a node or graph without
+one. What a trained network is to label may
 come without labels and splits; where they are there, they are not read.
 """
 
@@ -16,7 +17,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from peerlearn.data.arrays import Array, count_classes, read_class_names, read_targets
+from peerlearn.data.account import Account
+from peerlearn.data.arrays import Array, read_targets
+from peerlearn.data.classes import Classes, classes_of, read_class_names
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.graphs.data.datasets import GraphsDataset, NodeDataset
@@ -61,7 +64,8 @@ def node_dataset(
     y = _labels(arrays["y"], f"{where}: y")
     edges = _read_edges(arrays, len(y), where, spec)
     x, encoding = encode(arrays, edges, len(y), where, spec, known)
-    classes = _classes(y, arrays, where)
+    classes = _classes(y, arrays, where, spec)
+    y = classes.of(y)
     if spec.split == "random":
         split = random_nodes(y, spec, where)
     else:
@@ -73,9 +77,9 @@ def node_dataset(
             )
         split = _labelled(found, y)
     split, y = keep(split, y, spec)
-    return NodeDataset(
-        spec.short_name, Graph(x, edges), y, *_labelled(split, y), *classes, encoding
-    )
+    parts, notes = _labelled(split, y), Account(notes=classes.notes)
+    named = len(classes), classes.names
+    return NodeDataset(spec.short_name, Graph(x, edges), y, *parts, *named, encoding, notes)
 
 
 def graphs_dataset(
@@ -95,13 +99,15 @@ def graphs_dataset(
     ptr = _read_pointers(arrays["ptr"], len(y), f"{where}: ptr")
     edges = _read_edges_within(arrays, ptr, where, spec)
     x, encoding = encode(arrays, edges, int(ptr[-1]), where, spec, known)
-    classes = _classes(y, arrays, where)
+    classes = _classes(y, arrays, where, spec)
+    y = classes.of(y)
     split = given_split(arrays, y, spec, where, "graphs") if spec.split == "public" else None
     if split is None:
         fold = arrays.get("fold") if spec.split == "public" else None
         split = folds(y, fold, spec, where)
     split, y = keep(split, y, spec)
-    return GraphsDataset(spec.short_name, x, edges, ptr, y, *split, *classes, encoding)
+    named, notes = (len(classes), classes.names), Account(notes=classes.notes)
+    return GraphsDataset(spec.short_name, x, edges, ptr, y, *split, *named, encoding, notes)
 
 
 def unlabelled_nodes(
@@ -180,10 +186,9 @@ def _labelled(split: SplitIndex, y: Tensor) -> SplitIndex:
     return split._replace(train=split.train[y[split.train] != UNLABELLED])
 
 
-def _classes(y: Tensor, arrays: Mapping[str, Array], where: str) -> tuple[int, tuple[str, ...]]:
-    """(C, class names)."""
-    classes = count_classes(y, f"{where}: y", "there is no label")
-    return classes, read_class_names(arrays.get("class_names"), classes, where)
+def _classes(y: Tensor, arrays: Mapping[str, Array], where: str, spec: GraphDataSpec) -> Classes:
+    names = read_class_names(arrays.get("class_names"), where)
+    return classes_of({"y": y}, where, names, spec.classes, "there is no label")
 
 
 def _read_edges(arrays: Mapping[str, Array], nodes: int, where: str, spec: GraphDataSpec) -> Tensor:

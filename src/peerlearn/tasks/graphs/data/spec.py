@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from peerlearn.data.spec import NamedDataSpec
+from peerlearn.data.spec import CountedClassesSpec, NamedDataSpec
 
 
-class GraphDataSpec(NamedDataSpec):
+class GraphDataSpec(NamedDataSpec, CountedClassesSpec):
     """The `data` block of a graph recipe, whose rows are nodes or graphs.
 
     Nodes that `train_size` leaves out stay in the graph.
