@@ -1,10 +1,16 @@
-"""What a configuration names by `python:package.module:NAME`: the user's own code."""
+"""What a configuration names by `python:package.module:NAME`: the user's own code.
+
+A name runs what it stands for, so it is taken from what a user typed, from a recipe file that they
+gave to `run` or `compare`, and from Python calls of theirs. Whatever else is read (a run folder
+that is opened, a file that is validated) is data: there `trusting` holds; other names are refused.
+"""
 
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +18,44 @@ from typing import Any
 from peerlearn.errors import InputError, did_you_mean, unknown_name
 
 PREFIX = "python:"
+
+#: Names that may be imported now; None for all.
+_trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
+
+
+@contextmanager
+def trusting(names: Iterable[str]) -> Iterator[None]:
+    """Run a block that reads data of others: code is imported by `names` alone."""
+    before = _trusted.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _trusted.reset(before)
+
+
+def code_in(config: Any, field: str = "") -> dict[str, str]:
+    """The `python:` names in plain data, by the field that holds them."""
+    if isinstance(config, str):
+        return {field: config} if config.startswith(PREFIX) else {}
+    if isinstance(config, Mapping):
+        inner: Iterable[tuple[Any, Any]] = config.items()
+    else:
+        inner = enumerate(config) if isinstance(config, list | tuple) else ()
+    found: dict[str, str] = {}
+    for key, value in inner:
+        found |= code_in(value, f"{field}.{key}" if field else str(key))
+    return found
+
+
+def refuse_code(config: Any, path: Path) -> None:
+    """Raise `InputError`, which lists them, where data from `path` name code to run."""
+    if found := code_in(config):
+        lines = [f"{field}: {name!r}" for field, name in found.items()]
+        raise InputError(
+            f"{path}: names code, which is not run unless you trust this file:\n  "
+            + "\n  ".join(lines)
+            + "\nread it, then allow it: --trust (in Python: trust=True)"
+        )
 
 
 @contextmanager
@@ -21,11 +65,15 @@ def imported(name: str, field: str, noun: str, purpose: str) -> Iterator[Callabl
     The current directory can be imported from meanwhile, as under `python -m`. `noun` and `purpose`
     say what is expected, such as a "function" that "builds a model".
 
-    Raises InputError: another form, no such module or attribute, or one that cannot be called.
+    Raises InputError: another form, a name that is not trusted here, no such module or attribute,
+    or one that cannot be called.
     """
     module_name, separator, attribute = name.removeprefix(PREFIX).partition(":")
     if not (module_name and separator and attribute):
         raise InputError(f"{field}: {name!r} is not of the form {PREFIX}package.module:{noun}")
+    allowed = _trusted.get()
+    if allowed is not None and name not in allowed:
+        raise InputError(f"{field}: {name!r} is not run unless you trust what names it: --trust")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     importlib.invalidate_caches()

@@ -94,7 +94,7 @@ def discover(
     with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
         results = run_recipe(recipe, config, folder, resume, progress.observe, shared)
     with RowProgress("images") as rows:
-        made = assignments(open_run(folder), rows.observe)
+        made = assignments(open_run(folder, trust=True), rows.observe)
     write_assignments(folder / "assignments.csv", made)
     tell_results(results, recipe, config.evaluation)
     console().print(cluster_table(made))

@@ -25,6 +25,10 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue what --ou
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="Allow it to run the code that it names by python:MODULE:NAME."),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...", show_default="as in training"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli.options import DeviceOption, RunArgument, out_folder
+from peerlearn.cli.options import DeviceOption, RunArgument, TrustOption, out_folder
 
 
 class Formats(StrEnum):
@@ -35,13 +35,14 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="JSON file for the numbers, as in results.json.")
     ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
     from peerlearn.cli.output import console, metrics_table
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run, open_run
 
-    trained = open_run(run)
+    trained = open_run(run, trust)
     results = evaluate_run(trained, data, precision.value if precision else None, device)
     print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
     console().print(metrics_table(results["arms"][trained.arm]))
@@ -103,6 +104,7 @@ def predict(
         ),
     ] = None,
     device: DeviceOption = None,
+    trust: TrustOption = False,
 ) -> None:
     """Label new rows with a finished run, or segment new images; its training data are not needed.
 
@@ -113,7 +115,7 @@ def predict(
     from peerlearn.errors import InputError
     from peerlearn.serving import Predictor, open_run
 
-    trained = open_run(run)
+    trained = open_run(run, trust)
     options = {"tile": tile, "overlap": overlap, "among": among}
     predictor = Predictor(trained, peer, device, **options)
     reader = predictor.reader

@@ -1,6 +1,7 @@
 """A finished run, opened for use and measured again: its networks with their selected weights."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from peerlearn.engine.precision import Precision, PrecisionName, resolve_device,
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.selection import load_selected
 from peerlearn.errors import InputError, nearest
+from peerlearn.importing import refuse_code, trusting
 from peerlearn.plain_yaml import read_yaml
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader, UnreadableError
@@ -30,6 +32,11 @@ class TrainedRun:
     recipe: Recipe
     config: Any
     results: Results
+    trust: bool = False
+
+    def trusted(self) -> AbstractContextManager[None]:
+        """The context of all that makes networks: without trust no code is imported."""
+        return nullcontext() if self.trust else trusting(())
 
     @property
     def arm(self) -> str:
@@ -82,7 +89,8 @@ class TrainedRun:
 
         Raises InputError: weights that are not there.
         """
-        cohort = self.recipe.task.restore(self.config, self.info)
+        with self.trusted():
+            cohort = self.recipe.task.restore(self.config, self.info)
         load_selected(self.folder, cohort)
         return cohort.eval()
 
@@ -119,10 +127,16 @@ class TrainedRun:
             return Precision.resolve(name, resolve_device("auto"))
 
 
-def open_run(folder: str | Path) -> TrainedRun:
+def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
     """The finished run in `folder`, which may be a cell of a comparison.
 
-    Raises InputError: no such folder, no finished run in it, or a comparison; says what there is.
+    Args:
+        folder: of the run.
+        trust: allow code that its configuration names by `python:`, such as a function that makes a
+            network. Without it a run folder is data, and nothing in it is run.
+
+    Raises InputError: no such folder, no finished run in it, or a comparison, then it says what
+    there is; or code that is not trusted.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -143,8 +157,12 @@ def open_run(folder: str | Path) -> TrainedRun:
             f"began it, with --out {folder} --resume"
         )
     recipe, _ = find_recipe(str(paths.config))
-    config = validated(recipe.config, read_yaml(paths.config))
-    return TrainedRun(folder, recipe, config, load(paths.results))
+    written = read_yaml(paths.config)
+    if not trust:
+        refuse_code(written, paths.config)
+    with nullcontext() if trust else trusting(()):
+        config = validated(recipe.config, written, str(paths.config))
+    return TrainedRun(folder, recipe, config, load(paths.results), trust)
 
 
 def evaluate_run(
@@ -169,7 +187,7 @@ def evaluate_run(
     """
     how = run.precision(precision, device)
     spec = run.config.data if data is None else run.config.data.named(data)
-    with preserved_rng(), threads(run.config.threads):
+    with run.trusted(), preserved_rng(), threads(run.config.threads):
         block = _on_own_data(run, how) if data is None else _on_other_data(run, data, how)
     seed, folder = run.config.seed, str(run.folder)
     return of_one_seed(run.recipe.name, spec.short_name, seed, run.arm, block, folder)

@@ -114,7 +114,7 @@ def run_recipe(
         RunError: training or writing failed.
     """
     folder = RunFolder(out) if out is not None else None
-    if folder is not None and resume and folder.finished(config.dump(), recipe.config.completed):
+    if folder is not None and resume and folder.finished(config.dump(), config.completed):
         return results.load(folder.results)  # which may be in a place that cannot be written
     with folder.held() if folder is not None and leads_launch() else nullcontext():
         return _run_in(recipe, config, folder, resume, observe, shared)
@@ -129,13 +129,13 @@ def _run_in(
     shared: Path | None,
 ) -> Results:
     # Asked first: the networks and data of what is finished need not be made again.
-    if folder is not None and resume and folder.finished(config.dump(), recipe.config.completed):
+    if folder is not None and resume and folder.finished(config.dump(), config.completed):
         return results.load(folder.results)
     task = recipe.task.load(config)
     trainer = trainer_of(task)
     if folder is not None:
         if leads_launch():
-            folder.open(config.dump(), resume, recipe.config.completed)
+            folder.open(config.dump(), resume, config.completed)
         trainer.folder, folder.about = folder, task.about
     if observe is not None:
         trainer.observe = observe

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.errors import InputError
+from peerlearn.importing import code_in, trusting
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import short_form, validated
@@ -75,13 +76,14 @@ class RecipeConfig(TrainingSpec):
         """The resolved configuration as plain values, readable as a recipe file again."""
         return json.loads(self.model_dump_json(by_alias=True))
 
-    @classmethod
-    def completed(cls, resolved: dict[str, Any]) -> dict[str, Any]:
+    def completed(self, resolved: dict[str, Any]) -> dict[str, Any]:
         """A configuration that an older version resolved, with the options that came since.
 
-        One that is not valid any more is returned as it is.
+        One that is not valid any more is returned as it is, and one that names code which this one
+        does not.
         """
         try:
-            return validated(cls, resolved).dump()
+            with trusting(code_in(self.dump()).values()):
+                return validated(type(self), resolved).dump()
         except InputError:
             return resolved

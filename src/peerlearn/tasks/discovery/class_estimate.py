@@ -75,7 +75,7 @@ def estimate_new_classes(
         )
     shared = RunFolder(folder / SHARED)
     with held(folder):
-        shared.open(config.dump(), resume=True, complete=DiscoveryConfig.completed)
+        shared.open(config.dump(), resume=True, complete=config.completed)
         if (folder / ESTIMATE).exists():
             return read_estimate(folder / ESTIMATE, chosen)
         cohort = pretrained(config, data, shared, observe)
