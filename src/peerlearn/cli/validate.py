@@ -1,10 +1,16 @@
 """`peerlearn validate`: everything that is wrong with a configuration, before anything runs."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from peerlearn.cli.options import DataOption, OverridesArgument, RecipeArgument, gathered_overrides
+from peerlearn.cli.options import (
+    DataOption,
+    OverridesArgument,
+    RecipeArgument,
+    TrustOption,
+    gathered_overrides,
+)
 
 if TYPE_CHECKING:
     from peerlearn.engine.trainer import Trainer
@@ -12,23 +18,39 @@ if TYPE_CHECKING:
 
 
 def validate(
-    recipe: RecipeArgument, overrides: OverridesArgument = None, data: DataOption = None
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    data: DataOption = None,
+    trust: TrustOption = False,
 ) -> None:
-    """Check a recipe or a YAML file: keys, data, models and edges of every arm."""
+    """Check a recipe or a YAML file: keys, data, models and edges of every arm.
+
+    A file is data: code that it names by python:MODULE:NAME is not run unless --trust allows it.
+    """
     from peerlearn.cli.head import head
     from peerlearn.cli.output import screen_width
     from peerlearn.engine.description import described
+    from peerlearn.importing import code_in
     from peerlearn.systems.registry import find_recipe
 
     found, given = find_recipe(recipe)
     changes = gathered_overrides(overrides, data)
-    trainers, faults = checked_arms(found, given, changes)
+    typed = set(code_in(changes).values())
+    foreign = {
+        field: name for field, name in code_in(given).items() if name not in typed and not trust
+    }
+    trainers, faults = checked_arms(found, given, changes, set(foreign.values()))
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         lines = [f"peerlearn: {recipe}: {count}", *(f"  {fault}" for fault in faults)]
         lines += [f"mend this, then try again: peerlearn {_typed()}"]
         print("\n".join(lines), file=sys.stderr)
         raise SystemExit(2)
+    if foreign:
+        print(f"{recipe}: ok, but for code that it names, which was not run:")
+        print("\n".join(f"  not built: {field}: {name}" for field, name in foreign.items()))
+        print("read it, then check it too: --trust")
+        return
     print(f"{recipe}: ok")
     arms = {arm: described(trainer) for arm, trainer in trainers.items()}
     for line in head(arms, screen_width() - 2, found.name):
@@ -37,15 +59,23 @@ def validate(
 
 
 def checked_arms(
-    recipe: "Recipe", given: Mapping[str, Any], changes: Mapping[str, Any]
+    recipe: "Recipe",
+    given: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    foreign: Collection[str] = (),
 ) -> tuple[dict[str, "Trainer"], list[str]]:
     """A trainer for every arm, built but not run, and every fault that was found on the way.
 
-    A fault that an arm brings with it begins with the name of the arm.
+    A fault that an arm brings with it begins with the name of the arm. What stands for `foreign`
+    names of code is another network, or nothing.
     """
     from peerlearn.errors import InputError
+    from peerlearn.importing import code_in, trusting
     from peerlearn.systems.overrides import apply_overrides
+    from peerlearn.systems.stand_ins import without_kinds
 
+    given = without_kinds(given, foreign)
+    known = {*code_in(given).values(), *code_in(changes).values()} - set(foreign)
     try:
         config = apply_overrides(given, changes)
     except InputError as error:
@@ -59,7 +89,9 @@ def checked_arms(
     chosen = [changes["arm"]] if "arm" in changes else list(dict.fromkeys([*arms, named]))
     chosen = [arm for arm in chosen if arm is not None] or [None]
     for arm in chosen:
-        trainer, said = checked_arm(recipe, given, dict(changes) | ({"arm": arm} if arm else {}))
+        chosen_by = dict(changes) | ({"arm": arm} if arm else {})
+        with trusting(known):
+            trainer, said = checked_arm(recipe, given, chosen_by, foreign)
         if trainer is not None:
             trainers[arm or recipe.name] = trainer
         for line in said:
@@ -68,7 +100,10 @@ def checked_arms(
 
 
 def checked_arm(
-    recipe: "Recipe", given: Mapping[str, Any], changes: Mapping[str, Any]
+    recipe: "Recipe",
+    given: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    foreign: Collection[str] = (),
 ) -> tuple["Trainer | None", list[str]]:
     """A trainer for one arm, or everything that is wrong with it.
 
@@ -76,18 +111,22 @@ def checked_arm(
     at once.
     """
     from peerlearn.errors import Faults, InputError
+    from peerlearn.systems.stand_ins import with_stand_ins
+
+    def build(given: Mapping[str, Any], changes: Mapping[str, Any]) -> "Trainer":
+        return recipe.build(with_stand_ins(recipe, recipe.resolve(given, changes), foreign))
 
     try:
-        config = recipe.resolve(given, changes)
+        recipe.resolve(given, changes)
     except InputError as error:
         faults = Faults()
         faults.said = str(error).splitlines()
         with faults.gathered():
             left = _without(_first_keys(faults.said), given, changes, recipe.defaults()["peers"])
-            recipe.build(recipe.resolve(*left))
+            build(*left)
         return None, list(dict.fromkeys(faults.said))
     try:
-        return recipe.build(config), []
+        return build(given, changes), []
     except InputError as error:
         return None, str(error).splitlines()
 
