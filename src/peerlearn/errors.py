@@ -13,6 +13,9 @@ from pathlib import Path
 class PeerlearnError(Exception):
     """Base of every error this library raises on purpose."""
 
+    def __str__(self) -> str:
+        return shown(super().__str__())
+
 
 class InputError(PeerlearnError, ValueError):
     """Bad usage, configuration or data: nothing has been trained or written."""
@@ -20,6 +23,14 @@ class InputError(PeerlearnError, ValueError):
 
 class RunError(PeerlearnError, RuntimeError):
     """A run that had started and could not go on."""
+
+
+def shown(text: str) -> str:
+    r"""A text that every stream and file takes: bytes of names that are not UTF-8 become `\xe9`."""
+    if not any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text
+    raw = text.encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def nearest(found: str, allowed: Iterable[str]) -> str | None:

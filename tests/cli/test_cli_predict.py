@@ -153,6 +153,8 @@ def make_inputs(folder, rows) -> None:
     image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "colour.png")
     image.fromarray(rows[0]).save(folder / "grey.png")
     (folder / "cut.png").write_bytes((folder / "grey.png").read_bytes()[:60])
+    for name in ("pipe.png", "pipe.npz"):
+        os.mkfifo(folder / name)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +173,8 @@ def make_inputs(folder, rows) -> None:
         ("text.npy", "not a .npy file"),
         ("notes.txt", "found a .txt; allowed: .npz, .npy, .png"),
         ("empty", "no images in this folder"),
-        ("large.png", "8x9 pixels, but the run was trained on 8x8"),
-        ("colour.png", "a colour image (mode RGB), but the run was trained on grey ones"),
-        ("cut.png", "cannot be read as an image"),
+        ("pipe.png", "is neither a file nor a folder"),
+        ("pipe.npz", "is neither a file nor a folder"),
         ("larg.png", "no such file or folder. Did you mean large.png?"),
     ],
 )
@@ -184,6 +185,62 @@ def test_wrong_inputs_are_named(cli, tmp_path, run, file, expected):
     assert said.err.startswith(f"peerlearn: {file}: ")
     assert expected in said.err
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_damaged_image_does_not_stop_the_others(cli, tmp_path, run):
+    make_inputs(tmp_path, run)
+    said = cli("predict", "run", "grey.png", "cut.png", "--out", "p.csv", "--probabilities")
+    assert said.status == 1
+    assert "p.csv: 1 row, by peer" in said.err
+    assert "1 input could not be read:\n  cut.png: cannot be read as an image" in said.err
+    good, bad = rows((tmp_path / "p.csv").read_text())
+    assert (good["input"], good["label"] in ("ant", "bee", "cat")) == ("grey.png", True)
+    assert list(bad.values()) == ["cut.png", "0", *[""] * 5]
+
+
+def test_where_every_image_is_damaged_nothing_is_written(cli, tmp_path, run):
+    make_inputs(tmp_path, run)
+    said = cli("predict", "run", "cut.png", "--out", "p.csv")
+    assert said.status == 2
+    assert said.err.startswith("peerlearn: cut.png: cannot be read as an image")
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_images_of_other_sizes_and_colours_are_read_as_those_of_training(cli, tmp_path, run):
+    image = pytest.importorskip("PIL.Image")
+    picture = image.fromarray(run[0])
+    picture.resize((16, 16), image.Resampling.NEAREST).convert("RGB").save(tmp_path / "big.png")
+    picture.save(tmp_path / "own.png")
+    said = cli("predict", "run", "own.png", "big.png", "--probabilities")
+    assert said.status == 0
+    own, big = probabilities(said.out)
+    np.testing.assert_allclose(own, big, atol=0.05)
+    assert "1 image fitted to 8×8, centre-cropped (data.fit: crop)\n" in said.err
+    assert "1 coloured image of 2 read as grey" in said.err
+
+
+def test_hidden_folders_are_not_predicted(cli, tmp_path, run):
+    image = pytest.importorskip("PIL.Image")
+    for folder in ("p", "p/.ipynb_checkpoints", "p/__MACOSX"):
+        (tmp_path / folder).mkdir()
+        image.fromarray(run[0]).save(tmp_path / folder / "a.webp", lossless=True)
+    (tmp_path / "p" / "notes.txt").touch()
+    said = cli("predict", "run", "p")
+    assert [row["input"] for row in rows(said.out)] == ["p/a.webp"]
+    assert "left out 2 (hidden): .ipynb_checkpoints/, __MACOSX/" in said.err
+    assert "left out 1 (no image): notes.txt" in said.err
+
+
+def test_names_that_are_not_utf8_come_out_escaped(cli, tmp_path, run):
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "p").mkdir()
+    image.fromarray(run[0]).save(tmp_path / "p" / "caf\udce9.png")
+    (tmp_path / "p" / "th\udce9.png").write_bytes(b"no image")
+    said = cli("predict", "run", "p", "--out", "p.csv")
+    assert said.status == 1
+    assert r"p/th\xe9.png: cannot be read as an image" in said.err
+    made = rows((tmp_path / "p.csv").read_text(encoding="utf-8"))
+    assert [row["input"] for row in made] == [r"p/caf\xe9.png", r"p/th\xe9.png"]
 
 
 def test_an_unknown_peer(cli, run):

@@ -83,6 +83,8 @@ ELSEWHERE = {
     "data.in_memory": "how rows are held; tests/data/test_loaders.py",
     "data.workers": "where rows are read; tests/data/test_loaders.py",
     "data.size": "image folders only; tests/data/test_image_folder.py",
+    "data.fit": "image folders only; tests/data/test_image_folder.py",
+    "data.damaged": "image folders only; tests/data/test_image_folder.py",
 }
 
 

@@ -3,11 +3,14 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peerlearn.cli.options import DeviceOption, RunArgument, TrustOption, out_folder
+
+if TYPE_CHECKING:
+    from peerlearn.reading.reader import Reader
 
 
 class Formats(StrEnum):
@@ -46,6 +49,7 @@ def evaluate(
     results = evaluate_run(trained, data, precision.value if precision else None, device)
     print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
     console().print(metrics_table(results["arms"][trained.arm]))
+    tell_read(trained.reader)
     if trained.config.evaluation.select == "mean_last":
         print(
             "results.json of this run holds means over its last epochs; these numbers are those "
@@ -109,10 +113,11 @@ def predict(
     """Label new rows with a finished run, or segment new images; its training data are not needed.
 
     Labels are lines of a csv. Masks are written to the folder --out, NAME.png for every image, with
-    a summary.csv of the fractions of their classes.
+    a summary.csv of the fractions of their classes. An image that cannot be read has a line without
+    a label, is told at the end, and makes the exit status 1; all others are labelled.
     """
     from peerlearn.cli.progress import RowProgress
-    from peerlearn.errors import InputError
+    from peerlearn.errors import InputError, RunError
     from peerlearn.serving import Predictor, open_run
 
     trained = open_run(run, trust)
@@ -131,6 +136,17 @@ def predict(
     where = "" if place is None else f"{place}: "
     who = "the ensemble" if predictor.who == "ensemble" else f"peer {predictor.who}"
     print(f"{where}{made_what}, by {who}", file=sys.stderr)
+    tell_read(reader)
+    if reader.failed:
+        many = "1 input" if len(reader.failed) == 1 else f"{len(reader.failed):,} inputs"
+        said = "\n  ".join(reader.failed.values())
+        raise RunError(f"{many} could not be read:\n  {said}")
+
+
+def tell_read(reader: "Reader[Any]") -> None:
+    """Print what was left out of data, and how they were read."""
+    for line in reader.account.lines():
+        print(line, file=sys.stderr)
 
 
 def export(

@@ -1,12 +1,17 @@
-"""Reads and writes `.npz` files of plain arrays; nothing in them is ever unpickled."""
+"""Reads and writes `.npz` files of plain arrays; nothing in them is ever unpickled.
 
+What an array needs is known from its header, and refused where the file does not hold it or this
+machine's memory cannot, before anything is taken: a small file can stand for very many zeros.
+"""
+
+import math
 import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format
@@ -14,10 +19,33 @@ from numpy.lib import format
 from peerlearn.data.arrays import KEYS, Array, check_names, source_from_arrays
 from peerlearn.data.datasets import Source
 from peerlearn.errors import InputError
+from peerlearn.memory import check_memory
 
 DAMAGE = (
     KeyError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError,
+    RuntimeError, MemoryError, OverflowError, TypeError, SyntaxError,
 )  # fmt: skip
+PICKLED = (
+    "holds pickled Python objects, which are never loaded; save numbers of one shape and dtype."
+)
+
+
+class Header(NamedTuple):
+    """What an array says of itself.
+
+    Attributes:
+        shape, dtype: of the array.
+        start: bytes before its values.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_npz(path: Path, classes: int | None = None) -> Source:
@@ -50,11 +78,12 @@ def open_npz(path: Path) -> "np.lib.npyio.NpzFile":
 
     Raises InputError: no such file, or not an `.npz`.
     """
+    _check_file(path)
     try:
-        file = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file.") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        with path.open("rb") as raw:
+            single = raw.read(len(format.MAGIC_PREFIX)) == format.MAGIC_PREFIX
+        file = None if single else np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise InputError(
             f"{path}: not an .npz file, or cut short ({_first_line(error)}); "
             "numpy.savez writes one."
@@ -67,26 +96,55 @@ def open_npz(path: Path) -> "np.lib.npyio.NpzFile":
 def read_arrays(path: Path, keys: Iterable[str] | None = None) -> dict[str, Array]:
     """The arrays of an `.npz` file by name: all of them, or those of `keys` that are there.
 
-    Raises InputError: the file is missing, damaged or holds pickled objects.
+    Raises InputError: the file is missing, damaged or holds pickled objects, or the arrays need
+    more memory than there is.
     """
     with open_npz(path) as file:
         chosen = [key for key in keys or file.files if key in file.files]
+        check_memory(sum(_checked_size(file, key, path) for key in chosen), str(path))
         return {key: read_array(file, key, path) for key in chosen}
 
 
 def read_array(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
-    """One array of an open file; refused where it is damaged or holds pickled objects."""
+    """One array of an open file.
+
+    Raises InputError: it is damaged, holds pickled objects, or needs more memory than there is.
+    """
+    check_memory(_checked_size(file, key, path), f"{path}: array {key!r}")
     try:
         array: Array = file[key]
     except DAMAGE as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
-            raise InputError(
-                f"{path}: array {key!r} holds pickled Python objects, which are never loaded; "
-                "save numbers of one shape and dtype."
-            ) from error
         raise _damaged(path, key, error) from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: {key!r} is not an array.")
+    return array
+
+
+def read_npy(path: Path) -> Array:
+    """The array of an `.npy` file.
+
+    Raises InputError: the file is missing, damaged, of another kind or holds pickled objects, or
+    needs more memory than there is.
+    """
+    _check_file(path)
+    try:
+        with path.open("rb") as file:
+            header = _header(file)
+        if header.dtype.hasobject:
+            raise InputError(f"{path}: {PICKLED}")
+        there = path.stat().st_size - header.start
+        if header.nbytes > there:
+            raise ValueError(f"{header.nbytes:,} bytes of values announced, {there:,} are there")
+        check_memory(header.nbytes, str(path))
+        array: Array = np.load(path, allow_pickle=False)
+    except DAMAGE as error:
+        if isinstance(error, InputError):
+            raise
+        if zipfile.is_zipfile(path):
+            raise InputError(f"{path}: an .npz file; rename it so that its name says so") from None
+        raise InputError(
+            f"{path}: not a .npy file, or cut short ({_first_line(error)}); numpy.save writes one"
+        ) from None
     return array
 
 
@@ -95,16 +153,54 @@ def array_shape(path: Path, key: str) -> tuple[int, ...] | None:
 
     Raises InputError: the file is missing or damaged.
     """
-    if key not in array_names(path):
-        return None
+    with open_npz(path) as file:
+        if key not in file.files:
+            return None
+        try:
+            with _archive(file).open(f"{key}.npy") as content:
+                return _header(content).shape
+        except DAMAGE as error:
+            raise _damaged(path, key, error) from error
+
+
+def _checked_size(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> int:
+    """Bytes that an array needs; InputError where its header says more than the file holds."""
+    archive = _archive(file)
+    member = f"{key}.npy" if f"{key}.npy" in archive.namelist() else key
     try:
-        with zipfile.ZipFile(path) as file, file.open(f"{key}.npy") as content:
-            first = format.read_magic(content) == (1, 0)
-            read = format.read_array_header_1_0 if first else format.read_array_header_2_0
-            shape: tuple[int, ...] = read(content)[0]
+        size = archive.getinfo(member).file_size
+        with archive.open(member) as content:
+            header = _header(content)
     except DAMAGE as error:
         raise _damaged(path, key, error) from error
-    return shape
+    if header.dtype.hasobject:
+        raise InputError(f"{path}: array {key!r} {PICKLED}")
+    if header.nbytes > size - header.start:
+        said = f"{header.nbytes:,} bytes of values announced, {size - header.start:,} are there"
+        raise InputError(f"{path}: array {key!r} is damaged ({said}).")
+    return header.nbytes
+
+
+def _archive(file: "np.lib.npyio.NpzFile") -> zipfile.ZipFile:
+    assert file.zip is not None, "an open file has one"
+    return file.zip
+
+
+def _header(content: IO[bytes]) -> Header:
+    """The header at the beginning of an array. Raises what `DAMAGE` names."""
+    first = format.read_magic(content) == (1, 0)
+    read = format.read_array_header_1_0 if first else format.read_array_header_2_0
+    shape, _, dtype = read(content)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"shape {shape}")
+    return Header(shape, dtype, content.tell())
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: no such file.")
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: is neither a file nor a folder.")
 
 
 def array_names(path: Path) -> tuple[str, ...]:

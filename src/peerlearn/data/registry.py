@@ -1,5 +1,6 @@
 """Finds a data set by name or path, downloads it where it must, and builds its splits."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,9 +8,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from peerlearn.data.account import Account
 from peerlearn.data.catalogue import Catalogue, Known, npz_at
 from peerlearn.data.datasets import Dataset, Source, Split
 from peerlearn.data.image_folder import LazySplit, read_image_folder
+from peerlearn.data.image_form import ANY_FORM, ImageForm
 from peerlearn.data.npz import read_npz
 from peerlearn.data.originals import ORIGINALS, fetch_original
 from peerlearn.data.spec import DataSpec, ImageDataSpec
@@ -59,14 +62,17 @@ DATASETS = Catalogue(
 )
 
 
-def load_dataset(spec: DataSpec) -> Dataset:
+def load_dataset(spec: DataSpec, form: ImageForm | None = None) -> Dataset:
     """The data set that a `data` block asks for, by name or as the path of an `.npz` or a folder.
+
+    `form` is how images of a folder are read, in place of what `spec` says of it.
 
     Raises:
         InputError: no such data set, or something in it is wrong; names the file and array.
         RunError: a download failed.
     """
-    source = read_source(spec.name, spec.root, spec.size, spec.classes)
+    form = form or image_form(spec)
+    source = read_source(spec.name, spec.root, form, spec.classes)
     if spec.classes not in (None, source.classes):
         raise InputError(
             f"data.classes: {spec.classes}, but {spec.name} has {source.classes} classes."
@@ -74,8 +80,16 @@ def load_dataset(spec: DataSpec) -> Dataset:
     return built(Dataset, source, spec)
 
 
+def image_form(spec: Any) -> ImageForm:
+    """How the images of a folder are read by what a `data` block says."""
+    return ImageForm(spec.size, getattr(spec, "fit", "resize"), spec.damaged)
+
+
 def read_source(
-    name: str, root: str | None = None, size: int | None = None, classes: int | None = None
+    name: str,
+    root: str | None = None,
+    form: ImageForm = ANY_FORM,
+    classes: int | None = None,
 ) -> Source:
     """All rows of a data set by name or path, before any choice; arguments as in `DataSpec`.
 
@@ -83,14 +97,9 @@ def read_source(
     """
 
     def at(path: Path) -> Source:
-        if not path.is_dir():
-            return read_npz(npz_at(path, "a folder with train/CLASS/*.png"), classes)
-        if not (path / "train").is_dir():
-            raise InputError(
-                f"{path}: this folder has no train/; expected train/CLASS/*.png, and optionally "
-                "val/ and test/ of the same classes."
-            )
-        return read_image_folder(path, size)
+        if path.is_dir():
+            return read_image_folder(path, form)
+        return read_npz(npz_at(path, "a folder with train/CLASS/*.png"), classes)
 
     return DATASETS.read(name, root, at)
 
@@ -107,5 +116,16 @@ def built(kind: type[D], source: Source[Any], spec: ImageDataSpec) -> D:
     if in_memory == "auto":
         in_memory = sum(split.nbytes for split in splits) < MEMORY_LIMIT
     parts = divide(source, spec)
-    data = kind(spec.short_name, *parts, **source.said(), in_memory=in_memory)
+    said = source.said() | {"account": source.account + _held_out(source, parts)}
+    data = kind(spec.short_name, *parts, **said, in_memory=in_memory)
     return data.decoded() if in_memory else data
+
+
+def _held_out(source: Source[Any], parts: Sequence[Split]) -> Account:
+    """What is told of parts that the data do not have."""
+    said = [
+        f"no {part}: {len(split):,} of train are held out for it"
+        for part, split in zip(("val", "test"), parts[1:], strict=True)
+        if getattr(source, part) is None
+    ]
+    return Account(notes=tuple(said))

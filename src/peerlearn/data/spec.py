@@ -9,6 +9,8 @@ from peerlearn.data.datasets import MeasuredOnTrain
 from peerlearn.validation import short_form
 
 Side = Annotated[int, Field(ge=1)]
+Fit = Literal["crop", "pad", "resize"]
+Damaged = Literal["refuse", "leave_out"]
 MIRRORED = ("cifar10", "cifar100")
 """Data sets whose images mean the same in a mirror."""
 
@@ -90,6 +92,9 @@ class ImageDataSpec(NamedDataSpec):
         0, ge=0, description="processes that read and augment rows which are streamed"
     )
     size: Side | tuple[Side, Side] | None = None
+    damaged: Damaged = Field(
+        "refuse", description="images of a folder that cannot be read: refuse to run, or leave_out"
+    )
 
 
 class DataSpec(ImageDataSpec, CountedClassesSpec):
@@ -98,6 +103,10 @@ class DataSpec(ImageDataSpec, CountedClassesSpec):
     name: str = Field("digits", description="a data set of `peerlearn ls data`, or a path")
     size: Side | None = Field(
         None, description="side in pixels to which the images of a folder are fitted"
+    )
+    fit: Fit = Field(
+        "crop",
+        description="how: crop what stands over, pad with black, or resize out of proportion",
     )
 
 

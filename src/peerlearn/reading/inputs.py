@@ -1,6 +1,5 @@
 """What is read of inputs: image files, folders of images, `.npz` and `.npy` arrays."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.arrays import Array
 from peerlearn.data.arrays import read_rows as rows_of_array
-from peerlearn.data.image_folder import (
-    GREY_MODES,
-    SUFFIXES,
-    ImageHeader,
-    image_header,
-    images_below,
-    require_pillow,
-)
+from peerlearn.data.folders import Scan
+from peerlearn.data.images import ALLOWED, readable, require_pillow
 from peerlearn.data.info import RowInfo
-from peerlearn.data.npz import open_npz, read_array
+from peerlearn.data.npz import open_npz, read_array, read_npy
 from peerlearn.errors import InputError, similar_path
 
 GIVEN = "predict"
@@ -28,27 +22,33 @@ KEYS = ("x", "x_test")
 """Arrays of an `.npz` file that hold rows, the first one there is read."""
 
 
-def input_files(path: Path) -> list[Path]:
-    """The files of an input as typed: of a folder, all images, also in subfolders, by name.
+def input_files(path: Path) -> tuple[list[Path], Account]:
+    """The files of an input as typed, and what was left out: of a folder, all images, by name.
 
     Raises InputError: no such file, a folder without images, or another kind of file.
     """
     if path.is_dir():
-        return images_below(path)
+        scan = Scan(path)
+        found = scan.images(path)
+        if not found:
+            raise InputError(f"{path}: no images in this folder; allowed: {ALLOWED}")
+        return found, scan.account
     if not path.exists():
         raise InputError(f"{path}: no such file or folder.{similar_path(path)}")
-    if path.suffix.lower() not in (*SUFFIXES, ".npz", ".npy"):
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: is neither a file nor a folder")
+    if path.suffix.lower() not in (".npz", ".npy") and not readable(path):
         raise InputError(
             f"{path}: found a {path.suffix or 'file without suffix'}; allowed: .npz, .npy, "
-            f"{', '.join(SUFFIXES)}, or a folder of images"
+            f"{ALLOWED}, or a folder of images"
         )
-    return [path]
+    return [path], EMPTY
 
 
-def checked_image(path: Path, info: RowInfo) -> ImageHeader:
-    """The header of an image whose pixels the networks can read, whatever its size.
+def check_reads_images(path: Path, info: RowInfo) -> None:
+    """See that networks read image files at all.
 
-    Raises InputError: it is damaged, or the networks read no images or others; names the file.
+    Raises InputError: they read vectors, floats, or other channels than files have; names the file.
     """
     require_pillow()
     if len(info.sample_shape) != 3 or info.dtype != "uint8":
@@ -62,13 +62,6 @@ def checked_image(path: Path, info: RowInfo) -> ImageHeader:
             f"{path}: an image file has 1 or 3 channels, but the run was trained on "
             f"{channels}; give an .npz or .npy file"
         )
-    header = image_header(path)
-    if channels == 1 and header.mode not in (*GREY_MODES, "LA"):
-        raise InputError(
-            f"{path}: a colour image (mode {header.mode}), but the run was trained on grey "
-            "ones; convert it first"
-        )
-    return header
 
 
 def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
@@ -119,21 +112,7 @@ def _array(path: Path) -> tuple[str, Array]:
                     return f"{path}: {key}", read_array(file, key, path)
             found = ", ".join(file.files) or "nothing"
             raise InputError(f"{path}: no array {' or '.join(KEYS)}; found {found}")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if reason.startswith("Object arrays"):
-            raise InputError(
-                f"{path}: holds pickled Python objects, which are never loaded; save numbers of "
-                "one shape and dtype"
-            ) from None
-        raise InputError(
-            f"{path}: not a .npy file, or cut short ({reason}); numpy.save writes one"
-        ) from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: an .npz file; rename it so that its name says so")
-    return str(path), array
+    return str(path), read_npy(path)
 
 
 def _rows(info: RowInfo) -> str:

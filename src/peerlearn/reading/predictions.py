@@ -4,7 +4,7 @@ Shape suffixes: N rows, C classes.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Rows
+from peerlearn.errors import shown
 from peerlearn.files import write_atomically
 
 COLUMNS = ("input", "row", "label", "probability")
@@ -60,18 +61,24 @@ class Prediction:
 
 
 def write_labels(
-    made: Iterable[Prediction], info: DataInfo, out: Path | TextIO, probabilities: bool = False
+    made: Iterable[Prediction],
+    info: DataInfo,
+    out: Path | TextIO,
+    probabilities: bool = False,
+    failed: Collection[str] = (),
 ) -> int:
     """Write predictions as csv: `input, row, label, probability`; gives the number of rows.
 
-    Where several labels can hold at once, `label` joins those above ½ by `|` and `probability` is
-    that of exactly these labels.
+    A line without label and probability stands for an input that could not be read. Where several
+    labels can hold at once, `label` joins those above ½ by `|` and `probability` is that of exactly
+    these labels.
 
     Args:
         made: from `Predictor.predict`; all are made before anything is written.
         info: of the run.
         out: a file, written whole or not at all, or an open stream.
         probabilities: add a column a class.
+        failed: inputs that could not be read, which may become more while predictions are made.
 
     Raises RunError: the file cannot be written; the old one stays.
     """
@@ -83,8 +90,14 @@ def write_labels(
         places = zip(rows.sources, rows.numbers, labels, chosen, columns, strict=True)
         for source, number, label, p, each in places:
             lines.append([source, str(number), label, *(f"{value:.6g}" for value in (p, *each))])
-    write_table(out, [*COLUMNS, *(info.class_names if probabilities else ())], lines)
+    header = [*COLUMNS, *(info.class_names if probabilities else ())]
+    write_table(out, header, [*lines, *failed_lines(failed, len(header))])
     return len(lines)
+
+
+def failed_lines(failed: Iterable[str], columns: int) -> list[list[str]]:
+    """Lines of a table for inputs that could not be read: their name, row 0, and nothing else."""
+    return [[name, "0", *[""] * (columns - 2)] for name in failed]
 
 
 def _one(p_NC: Tensor, names: Sequence[str]) -> tuple[list[str], list[float]]:
@@ -101,13 +114,15 @@ def _several(p_NC: Tensor, names: Sequence[str]) -> tuple[list[str], list[float]
 def write_table(out: Path | TextIO, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
     """Write a table as csv to a file, whole or not at all, or to an open stream.
 
+    Names of files that are not UTF-8 are `shown`.
+
     Raises RunError: the file cannot be written; the old one stays.
     """
 
     def write(stream: TextIO) -> None:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(lines)
+        writer.writerow(map(shown, header))
+        writer.writerows(map(shown, line) for line in lines)
 
     def write_file(path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:

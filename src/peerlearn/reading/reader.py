@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TextIO, TypeVar
 import torch
 from torch import Tensor, nn
 
+from peerlearn.data.account import EMPTY
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
@@ -35,6 +36,8 @@ class Reader(ABC, Generic[InfoT]):
         unit: what is predicted, in the singular.
         steps: what the networks read, in the plural.
         folder: where predictions are files, how to call a folder of them; None for a table.
+        account: of what was read so far.
+        failed: inputs that could not be predicted, as typed, each with the reason.
     """
 
     info_type: ClassVar[type[DataInfo]]
@@ -46,6 +49,8 @@ class Reader(ABC, Generic[InfoT]):
     def __init__(self, info: InfoT, config: Any) -> None:
         self.info = info
         self.config = config
+        self.account = EMPTY
+        self.failed: dict[str, str] = {}
 
     @abstractmethod
     def test_rows(self, name: str) -> Rows:
@@ -61,9 +66,11 @@ class Reader(ABC, Generic[InfoT]):
     def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
         """What there is to predict by `peers` in files and folders as typed, in order.
 
-        A sequence where all of it is known, and looked at, before the first batch is read.
+        A sequence where all of it is known, and looked at, before the first batch is read. Images
+        that cannot be read are kept in `failed`, and do not stop the others.
 
-        Raises InputError: names the file, what was found in it and what is expected.
+        Raises InputError: names the file, what was found in it and what is expected; or no input
+            can be read.
         """
 
     def given(self, x: Any, peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
@@ -123,7 +130,7 @@ class Reader(ABC, Generic[InfoT]):
 
         Raises RunError: a file cannot be written; the old one stays.
         """
-        return write_labels(made, self.info, out, probabilities)
+        return write_labels(made, self.info, out, probabilities, self.failed)
 
     def places(self, own: DataInfo, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data, typed as `name`, is.

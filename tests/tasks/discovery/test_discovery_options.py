@@ -99,6 +99,8 @@ ELSEWHERE = {
     "data.unlabelled": "files; tests/data/test_discovery_data.py",
     "data.overlap": "files; tests/data/test_discovery_data.py",
     "data.size": "folders; tests/data/test_discovery_data.py",
+    "data.fit": "folders; tests/data/test_image_folder.py",
+    "data.damaged": "folders; tests/data/test_discovery_data.py",
     "data.root": "where files are; tests/data/test_discovery_data.py",
     "evaluation.select": "only last; tests/systems/test_discovery_system.py",
     "evaluation.metric": "only cluster_accuracy; tests/systems/test_discovery_system.py",

@@ -45,7 +45,9 @@ class ClusterReader(RowReader):
         self.left_out = left_out[among]
 
     def test_rows(self, name: str) -> Rows:
-        data = load_discovery(self.config.data.named(name))
+        spec = self.config.data.named(name).model_copy(update={"size": None})
+        data = load_discovery(spec, self.form(name))
+        self.account += data.account
         found, expected = data.sample_shape, self.info.sample_shape
         if found != expected or data.known != self.info.known:
             raise InputError(

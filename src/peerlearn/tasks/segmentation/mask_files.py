@@ -6,7 +6,7 @@ Shape suffixes: N images, K classes, H height, W width.
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.data.image_folder import require_pillow
+from peerlearn.data.images import require_pillow
 from peerlearn.errors import InputError
 from peerlearn.files import cannot_write
-from peerlearn.reading.predictions import Inputs, Prediction, write_table
+from peerlearn.reading.predictions import Inputs, Prediction, failed_lines, write_table
 from peerlearn.tasks.segmentation.data.masks import IGNORED, SegmentationInfo
 
 SUMMARY = "summary.csv"
@@ -139,6 +139,7 @@ def write_masks(
     out: Path,
     overlay: bool = False,
     probabilities: bool = False,
+    failed: Collection[str] = (),
 ) -> int:
     """Write a PNG for every image, and `summary.csv` about all of them, into a folder.
 
@@ -153,6 +154,7 @@ def write_masks(
         out: folder, filled when all is made, or not at all; files of the same names are replaced.
         overlay: write `NAME-overlay.png` too, the image under half-transparent colours.
         probabilities: write `NAME.npz` too, with `probabilities` (K, H, W) and `class_names`.
+        failed: inputs that could not be read; their lines of the summary say nothing more.
 
     Raises InputError: a file would be written twice, or over an input; images that cannot be shown.
     Raises RunError: a file cannot be written.
@@ -179,8 +181,10 @@ def write_masks(
                         np.savez(file, probabilities=p_KHW.float().numpy(), class_names=names)
                 numbers = (f"{value:.6g}" for value in (made.confidence, *made.fractions))
                 lines.append([source, str(number), files, *numbers])
-        write_table(staging.path(SUMMARY), [*COLUMNS, *info.class_names], lines)
-    return len(lines)
+        header = [*COLUMNS, *info.class_names]
+        lines += failed_lines(failed, len(header))
+        write_table(staging.path(SUMMARY), header, lines)
+    return len(lines) - len(failed)
 
 
 def check_overlay(info: SegmentationInfo, overlay: bool) -> None:

@@ -4,7 +4,7 @@ Shape suffixes: N images, C channels, K classes, H height, W width.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peerlearn.data.image_folder import SUFFIXES
+from peerlearn.data.account import Account
+from peerlearn.data.image_form import ImageForm, told_of
+from peerlearn.data.images import ImageHeader, image_header, readable, undecodable
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.spec import sides
 from peerlearn.engine.evaluate import Rows
@@ -22,16 +24,17 @@ from peerlearn.errors import InputError
 from peerlearn.reading.inputs import (
     GIVEN,
     as_array,
+    check_reads_images,
     checked_array,
-    checked_image,
     checked_rows,
     input_files,
 )
 from peerlearn.reading.predictions import Join, Prediction, one_after_another
 from peerlearn.reading.reader import UnreadableError
 from peerlearn.reading.rows import RowReader
-from peerlearn.tasks.segmentation.data.folder import IMAGES, MASKS, ResizedFiles
+from peerlearn.tasks.segmentation.data.folder import ResizedFiles
 from peerlearn.tasks.segmentation.data.masks import SegmentationDataset, SegmentationInfo
+from peerlearn.tasks.segmentation.data.pairs import IMAGES, MASKS
 from peerlearn.tasks.segmentation.data.registry import load_segmentation
 from peerlearn.tasks.segmentation.data.spec import SegmentationDataSpec
 from peerlearn.tasks.segmentation.mask_files import ImageInputs, Read, write_masks
@@ -74,8 +77,12 @@ class MaskReader(RowReader):
         _, height, width = info.sample_shape
         self.trained = (height, width)
 
-    def load(self, spec: SegmentationDataSpec) -> SegmentationDataset:
-        return load_segmentation(spec)
+    def load(self, spec: SegmentationDataSpec, form: ImageForm) -> SegmentationDataset:
+        return load_segmentation(spec, form)
+
+    def form(self, name: str) -> ImageForm:
+        # Images of any size are read; those of a run are resized where `data.size` says so.
+        return replace(super().form(name), size=self.config.data.size)
 
     def test_rows(self, name: str) -> Rows:
         data, places = self.other_data(name)
@@ -106,7 +113,7 @@ class MaskReader(RowReader):
         overlay: bool = False,
     ) -> int:
         assert isinstance(out, Path), "masks are files"
-        return write_masks(made, self.info, out, overlay, probabilities)
+        return write_masks(made, self.info, out, overlay, probabilities, self.failed)
 
     def inputs(
         self, paths: Sequence[Path], peers: Mapping[str, nn.Module]
@@ -119,6 +126,7 @@ class MaskReader(RowReader):
         """
         images = [image for path in paths for image in self._listed(path)]
         _check_names(images)
+        self.check_any(len(images))
         return self._grouped(images)
 
     def given(self, x: Any, peers: Mapping[str, nn.Module]) -> Sequence[ImageInputs]:
@@ -137,12 +145,35 @@ class MaskReader(RowReader):
         return made
 
     def _listed(self, path: Path) -> Iterator[Image]:
-        for file in input_files(path):
-            if file.suffix.lower() not in SUFFIXES:
+        files, account = input_files(path)
+        self.account += account
+        headers = []
+        for file in files:
+            if not readable(file):
                 yield from _of_array(file, checked_array(file, self.info, any_size=True))
             elif not _beside_images(file, path):
-                header = checked_image(file, self.info)
-                yield Image(file, 0, _name(file, path), header.height, header.width)
+                check_reads_images(file, self.info)
+                if (header := self._header(file)) is not None:
+                    headers.append(header)
+                    yield Image(file, 0, _name(file, path), header.height, header.width)
+        self._told(headers)
+
+    def _header(self, file: Path) -> ImageHeader | None:
+        """The header of an image that can be read; else None, and it is kept in `failed`."""
+        try:
+            header = image_header(file)
+        except InputError as error:
+            self.failed[str(file)] = str(error)
+            return None
+        self.failed |= {str(path): why for path, why in undecodable([header], True).items()}
+        return None if str(file) in self.failed else header
+
+    def _told(self, headers: Sequence[ImageHeader]) -> None:
+        """Take into the account what becomes of the colours of images, which keep their size."""
+        if headers:
+            kept = [replace(header, height=1, width=1) for header in headers]
+            files = ResizedFiles((), 1, 1, self.info.channels == 1)
+            self.account += Account(notes=told_of(kept, files))
 
     def _group(self, images: Sequence[Image], tiles: Tiles | None) -> ImageInputs:
         first = images[0]
@@ -195,8 +226,7 @@ class MaskReader(RowReader):
         if rows is not None:
             return lambda: rows[[image.number for image in images]]
         paths = tuple(image.source for image in images)
-        own = (images[0].height, images[0].width) == (height, width)
-        files = ResizedFiles(paths, height, width, self.info.channels == 1, fit=not own)
+        files = ResizedFiles(paths, height, width, self.info.channels == 1)
         return lambda: files.decode(range(len(paths)))
 
     def _at_once(self, height: int, width: int) -> int:

@@ -2,8 +2,8 @@
 
 An `.npz` has `x` or `x_train`, with labels `y` or `y_train`, and optionally `x_val, y_val`,
 `x_test, y_test` and `class_names`; layouts are those of `peerlearn.data.arrays`. A folder has
-`train/CLASS/*.png`, optionally beside `val/` and `test/`; a folder of unlabelled images may be of
-any other form, and then every image below it counts.
+`train/CLASS/*.png`, optionally beside `val/` and `test/`, or `CLASS/*.png`; a folder of unlabelled
+images without `train/CLASS` may be of any form, and every image below it counts.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,10 @@ from peerlearn.data.arrays import KEYS, Array, read_rows, read_targets
 from peerlearn.data.catalogue import npz_at
 from peerlearn.data.classes import occurring, read_class_names
 from peerlearn.data.datasets import Source, Split
-from peerlearn.data.image_folder import (
-    ImageFiles,
-    image_header,
-    images_below,
-    read_image_folder,
-    require_pillow,
-)
+from peerlearn.data.folders import PART_NAMES, Scan
+from peerlearn.data.image_folder import read_image_folder
+from peerlearn.data.image_form import ANY_FORM, ImageFiles, ImageForm, sound_headers, told_of
+from peerlearn.data.images import ALLOWED, require_pillow
 from peerlearn.data.npz import array_names, read_arrays
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED
@@ -51,14 +48,16 @@ class Pool:
     account: Account = EMPTY
 
 
-def read_pool(place: str, field: str, size: int | None = None) -> Pool:
+def read_pool(place: str, field: str, form: ImageForm = ANY_FORM, classes: bool = False) -> Pool:
     """The rows of an `.npz` file or a folder, as typed in `field`; labels may be missing.
+
+    `classes` says that the folders of a folder without parts are classes.
 
     Raises InputError: no such file, or something in it is wrong; names the file and the array.
     """
     path, said = Path(place).expanduser(), f"{field}: {place}"
     if path.is_dir():
-        return _folder_pool(path, size)
+        return _folder_pool(path, form, classes)
     return _npz_pool(npz_at(path, "a folder of images", said))
 
 
@@ -100,21 +99,36 @@ def measured(source: Source) -> Split | None:
 
 def class_folder(path: Path) -> Path | None:
     """The part of a folder that holds a folder for each class; None where images lie anyhow."""
-    train = path / "train"
-    if train.is_dir() and any(p.is_dir() and not p.name.startswith(".") for p in train.iterdir()):
-        return train
-    return None
+    scan = Scan(path)
+    trains = [it for it in scan.folders(path) if PART_NAMES.get(it.name.lower()) == "train"]
+    return trains[0] if trains and scan.folders(trains[0]) else None
 
 
-def _folder_pool(path: Path, size: int | None) -> Pool:
-    if class_folder(path) is not None:
-        source = read_image_folder(path, size, least=1)
+def unlabelled_images(path: Path) -> tuple[Scan, list[Path]]:
+    """The images of a folder of unlabelled ones: of its classes where it has any, else all.
+
+    Raises InputError: there are none.
+    """
+    scan = Scan(path)
+    found = scan.images(class_folder(path) or path)
+    if not found:
+        raise InputError(f"{path}: no images in this folder; allowed: {ALLOWED}")
+    return scan, found
+
+
+def _folder_pool(path: Path, form: ImageForm, classes: bool) -> Pool:
+    if classes or class_folder(path) is not None:
+        source = read_image_folder(path, form, least=1)
         train, test = source.train.decoded(), measured(source)
         return Pool(train, test, source.class_names, named=True, account=source.account)
     require_pillow()
-    files = ImageFiles.of([image_header(file) for file in images_below(path)], size)
+    scan, found = unlabelled_images(path)
+    headers, damage = sound_headers(found, form, path)
+    files = ImageFiles.of(headers, form)
     blank = torch.full((len(files.paths),), UNLABELLED)
-    return Pool(Split(files.decode(range(len(blank))), blank), None, (), named=False)
+    account = Account({"unlabelled": len(blank)}, notes=told_of(headers, files, path))
+    rows = Split(files.decode(range(len(blank))), blank)
+    return Pool(rows, None, (), named=False, account=account + scan.account + damage)
 
 
 def _npz_pool(path: Path) -> Pool:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.datasets import Source, Split
-from peerlearn.data.registry import read_source
+from peerlearn.data.image_form import ImageForm
+from peerlearn.data.registry import image_form, read_source
 from peerlearn.data.splits import hold_out, kept_rows, proportional_shares, stratified_rows
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.objectives.labels import UNLABELLED
@@ -45,19 +46,20 @@ class Collected(NamedTuple):
     account: Account = EMPTY
 
 
-def load_discovery(spec: DiscoveryDataSpec) -> DiscoveryDataset:
+def load_discovery(spec: DiscoveryDataSpec, form: ImageForm | None = None) -> DiscoveryDataset:
     """The data that a `data` block asks for, all in memory.
 
     A validation split counts as test: nothing is selected by truth here. True classes of unlabelled
     rows, where there are any, choose nothing but which rows `train_size` and `test_size` take, so
     that every class keeps its share. One new class is allowed; all its rows are one cluster, so
-    measures of clusters then say nothing.
+    measures of clusters then say nothing. Images of folders are read in `form`, in place of what
+    `spec` says of it.
 
     Raises:
         InputError: no such data, something in them is wrong, or nothing is left to discover.
         RunError: a download failed.
     """
-    collected = _collect(spec)
+    collected = _collect(spec, form or image_form(spec))
     train, test = collected.train, collected.test
     # Rows are chosen by their positions, which lead to both their classes and `hidden`.
     rows = Split(torch.arange(len(train)), train.y)
@@ -88,15 +90,15 @@ def load_discovery(spec: DiscoveryDataSpec) -> DiscoveryDataset:
     )
 
 
-def _collect(spec: DiscoveryDataSpec) -> Collected:
+def _collect(spec: DiscoveryDataSpec, form: ImageForm) -> Collected:
     if spec.labelled is None or spec.unlabelled is None:
-        collected = _from_one_set(read_source(spec.name, spec.root, spec.size), spec)
+        collected = _from_one_set(read_source(spec.name, spec.root, form), spec)
         places = [spec.name]
     else:
         places = [spec.labelled, spec.unlabelled]
-        fields = "data.labelled", "data.unlabelled"
-        pools = [read_pool(*named, spec.size) for named in zip(places, fields, strict=True)]
-        collected = _from_two_sets(pools[0], pools[1], spec)
+        labelled = read_pool(spec.labelled, "data.labelled", form, classes=True)
+        unlabelled = read_pool(spec.unlabelled, "data.unlabelled", form)
+        collected = _from_two_sets(labelled, unlabelled, spec)
     if spec.size is not None and not any(Path(place).expanduser().is_dir() for place in places):
         raise InputError(
             f"data.size: fits the images of a folder; {' and '.join(places)} "

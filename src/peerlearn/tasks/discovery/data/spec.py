@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from peerlearn.data.spec import Side, SourceSpec, fraction_or_count, stem
+from peerlearn.data.spec import Damaged, Fit, Side, SourceSpec, fraction_or_count, stem
 
 
 class DiscoveryDataSpec(SourceSpec):
@@ -41,6 +41,13 @@ class DiscoveryDataSpec(SourceSpec):
     )
     size: Side | None = Field(
         None, description="side in pixels to which the images of folders are fitted"
+    )
+    fit: Fit = Field(
+        "crop",
+        description="how: crop what stands over, pad with black, or resize out of proportion",
+    )
+    damaged: Damaged = Field(
+        "refuse", description="images of folders that cannot be read: refuse to run, or leave_out"
     )
 
     @model_validator(mode="after")

@@ -1,74 +1,38 @@
 """Reads a folder of `images/` and `masks/`, of its own or in each of `train/`, `val/`, `test/`.
 
-A mask is a PNG of one channel with the name of its image, `masks/a.png` for `images/a.jpg`: grey
-or palette, whose values are label values. Every mask is looked through at the start, so that no
-wrong label comes up in the middle of training; images are decoded when they are asked for.
+A mask is a PNG of one channel (or what else `pairs.EXACT` has) with the name of its image,
+`masks/a.png` for `images/a.jpg`: grey or palette, whose values are label values. Every mask is
+looked through at the start, so that no wrong label comes up in the middle of training; images are
+decoded when they are asked for.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import Account
 from peerlearn.data.datasets import Source
-from peerlearn.data.image_folder import (
-    GREY_MODES,
-    SUFFIXES,
-    ImageFiles,
-    ImageHeader,
-    LazySplit,
-    image_header,
-    listed_files,
-    opened_image,
-    require_pillow,
-)
-from peerlearn.errors import InputError, nearest
+from peerlearn.data.folders import Scan
+from peerlearn.data.image_folder import ALL_MEASURED, LazySplit, measured_parts
+from peerlearn.data.image_form import ANY_FORM, ImageFiles, ImageForm, sound_headers, told_of
+from peerlearn.data.images import opened_image, over_files, require_pillow
+from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.segmentation.data.labels import LabelTable, label_table
 from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit
+from peerlearn.tasks.segmentation.data.pairs import NAMES, Pair, check_pairs, listed_pairs
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-NAMES = "classes.txt"
-PARTS = ("train", "val", "test")
-IMAGES, MASKS = "images", "masks"
-MASK_MODES = (*GREY_MODES, "P")
-
-
-class Pair(NamedTuple):
-    """An image and its mask."""
-
-    image: Path
-    mask: Path
-
-    def header(self) -> ImageHeader:
-        """The image's header.
-
-        Raises InputError: either file is no image, the mask has colours, or sizes differ.
-        """
-        image, mask = image_header(self.image), image_header(self.mask)
-        if mask.mode not in MASK_MODES:
-            raise InputError(
-                f"{self.mask}: colour mode {mask.mode}; allowed: a PNG of one channel (grey, "
-                "palette or black and white) whose values are label values, 255 for pixels that "
-                "do not count."
-            )
-        if (image.height, image.width) != (mask.height, mask.width):
-            raise InputError(
-                f"{self.mask}: {mask.width}x{mask.height} pixels, but its image {self.image} has "
-                f"{image.width}x{image.height}."
-            )
-        return image
-
 
 def read_mask_folder(
-    folder: Path, size: int | tuple[int, int] | None = None, ignore: int | None = None
+    folder: Path, form: ImageForm = ANY_FORM, ignore: int | None = None
 ) -> Source[MaskSplit]:
     """Lazy splits of a folder of images and masks; missing splits are left to be held out.
 
@@ -76,18 +40,17 @@ def read_mask_folder(
         folder: holds `train/images/` and `train/masks/`, and the same in `val/` and `test/`
             where they are given; or `images/` and `masks/`. A file `classes.txt` may name the
             label values from 0 on, one a line.
-        size: to which images (bilinear) and masks (nearest) are resized; None expects all
-            images to be of one size.
+        form: `size` is what images (bilinear) and masks (nearest) are resized to; an image whose
+            mask is damaged is left out with it.
         ignore: label value that does not count; see `label_table`.
 
     Raises InputError: Pillow is missing, an image or a mask has no partner or another size than it,
     a file is damaged, in colours or too deep, or a label has no class.
     """
     require_pillow()
-    pairs = _parts(folder)
-    headers = [pair.header() for part in pairs.values() for pair in part]
-    files = ResizedFiles.of(headers, size)
-    values = {part: _label_values(pairs[part]) for part in pairs}
+    scan = Scan(folder)
+    pairs, files, account = _sound(scan, form)
+    values = {part: _label_values(found) for part, found in pairs.items()}
     where = str(pairs["train"][0].mask.parent)
     table = label_table(sorted(set().union(*values["train"])), _names(folder), ignore, where)
 
@@ -108,32 +71,46 @@ def read_mask_folder(
 
     train = split("train")
     assert train is not None
-    return Source(train, split("val"), split("test"), table.classes, table.names)
+    names = table.names
+    return Source(train, split("val"), split("test"), table.classes, names, account=account)
 
 
-def _parts(folder: Path) -> Mapping[str, list[Pair]]:
-    if (folder / "train").is_dir():
-        return {part: paired_files(folder / part) for part in PARTS if (folder / part).is_dir()}
-    if (folder / MASKS).is_dir():
-        return {"train": paired_files(folder)}
-    raise InputError(
-        f"{folder}: holds neither train/ nor {MASKS}/; expected train/images/ and train/masks/, "
-        "and optionally the same in val/ and test/; or images/ and masks/."
-    )
+def _sound(scan: Scan, form: ImageForm) -> tuple[Mapping[str, list[Pair]], "ResizedFiles", Account]:
+    """The pairs of every part that can be read, how their images are, and an account of both."""
+    listed = listed_pairs(scan, form.measuring)
+    every = [pair for pairs in listed.values() for pair in pairs]
+    headers, damage = sound_headers([path for pair in every for path in pair], form, scan.root)
+    by_path = {header.path: header for header in headers}
+    listed = {
+        part: [pair for pair in pairs if by_path.keys() >= set(pair)]
+        for part, pairs in listed.items()
+    }
+    for part, pairs in listed.items():
+        if not pairs:
+            raise InputError(f"{scan.root}: no image of {part} can be read.")
+    sound = [pair for pairs in listed.values() for pair in pairs]
+    check_pairs(sound, by_path)
+    images = [by_path[pair.image] for pair in sound]
+    files = ResizedFiles.of(images, replace(form, fit="resize"))
+    if form.measuring and "test" not in listed:
+        scan.notes.append(ALL_MEASURED)
+    notes = told_of(images, files, scan.root)
+    counts = {part: len(pairs) for part, pairs in listed.items()}
+    account = Account(counts) + scan.account + damage + Account(notes=notes)
+    return measured_parts(listed, form.measuring), files, account
 
 
 def _label_values(pairs: list[Pair]) -> list[set[int]]:
     """Which label values occur in each mask."""
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda pair: set(np.unique(read_labels(pair.mask)).tolist()), pairs))
+    return over_files(lambda pair: set(np.unique(read_labels(pair.mask)).tolist()), pairs)
 
 
 def _names(folder: Path) -> tuple[str, ...] | None:
     path = folder / NAMES
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
-        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error}).") from error
     names = tuple(line.strip() for line in lines)
@@ -142,45 +119,6 @@ def _names(folder: Path) -> tuple[str, ...] | None:
             what = "is empty" if not name else f"repeats {name!r}"
             raise InputError(f"{path}: line {number} {what}; expected a class name a line.")
     return names
-
-
-def paired_files(folder: Path) -> list[Pair]:
-    """Every image of `folder/images` with its mask in `folder/masks`, sorted by name.
-
-    Raises InputError: no images, one without a mask, or a mask without an image; names both files.
-    """
-    images, masks = _by_name(folder / IMAGES), _by_name(folder / MASKS)
-    for name, image in images.items():
-        mask = folder / MASKS / f"{name}.png"
-        if name not in masks:
-            raise InputError(f"{image}: has no mask; expected {mask}.{_hint(name, masks)}")
-        if masks[name].suffix.lower() != ".png":
-            raise InputError(
-                f"{masks[name]}: allowed for masks: PNG; JPEG changes label values. "
-                f"Expected {mask} for {image}."
-            )
-    for name, mask in masks.items():
-        if name not in images:
-            hint = _hint(name, images)
-            raise InputError(f"{mask}: has no image; expected {folder / IMAGES / name}.png.{hint}")
-    return [Pair(image, masks[name]) for name, image in images.items()]
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    files = listed_files(folder) if folder.is_dir() else []
-    if not files:
-        raise InputError(f"{folder}: no images; allowed: {', '.join(SUFFIXES)}.")
-    named: dict[str, Path] = {}
-    for path in files:
-        if path.stem in named:
-            raise InputError(f"{path}: has the name of {named[path.stem]}; one of them must go.")
-        named[path.stem] = path
-    return named
-
-
-def _hint(name: str, others: dict[str, Path]) -> str:
-    match = nearest(name, others)
-    return f" Did you mean {others[match]}?" if match else ""
 
 
 class ResizedFiles(ImageFiles):

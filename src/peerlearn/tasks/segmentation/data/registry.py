@@ -4,7 +4,8 @@ from pathlib import Path
 
 from peerlearn.data.catalogue import Catalogue, Known, npz_at
 from peerlearn.data.datasets import Source
-from peerlearn.data.registry import built
+from peerlearn.data.image_form import ImageForm
+from peerlearn.data.registry import built, image_form
 from peerlearn.errors import InputError
 from peerlearn.tasks.segmentation.data.arrays import holds_masks, read_mask_npz
 from peerlearn.tasks.segmentation.data.embedded import CLASSES, SCENES, SIDE, digits_scenes
@@ -21,11 +22,14 @@ SCENES_SET: Known[Source[MaskSplit]] = Known(
 MASK_SETS = Catalogue("data set of masks", "segmentation", {EMBEDDED: SCENES_SET}, holds_masks)
 
 
-def load_segmentation(spec: SegmentationDataSpec) -> SegmentationDataset:
+def load_segmentation(
+    spec: SegmentationDataSpec, form: ImageForm | None = None
+) -> SegmentationDataset:
     """The data set that a `data` block asks for.
 
     A name is `digits-scenes`, or looked up as `ROOT/NAME.npz`, then `ROOT/segmentation/NAME.npz`;
-    anything else is the path of an `.npz` file or of a folder of images and masks.
+    anything else is the path of an `.npz` file or of a folder of images and masks, which are read
+    in `form`, in place of what `spec` says of it.
 
     Raises InputError: no such data set, or something in it is wrong; names the file and array.
     """
@@ -34,7 +38,7 @@ def load_segmentation(spec: SegmentationDataSpec) -> SegmentationDataset:
 
     def at(path: Path) -> Source[MaskSplit]:
         if path.is_dir():
-            return read_mask_folder(path, spec.size, spec.ignore)
+            return read_mask_folder(path, form or image_form(spec), spec.ignore)
         file = npz_at(path, "a folder with train/images/ and train/masks/")
         return read_mask_npz(file, spec.ignore)
 
