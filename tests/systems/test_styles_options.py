@@ -54,6 +54,7 @@ ELSEWHERE = {
     "data.root": "where files are; tests/data/test_segmentation_registry.py",
     "data.in_memory": "how images are held; tests/data/test_segmentation_loaders.py",
     "data.workers": "where images are read; tests/data/test_segmentation_loaders.py",
+    "data.damaged": "what folders are read; tests/data/test_image_folder.py",
     **dict.fromkeys(RecipeConfig.model_fields, "tests/engine/test_options.py"),
 }
 
