@@ -8,7 +8,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "peerlearn"
 #: Rooms in order: each may import itself and those before it. `FACE` is `peerlearn/__init__.py`.
 FACE = "__init__"
 ROOMS = (
-    "errors", "memory", "files", "plain_yaml", "locks", "importing", "validation", "randomness",
+    "errors", "names", "memory", "files", "plain_yaml", "locks", "importing", "validation",
+    "randomness",
     "modes", "calling", "transfer", "objectives", "data", "models", "metrics", "cohort", "engine",
     "results", "report", "reading", "tasks", "systems", "serving", "compare", "fitting", "recipes",
     FACE, "cli",

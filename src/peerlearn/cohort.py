@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from peerlearn.calling import called, rows_of
 from peerlearn.errors import InputError
+from peerlearn.names import check_names
 from peerlearn.objectives.base import (
     Classification,
     Function,
@@ -268,6 +269,7 @@ def _run(
 def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> None:
     if not peers:
         raise InputError("peers: a cohort needs at least one network, found none")
+    check_names(peers, "peers", "peer")
     taken = nn.ModuleDict()  # its own attributes, such as `keys`, cannot name its entries
     owners: dict[int, str] = {}
     for name, module in peers.items():

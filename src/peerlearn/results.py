@@ -13,6 +13,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import read_json, write_json
 from peerlearn.metrics.catalogue import is_of_class
+from peerlearn.names import check_names
 
 SCHEMA = 1
 
@@ -115,6 +116,7 @@ def check(given: Any, path: Path) -> Results:
     arms = object_in(results.get("arms"), path, "arms")
     if not arms:
         raise InputError(f"{path}: arms is empty; expected at least one arm")
+    check_names(arms, f"{path}: arms", "arm")  # folders of cells are called like them
     for name, arm in arms.items():
         _check_arm(arm, path, f"arms.{name}")
     seeds = results.get("seeds") or []

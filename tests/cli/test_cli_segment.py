@@ -233,17 +233,17 @@ def test_a_network_for_one_size_reads_others_in_tiles_alone(cli, tmp_path, array
     model = "python:tiny_masks:fixed"
     words = [f"peers.{name}={{model: '{model}'}}" for name in ("teacher", "s1", "s2")]
     train(tmp_path / "run", "data.name=my.npz", *words, "transfer=none", "epochs=1")
-    said = cli("predict", "run", "pictures", "--peer", "s1", "--out", "made")
+    said = cli("predict", "run", "pictures", "--peer", "s1", "--out", "made", "--trust")
     assert said.status == 2
     assert said.err.startswith("peerlearn: pictures/deep/large.png: images of 21x33 pixels, but ")
     assert "peer 's1', trained on 12x12, fails on them (" in said.err
     assert "--tile 12 reads it in tiles of that size" in said.err
     assert not (tmp_path / "made").exists()
-    assert cli("predict", "run", "pictures", "--tile", "12", "--out", "made").status == 0
+    assert cli("predict", "run", "pictures", "--tile", "12", "--out", "made", "--trust").status == 0
     assert mask(tmp_path / "made" / "wide.png").shape == (7, 40)
 
     np.savez(tmp_path / "large.npz", **mask_arrays(4, (13, 13)))
-    said = cli("eval", "run", "--data", "large.npz")
+    said = cli("eval", "run", "--data", "large.npz", "--trust")
     assert said.status == 2
     assert "--data large.npz: images of 13x13 pixels, but peer 'teacher'" in said.err
 

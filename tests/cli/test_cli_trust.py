@@ -65,7 +65,9 @@ def foreign(run_folder, module) -> str:
     return f"python:{module}:net"
 
 
-@pytest.mark.parametrize("verb", [["eval"], ["predict", "canary_rows.npz"]])
+@pytest.mark.parametrize(
+    "verb", [["eval"], ["predict", "rows.npz"], ["export", "--out", "net.pt2"]]
+)
 def test_a_run_folder_that_names_code_is_refused(cli, tmp_path, foreign, verb):
     said = cli(verb[0], "run", *verb[1:])
     refused(said, "run/config.yaml: names code", f"peers.b.model: {foreign!r}", "--trust")

@@ -171,6 +171,7 @@ def export(
             help="The program reads (x - mean) / std; without it, raw rows as in training.",
         ),
     ] = False,
+    trust: TrustOption = False,
 ) -> None:
     """Write a trained network to a file that needs no peerlearn.
 
@@ -181,7 +182,7 @@ def export(
     from peerlearn.serving import Loaded, open_run
     from peerlearn.serving.export import export as write
 
-    made = write(Loaded(open_run(run)), out, peer, format, normalised)
+    made = write(Loaded(open_run(run, trust)), out, peer, format, normalised)
     who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
     print(f"{made.path}: {made.format} of {who}; {made.note}")
 

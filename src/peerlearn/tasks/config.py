@@ -10,6 +10,7 @@ from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.errors import InputError
 from peerlearn.importing import code_in, trusting
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
+from peerlearn.names import check_names
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import short_form, validated
 
@@ -49,6 +50,12 @@ class RecipeConfig(TrainingSpec):
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
         Catalogue(self.metrics).selecting(self.evaluation.metric, f"recipe {self.recipe!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_parts_of_paths(self) -> Self:
+        check_names(self.arms, "arms", "arm")
+        check_names(self.peers, "peers", "peer")
         return self
 
     @model_validator(mode="before")

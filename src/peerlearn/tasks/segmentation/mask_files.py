@@ -6,6 +6,7 @@ Shape suffixes: N images, K classes, H height, W width.
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 from peerlearn.data.images import require_pillow
 from peerlearn.errors import InputError
 from peerlearn.files import cannot_write
+from peerlearn.names import LONGEST
 from peerlearn.reading.predictions import Inputs, Prediction, failed_lines, write_table
 from peerlearn.tasks.segmentation.data.masks import IGNORED, SegmentationInfo
 
@@ -251,8 +253,9 @@ def _save_overlay(path: Path, picture_CHW: Tensor, made: Decisions) -> None:
 
 def _file_labels(names: Sequence[str]) -> list[str]:
     """Names of labels as parts of names of files; those that would be equal get their number."""
-    plain = [re.sub(r"[^\w.+-]+", "_", name) or "_" for name in names]
-    return [f"{one}{n}" if plain.count(one) > 1 else one for n, one in enumerate(plain)]
+    plain = [re.sub(r"[^\w.+-]+", "_", name)[:LONGEST] or "_" for name in names]
+    alike = Counter(one.casefold() for one in plain)
+    return [f"{one}{n}" if alike[one.casefold()] > 1 else one for n, one in enumerate(plain)]
 
 
 def palette() -> NDArray[np.uint8]:
