@@ -281,7 +281,7 @@ def test_other_data_that_do_not_fit(cli, tmp_path, node_run, changes, expected):
         (lambda a: {"test_mask": a["test_mask"][:9]}, "test_mask: shape (9,); allowed: (60,)"),
         (lambda a: {"test_mask": None}, "array 'test_mask' is missing"),
         (lambda a: {"y": None}, "array 'y' is missing"),
-        (lambda a: {"class_names": NAMES[:2]}, "class_names has shape (2,)"),
+        (lambda a: {"class_names": NAMES[:2]}, "has no name: class_names has 2"),
         (lambda a: {"y": a["y"].astype(object)}, "'y' holds pickled"),
     ],
 )

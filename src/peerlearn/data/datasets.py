@@ -1,6 +1,6 @@
 """The shapes in which data travels: split, data set, batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
@@ -93,15 +93,40 @@ def strata(y: Tensor) -> Tensor:
     return y if y.ndim == 1 else labelled_rows(y).long() - 1
 
 
+def renumbered(labels: Tensor, places: Sequence[int]) -> Tensor:
+    """The place of every label; `UNLABELLED`, which is −1, finds itself at the end."""
+    return torch.tensor([*places, UNLABELLED])[labels]
+
+
 class NamedClasses:
-    """Classes that have their numbers for names where none are given; for frozen data classes."""
+    """Classes that have their numbers for names where none are given; for frozen data classes.
+
+    `named` says whether somebody gave the names.
+    """
 
     classes: int
     class_names: tuple[str, ...]
+    named: bool | None
 
     def __post_init__(self) -> None:
+        if self.named is None:
+            object.__setattr__(self, "named", bool(self.class_names))
         if not self.class_names:
             object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
+
+    def in_classes(self, names: Sequence[str]) -> Self:
+        """The same data with labels that count in `names`; as they are where one is not there."""
+        own = self.class_names
+        if own == tuple(names) or not set(own) <= set(names):
+            return self
+        known: Any = {"classes": len(names), "class_names": tuple(names)}
+        moved: Any = self._relabelled([names.index(name) for name in own])
+        renamed: Self = replace(moved, **known)
+        return renamed
+
+    def _relabelled(self, places: Sequence[int]) -> Self:
+        """The same with `places[c]` in place of class c, where a row has one label."""
+        return self
 
 
 class MeasuredOnTrain:
@@ -143,6 +168,14 @@ class Dataset(NamedClasses, MeasuredOnTrain):
     multilabel: bool = False
     in_memory: bool = True
     account: Account = EMPTY
+    named: bool | None = None
+
+    def _relabelled(self, places: Sequence[int]) -> Self:
+        if self.train.y.ndim != 1:
+            return self
+        parts = {part: getattr(self, part) for part in ("train", "val", "test")}
+        moved = {part: s.with_labels(renumbered(s.y, places)) for part, s in parts.items()}
+        return replace(self, **moved)
 
     def decoded(self) -> Self:
         """The same data with all rows in memory."""

@@ -21,6 +21,7 @@ class DataInfo(BaseModel, ABC):
     name: str  # of the data set
     classes: int  # number of outputs
     class_names: tuple[str, ...]  # one name a class
+    named: bool | None = None  # whether these are names, or numbers made up; None in older runs
     multilabel: bool = False  # several labels a row
     rows: dict[str, int]  # that are classified, in each split
 
@@ -52,7 +53,9 @@ class RowInfo(DataInfo):
     def from_dataset(cls, data: Dataset) -> Self:
         """What a run keeps of `data`."""
         rows = {part: len(getattr(data, part)) for part in ("train", "val", "test")}
-        same = {name: getattr(data, name) for name in ("classes", "class_names", "multilabel")}
+        same = {
+            name: getattr(data, name) for name in ("classes", "class_names", "named", "multilabel")
+        }
         return cls(**measured(data), **same, rows=rows)
 
     @property

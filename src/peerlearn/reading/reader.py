@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Generic, TextIO, TypeVar
 import torch
 from torch import Tensor, nn
 
-from peerlearn.data.account import EMPTY
+from peerlearn.data.account import EMPTY, Account
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
+from peerlearn.reading.class_names import Names, matched_classes
 from peerlearn.reading.predictions import Inputs, Prediction, write_labels
 
 InfoT = TypeVar("InfoT", bound=DataInfo)
@@ -135,29 +136,17 @@ class Reader(ABC, Generic[InfoT]):
     def places(self, own: DataInfo, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data, typed as `name`, is.
 
+        By name; by number, and then the account says so, where one side has no names.
+
         Raises InputError: there are classes that the run does not know.
         """
-        info = self.info
-        if own.class_names == info.class_names:
-            return torch.arange(own.classes)
-        if _numbered(own) or _numbered(info):
-            if own.classes > info.classes or (own.classes != info.classes and info.multilabel):
-                found = f"{own.classes} classes, but the run was trained on {info.classes}"
-                raise InputError(f"--data {name}: {found}")
-            return torch.arange(own.classes)
-        unknown = [label for label in own.class_names if label not in info.class_names]
-        if unknown or info.multilabel:
-            raise InputError(
-                f"--data {name}: classes {_some(unknown or own.class_names)} are not those that "
-                f"the run was trained on: {_some(info.class_names)}"
-            )
-        return torch.tensor([info.class_names.index(label) for label in own.class_names])
+        return self.matched(Names.of(self.info), Names.of(own), name, self.info.multilabel)
 
-
-def _numbered(info: DataInfo) -> bool:
-    return info.class_names == tuple(map(str, range(info.classes)))
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:10])
-    return f"{shown}, …" if len(names) > 10 else shown
+    def matched(
+        self, trained: Names, own: Names, name: str, all_of_them: bool = False
+    ) -> torch.Tensor:
+        """See `matched_classes`, whose note goes into the account."""
+        places, note = matched_classes(trained, own, f"--data {name}", all_of_them)
+        if note:
+            self.account += Account(notes=(note,))
+        return torch.tensor(places)

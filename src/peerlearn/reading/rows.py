@@ -69,7 +69,8 @@ class RowReader(Reader[RowInfo]):
 
     def test_rows(self, name: str) -> Rows:
         data, places = self.other_data(name)
-        test = data.test if data.multilabel else data.test.with_labels(places[data.test.y])
+        y = data.test.y
+        test = data.test.with_labels(y[:, places.argsort()] if data.multilabel else places[y])
         batch_size = self.config.evaluation.batch_size
         return lambda: evaluation_batches(test, batch_size, self.info.mean, self.info.std)
 

@@ -194,7 +194,7 @@ def evaluate_run(
 
 
 def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
-    task = run.recipe.task.load(run.config)
+    task = run.recipe.task.load(run.config, run.info)
     cohort = task.cohort()
     load_selected(run.folder, cohort)
     precision.place(cohort)

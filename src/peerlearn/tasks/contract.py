@@ -3,14 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data import catalogue as data_catalogue
 from peerlearn.data.account import EMPTY, Account, counted
-from peerlearn.data.datasets import BatchLoader
+from peerlearn.data.datasets import BatchLoader, NamedClasses
 from peerlearn.data.info import DataInfo
 from peerlearn.data.loaders import split_rows
 from peerlearn.data.words import data_facts
@@ -23,6 +23,7 @@ from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.models.registry import Models
 from peerlearn.randomness import seeded_rng
+from peerlearn.reading.class_names import check_same_classes
 from peerlearn.reading.reader import Reader
 from peerlearn.report.section import Pages
 from peerlearn.tasks.assembly import assemble, first_outputs, load_data, load_initial_weights
@@ -68,12 +69,20 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     # Asked of the class -----------------------------------------------------------------------
 
     @classmethod
-    def load(cls, config: ConfigT) -> Self:
+    def load(cls, config: ConfigT, trained: DataInfo | None = None) -> Self:
         """The task with the data that its configuration names.
 
-        Raises InputError: data that cannot be used, and then also unknown models and peers.
+        `trained` is what a finished run knew of them: labels then count in its classes.
+
+        Raises InputError: data that cannot be used, and then also unknown models and peers; or that
+        are of other classes than those of the run.
         """
-        return cls(config, load_data(config, partial(cls.read, config), cls.models.check))
+        data: Any = load_data(config, partial(cls.read, config), cls.models.check)
+        if trained is None or not isinstance(data, NamedClasses):
+            return cls(config, data)
+        task = cls(config, cast(DataT, data.in_classes(trained.class_names)))
+        check_same_classes(trained, task.info)
+        return task
 
     @classmethod
     @abstractmethod

@@ -8,12 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from peerlearn.data.datasets import renumbered
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.precision import Precision, threads
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.metrics.assessment import Assessment
 from peerlearn.randomness import preserved_rng
+from peerlearn.reading.class_names import Names
 from peerlearn.reading.predictions import Inputs, write_table
 from peerlearn.reading.rows import RowReader
 from peerlearn.tasks.discovery.data.datasets import DiscoveryInfo
@@ -56,8 +58,12 @@ class ClusterReader(RowReader):
             )
         if not len(data.test):
             raise InputError(f"--data {name}: has no test rows to measure on")
+        ours, theirs = Names.of(self.info), Names(data.class_names[: data.known], bool(data.named))
+        places = self.matched(ours._replace(names=ours.names[: data.known]), theirs, name)
+        new = range(data.known, len(data.class_names))  # in clusters, whose numbers mean nothing
+        test = data.test.with_labels(renumbered(data.test.y, [*places.tolist(), *new]))
         batch_size = self.config.evaluation.batch_size
-        return lambda: evaluation_batches(data.test, batch_size, self.info.mean, self.info.std)
+        return lambda: evaluation_batches(test, batch_size, self.info.mean, self.info.std)
 
     def assessment(self) -> Assessment:
         return assessment_of(self.config, self.info)

@@ -90,8 +90,10 @@ class MaskReader(RowReader):
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
             for x, y in evaluation_batches(data.test, batch_size, self.info.mean, self.info.std):
-                # What does not count stays so.
-                yield x, y if data.multilabel else torch.where(y >= 0, places[y.clamp(min=0)], y)
+                if data.multilabel:
+                    yield x, y[:, places.argsort()]
+                else:  # what does not count stays so
+                    yield x, torch.where(y >= 0, places[y.clamp(min=0)], y)
 
         return batches
 

@@ -29,6 +29,7 @@ class DiscoveryDataset(MeasuredOnTrain):
         novel: number of new classes among the unlabelled rows; None unless the truth of every
             row is known.
         class_names: of the known classes, then of the new ones that the truth names.
+        named: whether these are names, or numbers made up.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DiscoveryDataset(MeasuredOnTrain):
     novel: int | None
     class_names: tuple[str, ...]
     account: Account = EMPTY
+    named: bool | None = None
 
     @cached_property
     def labelled(self) -> Tensor:
@@ -83,6 +85,7 @@ class DiscoveryInfo(RowInfo):
             **measured(data),
             classes=data.known + novel,
             class_names=data.class_names[: data.known] + clusters,
+            named=data.named,
             known=data.known,
             generalised=overlap or data.generalised,
             rows={part: len(getattr(data, part)) for part in ("labelled", "unlabelled", "test")},

@@ -1,6 +1,5 @@
 """Finds the data of category discovery, holds rows out, hides labels and numbers the classes."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.data.account import EMPTY, Account
-from peerlearn.data.datasets import Source, Split
+from peerlearn.data.datasets import Source, Split, renumbered
 from peerlearn.data.image_form import ImageForm
 from peerlearn.data.registry import image_form, read_source
 from peerlearn.data.splits import hold_out, kept_rows, proportional_shares, stratified_rows
@@ -36,6 +35,7 @@ class Collected(NamedTuple):
         known: the known classes, in the order in which they will be numbered.
         names: of all classes.
         account: of what was read.
+        named: whether the classes have names, or numbers made up.
     """
 
     train: Split
@@ -44,6 +44,7 @@ class Collected(NamedTuple):
     known: tuple[int, ...]
     names: tuple[str, ...]
     account: Account = EMPTY
+    named: bool = True
 
 
 def load_discovery(spec: DiscoveryDataSpec, form: ImageForm | None = None) -> DiscoveryDataset:
@@ -87,6 +88,7 @@ def load_discovery(spec: DiscoveryDataSpec, form: ImageForm | None = None) -> Di
         novel=novel if complete else None,
         class_names=tuple(collected.names[label] for label in order),
         account=collected.account,
+        named=collected.named,
     )
 
 
@@ -117,7 +119,8 @@ def _from_one_set(source: Source, spec: DiscoveryDataSpec) -> Collected:
     names = source.class_names or tuple(map(str, range(source.classes)))
     known = _known_classes(spec, train.y, names)
     hidden = ~torch.isin(train.y, torch.tensor(known))
-    return Collected(train, hidden, measured(source), known, names, source.account)
+    named = bool(source.class_names)
+    return Collected(train, hidden, measured(source), known, names, source.account, named)
 
 
 def _from_two_sets(labelled: Pool, unlabelled: Pool, spec: DiscoveryDataSpec) -> Collected:
@@ -144,7 +147,7 @@ def _from_two_sets(labelled: Pool, unlabelled: Pool, spec: DiscoveryDataSpec) ->
     order = [names.index(name) for name in unlabelled.names]
 
     def counted(split: Split) -> Split:
-        return split.with_labels(_renumbered(split.y, order))
+        return split.with_labels(renumbered(split.y, order))
 
     other = counted(unlabelled.train)
     found = found_classes(other.y)
@@ -162,7 +165,8 @@ def _from_two_sets(labelled: Pool, unlabelled: Pool, spec: DiscoveryDataSpec) ->
     blank, hidden = labelled.train.y == UNLABELLED, torch.ones(len(other), dtype=torch.bool)
     rows, test = joined([labelled.train, other]), joined(tests) if tests else None
     account = labelled.account + unlabelled.account
-    return Collected(rows, torch.cat([blank, hidden]), test, known, names, account)
+    hidden = torch.cat([blank, hidden])
+    return Collected(rows, hidden, test, known, names, account, labelled.named)
 
 
 def _known_classes(spec: DiscoveryDataSpec, y: Tensor, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -240,12 +244,7 @@ def _numbered(labels: Tensor, order: tuple[int, ...]) -> Tensor:
     number = [UNLABELLED] * (max(order) + 1)
     for place, label in enumerate(order):
         number[label] = place
-    return _renumbered(labels, number)
-
-
-def _renumbered(labels: Tensor, number: Sequence[int]) -> Tensor:
-    """The number of every label; `UNLABELLED`, which is −1, finds itself at the end."""
-    return torch.tensor([*number, UNLABELLED])[labels]
+    return renumbered(labels, number)
 
 
 def _check_discoverable(spec: DiscoveryDataSpec, hidden: Tensor, novel: int | None) -> None:

@@ -3,15 +3,16 @@
 And what a network that was trained on them must know of them, so that it works without them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from peerlearn.data.account import EMPTY, Account
-from peerlearn.data.datasets import NamedClasses
+from peerlearn.data.datasets import NamedClasses, renumbered
 from peerlearn.data.info import DataInfo
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.graphs.data.encoding import Encoding
@@ -28,6 +29,10 @@ class _Divided(NamedClasses):
         """int64, ascending positions of the rows of a split."""
         members: Tensor = getattr(self, part)
         return members
+
+    def _relabelled(self, places: Sequence[int]) -> Self:
+        whole: Any = self
+        return replace(whole, y=renumbered(whole.y, places))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +60,7 @@ class NodeDataset(_Divided):
     class_names: tuple[str, ...] = ()
     encoding: Encoding = field(default_factory=Encoding)
     account: Account = EMPTY
+    named: bool | None = None
 
     @property
     def num_features(self) -> int:
@@ -106,6 +112,7 @@ class GraphsDataset(_Divided):
     class_names: tuple[str, ...] = ()
     encoding: Encoding = field(default_factory=Encoding)
     account: Account = EMPTY
+    named: bool | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -159,6 +166,7 @@ class GraphInfo(DataInfo):
             name=data.name,
             classes=data.classes,
             class_names=data.class_names,
+            named=data.named,
             rows={part: len(getattr(data, part)) for part in ("train", "val", "test")},
             task="node" if isinstance(data, NodeDataset) else "graph",
             encoding=data.encoding,
