@@ -1,47 +1,34 @@
 """`peerlearn.fit`: train any cohort on data at hand, without a recipe."""
 
 from collections.abc import Mapping
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from pydantic import BaseModel
-
 from peerlearn.cohort import Cohort
-from peerlearn.data.arrays import source_from_arrays
-from peerlearn.data.datasets import Dataset
-from peerlearn.data.info import RowInfo
-from peerlearn.data.loaders import split_rows, train_loader
-from peerlearn.data.registry import load_dataset
+from peerlearn.data.given import Given, read_given
 from peerlearn.data.spec import AugmentSpec, DataSpec
-from peerlearn.data.splits import build_dataset
-from peerlearn.data.words import data_facts, label_counts
-from peerlearn.engine.description import beginning
 from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
-from peerlearn.engine.stage import TrainingStage
-from peerlearn.engine.task import RowEvaluator
-from peerlearn.engine.trainer import Observer, Trainer
-from peerlearn.engine.weight_files import described
+from peerlearn.engine.trainer import Observer
 from peerlearn.errors import InputError
-from peerlearn.metrics.assessment import ClassificationAssessment
-from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
+from peerlearn.objectives.base import Objective, PlainLoss
+from peerlearn.systems.fit.recipe import FIT
+from peerlearn.systems.recipe import run_task
+from peerlearn.tasks.classification.given import GivenConfig, GivenTask, named_class
 from peerlearn.validation import validated
-
-Data = Dataset | str | Path | Mapping[str, Any]
 
 
 def fit(
     cohort: Cohort,
-    data: Data,
+    data: Any,
     epochs: int = 30,
     *,
     augment: AugmentSpec | Mapping[str, Any] | None = None,
     peers: Mapping[str, Mapping[str, Any]] | None = None,
     labelled_per_batch: int = 0,
-    workers: int = 0,
+    workers: int | None = None,
     seed: int = 0,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -53,20 +40,33 @@ def fit(
     ```python
     result = peerlearn.fit(cohort, "digits", epochs=30, lr=0.05)
     result.block["mean_peer"]["accuracy"]
+    peerlearn.fit(cohort, (X, y)); peerlearn.fit(cohort, {"train": train_set, "test": test_set})
     ```
+
+    Arrays are normalised by the mean and standard deviation of train; whole numbers (N, L) other
+    than uint8 are ids of tokens and stay whole numbers. Items of a torch `Dataset` are read one by
+    one whenever they are needed, so that transforms draw anew, keyed by the seed, and are given to
+    the networks as they come; those by name become the arguments of `forward`. What is missing of
+    validation and test is held out of train, a tenth each.
 
     Args:
         cohort: the peers, with their initial weights.
-        data: a `Dataset`; the name or path that `--data` takes; or arrays or tensors by name:
-            `x_train, y_train, x_test, y_test` and optionally `x_val, y_val`.
+        data: `(X, y)` of arrays, tensors, lists or pandas; a map-style torch `Dataset` or a
+            `DataLoader` (whose batch size, `collate_fn` and workers are taken; rows are shuffled
+            by seed); `(train, test)`, `(train, val, test)` or a mapping of such parts by name;
+            arrays by name, `x_train, y_train` and optionally `x_val, y_val, x_test, y_test`; the
+            name or path that `--data` takes; or a peerlearn `Dataset`.
         epochs: passes over the training rows.
         augment: random changes of training images; none by default.
         peers: what single peers do their own way, by name: `lr`, `optimiser`, `lr_schedule`,
             `view`.
         labelled_per_batch: labelled rows in every batch, where some rows have no label.
-        workers: processes that read and augment rows, for a `Dataset` that is not in memory.
+        workers: processes that read and augment training rows which are not in memory, and give
+            the same batches as none; rows to evaluate are read in this process. None: those of
+            the `DataLoader`, or none.
         seed: keys batches, augmentation and dropout.
-        folder: run folder for checkpoints and metrics; None keeps everything in memory.
+        folder: run folder, which `peerlearn report`, `peerlearn.load(folder, networks={...})` and,
+            where nothing needs the networks, other commands read; None keeps all in memory.
         resume: continue what `folder` holds.
         observe: is told what begins (`facts`: lines by a word), and of every step and epoch.
         **training: any field of `TrainingSpec`: `batch_size`, `lr`, `optimiser`, `precision`, ...
@@ -74,8 +74,7 @@ def fit(
     Raises InputError: an unknown field, a value that is not allowed, or data that cannot be used;
     RunError: a loss that is not finite, or a file that cannot be written.
     """
-    spec = validated(TrainingSpec, {"epochs": epochs} | training)
-    Catalogue(CLASSIFICATION).selecting(spec.evaluation.metric, "fit")
+    validated(TrainingSpec, {"epochs": epochs} | training)
     settings = {
         name: validated(PeerSettings, own, f"peers.{name}") for name, own in (peers or {}).items()
     }
@@ -84,63 +83,60 @@ def fit(
             f"peers: {sorted(strangers)} not in the cohort ({', '.join(cohort.names)})"
         )
     augmentation = validated(AugmentSpec, augment or {}, "augment")
-    dataset = read_data(data)
-    loader = train_loader(
-        dataset,
-        spec.batch_size,
-        seed,
-        augmentation,
-        views=1 + max((own.view for own in settings.values()), default=0),
+    given = read_given(data)
+    config = _config(
+        cohort,
+        given,
+        _loaded(given, {"epochs": epochs} | training),
+        peers={name: own.model_dump(exclude_unset=True) for name, own in settings.items()},
+        augment=augmentation,
         labelled_per_batch=labelled_per_batch,
         workers=workers,
+        seed=seed,
     )
-    rows = partial(split_rows, data=dataset, batch_size=spec.evaluation.batch_size)
-    test, val, train = (rows(split) for split in (dataset.test, dataset.val, dataset.train))
-    assessment = partial(ClassificationAssessment, members=spec.evaluation.members)
-    info = RowInfo.from_dataset(dataset)
-    told = data_facts(info, dataset.account, label_counts(dataset.train.y, dataset.classes))
-    evaluator = RowEvaluator(test, val, assessment, train, told)
-    stages = [TrainingStage("fit", spec.epochs, loader)]
-    trainer = Trainer(cohort, stages, spec, evaluator, peers=settings, seed=seed)
-    if observe is not None:
-        trainer.observe = observe
-    trainer.observe(beginning(trainer))
-    if folder is None:
-        return trainer.run(resume)
-    trainer.folder = RunFolder(Path(folder))
-    trainer.folder.about = partial(_about, cohort, dataset)
-    with trainer.folder.held():
-        asked = {"epochs": epochs, "seed": seed, "data": dataset.name} | training
-        plain = {
-            key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-            for key, value in asked.items()
-        }
-        trainer.folder.open(plain, resume)
-        return trainer.run(resume)
+    task = GivenTask(config, given.data, cohort)
+    run = None if folder is None else RunFolder(Path(folder))
+    with nullcontext() if run is None else run.held():
+        return run_task(task, config, run, resume, observe)[0]
 
 
-def _about(cohort: Cohort, data: Dataset, peer: str) -> dict[str, Any]:
-    """What the header of a peer's file of weights says of its network and its data."""
-    kind = type(cohort.peers[peer] if peer in cohort.names else cohort.trunk)
-    return {
-        "model": f"{kind.__module__}.{kind.__qualname__}",
-        **described(RowInfo.from_dataset(data).model_dump()),
-    }
+def _loaded(given: Given, training: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said of training, and where it is silent what data loaders said of batches."""
+    settled, said = dict(training), given.loading
+    if said.batch_size is not None:
+        settled.setdefault("batch_size", said.batch_size)
+    evaluation = settled.get("evaluation", {})
+    if said.evaluation is not None and isinstance(evaluation, Mapping):
+        settled["evaluation"] = {"batch_size": said.evaluation} | dict(evaluation)
+    return settled
 
 
-def read_data(data: Data) -> Dataset:
-    """Any form of `data` that `fit` takes as a `Dataset`; InputError: names what is at fault."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, str | Path):
-        return load_dataset(DataSpec(name=str(data)))
-    if isinstance(data, Mapping):
-        arrays = {
-            name: value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-            for name, value in data.items()
-        }
-        return build_dataset("arrays", source_from_arrays(arrays, "data"), DataSpec())
-    raise InputError(
-        f"data: found {type(data).__name__}; allowed: a Dataset, a name or path, or a mapping with "
-        "x_train, y_train, x_test, y_test"
+def _config(
+    cohort: Cohort,
+    given: Given,
+    training: Mapping[str, Any],
+    *,
+    peers: Mapping[str, Mapping[str, Any]],
+    workers: int | None,
+    **more: Any,
+) -> GivenConfig:
+    """The configuration of a run, as its folder keeps it."""
+    workers = given.loading.workers if workers is None else workers
+    named = {name: {"model": named_class(cohort.peers[name])} for name in cohort.names}
+    return validated(
+        GivenConfig,
+        {
+            "recipe": FIT.name,
+            "data": DataSpec(name=given.name or given.data.name, workers=workers or 0),
+            "reread": given.name is not None,
+            "peers": {name: named[name] | dict(peers.get(name, {})) for name in named},
+            "transfer": cohort.transfer.spec.model_dump(by_alias=True, exclude_unset=True),
+            "objective": ", ".join(dict.fromkeys(map(_name_of, cohort.objectives.values()))),
+            **more,
+            **training,
+        },
     )
+
+
+def _name_of(objective: Objective) -> str:
+    return str(objective) if isinstance(objective, PlainLoss) else type(objective).__name__

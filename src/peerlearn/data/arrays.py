@@ -2,13 +2,14 @@
 
 Layout of `x`: (N, F) vectors; (N, H, W) grey images; of four axes, (N, H, W, C) where the last
 one is 1, 3 or 4 long and (N, C, H, W) otherwise. uint8 stays uint8, any float becomes float32.
+Rows (N, L) of any other whole numbers stay such, as int64: ids of tokens, for an embedding.
 
 Layout of `y`: (N,) or (N, 1) labels, whole numbers or texts, whose classes are those that occur
 (see `peerlearn.data.classes`), where -1 or an empty text in train marks an unlabelled row; or
 (N, L), L > 1, of 0 and 1 for several labels a row, where a row of NaN in train is unlabelled.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -30,15 +31,21 @@ UNSCALED = 100
 """A largest value above it, beside rows within [-1, 1], is of bytes that nobody scaled."""
 
 
-def source_from_arrays(arrays: Mapping[str, Array], where: str, count: int | None = None) -> Source:
+def source_from_arrays(
+    arrays: Mapping[str, Array],
+    where: str,
+    count: int | None = None,
+    required: Sequence[str] = REQUIRED,
+) -> Source:
     """Splits from arrays named as in an `.npz` file (`KEYS`).
 
-    `x_val, y_val` (held out of train otherwise) and `class_names` may be missing; messages name
-    the source of the arrays as `where`. `count` is that of the classes, as `data.classes` gives it.
+    `x_val, y_val` (held out of train otherwise), `class_names` and what else is not `required` may
+    be missing; messages name the source of the arrays as `where`. `count` is that of the classes,
+    as `data.classes` gives it.
 
     Raises InputError: the first thing that is wrong, with the array and what was found.
     """
-    check_names(arrays, where)
+    check_names(arrays, where, required=required)
     parts = [part for part in PARTS if f"x_{part}" in arrays]
     names = read_class_names(arrays.get("class_names"), where)
     labels = {f"y_{part}": arrays[f"y_{part}"] for part in parts}
@@ -50,23 +57,32 @@ def source_from_arrays(arrays: Mapping[str, Array], where: str, count: int | Non
         x, y = arrays[f"x_{part}"], labels[f"y_{part}"]
         check_lengths(x, y, part, where)
         splits[part] = Split(
-            read_rows(x, f"{where}: x_{part}"),
+            read_rows(x, f"{where}: x_{part}", ids=True),
             read_targets(y, f"{where}: y_{part}", blanks=part == "train"),
         )
-    train = splits["train"]
     check_shapes(splits, arrays, where)
     check_ranges(splits, where)
-    if train.y.ndim == 2:
-        classes, notes = _several(splits, names, where)
-        return Source(
-            train, splits.get("val"), splits["test"], classes, names, True, Account(notes=notes)
-        )
-    found = classes_of({f"y_{p}": split.y for p, split in splits.items()}, where, names, count)
-    splits = {part: split.with_labels(found.of(split.y)) for part, split in splits.items()}
-    account = Account(notes=notes + found.notes)
-    return Source(
-        splits["train"], splits.get("val"), splits["test"], len(found), found.names, False, account
-    )
+    return source_of(splits, where, names, count, notes)
+
+
+def source_of(
+    splits: Mapping[str, Split],
+    where: str,
+    names: tuple[str, ...] = (),
+    count: int | None = None,
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """A source of splits whose labels are as they were read; see `peerlearn.data.classes`."""
+    train, several = splits["train"], splits["train"].y.ndim == 2
+    if several:
+        classes, further = _several(splits, names, where)
+    else:
+        labels = {f"y_{part}": split.y for part, split in splits.items()}
+        found = classes_of(labels, where, names, count)
+        splits = {part: split.with_labels(found.of(split.y)) for part, split in splits.items()}
+        train, classes, names, further = splits["train"], len(found), found.names, found.notes
+    account = Account(notes=notes + further)
+    return Source(train, splits.get("val"), splits.get("test"), classes, names, several, account)
 
 
 def _of_texts(
@@ -106,26 +122,44 @@ def _several(
     return classes, ()
 
 
-def check_names(found: Mapping[str, object], where: str, known: Collection[str] = KEYS) -> None:
+def check_names(
+    found: Mapping[str, object],
+    where: str,
+    known: Collection[str] = KEYS,
+    required: Sequence[str] = REQUIRED,
+) -> None:
     """Every required array is there, and none that was meant to be the validation split."""
-    required = list(REQUIRED)
-    if "x_val" in found or "y_val" in found:
-        required[2:2] = ["x_val", "y_val"]
-    for key in required:
+    needed = list(required)
+    for part in ("val", "test"):
+        keys = [f"x_{part}", f"y_{part}"]
+        if any(key in found for key in keys):
+            needed += [key for key in keys if key not in needed]
+    for key in sorted(needed, key=KEYS.index):
         if key not in found:
             hint = did_you_mean(key, [name for name in found if name not in known])
             raise InputError(
                 f"{where}: array {key!r} is missing.{hint} Found: {', '.join(found) or 'nothing'}. "
-                "Needed: x_train, y_train, x_test, y_test; x_val and y_val may be left out, "
-                "both together."
+                f"Needed: {', '.join(required)}; others may be left out, x and y together."
             )
     for name in found:
         if name not in known and name.lower().startswith(("x_val", "y_val")):
             raise InputError(f"{where}: unknown array {name!r}. Did you mean {name[:5].lower()!r}?")
 
 
-def read_rows(x: Array, where: str) -> Tensor:
-    """(N, C, H, W) or (N, F), uint8 or float32, from any layout that is allowed."""
+def read_rows(x: Array, where: str, ids: bool = False) -> Tensor:
+    """(N, C, H, W) or (N, F), uint8 or float32, from any layout that is allowed.
+
+    `ids` says whether rows of whole numbers are allowed, int64 (N, L).
+    """
+    if ids and x.dtype.kind in "iu" and x.dtype != np.uint8 and x.ndim == 2 and x.shape[1]:
+        whole = x.astype(np.int64)
+        if (whole < 0).any():
+            row = int((whole < 0).any(1).argmax())
+            raise InputError(
+                f"{where}: row {row} holds {whole[row].min()}; whole numbers (N,L) are ids for an "
+                "embedding, from 0 up. For measurements give floats."
+            )
+        return torch.from_numpy(whole)
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise InputError(f"{where}: dtype {x.dtype}; allowed: uint8 (0 to 255) or float.")
     if x.ndim not in (2, 3, 4) or 0 in x.shape[1:]:

@@ -38,7 +38,7 @@ class Draws(NamedTuple):
 class Normalisation(NamedTuple):
     """(x − mean) / std by channel, each (C,), as one multiplication and one addition.
 
-    A std of 0 counts as 1, so a constant channel becomes 0.
+    A std of 0 counts as 1, so a constant channel becomes 0. Of no channel, rows stay as they are.
     """
 
     mean: Tensor
@@ -53,6 +53,8 @@ class Normalisation(NamedTuple):
 
     def apply(self, x: Tensor) -> Tensor:
         """float32 of the shape of `x`, (B, C, ...); uint8 is scaled to [0, 1] first."""
+        if not len(self.mean):
+            return x
         unit = 255 if x.dtype == torch.uint8 else 1
         scale, shift = (
             values.float().to(x.device).view(1, -1, *[1] * (x.ndim - 2))
@@ -79,9 +81,10 @@ def check_augment(spec: AugmentSpec, sample_shape: Sequence[int]) -> None:
     """
     active = [name for name, value in spec if value]
     if active and len(sample_shape) != 3:
+        found = f"vectors of {sample_shape[0]} features" if sample_shape else "rows by name"
         raise InputError(
-            f"augment.{active[0]}: the data has vectors of {sample_shape[0]} features; "
-            "augmentation is for images. Leave the augment block out."
+            f"augment.{active[0]}: the data has {found}; augmentation is for images. Leave the "
+            "augment block out."
         )
     if spec.crop and spec.crop >= min(sample_shape[1:]):
         height, width = sample_shape[1:]

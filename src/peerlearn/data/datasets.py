@@ -20,7 +20,7 @@ class Split:
     """Rows and their targets.
 
     Shapes:
-        x: (N, C, H, W) images or (N, F) vectors, uint8 or float32.
+        x: (N, C, H, W) images or (N, F) vectors, uint8 or float32; or (N, L) ids, int64.
         y: int64 (N,), `UNLABELLED` where a row has no label; or float32 (N, L) of 0/1 for
             several labels a row, NaN where a row has none.
     """
@@ -42,6 +42,16 @@ class Split:
         return self.x.nbytes
 
     @property
+    def as_it_is(self) -> bool:
+        """Whether networks get the rows unchanged, neither scaled nor normalised: ids of tokens."""
+        return not self.x.is_floating_point() and self.x.dtype != torch.uint8
+
+    @property
+    def drawn_anew(self) -> bool:
+        """Whether reading a row again may give another one; see `drawn`."""
+        return False
+
+    @property
     def strata(self) -> Tensor:
         """What a choice of rows is balanced over, int64 (N,); see `strata`."""
         return strata(self.y)
@@ -49,6 +59,10 @@ class Split:
     def rows(self, index: Tensor) -> Tensor:
         """The rows at `index`, in its order."""
         return self.x.index_select(0, index)
+
+    def drawn(self, index: Tensor, seed: int, *key: str | int) -> Any:
+        """The same; what is random in them is a function of `seed` and `key`."""
+        return self.rows(index)
 
     def targets(self, index: Tensor) -> Tensor:
         """What is learnt from the rows at `index`."""
@@ -142,7 +156,10 @@ class MeasuredOnTrain:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of each channel (or feature) of train; uint8 counts as its 255th part."""
+        """Mean of each channel (or feature) of train; uint8 counts as its 255th part.
+
+        Empty where networks get rows as they are.
+        """
         return self._statistics[0]
 
     @property
@@ -152,6 +169,8 @@ class MeasuredOnTrain:
 
     @cached_property
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if self.train.as_it_is:
+            return (), ()
         return channel_statistics(self.train.rows, self.train.measured_rows())
 
 

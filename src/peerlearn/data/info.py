@@ -44,8 +44,10 @@ class DataInfo(BaseModel, ABC):
 class RowInfo(DataInfo):
     """The shape, the classes and the normalisation, as in `Dataset`, of images or vectors."""
 
-    sample_shape: tuple[int, ...]  # of one row, (C, H, W) or (F,)
-    dtype: Literal["uint8", "float32"]  # of raw rows; uint8 is scaled to [0, 1], float is not
+    sample_shape: tuple[int, ...]  # of one row, (C, H, W) or (F,); () of rows by name
+    # Of raw rows: uint8 is scaled to [0, 1], float is not, int64 are ids; items are those of a
+    # Dataset in Python, of whose making nothing is known.
+    dtype: Literal["uint8", "float32", "int64", "items"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -65,7 +67,10 @@ class RowInfo(DataInfo):
 
 def measured(data: MeasuredOnTrain) -> dict[str, Any]:
     """The fields of `RowInfo` that say what rows are like."""
-    raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
-    dtype = "uint8" if raw.dtype == torch.uint8 else "float32"
+    if data.train.drawn_anew:
+        dtype = "items"
+    else:
+        raw = data.train.rows(torch.zeros(1, dtype=torch.int64))
+        dtype = str(raw.dtype).removeprefix("torch.")
     same = {name: getattr(data, name) for name in ("name", "sample_shape", "mean", "std")}
     return {"dtype": dtype, **same}

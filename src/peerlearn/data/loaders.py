@@ -96,10 +96,18 @@ class BatchMaker:
 
     def __call__(self, epoch: int, step: int, index: Tensor) -> Batch:
         index = index.to(self.split.y.device)
-        rows, seed = self.split.rows(index), self.seed
-        streams = (keyed_generator(seed, "augment", epoch, step, n) for n in range(self.views))
-        views = tuple(augment(rows, self.spec, each, self.normalisation) for each in streams)
-        return Batch(views, self.split.targets(index), index)
+        views, rows = [], None
+        for number in range(self.views):
+            key = ("augment", epoch, step, number)
+            if rows is None or self.split.drawn_anew:
+                rows = self.split.drawn(index, self.seed, "items", *key)
+            views.append(self._view(rows, keyed_generator(self.seed, *key)))
+        return Batch(tuple(views), self.split.targets(index), index)
+
+    def _view(self, rows: Any, stream: torch.Generator) -> Any:
+        if not isinstance(rows, Tensor):  # by name
+            return rows
+        return augment(rows, self.spec, stream, self.normalisation)
 
 
 class ArrayLoader(Batches):

@@ -1,7 +1,7 @@
 """Number format, memory and threads of training on one device."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -81,9 +81,11 @@ class Precision:
         """Move what a peer is or reads to the device, images into the layout of this precision.
 
         Args:
-            what: a module, a tensor, or anything with a `to` such as a graph; other things are
-                returned as they are.
+            what: a module, a tensor, anything with a `to` such as a graph, or a mapping of such;
+                other things are returned as they are.
         """
+        if isinstance(what, Mapping):
+            return {name: self.place(value) for name, value in what.items()}  # type: ignore[return-value]
         layout: dict[str, torch.memory_format] = {}
         image = isinstance(what, Tensor) and what.ndim == 4
         if self.channels_last and (isinstance(what, nn.Module) or image):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from peerlearn.calling import called
 from peerlearn.errors import InputError
 from peerlearn.modes import evaluating
 from peerlearn.randomness import keyed_generator, seeded_rng
@@ -129,9 +130,9 @@ def _mean_loss(
     batches: Iterable[tuple[Any, Tensor]],
     loss: Callable[[PeerOutput, Tensor], Tensor],
 ) -> float:
-    total, rows = 0.0, 0
+    total, rows, name = 0.0, 0, type(model).__name__
     for x, y in batches:
-        output = as_peer_output(model(x), type(model).__name__)
+        output = as_peer_output(called(model, x, name), name)
         total += float(loss(output, y)) * len(y)
         rows += len(y)
     if not rows:

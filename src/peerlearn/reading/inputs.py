@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from peerlearn.data.account import EMPTY, Account
@@ -73,6 +72,11 @@ def checked_array(path: Path, info: RowInfo, any_size: bool = False) -> Tensor:
 
     Raises InputError: it is damaged, holds no rows or others; names the file and the array.
     """
+    if info.dtype == "items":
+        raise InputError(
+            f"{path}: the run was trained on a Dataset in Python, and does not know how its rows "
+            "were made of files; in Python, call its networks with such rows"
+        )
     where, array = _array(path)
     return checked_rows(array, info, where, any_size)
 
@@ -84,10 +88,11 @@ def as_array(x: Any) -> Array:
 
 def checked_rows(array: Array, info: RowInfo, where: str = GIVEN, any_size: bool = False) -> Tensor:
     """Rows of an array from `where` that the networks can read; see `checked_array`."""
-    if array.dtype.kind in "iu" and array.dtype != np.uint8:
+    ids = info.dtype == "int64"
+    if array.dtype.kind in "iu" and array.dtype != np.uint8 and not ids:
         raise InputError(f"{where}: dtype {array.dtype}, but the run was trained on {_rows(info)}")
-    x = rows_of_array(array, where)
-    dtype = "uint8" if x.dtype == torch.uint8 else "float32"
+    x = rows_of_array(array, where, ids)
+    dtype = str(x.dtype).removeprefix("torch.")
     found, expected = tuple(x.shape[1:]), info.sample_shape
     if not ((len(found), found[0]) == (3, expected[0]) if any_size else found == expected):
         raise InputError(

@@ -1,6 +1,6 @@
 """Images and vectors, for runs whose networks read plain rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -101,10 +101,36 @@ class RowReader(Reader[RowInfo]):
         self.check_any(made)
 
     def given(self, x: Any, peers: Mapping[str, nn.Module]) -> Iterable[Inputs]:
-        """Rows as in an `.npz` file, a batch at a time; see `checked_array`."""
+        """Rows as in an `.npz` file, a batch at a time; see `checked_array`.
+
+        Where the networks were trained on items of a Dataset, such as these make: a tensor, or
+        several by name.
+        """
+        if self.info.dtype == "items":
+            return [self._as_they_come(x)]
         rows = checked_rows(as_array(x), self.info)
         batches = self._normalised(rows, self.config.evaluation.batch_size)
         return [Inputs((GIVEN,) * len(rows), tuple(range(len(rows))), batches)]
+
+    def _as_they_come(self, x: Any) -> Inputs:
+        columns = dict(x) if isinstance(x, Mapping) else {"": x}
+        rows = {name: torch.as_tensor(values) for name, values in columns.items()}
+        shape, size = self.info.sample_shape, self.config.evaluation.batch_size
+        for name, values in rows.items():
+            if shape and tuple(values.shape[1:]) != shape:
+                raise InputError(
+                    f"{GIVEN}{name}: rows of shape {tuple(values.shape[1:])}, but the run was "
+                    f"trained on rows of shape {shape}"
+                )
+        count = min(len(values) for values in rows.values())
+
+        def batches() -> Iterator[tuple[Any, Tensor]]:
+            for start in range(0, count, size):
+                part = {name: values[start : start + size] for name, values in rows.items()}
+                y = torch.zeros(len(next(iter(part.values()))))
+                yield (part if isinstance(x, Mapping) else part[""]), y
+
+        return Inputs((GIVEN,) * count, tuple(range(count)), batches)
 
     def preprocess(self) -> nn.Module:
         return Preprocess(self.info.mean, self.info.std)

@@ -1,7 +1,7 @@
 """`peerlearn.load`: a finished run as plain PyTorch modules, and what they say of rows at hand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -202,7 +202,9 @@ class Loaded:
         )
 
 
-def load(run: str | Path, trust: bool = False) -> Loaded:
+def load(
+    run: str | Path, trust: bool = False, networks: Mapping[str, nn.Module] | None = None
+) -> Loaded:
     """A finished run, or one cell of a comparison, as plain modules.
 
     ```python
@@ -215,10 +217,17 @@ def load(run: str | Path, trust: bool = False) -> Loaded:
         run: its folder.
         trust: allow it to run code of your own that its configuration names by `python:`, such as
             the function that makes a network.
+        networks: of a run of `peerlearn.fit`, which keeps weights alone: each peer made again, by
+            name; they are filled in place.
 
-    Raises InputError: no finished run there, or it names code and is not trusted.
+    Raises InputError: no finished run there, it names code and is not trusted, or the networks are
+    not those of its peers.
     """
-    return Loaded(open_run(run, trust))
+    opened = open_run(run, trust)
+    loaded = Loaded(opened if networks is None else replace(opened, networks=networks))
+    if networks is not None:
+        _ = loaded.peers  # what does not fit is said here
+    return loaded
 
 
 def _as_paths(rows: Any) -> Sequence[Path]:

@@ -1,11 +1,13 @@
 """A finished run, opened for use and measured again: its networks with their selected weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.info import DataInfo
@@ -26,13 +28,17 @@ from peerlearn.validation import validated
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run: where it is, the system it belongs to, and what it was told and wrote."""
+    """A finished run: where it is, the system it belongs to, and what it was told and wrote.
+
+    `networks` are those of a run whose peers were made in Python, made again; see `load`.
+    """
 
     folder: Path
     recipe: Recipe
     config: Any
     results: Results
     trust: bool = False
+    networks: Mapping[str, nn.Module] | None = None
 
     def trusted(self) -> AbstractContextManager[None]:
         """The context of all that makes networks: without trust no code is imported."""
@@ -89,8 +95,12 @@ class TrainedRun:
 
         Raises InputError: weights that are not there.
         """
+        task = self.recipe.task
         with self.trusted():
-            cohort = self.recipe.task.restore(self.config, self.info)
+            if self.networks is None:
+                cohort = task.restore(self.config, self.info)
+            else:
+                cohort = task.around(self.config, self.info, self.networks)
         load_selected(self.folder, cohort)
         return cohort.eval()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from peerlearn import results
 from peerlearn.engine.description import beginning
+from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
@@ -131,7 +132,21 @@ def _run_in(
     # Asked first: the networks and data of what is finished need not be made again.
     if folder is not None and resume and folder.finished(config.dump(), config.completed):
         return results.load(folder.results)
-    task = recipe.task.load(config)
+    return run_task(recipe.task.load(config), config, folder, resume, observe, shared)[1]
+
+
+def run_task(
+    task: Task[Any, Any, Any],
+    config: Any,
+    folder: RunFolder | None = None,
+    resume: bool = False,
+    observe: Observer | None = None,
+    shared: Path | None = None,
+) -> tuple[TrainingResult, Results]:
+    """Train a task that was made by `config`, and write its folder, which this process holds.
+
+    Raises InputError, RunError: as `run_recipe`.
+    """
     trainer = trainer_of(task)
     if folder is not None:
         if leads_launch():
@@ -150,4 +165,4 @@ def _run_in(
         if result.info is not None:
             write_json(folder.info, result.info.model_dump())
         results.save(folder.results, measured)
-    return measured
+    return result, measured

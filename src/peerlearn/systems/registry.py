@@ -8,6 +8,7 @@ from peerlearn.errors import InputError, unknown_name
 from peerlearn.plain_yaml import read_yaml
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.dml.recipe import DML
+from peerlearn.systems.fit.recipe import FIT
 from peerlearn.systems.graph.recipe import GML_GRAPH, GML_MLP, GML_NODE
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.renyi.recipe import RENYI
@@ -15,6 +16,8 @@ from peerlearn.systems.styles.recipe import STYLES_CLASSIFY, STYLES_SEGMENT
 
 ALL = DML, RENYI, GML_NODE, GML_GRAPH, GML_MLP, STYLES_CLASSIFY, STYLES_SEGMENT, DISCOVERY
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in ALL}
+#: Those that a file can name: also what `peerlearn.fit` trained, which no command can begin.
+OF_FILES = RECIPES | {FIT.name: FIT}
 
 
 def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
@@ -30,7 +33,8 @@ def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
         name, field = str(given["recipe"]), f"{path}: recipe"
     elif path.exists():
         raise InputError(f"{name_or_file}: a recipe file ends in .yaml or .yml")
-    if name not in RECIPES:
+    known = RECIPES if given is None else OF_FILES
+    if name not in known:
         raise unknown_name("recipe", name, RECIPES, field)
-    recipe = RECIPES[name]
+    recipe = known[name]
     return recipe, recipe.defaults() if given is None else given

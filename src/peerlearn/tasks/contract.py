@@ -19,6 +19,7 @@ from peerlearn.engine.stage import Stage, TrainingStage
 from peerlearn.engine.task import Block, Evaluator, Findings, Purpose, Trained, first_batch
 from peerlearn.engine.trainer import Trainer
 from peerlearn.engine.weight_files import described
+from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.models.registry import Models
@@ -134,6 +135,16 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def restore(cls, config: ConfigT, info: InfoT) -> Cohort:
         """The untrained peers of a finished run, which has no data."""
         return cls.build(cls.settled(config, info), info)
+
+    @classmethod
+    def around(cls, config: ConfigT, info: InfoT, networks: Mapping[str, nn.Module]) -> Cohort:
+        """The cohort of a finished run whose networks were made in Python, and made again.
+
+        Raises InputError: not one network for each peer, or a run that makes them itself.
+        """
+        raise InputError(
+            f"networks: a run of recipe {config.recipe!r} makes its networks itself; leave them out"
+        )
 
     @property
     def account(self) -> Account:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.datasets import BatchLoader, Dataset, Split
+from peerlearn.data.datasets import BatchLoader, Dataset
 from peerlearn.data.info import RowInfo
 from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.data.registry import DATASETS, load_dataset
+from peerlearn.data.spec import AugmentSpec
 from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
@@ -39,7 +40,7 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
 
     def few(self) -> tuple[Any, Tensor, str]:
         train = self.data.train
-        rows = Split(train.rows(torch.arange(2)), train.y[:2])
+        rows = train.select(torch.arange(2))
         x, y = next(iter(split_rows(rows, self.data, 2)()))
         return x, y, f"rows of shape {self.info.sample_shape} of data {self.info.name!r}"
 
@@ -58,11 +59,15 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
             self.data,
             config.batch_size,
             config.seed,
-            config.augment.resolve(self.data),
+            self.augmentation(),
             views=config.views,
             labelled_per_batch=config.labelled_per_batch,
             workers=config.data.workers,
         )
+
+    def augmentation(self) -> AugmentSpec:
+        """Random changes of training rows."""
+        return self.config.augment.resolve(self.data)
 
     def label_counts(self) -> Sequence[int] | None:
         return label_counts(self.data.train.y, self.info.classes)
@@ -71,5 +76,6 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
         """The first labelled training rows, without augmentation."""
         train = self.data.train
         index = labelled_rows(train.y).nonzero().flatten()[:PROBE_ROWS]
-        rows = Split(train.rows(index), train.y[index])
-        return split_rows(rows, self.data, self.config.evaluation.batch_size)
+        return split_rows(
+            train.select(index).decoded(), self.data, self.config.evaluation.batch_size
+        )

@@ -1,0 +1,263 @@
+"""Data as users have them in Python: read as what they are, or refused with what was found."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
+
+from peerlearn.data.given import read_given
+from peerlearn.data.items import ItemSplit
+from peerlearn.data.loaders import evaluation_batches, train_loader
+from peerlearn.errors import InputError
+
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(40) % 2
+
+
+class Rows(Dataset):
+    """Items that are random, and counted."""
+
+    classes = ("cat", "dog")
+
+    def __init__(self, rows: slice = slice(None), by_name: bool = False, noise: bool = False):
+        self.x, self.targets = X[rows], Y[rows].tolist()
+        self.by_name, self.noise, self.read = by_name, noise, 0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, row: int) -> Any:
+        self.read += 1
+        x = self.x[row]
+        if self.noise:
+            x = x + torch.rand(()) + random.random() + np.random.rand()
+        y = self.targets[row]
+        return (
+            {"values": x.float(), "scale": torch.tensor(2.0), "label": y}
+            if self.by_name
+            else (x, y)
+        )
+
+
+class Frame:
+    """What a table of pandas is to us."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def to_numpy(self) -> np.ndarray:
+        return self.array
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (X, Y),
+        (X.numpy(), Y.numpy()),
+        (X.tolist(), Y.tolist()),
+        [X.tolist(), Y.tolist()],
+        (Frame(X.numpy()), Frame(Y.numpy())),
+        (X.double(), Y[:, None].int()),
+        {"x_train": X, "y_train": Y},
+        {"train": (X, Y)},
+    ],
+)
+def test_rows_at_hand_are_one_part_of_which_the_others_are_held_out(given: Any) -> None:
+    data = read_given(given).data
+    assert [len(part) for part in (data.train, data.val, data.test)] == [32, 4, 4]
+    everything = torch.cat([part.x for part in (data.train, data.val, data.test)])
+    assert sorted(everything[:, 0].tolist()) == sorted(X[:, 0].tolist())
+    assert data.account.notes == ("held out of train: 4 for val and 4 for test rows",)
+    assert data.mean == pytest.approx(data.train.x.mean(0).tolist(), abs=1e-5)
+
+
+A, B, C = slice(24), slice(24, 32), slice(32, 40)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"train": (X[A], Y[A]), "val": (X[B], Y[B]), "test": (X[C], Y[C])},
+        {"train": (X[A], Y[A]), "validation": (X[B], Y[B]), "test": (X[C], Y[C])},
+        ((X[A], Y[A]), (X[B], Y[B]), (X[C], Y[C])),
+        {"train": Rows(A), "valid": Rows(B), "test": Rows(C)},
+        (Rows(A), Rows(B), Rows(C)),
+        tuple(TensorDataset(X[rows], Y[rows]) for rows in (A, B, C)),
+        tuple(DataLoader(Rows(rows), 8) for rows in (A, B, C)),
+        tuple(list(zip(X[rows], Y[rows].tolist(), strict=True)) for rows in (A, B, C)),
+        tuple(Subset(Rows(), range(40)[rows]) for rows in (A, B, C)),
+        (ConcatDataset([Rows(slice(9)), Rows(slice(9, 24))]), Rows(B), Rows(C)),
+    ],
+)
+def test_parts_by_place_and_by_name_are_the_same_rows(given: Any) -> None:
+    data = read_given(given).data
+    for part, rows in (("train", A), ("val", B), ("test", C)):
+        split = getattr(data, part)
+        assert torch.equal(split.rows(torch.arange(len(split))), X[rows])
+        assert torch.equal(split.y, Y[rows])
+    assert "held out" not in "".join(data.account.notes)
+
+
+def test_train_and_test_leave_validation_to_be_held_out() -> None:
+    data = read_given((Rows(slice(30)), Rows(slice(30, 40)))).data
+    assert [len(part) for part in (data.train, data.val, data.test)] == [27, 3, 10]
+    assert data.account.notes == ("held out of train: 3 for val rows",)
+    assert data.class_names == ("cat", "dog")
+    data = read_given({"train": (X[:30], Y[:30]), "test": (X[30:], Y[30:])}).data
+    assert [len(part) for part in (data.train, data.val, data.test)] == [27, 3, 10]
+
+
+def test_ids_of_tokens_stay_whole_numbers_through_splits_and_batches() -> None:
+    ids = torch.randint(0, 50, (40, 7), generator=torch.Generator().manual_seed(0))
+    for given in ((ids, Y), (ids.int().numpy(), Y.numpy()), TensorDataset(ids, Y)):
+        data = read_given(given).data
+        assert (data.mean, data.std) == ((), ())
+        (batch,) = list(train_loader(data, 32, 0).epoch(0))
+        x, _ = next(evaluation_batches(data.test, 4, data.mean, data.std))
+        for found in (batch.x, x):
+            assert found.dtype == torch.int64
+            assert {tuple(row) for row in found.tolist()} <= {tuple(row) for row in ids.tolist()}
+    with pytest.raises(
+        InputError, match=r"X|x_train: row 3 holds -5; whole numbers \(N,L\) are ids"
+    ):
+        read_given((ids.index_fill(0, torch.tensor(3), -5), Y))
+
+
+def test_several_inputs_by_name_travel_together() -> None:
+    inputs = {"input_ids": X.long().abs(), "attention_mask": (X > 0).long()}
+    for given in ((inputs, Y), Rows(by_name=True)):
+        data = read_given(given).data
+        assert isinstance(data.train, ItemSplit)
+        (batch,) = list(train_loader(data, 32, 0).epoch(0))
+        assert {len(values) for values in batch.x.values()} == {32}
+        assert torch.equal(batch.y, data.train.y[batch.index])
+    assert set(batch.x) == {"values", "scale"}
+    assert torch.equal(batch.x["values"], X[data.train.places[batch.index]])
+
+
+def batches(data: Any, workers: int = 0, epoch: int = 0, start: int = 0) -> list[torch.Tensor]:
+    loader = train_loader(read_given(data).data, 8, 0, views=2, workers=workers)
+    return [view for batch in loader.epoch(epoch, start) for view in batch.views]
+
+
+def test_what_is_random_in_items_is_drawn_anew_and_keyed() -> None:
+    found = batches(Rows(noise=True))
+    torch.rand(3), random.random(), np.random.rand()
+    again, streamed, later = (
+        batches(Rows(noise=True), *options) for options in ((0,), (1,), (0, 0, 2))
+    )
+    assert all(map(torch.equal, found, again))
+    assert all(map(torch.equal, found, streamed))  # workers give the same batches
+    assert all(map(torch.equal, found[4:], later))  # so does a resumed epoch
+    assert not torch.equal(found[0], found[1])  # two views of the same rows
+    assert not torch.equal(found[0], batches(Rows(noise=True), epoch=1)[0])
+    state = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    batches(Rows(noise=True))
+    assert torch.equal(state[0], torch.get_rng_state())
+    assert state[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+def test_items_are_read_when_they_are_needed_and_no_sooner() -> None:
+    rows = Rows()
+    data = read_given({"train": rows, "val": Rows(B), "test": Rows(C)}).data
+    assert rows.read == 3  # its own labels are compared with those of three items
+    next(train_loader(data, 8, 0).epoch(0))
+    assert rows.read == 3 + 1 + 8  # the shape of a row, and a batch
+    assert not data.in_memory
+
+
+def test_labels_that_a_data_set_keeps_count_where_its_items_have_them() -> None:
+    rows = Rows()
+    rows.targets = [1 - label for label in rows.targets]
+    held = TensorDataset(X, Y)
+    held.targets = rows.targets  # not those of its items
+    assert read_given({"train": held, "test": held}).data.test.y.tolist() == Y.tolist()
+
+
+def test_a_data_loader_says_how_rows_become_batches() -> None:
+    def padded(items: list[Any]) -> Any:
+        x, y = zip(*items, strict=True)
+        return torch.nn.utils.rnn.pad_sequence(x, batch_first=True), torch.tensor(y)
+
+    ragged = [(torch.ones(2 + row % 3), int(row % 2)) for row in range(40)]
+    given = read_given(DataLoader(ragged, 16, shuffle=True, collate_fn=padded, num_workers=0))
+    assert given.loading == (16, None, 0)
+    (batch, *_) = train_loader(given.data, 16, 0).epoch(0)
+    assert batch.x.shape == (16, 4)
+    assert given.data.account.notes == ("held out of train: 4 for val and 4 for test rows",)
+    ordered = read_given((DataLoader(Rows(A), 8), DataLoader(Rows(B), 5)))
+    assert ordered.loading == (8, 5, 0)
+    assert "training rows are shuffled every epoch" in ordered.data.account.notes
+    with pytest.raises(InputError, match=r"data: items do not make a batch.*collate_fn"):
+        read_given(ragged)
+
+
+def test_labels_may_be_texts() -> None:
+    names = np.array(["no", "yes"])[Y.numpy()]
+    items = [(row, str(name)) for row, name in zip(X, names, strict=True)]
+    for given in ((X, names), (X, Frame(names.astype(object))), items):
+        data = read_given(given).data
+        assert data.class_names == ("no", "yes")
+        assert torch.equal(
+            data.train.y,
+            (data.train.rows(torch.arange(32))[:, 0, None] == X[Y == 1, 0]).any(1).long(),
+        )
+
+
+def test_rows_without_a_label_are_those_of_the_field() -> None:
+    y = Y.clone()
+    y[:10] = -100
+    data = read_given({"train": TensorDataset(X, y), "test": TensorDataset(X, Y)}).data
+    assert int((data.train.y == -1).sum()) == 10
+    several = torch.stack([Y, 1 - Y, Y], 1).float()
+    assert read_given(TensorDataset(X, several)).data.multilabel
+
+
+class Stream(IterableDataset):
+    def __iter__(self) -> Any:
+        return iter(zip(X, Y, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (3, r"data: found int; allowed: \(X, y\)"),
+        ((X, Y, X, Y), "data: found a tuple of 4; allowed"),
+        (X, "data: found Tensor; allowed"),
+        (Stream(), "data: an IterableDataset has no length"),
+        (DataLoader(Stream(), 4), "data: an IterableDataset has no length"),
+        (DataLoader(Rows(), None), "without batches"),
+        (DataLoader(Rows(), 4, sampler=WeightedRandomSampler([1.0], 4)), "WeightedRandomSampler"),
+        ({"train": Rows(), "tset": Rows()}, "data: unknown part 'tset'. Did you mean 'test'"),
+        ({"test": Rows()}, "data: no part 'train'; found test"),
+        ({"train": Rows(), "val": Rows(), "valid": Rows()}, "validation part is given twice"),
+        ({"train": (X, Y), "test": Rows()}, "data: train are arrays, .*test is a Dataset"),
+        ((X, Y[:3]), "data: x_train has 40 rows but y_train has 3"),
+        ((X, np.array(["a", 1] * 20, object)), "data: y: found values of several types"),
+        (([[1.0], [1.0, 2.0]], [0, 1]), "data: X: no array"),
+        (({"a": X, "b": X[:3]}, Y), "data: b has 3 rows but y has 40"),
+        (TensorDataset(X, Y, Y), r"data: items make list of 3; expected \(x, y\)"),
+        ([{"a": 1}] * 3, "data: items make a mapping with a; expected"),
+        (Subset(Rows(), []), "data: is empty"),
+        (
+            {"train": Rows(), "test": TensorDataset(X, Y + 1)},
+            r"y_test: .*row 1 holds 2, which has no name",
+        ),
+        ({"x_train": X, "y_train": Y, "x_tset": X}, "x_tset"),
+        ({"x_train": X, "y_train": Y, "x_test": X}, "array 'y_test' is missing"),
+    ],
+)
+def test_other_data_are_refused_with_what_was_found(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_given(given)
