@@ -14,6 +14,7 @@ from peerlearn.cli import app
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
 from peerlearn.randomness import seeded_rng
+from peerlearn.serving import evaluate_run
 
 
 def arrays(rows: int = 80) -> dict[str, torch.Tensor]:
@@ -243,7 +244,11 @@ def test_a_run_on_items_predicts_rows_as_they_come(tmp_path: Path) -> None:
 def test_commands_do_not_begin_what_fit_trained(tmp_path: Path) -> None:
     with seeded_rng(0, "nets"):
         nets = {n: build_model("mlp", (1, 8, 8), 10, {"hidden": [4]}) for n in ("a", "b")}
-    peerlearn.fit(peerlearn.Cohort(nets), "digits", epochs=1, folder=tmp_path / "run", lr=0.1)
+    cohort = peerlearn.Cohort(nets)
+    result = peerlearn.fit(cohort, "digits", epochs=1, folder=tmp_path / "run", lr=0.1)
+    loaded = peerlearn.load(tmp_path / "run", networks=nets)
+    again = evaluate_run(loaded.run)["arms"]["fit"]["ensemble"]["accuracy"]["mean"]
+    assert again == result.block["ensemble"]["accuracy"]
     with pytest.raises(InputError, match="peers a, b: networks that were made in Python"):
         app(["run", str(tmp_path / "run/config.yaml")], standalone_mode=False)
     with pytest.raises(InputError, match="unknown recipe 'fit'"):

@@ -205,8 +205,11 @@ def evaluate_run(
 
 def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
     task = run.recipe.task.load(run.config, run.info)
-    cohort = task.cohort()
-    load_selected(run.folder, cohort)
+    if run.networks is not None:
+        cohort = run.cohort
+    else:
+        cohort = task.cohort()
+        load_selected(run.folder, cohort)
     precision.place(cohort)
     peers = dict(cohort.peers)
     return task.evaluate(lambda rows: predict(peers, rows, precision, cohort.trunk), "report")

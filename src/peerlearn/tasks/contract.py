@@ -78,12 +78,17 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         Raises InputError: data that cannot be used, and then also unknown models and peers; or that
         are of other classes than those of the run.
         """
-        data: Any = load_data(config, partial(cls.read, config), cls.models.check)
+        data: Any = load_data(config, partial(cls.read, config), cls.check_model)
         if trained is None or not isinstance(data, NamedClasses):
             return cls(config, data)
         task = cls(config, cast(DataT, data.in_classes(trained.class_names)))
         check_same_classes(trained, task.info)
         return task
+
+    @classmethod
+    def check_model(cls, model: str, field: str) -> None:
+        """Raise `InputError` where no network has that name."""
+        cls.models.check(model, field)
 
     @classmethod
     @abstractmethod
