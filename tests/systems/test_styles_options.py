@@ -31,6 +31,7 @@ TRAINING = {
     "data.val_size": (["data.name=no-val.npz", "data.train_size=null"], "data.val_size=0.5"),
     "data.size": (["data.name=photos", "data.size=16"], "data.size=[16, 24]"),
     "data.ignore": ([], "data.ignore=2"),
+    "data.values": ([], "data.values=[0, [1, 2]]"),
     "augment.flip": ([], "augment.flip=true"),
     "augment.flip_vertical": ([], "augment.flip_vertical=true"),
     "augment.rotate90": ([], "augment.rotate90=true"),

@@ -181,7 +181,7 @@ def holding(value, dtype="f4", key="y_train"):
             holding(7, "u1", "y_test"),
             "y_test: .*image 2 holds 7 .*is no class of train; allowed: 0 to 2, and 255",
         ),
-        (holding(254, "u1"), "y_train: 255 classes; allowed: up to 254"),
+        (holding(254, "u1"), r"values have gaps.* 2 \(train 39 in 6, test 40 in 6\), 254"),
         ({"classes": np.array(["a", "b"])}, "y_train: label 2, but there are only 2 class names"),
         ({"classes": np.array([["a", "b"]])}, r"classes has shape \(1, 2\)"),
         ({"y_train": WRONG + 1}, "y_train: only label 1 occurs; at least two"),

@@ -16,11 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from peerlearn.data.account import Account
 from peerlearn.data.arrays import Array, check_lengths, check_names, check_shapes, read_rows
+from peerlearn.data.classes import read_class_names
 from peerlearn.data.datasets import Source
 from peerlearn.data.npz import array_names, array_shape, read_arrays
 from peerlearn.errors import InputError
-from peerlearn.tasks.segmentation.data.labels import LabelTable, label_table
+from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.segmentation.data.labels import LabelTable, Tally, Values, label_table
 from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit, any_labelled
 
 PARTS = ("train", "val", "test")
@@ -29,13 +32,17 @@ KEYS = (*(f"{axis}_{part}" for part in PARTS for axis in "xy"), *NAME_KEYS, "ign
 
 
 def masks_from_arrays(
-    arrays: Mapping[str, Array], where: str, ignore: int | None = None
+    arrays: Mapping[str, Array],
+    where: str,
+    ignore: int | None = None,
+    values: Values | None = None,
 ) -> Source[MaskSplit]:
     """Splits from arrays named as in an `.npz` file (`KEYS`); messages name it as `where`.
 
     Arrays are `x_train, y_train, x_test, y_test`, and optionally `x_val, y_val` (held out of train
     otherwise), the names of the label values as `classes` or `class_names`, and `ignore`, a label
-    value that does not count, in place of which `ignore` may be given.
+    value that does not count, in place of which `ignore` may be given. `values` are those of the
+    classes; see `label_table`.
 
     Raises InputError: the first thing that is wrong, with the array and what was found.
     """
@@ -43,29 +50,35 @@ def masks_from_arrays(
     splits = {part: _read_split(arrays, part, where) for part in PARTS if f"x_{part}" in arrays}
     check_shapes(splits, arrays, where)
     names = _names(arrays, where)
+    notes: tuple[str, ...] = ()
     multilabel = splits["train"].y.ndim == 4
     if multilabel:
-        names = _overlapping(splits, names, ignore, where)
+        names = _overlapping(splits, names, ignore if values is None else values, where)
     else:
         given = _ignore(arrays["ignore"], where) if "ignore" in arrays else None
-        found = splits["train"].y.unique().tolist()
-        table = label_table(found, names, given if ignore is None else ignore, f"{where}: y_train")
-        names = table.names
+        given = given if ignore is None else ignore
+        tally = Tally.of({part: split.y.numpy() for part, split in splits.items()})
+        table = label_table(tally, names, given, f"{where}: y_train", values, _blanks(arrays))
+        names, notes = table.names, table.notes
         for part, split in splits.items():
             splits[part] = split.with_labels(_classes(split.y, table, f"{where}: y_{part}"))
     for part, split in splits.items():
         if not bool(any_labelled(split.y).any()):
             raise InputError(f"{where}: y_{part}: no pixel has a label.")
-    return Source(splits["train"], splits.get("val"), splits["test"], len(names), names, multilabel)
+    held = splits.get("val"), splits["test"]
+    account = Account(notes=notes)
+    return Source(splits["train"], *held, len(names), names, multilabel, account)
 
 
-def read_mask_npz(path: Path, ignore: int | None = None) -> Source[MaskSplit]:
+def read_mask_npz(
+    path: Path, ignore: int | None = None, values: Values | None = None
+) -> Source[MaskSplit]:
     """The splits of an `.npz` file; see `masks_from_arrays`.
 
     Raises InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
     check_names(dict.fromkeys(array_names(path)), str(path), KEYS)
-    return masks_from_arrays(read_arrays(path, KEYS), str(path), ignore)
+    return masks_from_arrays(read_arrays(path, KEYS), str(path), ignore, values)
 
 
 def holds_masks(path: Path) -> bool:
@@ -131,13 +144,17 @@ def _classes(labels: Tensor, table: LabelTable, where: str) -> Tensor:
 
 
 def _overlapping(
-    splits: Mapping[str, MaskSplit], names: tuple[str, ...] | None, ignore: int | None, where: str
+    splits: Mapping[str, MaskSplit],
+    names: tuple[str, ...] | None,
+    said: int | Values | None,
+    where: str,
 ) -> tuple[str, ...]:
     """The name of each label of masks that overlap."""
     labels = splits["train"].y.shape[1]
-    if ignore is not None:
+    if said is not None:
+        field = "ignore" if isinstance(said, int) else "values"
         raise InputError(
-            f"data.ignore: {ignore}, but {where} holds {labels} masks an image that overlap; "
+            f"data.{field}: {said}, but {where} holds {labels} masks an image that overlap; "
             "their pixels that do not count are 255, -1 or NaN."
         )
     if names is not None and len(names) != labels:
@@ -150,11 +167,18 @@ def _overlapping(
 def _names(arrays: Mapping[str, Array], where: str) -> tuple[str, ...] | None:
     for key in NAME_KEYS:
         if key in arrays and arrays[key].ndim == 1:
-            return tuple(map(str, arrays[key].tolist()))
+            return read_class_names(arrays[key], where)
         if key in arrays:
             found = f"{key} has shape {arrays[key].shape}"
             raise InputError(f"{where}: {found}; expected one name for each label value.")
     return None
+
+
+def _blanks(arrays: Mapping[str, Array]) -> bool:
+    """Whether -1, and nowhere 255, marks the pixels that do not count."""
+    masks = [arrays[key] for key in arrays if key.startswith("y_") and arrays[key].ndim >= 3]
+    blank = any(y.dtype.kind in "if" and bool((y == UNLABELLED).any()) for y in masks)
+    return blank and not any(bool((y == IGNORED).any()) for y in masks)
 
 
 def _ignore(found: Array, where: str) -> int:

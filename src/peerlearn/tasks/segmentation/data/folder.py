@@ -9,7 +9,7 @@ decoded when they are asked for.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,14 @@ from peerlearn.data.image_form import ANY_FORM, ImageFiles, ImageForm, sound_hea
 from peerlearn.data.images import opened_image, over_files, require_pillow
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.segmentation.data.labels import LabelTable, label_table
+from peerlearn.tasks.segmentation.data.labels import (
+    Counts,
+    LabelTable,
+    Tally,
+    Values,
+    counted,
+    label_table,
+)
 from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit
 from peerlearn.tasks.segmentation.data.pairs import NAMES, Pair, check_pairs, listed_pairs
 
@@ -32,7 +39,10 @@ if TYPE_CHECKING:
 
 
 def read_mask_folder(
-    folder: Path, form: ImageForm = ANY_FORM, ignore: int | None = None
+    folder: Path,
+    form: ImageForm = ANY_FORM,
+    ignore: int | None = None,
+    values: Values | None = None,
 ) -> Source[MaskSplit]:
     """Lazy splits of a folder of images and masks; missing splits are left to be held out.
 
@@ -43,6 +53,7 @@ def read_mask_folder(
         form: `size` is what images (bilinear) and masks (nearest) are resized to; an image whose
             mask is damaged is left out with it.
         ignore: label value that does not count; see `label_table`.
+        values: of the classes; see `label_table`.
 
     Raises InputError: Pillow is missing, an image or a mask has no partner or another size than it,
     a file is damaged, in colours or too deep, or a label has no class.
@@ -50,20 +61,25 @@ def read_mask_folder(
     require_pillow()
     scan = Scan(folder)
     pairs, files, account = _sound(scan, form)
-    values = {part: _label_values(found) for part, found in pairs.items()}
+    looked = {part: over_files(_looked_at, found) for part, found in pairs.items()}
+    if values is None:
+        masks = [pair.mask for part in pairs.values() for pair in part]
+        check_palettes(masks, [each for part in looked.values() for each in part])
     where = str(pairs["train"][0].mask.parent)
-    table = label_table(sorted(set().union(*values["train"])), _names(folder), ignore, where)
+    tally = Tally({part: np.stack([each.counts for each in seen]) for part, seen in looked.items()})
+    table = label_table(tally, _names(folder), ignore, where, values)
 
     def split(part: str) -> MaskSplit | None:
         if part not in pairs:
             return None
         images, masks = zip(*pairs[part], strict=True)
-        for mask, found in zip(masks, values[part], strict=True):
-            if unknown := table.unknown(sorted(found)):
+        occurring = [each.values for each in looked[part]]
+        for mask, found in zip(masks, occurring, strict=True):
+            if unknown := table.unknown(found):
                 raise InputError(
                     f"{mask}: label {unknown[0]} is no class of train; allowed: {table.allowed}."
                 )
-        known = torch.tensor([any(table.table[list(found)] != IGNORED) for found in values[part]])
+        known = torch.tensor([any(table.table[found] != IGNORED) for found in occurring])
         if not bool(known.any()):
             raise InputError(f"{masks[0].parent}: no pixel has a label.")
         mask_files = MaskFiles(masks, files.height, files.width, table)
@@ -71,7 +87,7 @@ def read_mask_folder(
 
     train = split("train")
     assert train is not None
-    names = table.names
+    names, account = table.names, account + Account(notes=table.notes)
     return Source(train, split("val"), split("test"), table.classes, names, account=account)
 
 
@@ -100,9 +116,41 @@ def _sound(scan: Scan, form: ImageForm) -> tuple[Mapping[str, list[Pair]], "Resi
     return measured_parts(listed, form.measuring), files, account
 
 
-def _label_values(pairs: list[Pair]) -> list[set[int]]:
-    """Which label values occur in each mask."""
-    return over_files(lambda pair: set(np.unique(read_labels(pair.mask)).tolist()), pairs)
+class LookedAt(NamedTuple):
+    """What a mask file holds: how many pixels of each value, and the colours of its palette."""
+
+    counts: Counts
+    palette: bytes | None
+
+    @property
+    def values(self) -> list[int]:
+        """The label values that occur, ascending."""
+        occurring: list[int] = self.counts.nonzero()[0].tolist()
+        return occurring
+
+
+def _looked_at(pair: Pair) -> LookedAt:
+    with opened_image(pair.mask) as image:
+        palette = bytes(image.getpalette("RGB") or []) if image.mode == "P" else None
+    return LookedAt(counted(read_labels(pair.mask)), palette)
+
+
+def check_palettes(paths: Sequence[Path], looked: Sequence[LookedAt]) -> None:
+    """Refuse mask files in which one value has different colours, so that it is not one class.
+
+    Raises InputError: names two of the files, the value and its colours.
+    """
+    first: dict[int, tuple[str, Path]] = {}
+    for path, (counts, palette) in zip(paths, looked, strict=True):
+        for value in counts.nonzero()[0].tolist() if palette else ():
+            colour = f"#{(palette or b'')[3 * value : 3 * value + 3].hex()}"
+            known, other = first.setdefault(value, (colour, path))
+            if known != colour:
+                raise InputError(
+                    f"{path}: value {value} is {colour}, but in {other} it is {known}: palettes "
+                    "differ, so a value is not the same class in all masks; save them with one "
+                    "palette. data.values=[…] takes values as they are, whatever their colour."
+                )
 
 
 def _names(folder: Path) -> tuple[str, ...] | None:

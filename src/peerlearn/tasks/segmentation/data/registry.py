@@ -33,13 +33,15 @@ def load_segmentation(
 
     Raises InputError: no such data set, or something in it is wrong; names the file and array.
     """
-    if spec.name == EMBEDDED and spec.ignore is not None:
-        raise InputError(f"data.ignore: {spec.ignore}; every pixel of {EMBEDDED} counts.")
+    for field in ("ignore", "values"):
+        said = getattr(spec, field)
+        if spec.name == EMBEDDED and said is not None:
+            raise InputError(f"data.{field}: {said}; every pixel of {EMBEDDED} counts.")
 
     def at(path: Path) -> Source[MaskSplit]:
         if path.is_dir():
-            return read_mask_folder(path, form or image_form(spec), spec.ignore)
+            return read_mask_folder(path, form or image_form(spec), spec.ignore, spec.values)
         file = npz_at(path, "a folder with train/images/ and train/masks/")
-        return read_mask_npz(file, spec.ignore)
+        return read_mask_npz(file, spec.ignore, spec.values)
 
     return built(SegmentationDataset, MASK_SETS.read(spec.name, spec.root, at), spec)

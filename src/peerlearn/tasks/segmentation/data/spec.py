@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from peerlearn.data.spec import ImageDataSpec, Side, sides
 
+Value = Annotated[int, Field(ge=0, le=255)]
+Values = Value | Annotated[tuple[Value, ...], Field(min_length=1)]
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -25,6 +27,21 @@ class SegmentationDataSpec(ImageDataSpec):
     ignore: Annotated[int, Field(ge=0, le=255)] | None = Field(
         None, description="label value of pixels that do not count, besides 255 (and -1 in arrays)"
     )
+    values: Annotated[tuple[Values, ...], Field(min_length=2)] | None = Field(
+        None,
+        description="label value of each class, or several values: [0, [127, 255]]; pixels of "
+        "other values do not count",
+    )
+
+    @model_validator(mode="after")
+    def _each_value_once(self) -> Self:
+        groups = [(each,) if isinstance(each, int) else each for each in self.values or ()]
+        flat = [value for group in groups for value in group]
+        if len(set(flat)) < len(flat):
+            raise ValueError(f"values: {flat} names a value twice")
+        if self.values is not None and self.ignore is not None:
+            raise ValueError("ignore: given beside 'values', which leaves out all others; drop one")
+        return self
 
 
 class SegmentAugmentSpec(BaseModel):
