@@ -84,7 +84,11 @@ class Difference(TypedDict):
 
 
 class Results(TypedDict):
-    """The whole file. `selected` says of a run which epoch each peer's weights are from."""
+    """The whole file.
+
+    `selected` says of a run which epoch each peer's weights are from; see `unlike_planned` for
+    `stages`.
+    """
 
     schema: int
     recipe: str
@@ -94,6 +98,7 @@ class Results(TypedDict):
     arms: dict[str, Arm]
     differences: list[Difference]
     selected: NotRequired[dict[str, dict[str, Any]]]
+    stages: NotRequired[dict[str, dict[str, Any]]]
 
 
 def of_one_seed(
@@ -103,6 +108,23 @@ def of_one_seed(
     head = {"schema": SCHEMA, "recipe": recipe} | ({} if run is None else {"run": run})
     body = {"data": data, "seeds": [seed], "arms": {arm: one_seed(block)}, "differences": []}
     return cast(Results, head | body)
+
+
+def unlike_planned(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Stages that ended early, or got more epochs on the way: what was trained, what was planned.
+
+    Returns:
+        By stage `epochs` that it had, the lengths `of` that were planned one after the other, and
+        `stopped` where something ended it, such as "patience".
+    """
+    odd = {}
+    for stage in dict.fromkeys(record["stage"] for record in history):
+        records = [record for record in history if record["stage"] == stage]
+        planned = list(dict.fromkeys(record["of"] for record in records))
+        stopped = {key: records[-1][key] for key in ("stopped",) if key in records[-1]}
+        if len(planned) > 1 or stopped:
+            odd[stage] = {"epochs": records[-1]["epoch"], "of": planned} | stopped
+    return odd
 
 
 def load(path: Path) -> Results:

@@ -66,6 +66,7 @@ REPORTING = {
     "evaluation.report": (["evaluation.select=last"], "evaluation.report=val+test"),
     "evaluation.members": ([], "evaluation.members=[a]"),
     "evaluation.every": (["epochs=3"], "evaluation.every=3"),
+    "evaluation.patience": (["epochs=6", "lr=0.3"], "evaluation.patience=1"),
     "evaluation.flatness": ([], "evaluation.flatness=true"),
     "evaluation.noise": ([], "evaluation.noise=[0, 0.5]"),
 }

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from peerlearn.cli import discover, ls, run, serve, validate
-from peerlearn.cli.streams import let_streams_write_anything
+from peerlearn.cli.stopping import interruptible
+from peerlearn.cli.streams import closed_early, let_streams_write_anything, outlive_readers
+from peerlearn.engine.interruption import interrupt_at_once
 from peerlearn.errors import InputError, PeerlearnError
 
 app = typer.Typer(
@@ -18,12 +20,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (ls.ls, ls.cp, validate.validate, run.run, run.compare, discover.discover):
-    app.command()(verb)
-app.command("eval")(serve.evaluate)
-app.command()(serve.predict)
-app.command()(serve.export)
-app.command()(run.report)
+    app.command()(interruptible(verb))
+app.command("eval")(interruptible(serve.evaluate))
+app.command()(interruptible(serve.predict))
+app.command()(interruptible(serve.export))
+app.command()(interruptible(run.report))
 app.add_typer(ls.data, name="data")
+for command in ls.data.registered_commands:
+    if command.callback is not None:
+        command.callback = interruptible(command.callback)
 
 
 def _version(wanted: bool) -> None:
@@ -47,12 +52,20 @@ def _options(
 
 
 def main() -> None:
-    """Run the verb; exit 0 done, 1 a failed run, 2 bad usage or input, 130 interrupted."""
+    """Run the verb.
+
+    Exit status: 0 done, 1 a failed run, 2 bad usage or input, 130 interrupted by Ctrl-C, 75 stopped
+    by another signal and not finished, 141 where the reader of stdout went away.
+    """
+    interrupt_at_once()
+    outlive_readers()
     let_streams_write_anything()
     try:
         app(standalone_mode=True)
+    except SystemExit as done:
+        if not done.code and closed_early():
+            raise SystemExit(141) from None
+        raise
     except (PeerlearnError, OSError) as error:
         print(f"peerlearn: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None

@@ -13,9 +13,9 @@ from peerlearn.cli.options import (
     gathered_overrides,
     out_folder,
     parse_numbers,
-    resumable,
 )
 from peerlearn.cli.run import check_run
+from peerlearn.cli.stopping import resumable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -84,22 +84,24 @@ def discover(
     folder = out_folder(out, "discover")
     if not resume:
         check_free(folder)
-    if count is None:
-        with resumable(folder, BEGUN), EpochProgress(config.epochs) as progress:
-            estimate = estimate_new_classes(config, folder, chosen, progress.observe)
-        tell_estimate(estimate)
-        config = recipe.resolve(given, changes | {"classes": estimate.count})
-        resume = True  # the estimate has begun the folder, which then is gone on with
-    shared = folder / SHARED if count is None else None
-    with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
-        results = run_recipe(recipe, config, folder, resume, progress.observe, shared)
-    with RowProgress("images") as rows:
-        made = assignments(open_run(folder, trust=True), rows.observe)
-    write_assignments(folder / "assignments.csv", made)
-    tell_results(results, recipe, config.evaluation)
-    console().print(cluster_table(made))
-    print(f"assignments: {folder / 'assignments.csv'}")
-    report_beside(folder)
+    with resumable(folder, BEGUN):
+        shared = None
+        if count is None:
+            with EpochProgress(config.epochs) as progress:
+                estimate = estimate_new_classes(config, folder, chosen, progress.observe)
+            tell_estimate(estimate)
+            config = recipe.resolve(given, changes | {"classes": estimate.count})
+            # The estimate has begun the folder, which then is gone on with.
+            resume, shared = True, folder / SHARED
+        with EpochProgress(config.epochs, config.evaluation.metric) as progress:
+            results = run_recipe(recipe, config, folder, resume, progress.observe, shared)
+        with RowProgress("images") as rows:
+            made = assignments(open_run(folder, trust=True), rows.observe)
+        write_assignments(folder / "assignments.csv", made)
+        tell_results(results, recipe, config.evaluation)
+        console().print(cluster_table(made))
+        print(f"assignments: {folder / 'assignments.csv'}")
+        report_beside(folder)
 
 
 def parse_classes(text: str) -> int | None:

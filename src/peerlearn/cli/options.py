@@ -1,9 +1,5 @@
 """Arguments, options and habits that several verbs share."""
 
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,23 +76,3 @@ def out_folder(out: Path | None, name: str) -> Path:
             raise InputError(f"--out {out}: is a file; expected a folder")
         return out
     return free_folder(name)
-
-
-@contextmanager
-def resumable(folder: Path, begun: str = "config.yaml") -> Iterator[None]:
-    """Run a block that trains into `folder`; an interruption says how to go on and exits 130.
-
-    The file `begun` is in it once something is.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        if (folder / begun).exists():
-            typed = [word for word in sys.argv[1:] if word != "--resume"]
-            given = any(word.partition("=")[0] == "--out" for word in typed)
-            named = [] if given else ["--out", str(folder)]
-            command = shlex.join(["peerlearn", *typed, *named, "--resume"])
-            print(f"interrupted; continue with: {command}", file=sys.stderr)
-        else:
-            print("interrupted; nothing was saved", file=sys.stderr)
-        raise SystemExit(130) from None

@@ -120,6 +120,8 @@ class EpochProgress(_Shown):
             case "begin":
                 self.run.begin(event["batches"])
                 self.tell_head({event.get("arm", ""): event["facts"]})
+            case "note":
+                self.tell([event["text"]])
             case "step":
                 self.run.step(event)
                 if self.due():
@@ -186,6 +188,8 @@ class GridProgress(_Shown):
                 self.run.move(event)
                 words = _epoch_words(event, self.metrics[event["arm"], event["seed"]])
                 self.text = f"{where}  {words}"
+            case "note":
+                self.tell([f"{where}: {event['text']}"])
             case "cell done":
                 self._finish(where)
 

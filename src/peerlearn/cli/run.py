@@ -14,8 +14,8 @@ from peerlearn.cli.options import (
     gathered_overrides,
     out_folder,
     parse_numbers,
-    resumable,
 )
+from peerlearn.cli.stopping import resumable
 
 
 def run(
@@ -40,10 +40,11 @@ def run(
     changes = gathered_overrides(overrides, data, seed=seed)
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
-    with resumable(folder), EpochProgress(config.epochs, config.evaluation.metric) as progress:
-        results = run_recipe(found, config, folder, resume, progress.observe)
-    tell_results(results, found, config.evaluation)
-    report_beside(folder)
+    with resumable(folder):
+        with EpochProgress(config.epochs, config.evaluation.metric) as progress:
+            results = run_recipe(found, config, folder, resume, progress.observe)
+        tell_results(results, found, config.evaluation)
+        report_beside(folder)
 
 
 def check_run(out: Path | None) -> None:
@@ -92,11 +93,12 @@ def compare(
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
     folder = out_folder(out, f"compare-{found.name}")
     given = apply_overrides(given, changes)
-    with resumable(folder), GridProgress(cells) as progress:
-        results = run_grid(found, given, cells, folder, resume, progress.observe)
-    console().print(comparison_table(results, found.metrics))
-    print(measured_words(found, cells[0].config.evaluation))
-    report_beside(folder)
+    with resumable(folder):
+        with GridProgress(cells) as progress:
+            results = run_grid(found, given, cells, folder, resume, progress.observe)
+        console().print(comparison_table(results, found.metrics))
+        print(measured_words(found, cells[0].config.evaluation))
+        report_beside(folder)
 
 
 def check_comparison(out: Path | None) -> None:

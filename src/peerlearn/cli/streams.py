@@ -1,8 +1,9 @@
-"""What is printed on streams that cannot write every character: plain ones take their place."""
+"""Streams that cannot write every character, and streams whose reader goes away."""
 
 import codecs
 import io
 import sys
+from typing import Any
 
 #: What has a plain form. Anything else that a stream cannot write is escaped, as in `\u03c4`.
 PLAIN = {
@@ -31,6 +32,45 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= number <= 0xDCFF:
         return f"\\x{number - 0xDC00:02x}"
     return character.encode("ascii", "backslashreplace").decode("ascii")
+
+
+class _Pipe(io.FileIO):
+    """A file descriptor that takes what nobody reads any more, as after `| head`."""
+
+    closed_early = False
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            self.closed_early = True
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """From now on a verb does its work to the end, whoever has stopped to read what it prints."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper) or stream.isatty():
+            continue
+        if isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO):
+            stream.flush()
+            pipe = _Pipe(stream.fileno(), "w", closefd=False)
+            stands_for = io.TextIOWrapper(
+                io.BufferedWriter(pipe),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, stands_for)
+
+
+def closed_early() -> bool:
+    """Whether the reader of stdout went away before it had read everything."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(raw, _Pipe) and raw.closed_early
 
 
 def let_streams_write_anything() -> None:

@@ -142,7 +142,8 @@ def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
         if not resume:
             raise holds(out, "a comparison")
         # Arms may have come; a changed one is refused by its cells.
-        check_same(out, read_yaml(config), given)
+        if check_same(out, read_yaml(config), given):
+            (out / "results.json").unlink(missing_ok=True)  # of fewer epochs
     elif contents(out):
         raise not_empty(out)
     write_text(config, to_yaml(dict(given)))

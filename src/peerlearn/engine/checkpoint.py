@@ -39,6 +39,10 @@ class Progress:
         """One more training forward."""
         self.forwards += 1
 
+    def only_last(self, epochs: int) -> None:
+        """Of the blocks of the last epochs only these are still among the last."""
+        del self.tail[: len(self.tail) - max(epochs, 0)]
+
     def next_stage(self) -> None:
         """The stage is done."""
         self.stage, self.epoch, self.step = self.stage + 1, 0, 0

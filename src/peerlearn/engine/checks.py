@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from peerlearn.cohort import Cohort
-from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import TrainingSpec
 from peerlearn.engine.stage import Plan, TrainingStage
@@ -31,6 +30,11 @@ def check_training(
         raise InputError(
             "evaluation.select: 'best' takes each peer's own best epoch, which peers on one "
             "trunk do not have; use 'last' or 'mean_last'"
+        )
+    if spec.patience is not None and spec.select != "best":
+        raise InputError(
+            f"evaluation.patience: found {spec.patience} with evaluation.select {spec.select!r}; "
+            "it waits for a better epoch, so it needs select: best"
         )
     for number, stage in enumerate(plan.stages):
         if isinstance(stage, TrainingStage) and not plan.learners(number):
@@ -67,15 +71,12 @@ def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:
 
 
 @contextmanager
-def telling_where(
-    stage: TrainingStage, progress: Progress, folder: RunFolder | None
-) -> Iterator[None]:
-    """A failure inside says in which epoch it was, and what there is to go on from."""
+def telling_where(where: str, folder: RunFolder | None) -> Iterator[None]:
+    """A failure inside says where it was, and what there is to go on from."""
     try:
         yield
     except RunError as error:
-        epoch = f"epoch {progress.epoch + 1} of {stage.epochs}"
-        where = f"{error} (stage {stage.name!r}, {epoch})"
+        where = f"{error} ({where})"
         advice = "try a lower lr, clip_norm: 5, or precision: fp32"
         if folder is None or not folder.last.exists():
             raise RunError(f"{where}; no checkpoint was written yet; {advice}") from None

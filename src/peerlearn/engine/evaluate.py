@@ -1,5 +1,6 @@
 """Outputs of a cohort for a whole split, without leaving a trace on the networks."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import forward_peers
 from peerlearn.engine.precision import Precision
+from peerlearn.errors import RunError
 from peerlearn.metrics.assessment import Assessment
+from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.modes import evaluating
 from peerlearn.randomness import preserved_rng, start_rng
 from peerlearn.transfer.outputs import PeerOutput
@@ -70,6 +73,45 @@ def predict(
         with preserved_rng(), evaluating(modules), torch.no_grad(), precision.autocast():
             outputs = forward_peers(peers, precision.place(x), trunk, before=start_stream)
         yield Logits.of(outputs), y.cpu() if isinstance(y, Tensor) else y
+
+
+def sound(
+    evaluate: Callable[[Forward], dict[str, Any]], forward: Forward, metrics: Catalogue
+) -> dict[str, Any]:
+    """What `evaluate` measures by `forward`, of peers whose outputs are numbers.
+
+    An output of −∞ is a class that is left out. Metrics may be undefined where there is nothing to
+    measure them on.
+
+    Raises RunError: NaN or +∞ among the outputs of a peer, or a metric that weights are chosen by
+    is infinite; names the peer and its metrics that are not finite.
+    """
+    broken: set[str] = set()
+
+    def watched(rows: Rows) -> Iterator[tuple[Logits, Any]]:
+        for logits, y in forward(rows):
+            broken.update(name for name, z in logits.items() if not _are_numbers(z))
+            yield logits, y
+
+    try:
+        block = evaluate(watched)
+    except ValueError as error:  # some metrics refuse what is not finite
+        if not broken:
+            raise
+        raise RunError(f"peer {min(broken)!r}: its outputs became NaN: {error}") from error
+    for name, measured in block.get("peers", {}).items():
+        odd = {metric: value for metric, value in measured.items() if not math.isfinite(value)}
+        if name in broken:
+            found = ", ".join(f"{metric} {value}" for metric, value in odd.items())
+            raise RunError(f"peer {name!r}: its outputs became NaN" + (f": {found}" if odd else ""))
+        for metric, value in odd.items():
+            if math.isinf(value) and metrics[metric].selects:
+                raise RunError(f"peer {name!r}: {metric} became {value}")
+    return block
+
+
+def _are_numbers(z: Tensor) -> bool:
+    return bool(z.isfinite().all()) or not bool((z.isnan() | (z == math.inf)).any())
 
 
 def assessed(

@@ -3,12 +3,14 @@
 import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.checkpoint import Progress
+from peerlearn.engine.evaluate import sound
 from peerlearn.engine.probes import flatness_curves, noise_curves, peer_sizes
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.engine.task import Evaluator, Findings, Trained
@@ -74,7 +76,7 @@ def training_result(
     block: dict[str, Any] = {}
     findings, example = Findings(), None
     if task is not None:
-        block |= task.evaluate(forward, "report")
+        block |= sound(partial(task.evaluate, purpose="report"), forward, task.metrics)
         if progress.tail:
             block |= mean_over_epochs(progress.tail)
         findings, example = task.finish(trained), task.example()

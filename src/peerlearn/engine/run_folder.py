@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.engine.files import load_state, save_state
+from peerlearn.engine.growth import Growth, check_growth, grown_epochs
 from peerlearn.engine.weight_files import read_weights, version_of, write_weights
 from peerlearn.errors import InputError
 from peerlearn.files import (
@@ -71,7 +72,7 @@ class RunFolder:
         return self.path / "checkpoints" / "best" / f"{peer}.safetensors"
 
     def finished(self, config: dict[str, Any], complete: Complete = lambda before: before) -> bool:
-        """Whether the folder holds the results of this run.
+        """Whether the folder holds the results of this run, with as many epochs.
 
         `complete` fills the folder's configuration with the defaults of options that did not exist
         when it was written.
@@ -81,13 +82,15 @@ class RunFolder:
         """
         if not (self.config.exists() and self.results.exists()):
             return False
-        check_same(self.path, complete(read_yaml(self.config)), config)
-        return True
+        return not check_same(self.path, complete(read_yaml(self.config)), config)
 
     def open(
         self, config: dict[str, Any], resume: bool, complete: Complete = lambda before: before
-    ) -> None:
+    ) -> Growth:
         """Start the folder, or continue it where `resume` allows it; `complete` as in `finished`.
+
+        A run may be continued with more epochs than it was started with, in stages that are not
+        over or that nothing comes after; those are what is returned.
 
         Raises InputError: the folder holds a run and `resume` is off; or the run in it was started
         with another configuration.
@@ -95,14 +98,19 @@ class RunFolder:
         if self.config.exists():
             if not resume:
                 raise holds(self.path, "a run")
-            check_same(self.path, complete(read_yaml(self.config)), config)
-            return
+            grown = check_same(self.path, complete(read_yaml(self.config)), config)
+            if grown:
+                check_growth(grown, self.metrics)
+                self.results.unlink(missing_ok=True)  # first: they are not those of what follows
+                self._write_config(config)
+            return grown
         # A start that got no further than env.json has left nothing behind that counts.
         found = contents(self.path)
         if found - {"env.json"} and not resume:
             raise not_empty(self.path)
         write_json(self.path / "env.json", environment())
-        write_text(self.config, to_yaml(config))
+        self._write_config(config)
+        return {}
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`.
@@ -156,6 +164,9 @@ class RunFolder:
         """A peer's selected weights. Raises InputError: they are not there, or damaged."""
         return read_weights(self.best(peer))
 
+    def _write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.config, to_yaml(config))
+
     def _check_hold(self) -> None:
         if self._hold is not None:
             self._hold.check()
@@ -178,8 +189,10 @@ def not_empty(folder: Path) -> InputError:
     return InputError(f"{folder}: exists and is not empty; choose another --out")
 
 
-def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]) -> Growth:
     """See that a folder is continued with the configuration it was started with, `PLANS` aside.
+
+    More epochs are not another configuration; they are returned.
 
     Raises InputError: names every key that differs.
     """
@@ -187,15 +200,21 @@ def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, An
         flatten({key: value for key, value in one.items() if key not in PLANS})
         for one in (written, parse_yaml(to_yaml(dict(config)), "config"))
     )
+    grown = grown_epochs(before, now)
     changed = [
         f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        if before.get(key) != now.get(key) and key not in grown
     ]
     if changed:
+        fewer = any(line.startswith("epochs: was") for line in changed)
+        hint = "\n(a run can get more epochs, not fewer)" if fewer else ""
         raise InputError(
-            f"{folder}: cannot resume with a changed configuration:\n  " + "\n  ".join(changed)
+            f"{folder}: cannot resume with a changed configuration:\n  "
+            + "\n  ".join(changed)
+            + hint
         )
+    return grown
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Which weights of each peer count: the best by validation, or the last."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ class Selection:
         before = self.known.get(peer)
         if not before or self.metric.beats(value, before["value"]):
             self.keep(peer, module, {"epoch": epoch, self.metric.name: value, "value": value})
+
+    def improved_after(self, epoch: int, peers: Iterable[str]) -> bool:
+        """Whether the best epoch so far of any of the peers is a later one."""
+        return any(self.known.get(name, {}).get("epoch", 0) > epoch for name in peers)
 
     def keep(self, peer: str, module: nn.Module, known: Selected | None = None) -> None:
         """Copy the weights of `module`, whatever was kept before."""

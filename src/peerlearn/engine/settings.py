@@ -34,6 +34,13 @@ class EvaluationSpec(BaseModel):
         "teacher; None for all",
     )
     every: int = Field(1, ge=1, description="epochs between validations")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="end a stage when no peer had a better epoch for so many epochs (early "
+        "stopping); the learning rate goes on as planned for all of them, so a constant one, or "
+        "steps, suit it best",
+    )
     flatness: bool = Field(False, description="probe the loss under growing weight noise")
     noise: tuple[NoiseLevel, ...] = Field(
         (),

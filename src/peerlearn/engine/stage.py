@@ -46,6 +46,10 @@ class TrainingStage:
     steps: StepSettings | None = None
     shared: bool = False
 
+    def where(self, epoch: int) -> str:
+        """An epoch of the stage in words; the first one is 1."""
+        return f"stage {self.name!r}, epoch {epoch} of {self.epochs}"
+
 
 @dataclass(frozen=True)
 class Procedure:

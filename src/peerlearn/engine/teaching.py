@@ -1,6 +1,7 @@
 """What the peers of a cohort learn: from each other, and from data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -29,6 +30,16 @@ class Teaching(NamedTuple):
             return self
         given = {name: as_objective(each) for name, each in (stage.objectives or {}).items()}
         return Teaching(stage.transfer or self.transfer, given or self.objectives)
+
+    @classmethod
+    @contextmanager
+    def kept(cls, cohort: Cohort) -> "Iterator[Teaching]":
+        """What the cohort itself learns, which is in force again when the block ends."""
+        own = cls.of(cohort)
+        try:
+            yield own
+        finally:
+            own.put_into(cohort)
 
     def put_into(self, cohort: Cohort) -> None:
         """From now on the cohort learns this."""

@@ -1,20 +1,19 @@
 """The one training loop: stages of epochs of steps, with validation, checkpoints and resume."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from peerlearn.cohort import TRUNK, Cohort
-from peerlearn.data.datasets import Batch
 from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
-from peerlearn.engine.evaluate import Logits, Rows, predict
-from peerlearn.engine.interruption import Interruption
+from peerlearn.engine.evaluate import Logits, Rows, predict, sound
+from peerlearn.engine.loop import Loop, chunks
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
 from peerlearn.engine.result import TrainingResult, training_result
 from peerlearn.engine.run_folder import RunFolder, State
@@ -82,24 +81,26 @@ class Trainer:
             resume: go on from the folder's last checkpoint, if it has one.
 
         Raises:
-            RunError: a loss that is not finite, or a file that cannot be written.
-            KeyboardInterrupt: after the interrupted step was finished and saved.
+            RunError: a loss or an output that is not finite, or a file that cannot be written.
+            Interrupted: by a signal (a KeyboardInterrupt), after its step was finished and saved.
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        with preserved_rng(), threads(self.training.threads), self._own_teaching() as own:
+        with preserved_rng(), threads(self.training.threads), Teaching.kept(self.cohort) as own:
             self.precision.place(self.cohort)
             self.transport = launched_transport(self.cohort.names, self.device)
             check_transport(self.cohort, self.plan, self.transport)
             checkpoints = Checkpoints(self.folder, self.transport, self.training.checkpoint_minutes)
             state = checkpoints.load() if resume else None
-            loop, peers = _Loop(own, checkpoints, self._keys()), self.cohort.peers.values()
+            loop = Loop(own, checkpoints, self._keys(), self.transport)
             self._start(state, loop.keys)
-            with Interruption() as loop.interruption, counted_forwards(peers, self.progress.count):
+            peers = self.cohort.peers.values()
+            with loop.interruption, counted_forwards(peers, self.progress.count):
                 while self.progress.stage < len(self.stages):
                     self._run_stage(self.stages[self.progress.stage], state, loop)
                     self.progress.next_stage()
                     state = None
+                loop.stop_if_asked("its last epoch")
             own.put_into(self.cohort)
             self.selection.settle(self.cohort, self.transport, self.folder)
             return self._result()
@@ -116,7 +117,7 @@ class Trainer:
             `step(*batches)`; see `Stepper.in_turn`. It returns losses, logits and targets of every
             batch.
         """
-        with preserved_rng(), threads(self.training.threads), self._own_teaching() as own:
+        with preserved_rng(), threads(self.training.threads), Teaching.kept(self.cohort) as own:
             own.within(self.stages[stage]).put_into(self.cohort)
             self.transport = LocalTransport(self.cohort.names)
             with self._running(stage) as run:
@@ -137,6 +138,7 @@ class Trainer:
             assert self.folder is not None, "a state can only come from a folder"
             self.progress = Progress(**state["progress"])
             self.selection.restore(self.folder, state["selected"])
+            self._within_its_last_epochs()
         elif self.shared is not None:
             taken = self.shared.take_over(self.cohort, keys)
             self.progress = taken or self.progress
@@ -145,7 +147,13 @@ class Trainer:
             for record in taken.history if taken is not None else ():
                 self.folder.log(record)
 
-    def _run_stage(self, stage: Stage, state: State | None, loop: "_Loop") -> None:
+    def _within_its_last_epochs(self) -> None:
+        """A run that has got more epochs since has other last ones, where their mean counts."""
+        stage, at = self.stages[self.progress.stage], self.progress
+        if isinstance(stage, TrainingStage):
+            at.only_last(at.epoch - stage.epochs + self.training.evaluation.last_epochs)
+
+    def _run_stage(self, stage: Stage, state: State | None, loop: Loop) -> None:
         number = self.progress.stage
         loop.own.within(stage).put_into(self.cohort)
         if state is not None:
@@ -158,7 +166,7 @@ class Trainer:
             with self._running(number) as run:
                 if state is not None:
                     loop.checkpoints.restore_run(state, run)
-                while self.progress.epoch < stage.epochs:
+                while not self._over(stage):
                     self._run_epoch(run, loop)
             if self.shared is not None and number in loop.keys:
                 trained, key = trained_until(self.stages, number), loop.keys[number]
@@ -170,39 +178,49 @@ class Trainer:
         assert isinstance(stage, TrainingStage), f"{stage.name} has no steps"
         self.precision.place(self.cohort)
         settings = (self.training, self.peers, self.seed, self.precision, self.transport)
-        with running(stage, self.cohort, learners, *settings) as self.current:
-            yield self.current
-        self.current = None
+        try:
+            with running(stage, self.cohort, learners, *settings) as self.current:
+                yield self.current
+        finally:
+            self.current = None
 
-    def _run_epoch(self, run: StageRun, loop: "_Loop") -> None:
+    def _over(self, stage: TrainingStage) -> bool:
+        """Whether the stage has had its epochs, or `evaluation.patience` is at its end."""
+        at, patience = self.progress, self.training.evaluation.patience
+        if at.epoch >= stage.epochs or patience is None or not self.plan.last_learners(at.stage):
+            return at.epoch >= stage.epochs
+        better = self.selection.improved_after(at.epoch - patience, self._last_here(at.stage))
+        return at.epoch >= patience and not self.transport.anywhere(better)
+
+    def _run_epoch(self, run: StageRun, loop: Loop) -> None:
         began, stage, at = time.perf_counter(), run.stage, self.progress
-        per_epoch = len(stage.loader)
-        for batches in _chunks(stage.loader.epoch(at.epoch, at.step), self.training.accumulate):
+        per_epoch, where = len(stage.loader), stage.where(at.epoch + 1)
+        for batches in chunks(stage.loader.epoch(at.epoch, at.step), self.training.accumulate):
             when, number = at.epoch + at.step / per_epoch, at.epoch * per_epoch + at.step
             results = run.stepper.step(number, when, batches)
-            with telling_where(stage, at, self.folder):
+            with telling_where(where, self.folder):
                 for offset, result in enumerate(results):
                     run.monitor.add(number + offset, result)
             at.steps += 1
             at.step += len(batches)
             self.observe(run.step_event(at.epoch, at.step))
-            if self.transport.anywhere(loop.interruption.requested or loop.checkpoints.due()):
+            if loop.save_step():
                 at.seconds += time.perf_counter() - began
-                with telling_where(stage, at, self.folder):
+                with telling_where(where, self.folder):
                     run.monitor.check()
                 self._save(loop)
                 began = time.perf_counter()
-                if self.transport.anywhere(loop.interruption.requested):
-                    raise KeyboardInterrupt
-        with telling_where(stage, at, self.folder):
+                loop.stop_if_saved(where)
+        with telling_where(where, self.folder):
             run.monitor.check()
             run.check_weights()
         seconds = time.perf_counter() - began
         at.seconds += seconds
         at.epoch, at.step = at.epoch + 1, 0
         self._end_epoch(run, seconds, loop)
+        loop.stop_if_saved(where)
 
-    def _end_epoch(self, run: StageRun, seconds: float, loop: "_Loop") -> None:
+    def _end_epoch(self, run: StageRun, seconds: float, loop: Loop) -> None:
         stage, at, spec = run.stage, self.progress, self.training.evaluation
         record: dict[str, Any] = {
             "event": "epoch",
@@ -213,15 +231,17 @@ class Trainer:
             "lr": max(update.rate for update in run.updates.values()),
             "train": self.transport.collect(run.monitor.means()),
         }
-        last_stage, final = at.stage == len(self.stages) - 1, at.epoch == stage.epochs
-        due = not stage.shared and (final or at.epoch % spec.every == 0)
+        last_stage = at.stage == len(self.stages) - 1
+        due = not stage.shared and (at.epoch == stage.epochs or at.epoch % spec.every == 0)
         if self.task is not None and self.task.validates and due:
-            measured = self._measure("validation")
+            measured = self._measure("validation", stage)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
             if spec.select == "best":
                 self._offer(measured["peers"])
+        if (final := self._over(stage)) and at.epoch < stage.epochs:
+            record["stopped"] = "patience"
         in_tail = spec.select == "mean_last" and at.epoch > stage.epochs - spec.last_epochs
-        if last_stage and in_tail and (measured := self._measure("report")):
+        if last_stage and in_tail and (measured := self._measure("report", stage)):
             at.tail.append(measured)
         at.history.append(record)
         if self.folder is not None and self.transport.leads:
@@ -232,7 +252,7 @@ class Trainer:
         if final and not last_stage:  # the next one begins, with new optimisers
             begun = replace(at, stage=at.stage + 1, epoch=0, step=0)
             loop.checkpoints.save(self.cohort, loop.own, self.selection, begun, None)
-        elif final or self.transport.anywhere(loop.checkpoints.worth_saving()):
+        elif final or loop.save_epoch():
             self._save(loop)
         self.observe(record)
 
@@ -268,10 +288,12 @@ class Trainer:
 
     # Evaluation ------------------------------------------------------------------------------
 
-    def _measure(self, purpose: Purpose) -> dict[str, Any]:
+    def _measure(self, purpose: Purpose, stage: TrainingStage) -> dict[str, Any]:
         """Metrics of the peers as they would be reported now."""
         assert self.task is not None, "asked where there is a task"
-        return self.task.evaluate(self.forward, purpose)
+        evaluate = partial(self.task.evaluate, purpose=purpose)
+        with telling_where(stage.where(self.progress.epoch), self.folder):
+            return sound(evaluate, self.forward, self.task.metrics)
 
     def forward(self, rows: Rows) -> Iterator[tuple[Logits, Tensor]]:
         """Logits of all peers as they are evaluated, batch by batch; see `predict`."""
@@ -291,45 +313,17 @@ class Trainer:
     def _result(self) -> TrainingResult:
         trained = Trained(self.cohort, self.precision, self.forward, self.progress.history)
         forwards = self.transport.collect({self.transport.owned[0]: self.progress.forwards})
-        result = training_result(
-            trained,
-            self.task,
-            self.training.evaluation,
-            self.progress,
-            sum(forwards.values()),
-            self.selection.best,
-            self.seed,
-        )
+        of_all = sum(forwards.values())
+        settings, best = self.training.evaluation, self.selection.best
+        with telling_where("final evaluation", self.folder):
+            result = training_result(
+                trained, self.task, settings, self.progress, of_all, best, self.seed
+            )
         if result.pictures and self.folder is not None and self.transport.leads:
             self.folder.save_gallery(result.pictures)
         return result
 
     # Saving and failing ------------------------------------------------------------------------
 
-    def _save(self, loop: "_Loop") -> None:
+    def _save(self, loop: Loop) -> None:
         loop.checkpoints.save(self.cohort, loop.own, self.selection, self.progress, self.current)
-
-    @contextmanager
-    def _own_teaching(self) -> Iterator[Teaching]:
-        """What the cohort itself learns, which is in force again when the block ends."""
-        own = Teaching.of(self.cohort)
-        try:
-            yield own
-        finally:
-            own.put_into(self.cohort)
-
-
-@dataclass
-class _Loop:
-    """What a run carries from stage to stage."""
-
-    own: Teaching
-    checkpoints: Checkpoints
-    keys: Mapping[int, str]
-    interruption: Interruption = field(init=False)
-
-
-def _chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    iterator = iter(batches)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -31,6 +31,9 @@ class Transport(Protocol):
     def anywhere(self, holds: bool) -> bool:
         """Whether something holds in any process; they go on alike, whatever their clocks say."""
 
+    def largest(self, number: int) -> int:
+        """The largest of the numbers of all processes."""
+
 
 class LocalTransport:
     """All peers in this process."""
@@ -48,6 +51,9 @@ class LocalTransport:
 
     def anywhere(self, holds: bool) -> bool:
         return holds
+
+    def largest(self, number: int) -> int:
+        return number
 
 
 class MeshTransport:
@@ -84,9 +90,12 @@ class MeshTransport:
         return {name: merged[name] for name in self.peers if name in merged}
 
     def anywhere(self, holds: bool) -> bool:
-        largest = torch.tensor(int(holds), device=self.device)
+        return bool(self.largest(int(holds)))
+
+    def largest(self, number: int) -> int:
+        largest = torch.tensor(number, device=self.device)
         dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
-        return bool(largest)
+        return int(largest)
 
 
 def launched_transport(peers: Sequence[str], device: torch.device) -> Transport:

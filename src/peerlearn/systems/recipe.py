@@ -9,6 +9,7 @@ from typing import Any
 
 from peerlearn import results
 from peerlearn.engine.description import beginning
+from peerlearn.engine.growth import growth_note
 from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
@@ -150,7 +151,10 @@ def run_task(
     trainer = trainer_of(task)
     if folder is not None:
         if leads_launch():
-            folder.open(config.dump(), resume, config.completed)
+            grown = folder.open(config.dump(), resume, config.completed)
+            if grown and observe is not None:
+                observe({"event": "note", "text": growth_note(grown)})
+            write_json(folder.info, task.info.model_dump())  # a run that is cut short has it too
         trainer.folder, folder.about = folder, task.about
     if observe is not None:
         trainer.observe = observe
@@ -161,6 +165,8 @@ def run_task(
     result = trainer.run(resume)
     measured = results.of_one_seed(name, data, config.seed, arm, result.block)
     measured["selected"] = result.selected
+    if odd := results.unlike_planned(result.history):
+        measured["stages"] = odd
     if folder is not None and trainer.transport.leads:
         if result.info is not None:
             write_json(folder.info, result.info.model_dump())
