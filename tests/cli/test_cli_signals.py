@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from overriding import over
 from tiny_commands import TINY
 
 MAIN = "from peerlearn.cli import main; main()"
-LONG = [*TINY, "epochs=60", "data.train_size=600"]
+LONG = over(*TINY, "epochs=60", "data.train_size=600")
 
 
 def stopped(words, place: Path, sent: signal.Signals, line: str) -> tuple[int, str]:
@@ -82,7 +83,7 @@ def test_while_the_report_is_written_the_results_are_there(cli, tmp_path, at):
 
 def test_a_comparison_says_how_many_cells_are_done(cli, tmp_path, at):
     at("peerlearn.compare.grid.collect", signal.SIGTERM)
-    words = ["compare", "dml", *TINY, "epochs=1", "--arms", "independent", "--seeds", "0-1"]
+    words = ["compare", "dml", *over(*TINY, "epochs=1"), "--arms", "independent", "--seeds", "0-1"]
     said = cli(*words, "--out", "versus")
     assert said.status == 75
     assert "stopped by SIGTERM; 2 cells are finished; continue with: peerlearn compare" in said.err
