@@ -55,7 +55,8 @@ class Curves(TypedDict):
 class Arm(TypedDict, total=False):
     """What was measured of one arm.
 
-    `edges` are described by `TransferGraph.edges`; pairs of peers are called `a~b`.
+    `validation` is of the weights that peers hold, by the metric that selects; `members` make the
+    ensemble. `edges` are described by `TransferGraph.edges`; pairs of peers are called `a~b`.
     """
 
     peers: dict[str, Measured]
@@ -69,6 +70,8 @@ class Arm(TypedDict, total=False):
     cost: Measured
     class_weights: dict[str, Measured]
     sizes: dict[str, Measured]
+    validation: dict[str, Measured]
+    members: list[str]
 
 
 class Difference(TypedDict):
@@ -155,7 +158,7 @@ def save(path: Path, results: Results) -> None:
 
 _MEASURED = ("mean_peer", "ensemble", "cost")
 _CURVES = ("flatness", "noise")
-_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights")
+_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation")
 
 
 def _check_arm(arm: Any, path: Path, name: str) -> None:
@@ -311,4 +314,4 @@ _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys(_CURVES, _pool_curves),
 }
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER = ("sizes", "class_weights")
+_NEWER = ("sizes", "class_weights", "validation", "members")

@@ -1,5 +1,6 @@
 """`peerlearn.load`: what was trained as plain modules, which say what `eval` and `predict` say."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -113,10 +114,23 @@ def test_rows_that_do_not_fit_are_refused(run: Loaded) -> None:
         peerlearn.load("nowhere")
 
 
-def test_what_was_not_selected_has_no_best(tmp_path: Path) -> None:
+def test_the_best_of_last_epochs_is_that_of_their_validation(tmp_path: Path) -> None:
     out = tmp_path / "run"
     run_recipe(find_recipe("dml")[0], tiny_config("evaluation.select=last", "epochs=1"), out)
     run = peerlearn.load(out)
+    (record,) = (json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines())
+    values = {name: record["val"][name]["accuracy"] for name in ("a", "b")}
+    assert run.name_of("best") == max(values, key=lambda name: values[name])
+    known = run.results["arms"]["mutual"]["validation"]
+    assert {name: each["accuracy"]["values"] for name, each in known.items()} == {
+        name: [value] for name, value in values.items()
+    }
+
+
+def test_rows_that_are_reported_choose_nobody(tmp_path: Path) -> None:
+    words = ("evaluation={select: last, report: val+test}", "epochs=1")
+    run_recipe(find_recipe("dml")[0], tiny_config(*words), tmp_path / "run")
+    run = peerlearn.load(tmp_path / "run")
     assert set(run.peers) == {"a", "b"}
     with pytest.raises(InputError, match=r"no peer is known to be best.*allowed: a, b"):
         run.peer()

@@ -98,6 +98,15 @@ def _number(metrics: Mapping[str, Any], name: str) -> str:
     return "–" if mean is None else f"{mean:.4f}"
 
 
+def tell_shipping(results: Results, recipe: "Recipe", folder: Path) -> None:
+    """Print which network to use, and what to type next; see `peerlearn.report.shipping`."""
+    from peerlearn.report.shipping import shipping_of
+
+    said = shipping_of(results, recipe.metrics, str(folder), recipe.task.pages.rows)
+    for line in said.lines() if said is not None else ():
+        print(line)
+
+
 def report_beside(folder: Path) -> None:
     """Write `report.html` into `folder`, or say which extra it needs."""
     from peerlearn.compare.report import write_report

@@ -29,7 +29,7 @@ def run(
     resume: ResumeOption = False,
 ) -> None:
     """Train a cohort and write a run folder with results and a report."""
-    from peerlearn.cli.output import report_beside, tell_results
+    from peerlearn.cli.output import report_beside, tell_results, tell_shipping
     from peerlearn.cli.progress import EpochProgress
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
@@ -44,6 +44,7 @@ def run(
         with EpochProgress(config.epochs, config.evaluation.metric) as progress:
             results = run_recipe(found, config, folder, resume, progress.observe)
         tell_results(results, found, config.evaluation)
+        tell_shipping(results, found, folder)
         report_beside(folder)
 
 
@@ -74,7 +75,7 @@ def compare(
     resume: ResumeOption = False,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
-    from peerlearn.cli.output import console, measured_words, report_beside
+    from peerlearn.cli.output import console, measured_words, report_beside, tell_shipping
     from peerlearn.cli.progress import GridProgress
     from peerlearn.compare.grid import plan_cells, run_grid
     from peerlearn.errors import InputError
@@ -98,6 +99,7 @@ def compare(
             results = run_grid(found, given, cells, folder, resume, progress.observe)
         console().print(comparison_table(results, found.metrics))
         print(measured_words(found, cells[0].config.evaluation))
+        tell_shipping(results, found, folder)
         report_beside(folder)
 
 

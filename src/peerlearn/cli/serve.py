@@ -41,7 +41,7 @@ def evaluate(
     trust: TrustOption = False,
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
-    from peerlearn.cli.output import console, metrics_table
+    from peerlearn.cli.output import console, metrics_table, tell_shipping
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run, open_run
 
@@ -56,6 +56,7 @@ def evaluate(
             "of the very last one",
             file=sys.stderr,
         )
+    tell_shipping(results, trained.recipe, run)
     if out is not None:
         write_json(out, results)
         print(f"numbers: {out}", file=sys.stderr)

@@ -21,6 +21,7 @@ from peerlearn.report.figures import Style, arm_styles, drawing_style, require_r
 from peerlearn.report.forest import forest
 from peerlearn.report.reliability import flatness, noise, reliability
 from peerlearn.report.section import Drawer, Maker, Section
+from peerlearn.report.shipping import Shipping, cell_of, shipping
 from peerlearn.report.tables import by_class, comparison, tiles
 from peerlearn.report.transfer_graph import class_weights, transfer
 from peerlearn.report.words import counted, joined, outcomes
@@ -92,6 +93,7 @@ def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict
         "seeds": len(experiment.seeds),
         "sections": [section for section in _sections(draw) if section.filled],
         "styles": draw.styles,
+        "use": _use(experiment),
         "config": experiment.config,
         "env": _environment(experiment.env),
         "commands": experiment.commands,
@@ -104,6 +106,15 @@ def _sections(draw: Drawer) -> Iterator[Section]:
             yield maker(draw)
         for own in draw.experiment.pages.sections.get(name, ()):
             yield own(draw)
+
+
+def _use(experiment: Experiment) -> Shipping | None:
+    """Which network to use; folders by the last part of their names, as the page may travel."""
+    arms, seeds, place = experiment.arms, experiment.seeds, None
+    if len(experiment.folders) == 1:
+        folder = experiment.folders[0]
+        place = cell_of(folder.resolve().name, (folder / "cells").is_dir())
+    return shipping(arms, seeds, experiment.metrics, place, experiment.pages.rows)
 
 
 def _unbroken(sentence: str) -> "Markup":

@@ -1,7 +1,7 @@
 """What comes out of a training beside the weights."""
 
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -86,6 +86,10 @@ def training_result(
             block["flatness"] = flatness_curves(cohort, probe, precision, seed)
         if spec.noise and block:
             block["noise"] = noise_curves(task, forward, spec.noise, seed)
+    if block.get("peers"):
+        block["members"] = spec.members or list(cohort.peers)
+        if task is not None and task.chooses:
+            block |= validated(spec.metric, selected, progress.history, list(cohort.peers))
     block["edges"] = list(cohort.transfer.edges())
     block["cost"] = {
         "train_s": progress.seconds,
@@ -95,6 +99,25 @@ def training_result(
     block |= findings.further
     block["sizes"] = peer_sizes(cohort, example, precision)
     return TrainingResult(block, progress.history, selected, findings.info, findings.pictures)
+
+
+def validated(
+    metric: str,
+    selected: Mapping[str, Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
+    peers: Sequence[str],
+) -> dict[str, Any]:
+    """`validation`: by peer, the metric on validation of the weights that it now holds.
+
+    That of the epoch that was selected, else of the last one; empty where one is not known.
+    """
+    last: Mapping[str, Any] = history[-1].get("val", {}) if history else {}
+    known = {
+        n: selected[n]["value"] if n in selected else last.get(n, {}).get(metric) for n in peers
+    }
+    if any(value is None for value in known.values()):
+        return {}
+    return {"validation": {name: {metric: value} for name, value in known.items()}}
 
 
 def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:

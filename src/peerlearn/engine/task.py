@@ -58,6 +58,11 @@ class Evaluator(ABC):
     metrics: Catalogue = Catalogue(CLASSIFICATION)
     validates: bool = True
 
+    @property
+    def chooses(self) -> bool:
+        """Whether a peer can be chosen by validation, whose rows are none of those reported on."""
+        return self.validates
+
     @abstractmethod
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
         """Metrics of every peer, their mean and their ensemble; a validation may measure less.

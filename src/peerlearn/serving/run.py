@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -20,7 +20,7 @@ from peerlearn.importing import refuse_code, trusting
 from peerlearn.plain_yaml import read_yaml
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader, UnreadableError
-from peerlearn.results import Results, load, of_one_seed
+from peerlearn.results import Arm, Results, load, of_one_seed
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
 from peerlearn.validation import validated
@@ -108,18 +108,21 @@ class TrainedRun:
     def best_peer(self) -> str:
         """The member of the ensemble that did best on validation, the first of equals.
 
-        Raises InputError: the run selected nothing on validation.
+        Raises InputError: nothing was validated on rows other than those reported on.
         """
-        selected = self.results.get("selected") or {}
-        values = {name: selected[name]["value"] for name in self.members if name in selected}
+        metric = self.config.evaluation.metric
+        block, selected = self.results["arms"][self.arm], self.results.get("selected") or {}
+        known = {name: each["value"] for name, each in selected.items()} | {
+            name: each[metric]["mean"] for name, each in block.get("validation", {}).items()
+        }
+        values = {name: known[name] for name in self.members if name in known}
         if len(values) != len(self.members):
             raise InputError(
-                f"{self.folder}: no peer is known to be best, for the run selected nothing on "
-                f"validation (evaluation.select: {self.config.evaluation.select}); allowed: "
+                f"{self.folder}: no peer is known to be best, for the run measured nothing on "
+                f"rows other than those that it reports on; allowed: "
                 f"{', '.join([*self.peers, 'ensemble'])}"
             )
-        metric = self.recipe.metrics[self.config.evaluation.metric]
-        return metric.best(values)
+        return self.recipe.metrics[metric].best(values)
 
     def precision(self, name: PrecisionName | None = None, device: str | None = None) -> Precision:
         """Where and in which format to run: as in training, unless said otherwise.
@@ -200,7 +203,18 @@ def evaluate_run(
     with run.trusted(), preserved_rng(), threads(run.config.threads):
         block = _on_own_data(run, how) if data is None else _on_other_data(run, data, how)
     seed, folder = run.config.seed, str(run.folder)
-    return of_one_seed(run.recipe.name, spec.short_name, seed, run.arm, block, folder)
+    measured = of_one_seed(run.recipe.name, spec.short_name, seed, run.arm, block, folder)
+    return _with_the_runs_own(measured, run)
+
+
+def _with_the_runs_own(measured: Results, run: TrainedRun) -> Results:
+    """With what the run knows of its networks whatever they are measured on."""
+    own, block = run.results["arms"][run.arm], measured["arms"][run.arm]
+    kept = {key: own[key] for key in ("validation", "members", "sizes") if key in own}
+    measured["arms"][run.arm] = cast(Arm, kept | dict(block))
+    if "selected" in run.results:
+        measured["selected"] = run.results["selected"]
+    return measured
 
 
 def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:

@@ -220,6 +220,10 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
             return ("val",)
         return ("test",) if self.config.evaluation.report == "test" else ("val", "test")
 
+    @property
+    def chooses(self) -> bool:
+        return not set(self.measured("validation")) & set(self.measured("report"))
+
     def assessment(self, purpose: Purpose) -> Assessment:
         """Begins to measure."""
         return ClassificationAssessment(members=self.config.evaluation.members)
