@@ -37,7 +37,9 @@ def in_words(size: int) -> str:
     if size < 1000:
         return f"{size} bytes"
     power = min(4, int(math.log(size, 1000)))
-    return f"{size / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+    amount = size / 1000**power
+    said = f"{amount:.3g}" if amount < 1000 else f"{amount:,.0f}"
+    return f"{said} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
 def _of_the_machine() -> int | None:

@@ -127,11 +127,94 @@ def test_folders_that_cannot_be_evaluated(cli, tmp_path, run_folder):
     assert "the run is not finished (no results.json)" in cli("eval", "run").err
 
 
-def test_a_run_whose_data_are_gone_says_which(cli, tmp_path, named):
+def test_a_run_whose_data_are_gone_says_which(cli, tmp_path, named, monkeypatch):
     (tmp_path / "my.npz").unlink()
-    said = cli("eval", "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    said = cli("eval", "../run")
     assert said.status == 2
-    assert "data.name: my.npz: no such file" in said.err
+    places = f"{tmp_path}/my.npz and {tmp_path}/elsewhere/my.npz"
+    assert f"data.name: my.npz: no such file or folder. Looked for {places}" in said.err
+    assert "--data" in said.err
+
+
+def test_a_run_finds_its_data_from_another_folder(cli, tmp_path, named, monkeypatch):
+    here = block(tmp_path / "run" / "results.json")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    np.savez("my.npz", **small_arrays(seed=9))  # not the run's
+    assert cli("eval", "../run", "--out", "eval.json").status == 0
+    there = block(tmp_path / "elsewhere" / "eval.json")
+    assert there["mean_peer"] == here["mean_peer"]
+
+
+def test_a_moved_project_finds_its_data_in_the_current_folder(cli, tmp_path, named, monkeypatch):
+    here = block(tmp_path / "run" / "results.json")
+    (tmp_path / "moved").mkdir()
+    for name in ("run", "my.npz"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    monkeypatch.chdir(tmp_path / "moved")
+    assert cli("eval", "run", "--out", "eval.json").status == 0
+    assert block(tmp_path / "moved" / "eval.json")["mean_peer"] == here["mean_peer"]
+
+
+def pictures(folder, part="", mode="L", side=8, rows=30) -> None:
+    """Bright and dark images in class folders, `rows` a class."""
+    image = pytest.importorskip("PIL.Image")
+    draw = np.random.default_rng(0)
+    for shade, name in ((30, "dark"), (200, "light")):
+        (folder / part / name).mkdir(parents=True)
+        for row in range(rows):
+            grey = (shade + draw.integers(-30, 30, (side, side))).astype(np.uint8)
+            image.fromarray(grey).convert(mode).save(folder / part / name / f"{row}.png")
+
+
+@pytest.fixture
+def bright(cli, tmp_path):
+    """A run on grey pictures of 8x8 pixels."""
+    pictures(tmp_path / "own", "train")
+    words = over(*TINY, "data.train_size=null", "epochs=4", "batch_size=16")
+    said = cli("run", "dml", *words, "--data", "own", "--out", "run")
+    assert said.status == 0, said.err
+
+
+def test_a_folder_without_test_is_measured_as_a_whole(cli, tmp_path, bright):
+    pictures(tmp_path / "flat", rows=7)
+    pictures(tmp_path / "parts", "train", rows=7)
+    for name in ("flat", "parts"):
+        said = cli("eval", "run", "--data", name)
+        assert said.status == 0, said.err
+        assert "no test/: all images are measured on" in said.err
+        assert "read 14 files: train 14" in said.err
+    pictures(tmp_path / "parts", "testing", rows=2)
+    said = cli("eval", "run", "--data", "parts")
+    assert "testing/ is read as test/" in said.err
+    assert "all images" not in said.err
+    pictures(tmp_path / "tests alone", "test", rows=2)
+    assert cli("eval", "run", "--data", "tests alone").status == 0
+
+
+def test_the_own_folder_without_test_is_measured_as_in_training(cli, tmp_path, bright):
+    said = cli("eval", "run", "--data", "own", "--out", "eval.json")
+    assert "no test: 6 of train are held out for it" in said.err
+    assert (
+        block(tmp_path / "eval.json")["mean_peer"]
+        == block(tmp_path / "run" / "results.json")["mean_peer"]
+    )
+
+
+def test_images_of_other_sizes_and_colours_are_measured_alike(cli, tmp_path, bright):
+    pictures(tmp_path / "plain", "test")
+    pictures(tmp_path / "coloured", "test", "RGB")
+    pictures(tmp_path / "large", "test", side=16)
+    made = {}
+    for name in ("plain", "coloured", "large"):
+        said = cli("eval", "run", "--data", name, "--out", f"{name}.json")
+        made[name] = said.err, block(tmp_path / f"{name}.json")["mean_peer"]
+    assert made["plain"][1] == made["coloured"][1]
+    assert made["large"][1]["accuracy"]["mean"] > 0.9
+    assert "60 coloured images of 60 read as grey" in made["coloured"][0]
+    assert "60 images fitted to 8×8, centre-cropped (data.fit: crop)" in made["large"][0]
 
 
 def test_results_call_a_file_by_its_name_and_the_configuration_by_its_path(cli, tmp_path):

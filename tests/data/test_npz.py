@@ -1,4 +1,7 @@
+import io
+import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -228,3 +231,38 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
         write_npz(tmp_path / "a.npz", {"x": np.ones(2)})
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
     assert np.load(tmp_path / "a.npz")["x"].tolist() == [0, 0]
+
+
+def lying_npz(path, shape, values=b"") -> None:
+    """An archive whose x_train says that it is of a shape and holds some bytes."""
+    content = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, header)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("x_train.npy", content.getvalue() + values)
+        for name, array in arrays(x_train=None).items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array)
+
+
+@pytest.mark.parametrize("shape", [(10**12,), (10**9, 10**9, 10**9), (2**62, 8)])
+def test_a_header_that_says_more_than_there_is_takes_no_memory(tmp_path, shape):
+    lying_npz(tmp_path / "lies.npz", shape)
+    with pytest.raises(InputError, match=r"'x_train' is damaged .*announced, 0 are"):
+        read_npz(tmp_path / "lies.npz")
+
+
+def test_what_this_machine_cannot_hold_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    lying_npz(tmp_path / "bomb.npz", (500_000,), bytes(4_000_000))
+    assert (tmp_path / "bomb.npz").stat().st_size < 20_000
+    monkeypatch.setattr("peerlearn.memory.available_memory", lambda: 1_000_000)
+    with pytest.raises(InputError, match=r"bomb\.npz: needs 4 MB of memory, and 1 MB are avail"):
+        read_npz(tmp_path / "bomb.npz")
+
+
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InputError, match="is neither a file nor a folder"):
+        read_npz(tmp_path / "pipe.npz")
+    with pytest.raises(InputError, match="is neither a file nor a folder"):
+        load_dataset(DataSpec(name=str(tmp_path / "pipe.npz")))

@@ -243,6 +243,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerator": torch.accelerator.current_accelerator().type if accelerator else None,  # type: ignore[union-attr]
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "folder": str(Path.cwd()),  # in which relative paths were typed
     }
 
 

@@ -21,6 +21,7 @@ from peerlearn.plain_yaml import read_yaml
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader, UnreadableError
 from peerlearn.results import Arm, Results, load, of_one_seed
+from peerlearn.serving.places import begun_in, check_there, located
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
 from peerlearn.validation import validated
@@ -30,7 +31,9 @@ from peerlearn.validation import validated
 class TrainedRun:
     """A finished run: where it is, the system it belongs to, and what it was told and wrote.
 
-    `networks` are those of a run whose peers were made in Python, made again; see `load`.
+    `config` has the paths of its files where they are now; `begun` is the folder in which the run
+    was begun, None where that is not known. `networks` are those of a run whose peers were made in
+    Python, made again; see `load`.
     """
 
     folder: Path
@@ -39,6 +42,7 @@ class TrainedRun:
     results: Results
     trust: bool = False
     networks: Mapping[str, nn.Module] | None = None
+    begun: Path | None = None
 
     def trusted(self) -> AbstractContextManager[None]:
         """The context of all that makes networks: without trust no code is imported."""
@@ -170,12 +174,13 @@ def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
             f"began it, with --out {folder} --resume"
         )
     recipe, _ = find_recipe(str(paths.config))
-    written = read_yaml(paths.config)
+    begun = begun_in(folder)
+    written = located(read_yaml(paths.config), begun, recipe.task.catalogue)
     if not trust:
         refuse_code(written, paths.config)
     with nullcontext() if trust else trusting(()):
         config = validated(recipe.config, written, str(paths.config))
-    return TrainedRun(folder, recipe, config, load(paths.results), trust)
+    return TrainedRun(folder, recipe, config, load(paths.results), trust, begun=begun)
 
 
 def evaluate_run(
@@ -218,7 +223,9 @@ def _with_the_runs_own(measured: Results, run: TrainedRun) -> Results:
 
 
 def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
+    check_there(run.config.dump(), run.begun, run.recipe.task.catalogue)
     task = run.recipe.task.load(run.config, run.info)
+    run.reader.account += task.account
     if run.networks is not None:
         cohort = run.cohort
     else:

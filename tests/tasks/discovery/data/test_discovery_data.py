@@ -484,3 +484,33 @@ def test_evaluation_without_truth_and_without_test(two):
     assert not list(sets["test"]())
     with pytest.raises(InputError, match="batch_size: 0"):
         evaluation_rows(data, 0)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Class folders of two known classes, and loose images, a damaged one among each."""
+    image = pytest.importorskip("PIL.Image")
+    for place in ("known/ant", "known/bee", "loose", "loose/.ipynb_checkpoints"):
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(10):
+            array = np.full((6, 6, 3), 20 * number, np.uint8)
+            image.fromarray(array).save(tmp_path / place / f"{number}.png")
+    for place in ("known/bee", "loose"):
+        (tmp_path / place / "cut.png").write_bytes(b"")
+    return {"labelled": str(tmp_path / "known"), "unlabelled": str(tmp_path / "loose")}
+
+
+def test_labelled_images_are_read_of_class_folders_alone(folders):
+    data = load(**folders, damaged="leave_out", test_size=2)
+    assert data.class_names[:2] == ("ant", "bee")
+    assert (len(data.labelled), len(data.unlabelled), len(data.test)) == (18, 10, 2)
+    assert data.account.files == {"train": 20, "unlabelled": 10}
+    assert {it.reason: it.names for it in data.account.left_out} == {
+        "hidden": (".ipynb_checkpoints/",),
+        "damaged": ("bee/cut.png", "cut.png"),
+    }
+
+
+def test_damaged_images_of_either_folder_are_named(folders):
+    with pytest.raises(InputError, match=r"bee/cut\.png: cannot be read as an image"):
+        load(**folders)

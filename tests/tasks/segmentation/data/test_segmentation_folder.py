@@ -198,3 +198,55 @@ def test_what_is_wrong_is_named_by_file(folder, change, message):
 def test_a_folder_of_neither_layout_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds neither train/ nor masks/; expected train/images"):
         load(tmp_path)
+
+
+def test_images_and_masks_are_turned_upright_each(folder):
+    path = folder()
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    lying = Image.fromarray(np.rot90(pixels(0), 1))
+    lying.save(path / "train/images/0.png", exif=tags)
+    data = load(path)
+    assert np.array_equal(data.train.x[0].numpy(), pixels(0).transpose(2, 0, 1))
+    assert np.array_equal(data.train.y[0].numpy(), labels(0))
+
+
+def test_images_and_masks_may_be_of_any_exact_format_and_in_subfolders(folder):
+    path = folder()
+    save(path / "train/images/deep/a.webp", pixels(50))
+    save(path / "train/masks/deep/a.bmp", labels(50))
+    save(path / "train/images/.ipynb_checkpoints/b.png", pixels(51))
+    (path / "test").rename(path / "Testing")
+    data = load(path)
+    assert (len(data.train), len(data.test)) == (7, 3)
+    assert np.array_equal(data.train.y[-1].numpy(), labels(50))
+    assert data.account.files == {"train": 7, "val": 2, "test": 3}
+    assert data.account.left_out[0].names == ("train/images/.ipynb_checkpoints/",)
+    assert "Testing/ is read as test/" in data.account.notes
+
+
+def test_damaged_images_and_masks_are_listed_or_left_out_in_pairs(folder):
+    path = folder()
+    for name in ("train/images/1.png", "train/masks/4.png"):
+        (path / name).write_bytes((path / name).read_bytes()[:50])
+    with pytest.raises(InputError, match=r"(?s)images/1\.png: cannot.*masks/4\.png: cannot"):
+        load(path)
+    data = load(path, damaged="leave_out")
+    assert len(data.train) == 4
+    assert data.account.left_out[0].names == ("train/images/1.png", "train/masks/4.png")
+    assert np.array_equal(data.train.y[1].numpy(), labels(2))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_class_name(folder):
+    path = folder()
+    lines = "\r\n".join(["void", "ground", "tree"])
+    (path / "classes.txt").write_text(lines, encoding="utf-8-sig", newline="")
+    data = load(path)
+    assert data.class_names == ("ground", "tree")
+
+
+def test_resizing_tells_how_proportions_change(folder):
+    (note,) = load(folder(), size=8).account.notes
+    assert note == (
+        "11 images fitted to 8×8, resized: the sides of a 5×7 image change by a factor of 1.40"
+    )
