@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn import results
+from peerlearn.data.fingerprint import Fingerprint
 from peerlearn.engine.description import described
-from peerlearn.engine.run_folder import check_same, contents, holds, not_empty
+from peerlearn.engine.run_folder import (
+    RunFolder,
+    check_same,
+    contents,
+    data_changed,
+    holds,
+    not_empty,
+)
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.files import write_text
 from peerlearn.locks import InUseError, held
-from peerlearn.plain_yaml import read_yaml, to_yaml
+from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
@@ -81,8 +89,12 @@ def run_grid(
     """
     # Whatever is wrong with an arm is found before the first run.
     first = {cell.arm: cell for cell in reversed(cells)}
-    facts = {arm: described(recipe.build(first[arm].config)) for arm in reversed(first)}
+    built = {arm: recipe.build(first[arm].config) for arm in reversed(first)}
+    facts = {arm: described(trainer) for arm, trainer in built.items()}
     _open(out, given, resume)
+    for arm, trainer in built.items():
+        _check_data(out, first[arm], getattr(trainer.task, "fingerprint", {}))
+    del built  # networks and rows, which cells make anew
     observe({"event": "compare", "facts": facts})
     waiting = list(cells)
     while waiting:
@@ -134,6 +146,20 @@ def _run_cell(
     except RunError as error:
         raise RunError(f"arm {cell.arm!r}, seed {cell.seed}: {error}") from error
     observe({"event": "cell done"} | where)
+
+
+def _check_data(out: Path, cell: Cell, now: Fingerprint) -> None:
+    """Refuse to put new cells beside those of an arm that were trained on other rows."""
+    data = parse_yaml(to_yaml(cell.config.dump()), "data")["data"]
+    for path in sorted(cell.folder(out).parent.glob("seed-*")):
+        folder = RunFolder(path)
+        if not (folder.fingerprint.exists() and folder.config.exists()):
+            continue
+        # Seeds may choose among splits; then the others are left to their own check.
+        if read_yaml(folder.config).get("data") != data:
+            continue
+        if said := folder.data_changes(now):
+            raise data_changed(path, said)
 
 
 def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:

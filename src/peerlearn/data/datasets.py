@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
@@ -67,6 +68,10 @@ class Split:
     def targets(self, index: Tensor) -> Tensor:
         """What is learnt from the rows at `index`."""
         return self.y[index]
+
+    def paths(self) -> Sequence[Path]:
+        """The files that rows are read from when they are asked for; none where they are here."""
+        return ()
 
     def measured_rows(self) -> Tensor:
         """Positions of the rows that mean and std are measured on: all of them."""

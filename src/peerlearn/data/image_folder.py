@@ -56,6 +56,9 @@ class LazySplit(Split):
     def rows(self, index: Tensor) -> Tensor:
         return self.files.decode(index.tolist())
 
+    def paths(self) -> Sequence[Path]:
+        return self.files.paths
+
     def measured_rows(self) -> Tensor:
         """About `MEASURED_FILES` evenly spaced rows, where there are more.
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from peerlearn.data.fingerprint import Fingerprint, changes
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.growth import Growth, check_growth, grown_epochs
 from peerlearn.engine.weight_files import read_weights, version_of, write_weights
@@ -19,6 +20,7 @@ from peerlearn.errors import InputError
 from peerlearn.files import (
     cannot_write,
     json_line,
+    read_json,
     read_text,
     write_arrays,
     write_json,
@@ -51,6 +53,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
         self.info = path / "data.json"
+        self.fingerprint = path / "fingerprint.json"
         self.gallery = path / "gallery.npz"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
         self._hold: Hold | None = None
@@ -111,6 +114,22 @@ class RunFolder:
         write_json(self.path / "env.json", environment())
         self._write_config(config)
         return {}
+
+    def check_data(self, now: Fingerprint) -> None:
+        """See that the folder is continued with the data that it was started with; or keep them.
+
+        A run of a version that did not keep them goes on.
+
+        Raises InputError: says what changed.
+        """
+        if said := self.data_changes(now):
+            raise data_changed(self.path, said)
+        if not any(each.exists() for each in (self.fingerprint, self.last, self.metrics)):
+            write_json(self.fingerprint, now)
+
+    def data_changes(self, now: Fingerprint) -> list[str]:
+        """What is different about the data now, in words; nothing where nobody knows."""
+        return changes(read_json(self.fingerprint), now) if self.fingerprint.exists() else []
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`.
@@ -175,6 +194,13 @@ class RunFolder:
 def contents(folder: Path) -> set[str]:
     """Names of what is in a folder, locks aside; none where it does not exist."""
     return {p.name for p in folder.iterdir() if not is_lock(p)} if folder.exists() else set()
+
+
+def data_changed(folder: Path, said: Sequence[str]) -> InputError:
+    """What to raise where a folder would be continued on other data."""
+    return InputError(
+        f"{folder}: cannot resume, for the data changed since it began:\n  " + "\n  ".join(said)
+    )
 
 
 def holds(folder: Path, what: str) -> InputError:

@@ -1,13 +1,14 @@
 """Stages that several runs have in common, trained once and taken from there."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.fingerprint import Fingerprint
 from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.fingerprint import fingerprint
@@ -33,6 +34,7 @@ class SharedStages:
     """
 
     folder: Path
+    data: Fingerprint = field(default_factory=dict)  # of the run, where it is known
 
     def load(self, key: str) -> State | None:
         """What was saved under `key`, if anything was.
@@ -81,7 +83,12 @@ class SharedStages:
 
 
 def stage_keys(
-    cohort: Cohort, plan: Plan, training: TrainingSpec, precision: Precision, seed: int
+    cohort: Cohort,
+    plan: Plan,
+    training: TrainingSpec,
+    precision: Precision,
+    seed: int,
+    data: Fingerprint | None = None,
 ) -> dict[int, str]:
     """By number of every shared stage, a name for all that the weights at its end depend on.
 
@@ -93,7 +100,7 @@ def stage_keys(
     own, keys = Teaching.of(cohort), {}
     before: list[Any] = [
         seed, precision, training.threads, training.accumulate, training.clip_norm, training.ema,
-        cohort.trunk,
+        cohort.trunk, data or {},
     ]  # fmt: skip
     for number, stage in enumerate(plan.stages):
         if not isinstance(stage, TrainingStage):

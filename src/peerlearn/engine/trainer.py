@@ -129,7 +129,8 @@ class Trainer:
         """Of the stages that may be another run's, by number."""
         if self.shared is None or not isinstance(self.transport, LocalTransport):
             return {}
-        return stage_keys(self.cohort, self.plan, self.training, self.precision, self.seed)
+        built = self.cohort, self.plan, self.training, self.precision, self.seed
+        return stage_keys(*built, self.shared.data)
 
     def _start(self, state: State | None, keys: Mapping[int, str]) -> None:
         """Begin where the checkpoint ends, or after the last stage that another run has had."""

@@ -10,6 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.account import Account
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device, threads
@@ -226,6 +227,9 @@ def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
     check_there(run.config.dump(), run.begun, run.recipe.task.catalogue)
     task = run.recipe.task.load(run.config, run.info)
     run.reader.account += task.account
+    if said := RunFolder(run.folder).data_changes(task.fingerprint):
+        note = f"warning: the data of the run changed since it was trained: {'; '.join(said)}"
+        run.reader.account += Account(notes=(note,))
     if run.networks is not None:
         cohort = run.cohort
     else:

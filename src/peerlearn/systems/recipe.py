@@ -152,6 +152,7 @@ def run_task(
     if folder is not None:
         if leads_launch():
             grown = folder.open(config.dump(), resume, config.completed)
+            folder.check_data(task.fingerprint)
             if grown and observe is not None:
                 observe({"event": "note", "text": growth_note(grown)})
             write_json(folder.info, task.info.model_dump())  # a run that is cut short has it too
@@ -159,7 +160,7 @@ def run_task(
     if observe is not None:
         trainer.observe = observe
     if shared is not None:
-        trainer.shared = SharedStages(shared)
+        trainer.shared = SharedStages(shared, task.fingerprint)
     name, data, arm = config.recipe, config.data.short_name, config.arm or config.recipe
     trainer.observe(beginning(trainer) | {"arm": arm})
     result = trainer.run(resume)

@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.data import catalogue as data_catalogue
 from peerlearn.data.account import EMPTY, Account, counted
 from peerlearn.data.datasets import BatchLoader, NamedClasses
+from peerlearn.data.fingerprint import Fingerprint, data_fingerprint, file_fingerprint
 from peerlearn.data.info import DataInfo
 from peerlearn.data.loaders import split_rows
 from peerlearn.data.words import data_facts
@@ -150,6 +152,16 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         raise InputError(
             f"networks: a run of recipe {config.recipe!r} makes its networks itself; leave them out"
         )
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What the data and the files of weights are, to tell later whether they changed."""
+        found = data_fingerprint(self.data)
+        for name, peer in self.config.peers.items():
+            path = None if peer.weights is None else Path(peer.weights).expanduser()
+            if path is not None and path.is_file():
+                found[f"peers.{name}.weights: {peer.weights}"] = file_fingerprint(path)
+        return found
 
     @property
     def account(self) -> Account:

@@ -229,6 +229,9 @@ class LazyMaskSplit(LazySplit, MaskSplit):
         images, channels, height, width = self.files.shape
         return images * (channels + 1) * height * width
 
+    def paths(self) -> Sequence[Path]:
+        return (*self.files.paths, *self.mask_files.paths)
+
     def masks(self, index: Tensor) -> Tensor:
         masks = torch.full((len(index), *self.files.shape[2:]), IGNORED, dtype=torch.uint8)
         known = self.known[index]

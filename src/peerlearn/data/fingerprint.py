@@ -1,0 +1,112 @@
+"""What data were when a run began, so that it is not continued on others without a word.
+
+Counts, shapes, names of classes, and hashes: of labels, of names and sizes of files, and of rows,
+all of them where they are few, else a sample.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peerlearn.data.account import some
+from peerlearn.data.datasets import Split
+
+WHOLE = 64 * 1024**2
+"""Bytes up to which every row is hashed."""
+SAMPLED = 64
+"""Rows that are hashed of data that are larger."""
+
+Fingerprint = dict[str, Any]
+
+
+def data_fingerprint(data: Any) -> Fingerprint:
+    """What can be compared of a data set, by the names of its attributes; to be kept as JSON."""
+    if not dataclasses.is_dataclass(data):
+        return {}
+    found: Fingerprint = {}
+    for field in dataclasses.fields(data):
+        value = getattr(data, field.name)
+        if field.name == "class_names":
+            found["classes"] = list(value)
+        elif isinstance(value, Split):
+            found[field.name] = _split(value)
+        elif isinstance(value, Tensor):
+            found[field.name] = {"rows": len(value), "content": _digest(value)}
+        elif isinstance(getattr(value, "edge_index", None), Tensor):
+            for name in ("x", "edge_index"):
+                found[name] = {"content": _digest(getattr(value, name))}
+    return found
+
+
+def file_fingerprint(path: Path) -> dict[str, str]:
+    """What can be compared of a file that is read whole, such as one of weights."""
+    with path.open("rb") as file:
+        return {"content": hashlib.file_digest(file, "blake2b").hexdigest()[:16]}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two fingerprints, in words; of an older one, what both hold."""
+    said = []
+    for name, was in before.items():
+        if name in now and was != now[name]:
+            said += list(_changed(name, was, now[name]))
+        elif name not in now:
+            said.append(f"{name} is not there any more")
+    return said
+
+
+def _changed(name: str, was: Any, now: Any) -> Iterator[str]:
+    if name == "classes":
+        yield f"classes were {some(was, 10)}, now {some(now, 10)}"
+        return
+    fewer = was.get("rows", 0) - now.get("rows", 0)
+    if fewer:
+        counts = f"{was['rows']:,}, now {now['rows']:,}"
+        yield f"{abs(fewer):,} rows {'fewer' if fewer > 0 else 'more'} in {name}: {counts}"
+        return
+    if was.get("shape") != now.get("shape"):
+        yield f"rows of {name} had shape {was['shape']}, now {now['shape']}"
+        return
+    for key, words in (
+        ("labels", "labels of {} differ"),
+        ("files", "files of {} have other names or sizes"),
+        ("content", "x of {} differs" if "shape" in was else "{} differs"),
+        ("sample", "x of {} differs in sampled rows"),
+    ):
+        if key in was and was[key] != now.get(key, was[key]):
+            yield words.format(name)
+
+
+def _split(split: Split) -> dict[str, Any]:
+    found: dict[str, Any] = {"rows": len(split), "shape": list(split.sample_shape)}
+    paths = split.paths()
+    if paths:
+        named = [(p.parent.name, p.name, p.stat().st_size) for p in paths]
+        found["files"] = hashlib.blake2b(repr(named).encode(), digest_size=8).hexdigest()
+    found["labels"] = _digest(split.strata if paths else split.y)
+    whole = not paths and split.nbytes <= WHOLE
+    count = len(split) if whole else min(SAMPLED, len(split))
+    if count:
+        index = torch.linspace(0, len(split) - 1, count).long()
+        found["content" if whole else "sample"] = _digest(split.rows(index), split.targets(index))
+    return found
+
+
+def _digest(*tensors: Tensor) -> str:
+    state = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        tensor = tensor.detach().cpu()
+        parts = [tensor]
+        if tensor.layout == torch.sparse_csr:
+            parts = [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+        for part in parts:
+            if part.nbytes > WHOLE:  # of memory that is evenly walked through
+                part = part[:: part.nbytes // WHOLE + 1]
+            state.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            state.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()

@@ -1,0 +1,134 @@
+"""A run or a comparison is not continued on other data; measuring again says that they changed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from overriding import over
+from PIL import Image
+from tiny_commands import TINY as SUBSET
+from tiny_commands import small_arrays
+
+from peerlearn.data.fingerprint import changes, data_fingerprint
+from peerlearn.data.registry import load_dataset
+from peerlearn.data.spec import DataSpec
+
+TINY = over(*SUBSET, "data.train_size=null")
+
+
+def cut_short(folder):
+    """As a run is that was killed after its last epoch."""
+    (folder / "results.json").unlink()
+
+
+def saved(path, **changes):
+    np.savez(path, **(small_arrays() | changes))
+
+
+def other(key):
+    array = small_arrays()[key]
+    return np.roll(array, 1) if key.startswith("y") else 255 - array
+
+
+@pytest.fixture
+def begun(cli, tmp_path):
+    """A run that was cut short, in `run`."""
+    saved(tmp_path / "my.npz")
+    assert cli("run", "dml", *TINY, "--data", "my.npz", "--out", "run").status == 0
+    cut_short(tmp_path / "run")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"x_train": other("x_train")}, "x of train differs"),
+        ({"x_test": other("x_test")}, "x of test differs"),
+        ({"y_train": other("y_train")}, "labels of train differ"),
+        (
+            {"x_test": small_arrays()["x_test"][:-2], "y_test": small_arrays()["y_test"][:-2]},
+            "2 rows fewer in test: ",
+        ),
+        ({"class_names": np.array(["a", "b", "c"])}, "classes were 0, 1, 2, now a, b, c"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_resume_on_other_data_is_refused_and_says_what_changed(cli, begun, changed, said):
+    saved(begun / "my.npz", **changed)
+    found = cli("run", "dml", *TINY, "--data", "my.npz", "--out", "run", "--resume")
+    assert found.status == 2 and said in found.err, found.err
+    assert "run: cannot resume, for the data changed since it began" in found.err
+    saved(begun / "my.npz")
+    assert cli("run", "dml", *TINY, "--data", "my.npz", "--out", "run", "--resume").status == 0
+
+
+def test_a_run_of_an_older_version_goes_on(cli, begun):
+    (begun / "run" / "fingerprint.json").unlink()
+    saved(begun / "my.npz", x_train=other("x_train"))
+    assert cli("run", "dml", *TINY, "--data", "my.npz", "--out", "run", "--resume").status == 0
+
+
+def test_measuring_again_on_changed_data_warns(cli, tmp_path):
+    saved(tmp_path / "my.npz")
+    cli("run", "dml", *TINY, "--data", "my.npz", "--out", "run")
+    assert "warning" not in cli("eval", "run").err
+    test = {key: small_arrays()[key][:-3] for key in ("x_test", "y_test")}
+    saved(tmp_path / "my.npz", **test)
+    found = cli("eval", "run")
+    assert found.status == 0
+    assert "warning: the data of the run changed since it was trained: 3 rows fewer in test" in (
+        " ".join(found.err.split())
+    )
+
+
+def test_a_comparison_is_not_continued_on_other_data(cli, tmp_path):
+    saved(tmp_path / "my.npz")
+    compare = ["compare", "dml", *TINY, "--data", "my.npz", "--arms", "mutual", "--out", "versus"]
+    assert cli(*compare, "--seeds", "0").status == 0
+    saved(tmp_path / "my.npz", x_train=other("x_train"))
+    for seeds in ("0", "1", "0-1"):
+        found = cli(*compare, "--seeds", seeds, "--resume")
+        assert found.status == 2 and "x of train differs" in found.err
+    saved(tmp_path / "my.npz")
+    assert cli(*compare, "--seeds", "0-1", "--resume").status == 0
+
+
+def test_weights_that_a_peer_begins_with_are_part_of_the_data(cli, tmp_path):
+    saved(tmp_path / "my.npz")
+    assert cli("run", "dml", *TINY, "--data", "my.npz", "--out", "first").status == 0
+    best = tmp_path / "first" / "checkpoints" / "best"
+    shutil.copy(best / "a.safetensors", tmp_path / "start.safetensors")
+    told = [*TINY, "peers.a.weights=start.safetensors", "--data", "my.npz", "--out", "run"]
+    assert cli("run", "dml", *told).status == 0
+    cut_short(tmp_path / "run")
+    cli("run", "dml", *TINY, "--seed", "5", "--data", "my.npz", "--out", "second")
+    shutil.copy(
+        tmp_path / "second" / "checkpoints" / "best" / "a.safetensors",
+        tmp_path / "start.safetensors",
+    )
+    found = cli("run", "dml", *told, "--resume")
+    assert found.status == 2 and "peers.a.weights: start.safetensors differs" in found.err
+
+
+def folder_of_images(path):
+    draw = np.random.default_rng(0)
+    for part, rows in (("train", 8), ("test", 3)):
+        for label in "ab":
+            (path / part / label).mkdir(parents=True)
+            for row in range(rows):
+                pixels = draw.integers(0, 256, (6, 6), dtype=np.uint8)
+                Image.fromarray(pixels).save(path / part / label / f"{row}.png")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_folders_are_known_by_their_files(tmp_path, in_memory):
+    folder_of_images(tmp_path / "images")
+    spec = DataSpec(name=str(tmp_path / "images"), in_memory=in_memory)
+    before = json.loads(json.dumps(data_fingerprint(load_dataset(spec))))
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    spec = DataSpec(name=str(tmp_path / "moved"), in_memory=in_memory)
+    assert changes(before, data_fingerprint(load_dataset(spec))) == []
+    Image.fromarray(np.zeros((6, 6), np.uint8)).save(tmp_path / "moved" / "test" / "a" / "1.png")
+    said = changes(before, data_fingerprint(load_dataset(spec)))
+    assert any(each.startswith("x of test differs") for each in said)
