@@ -31,6 +31,7 @@ ON_SPEED = {
     "discovery/ranking.py": False,
 }
 OTHERS = {
+    "faults/fuzz.py": "tests/fuzz/test_fuzz_script.py",
     "write_tables.py": "test_pages_are_checked_by_the_script_too",
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
     "graph/memory.py": "a process of graph/speed.py",

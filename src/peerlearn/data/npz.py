@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from peerlearn.memory import check_memory
 
 DAMAGE = (
     KeyError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError,
-    RuntimeError, MemoryError, OverflowError, TypeError, SyntaxError,
+    RuntimeError, MemoryError, OverflowError, TypeError, SyntaxError, TokenError,
 )  # fmt: skip
 PICKLED = (
     "holds pickled Python objects, which are never loaded; save numbers of one shape and dtype."

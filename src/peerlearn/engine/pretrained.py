@@ -1,6 +1,5 @@
 """Initial weights from a file, such as a teacher that was trained elsewhere."""
 
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -47,7 +46,7 @@ def _read(path: Path, field: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return read_weights(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (InputError, OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         why = (str(error).splitlines() or [type(error).__name__])[0].removeprefix(f"{path}: ")
         raise InputError(
             f"{field}: {path}: no weights can be read from it ({why}); "
@@ -59,7 +58,9 @@ def _read(path: Path, field: str) -> dict[str, Tensor]:
         if inner is None:
             break
         found = inner
-    tensors = isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())
+    tensors = isinstance(found, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in found.items()
+    )
     if not tensors or not found:
         raise InputError(
             f"{field}: {path}: holds {_kind(found)}; allowed: a state_dict, tensors by name, alone "
