@@ -23,7 +23,7 @@ from peerlearn.data.spec import DataSpec
 from peerlearn.errors import InputError, RunError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
-MD5 = hashlib.md5(CONTENT).hexdigest()
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class FlakyServer:
@@ -76,6 +76,13 @@ def server():
     flaky.http.server_close()
 
 
+def test_public_sources_are_https_and_have_a_checksum_that_cannot_be_forged():
+    for original in ORIGINALS.values():
+        for file in original.files:
+            assert all(url.startswith("https://") for url in file.urls)
+            assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+
+
 @pytest.fixture
 def waits():
     return []
@@ -83,8 +90,8 @@ def waits():
 
 @pytest.fixture
 def fetch(server, tmp_path, waits):
-    def run(md5=MD5, urls=None):
-        file = RemoteFile("f.bin", urls or (server.url + "/f.bin",), md5)
+    def run(sha256=SHA256, urls=None):
+        file = RemoteFile("f.bin", urls or (server.url + "/f.bin",), sha256)
         return download(file, tmp_path / "d", Patience(attempts=3, sleep=waits.append, timeout=5))
 
     return run
@@ -138,16 +145,16 @@ def test_a_corrupt_file_is_removed_and_both_checksums_are_named(server, fetch, t
     server.faults = ["corrupt"] * 9
     with pytest.raises(RunError) as caught:
         fetch()
-    damaged = hashlib.md5(bytes([CONTENT[0] ^ 1]) + CONTENT[1:]).hexdigest()
-    for part in (server.url + "/f.bin", f"expected md5 {MD5}", f"found {damaged}"):
+    damaged = hashlib.sha256(bytes([CONTENT[0] ^ 1]) + CONTENT[1:]).hexdigest()
+    for part in (server.url + "/f.bin", f"expected sha256 {SHA256}", f"found {damaged}"):
         assert part in str(caught.value)
     assert names(tmp_path) == []
 
 
 def test_a_corrupt_server_that_also_breaks_off_comes_to_an_end(server, fetch, tmp_path):
     server.faults = ["corrupt", "break"] * 9
-    with pytest.raises(RunError, match="expected md5"):
-        fetch(md5="0" * 32)
+    with pytest.raises(RunError, match="expected sha256"):
+        fetch(sha256="0" * 64)
     assert len(server.requests) < 8
     assert names(tmp_path) == []
 
@@ -187,7 +194,7 @@ def test_a_mirror_replaces_every_source():
     files = ORIGINALS["mnist"].files
     moved = mirrored("mnist", files, "http://here/data/")
     assert moved[0].urls == ("http://here/data/mnist/train-images-idx3-ubyte.gz",)
-    assert [file.md5 for file in moved] == [file.md5 for file in files]
+    assert [file.sha256 for file in moved] == [file.sha256 for file in files]
     assert mirrored("mnist", files, None) == files
 
 
@@ -225,7 +232,7 @@ def published(monkeypatch, server):
     def publish(name, files):
         server.files |= {f"/{name}/{file}": content for file, content in files.items()}
         renewed = tuple(
-            replace(file, md5=hashlib.md5(files[file.name]).hexdigest())
+            replace(file, sha256=hashlib.sha256(files[file.name]).hexdigest())
             for file in ORIGINALS[name].files
         )
         monkeypatch.setitem(ORIGINALS, name, replace(ORIGINALS[name], files=renewed))
@@ -260,7 +267,7 @@ def test_named_data_is_downloaded_when_it_is_first_loaded(published, tmp_path):
 def test_a_failed_download_leaves_no_data_set(server, published, tmp_path):
     published("mnist", small_mnist())
     server.files["/mnist/t10k-labels-idx1-ubyte.gz"] = b"something else"
-    with pytest.raises(RunError, match=r"t10k-labels-idx1-ubyte\.gz.*expected md5"):
+    with pytest.raises(RunError, match=r"t10k-labels-idx1-ubyte\.gz.*expected sha256"):
         DATASETS.get("mnist", str(tmp_path))
     assert not (tmp_path / "mnist.npz").exists()
 

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from peerlearn.errors import InputError, RunError
@@ -27,11 +26,11 @@ TRANSIENT = (
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file, where it can be had, and the MD5 that its publisher or mirrors state for it."""
+    """A file, where it can be had, and the SHA-256 of its bytes, which every copy must have."""
 
     name: str
     urls: tuple[str, ...]
-    md5: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def download(file: RemoteFile, folder: Path, patience: Patience | None = None) -
     only once their checksum fits.
 
     Raises:
-        InputError: a URL is not http or https.
+        InputError: a URL is not http or https. What comes over http is checked all the same.
         RunError: no URL delivered the file; lists each URL with the reason, for a wrong checksum
             the one expected and the one found. The damaged file has been removed.
     """
@@ -67,27 +66,27 @@ def download(file: RemoteFile, folder: Path, patience: Patience | None = None) -
             raise InputError(f"{url}: allowed: http:// and https:// addresses.")
     target = folder / file.name
     if target.exists():
-        if md5_of(target) == file.md5:
+        if sha256_of(target) == file.sha256:
             return target
         target.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
     for url in file.urls:
         try:
-            _fetch(url, target, file.md5, patience or Patience())
+            _fetch(url, target, file.sha256, patience or Patience())
             return target
         except (*TRANSIENT, _Corrupt) as error:
             failures.append(f"{url}: {getattr(error, 'reason', None) or error}")
     raise RunError(f"{file.name} could not be downloaded.\n  " + "\n  ".join(failures))
 
 
-def md5_of(path: Path) -> str:
-    """MD5 of a file in hexadecimal; it guards against damage, not against forgery."""
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(url: str, target: Path, md5: str, patience: Patience, restart: bool = True) -> None:
+def _fetch(url: str, target: Path, sha256: str, patience: Patience, restart: bool = True) -> None:
     """Fill `target` from one URL, or raise what the last attempt failed of."""
     part = target.with_name(target.name + ".part")
     furthest = _size(part)
@@ -105,16 +104,16 @@ def _fetch(url: str, target: Path, md5: str, patience: Patience, restart: bool =
             furthest = max(furthest, _size(part))
             resumed = True
             patience.sleep(patience.backoff * 2 ** max(0, failed - 1))
-    found = md5_of(part)
-    if found == md5:
+    found = sha256_of(part)
+    if found == sha256:
         os.replace(part, target)  # noqa: PTH105 -- atomic on every platform, as said
         return
     part.unlink()
     if resumed and restart:
         # The bytes kept from an earlier attempt may be the damaged ones: once more, from zero.
-        _fetch(url, target, md5, patience, restart=False)
+        _fetch(url, target, sha256, patience, restart=False)
         return
-    raise _Corrupt(f"checksum differs: expected md5 {md5}, found {found}; the file was removed")
+    raise _Corrupt(f"checksum differs: expected sha256 {sha256}, found {found}; file removed")
 
 
 def _transfer(url: str, part: Path, timeout: float) -> None:
@@ -159,4 +158,4 @@ def mirrored(name: str, files: Sequence[RemoteFile], mirror: str | None) -> tupl
     if not mirror:
         return tuple(files)
     base = f"{mirror.rstrip('/')}/{name}"
-    return tuple(RemoteFile(file.name, (f"{base}/{file.name}",), file.md5) for file in files)
+    return tuple(RemoteFile(file.name, (f"{base}/{file.name}",), file.sha256) for file in files)

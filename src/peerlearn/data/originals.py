@@ -26,6 +26,12 @@ from peerlearn.locks import one_at_a_time
 
 Bytes = NDArray[np.uint8]
 CIFAR = ("https://www.cs.toronto.edu/~kriz/",)
+IDX = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 CIFAR_SIDE = 32
 CIFAR_PIXELS = 3 * CIFAR_SIDE**2
 UNREADABLE = (OSError, EOFError, zlib.error, tarfile.TarError, KeyError)
@@ -115,8 +121,13 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _files(bases: tuple[str, ...], md5: Mapping[str, str]) -> tuple[RemoteFile, ...]:
-    return tuple(RemoteFile(n, tuple(base + n for base in bases), md5[n]) for n in md5)
+def _files(
+    bases: tuple[str, ...], names: tuple[str, ...], sha256: tuple[str, ...]
+) -> tuple[RemoteFile, ...]:
+    return tuple(
+        RemoteFile(name, tuple(base + name for base in bases), checksum)
+        for name, checksum in zip(names, sha256, strict=True)
+    )
 
 
 ORIGINALS = {
@@ -127,40 +138,56 @@ ORIGINALS = {
                 "https://ossci-datasets.s3.amazonaws.com/mnist/",
                 "https://storage.googleapis.com/cvdf-datasets/mnist/",
             ),
-            {
-                "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-                "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-                "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-            },
+            IDX,
+            (
+                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            ),
         ),
         read_mnist,
     ),
     "fashion_mnist": Original(
         "photographs of clothes", 10, (1, 28, 28), (60_000, 10_000), 31,
         _files(
-            ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-            {
-                "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-                "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-                "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-            },
+            (
+                "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
+                "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            ),
+            IDX,
+            (
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            ),
         ),
         read_mnist,
     ),
     "cifar10": Original(
         "small colour photographs", 10, (3, 32, 32), (50_000, 10_000), 170,
-        _files(CIFAR, {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}),
+        _files(
+            CIFAR,
+            ("cifar-10-binary.tar.gz",),
+            ("c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",),
+        ),
         read_cifar10,
     ),
     "cifar100": Original(
         "small colour photographs", 100, (3, 32, 32), (50_000, 10_000), 169,
-        _files(CIFAR, {"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"}),
+        _files(
+            CIFAR,
+            ("cifar-100-binary.tar.gz",),
+            ("58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",),
+        ),
         read_cifar100,
     ),
 }  # fmt: skip
-"""Every data set that can be downloaded, by name."""
+"""Every data set that can be downloaded, by name.
+
+Checksums are those that several projects publish of the files whose MD5 the authors state.
+"""
 
 
 def fetch_original(name: str, root: str | None = None, patience: Patience | None = None) -> Path:
