@@ -35,6 +35,7 @@ OTHERS = {
     "write_tables.py": "test_pages_are_checked_by_the_script_too",
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
     "graph/memory.py": "a process of graph/speed.py",
+    "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
 }
 
 
@@ -104,6 +105,14 @@ def test_the_smallest_size_does_not_overwrite_what_was_measured(tmp_path: Path) 
 
 def test_pages_are_checked_by_the_script_too() -> None:
     assert script("write_tables.py", "--check") == "stale: none\n"
+
+
+def test_killed_runs_come_out_as_those_left_in_peace(tmp_path: Path) -> None:
+    out = tmp_path / "kills.json"
+    script("faults/kills.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert (found["kills"], found["runs_that_differ"]) == (2, 0)
+    assert found["families"]["dml"]["kills"] == 2
 
 
 def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_folders_that_cannot_be_evaluated(cli, tmp_path, run_folder):
     weights.write_bytes(weights.read_bytes()[:100])
     assert "b.safetensors: not a whole safetensors file" in cli("eval", "run").err
     (run_folder / "results.json").unlink()
-    assert "the run is not finished (no results.json)" in cli("eval", "run").err
+    assert "the run is not finished, and has saved no epoch yet" in cli("eval", "run").err
 
 
 def test_a_run_whose_data_are_gone_says_which(cli, tmp_path, named, monkeypatch):

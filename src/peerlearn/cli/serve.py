@@ -11,6 +11,7 @@ from peerlearn.cli.options import DeviceOption, RunArgument, TrustOption, out_fo
 
 if TYPE_CHECKING:
     from peerlearn.reading.reader import Reader
+    from peerlearn.serving.run import TrainedRun
 
 
 class Formats(StrEnum):
@@ -43,9 +44,9 @@ def evaluate(
     """Measure every peer of a finished run, their mean and their ensemble."""
     from peerlearn.cli.output import console, metrics_table, tell_shipping
     from peerlearn.files import write_json
-    from peerlearn.serving import evaluate_run, open_run
+    from peerlearn.serving import evaluate_run
 
-    trained = open_run(run, trust)
+    trained = _opened(run, trust)
     results = evaluate_run(trained, data, precision.value if precision else None, device)
     print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
     console().print(metrics_table(results["arms"][trained.arm]))
@@ -119,9 +120,9 @@ def predict(
     """
     from peerlearn.cli.progress import RowProgress
     from peerlearn.errors import InputError, RunError
-    from peerlearn.serving import Predictor, open_run
+    from peerlearn.serving import Predictor
 
-    trained = open_run(run, trust)
+    trained = _opened(run, trust)
     options = {"tile": tile, "overlap": overlap, "among": among}
     predictor = Predictor(trained, peer, device, **options)
     reader = predictor.reader
@@ -180,10 +181,10 @@ def export(
     and onnx are programs: N raw rows in, probabilities (N, classes, ...) out, for any N. Networks
     that read graphs have weights only; those that segment read images of the size of training.
     """
-    from peerlearn.serving import Loaded, open_run
+    from peerlearn.serving import Loaded
     from peerlearn.serving.export import export as write
 
-    made = write(Loaded(open_run(run, trust)), out, peer, format, normalised)
+    made = write(Loaded(_opened(run, trust)), out, peer, format, normalised)
     who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
     print(f"{made.path}: {made.format} of {who}; {made.note}")
 
@@ -195,3 +196,13 @@ def _folder(out: Path | None, what: str) -> Path:
     if out is None:
         raise InputError(f"--out: missing; {what} are files, name a folder for them: --out DIR")
     return out_folder(out, what)
+
+
+def _opened(folder: Path, trust: bool) -> "TrainedRun":
+    """The run; where it is not finished, stderr says of which epochs the weights are."""
+    from peerlearn.serving import open_run
+
+    run = open_run(folder, trust)
+    if run.unfinished:
+        print(f"{folder}: {run.unfinished}", file=sys.stderr)
+    return run

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,12 @@ Complete = Callable[[dict[str, Any]], dict[str, Any]]
 About = Callable[[str], Mapping[str, Any]]
 #: Keys of a configuration that say what else could be run, not what this run does.
 PLANS = ("arms",)
+
+#: Of files that a run writes, what `write_atomically` calls them until they are whole.
+TEMPORARY = re.compile(
+    r"\.((config\.yaml|env\.json|results\.json|data\.json|metrics\.jsonl|gallery\.npz)"
+    r"|.+\.safetensors)\.[a-z0-9_]{8}"
+)
 
 
 class RunFolder:
@@ -101,6 +108,7 @@ class RunFolder:
         if self.config.exists():
             if not resume:
                 raise holds(self.path, "a run")
+            self._sweep()
             grown = check_same(self.path, complete(read_yaml(self.config)), config)
             if grown:
                 check_growth(grown, self.metrics)
@@ -111,6 +119,7 @@ class RunFolder:
         found = contents(self.path)
         if found - {"env.json"} and not resume:
             raise not_empty(self.path)
+        self._sweep()
         write_json(self.path / "env.json", environment())
         self._write_config(config)
         return {}
@@ -186,14 +195,25 @@ class RunFolder:
     def _write_config(self, config: dict[str, Any]) -> None:
         write_text(self.config, to_yaml(config))
 
+    def _sweep(self) -> None:
+        """Take away what a killed process was writing."""
+        for pattern in (".*", "checkpoints/*/.*"):
+            for path in self.path.glob(pattern):
+                if TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
     def _check_hold(self) -> None:
         if self._hold is not None:
             self._hold.check()
 
 
 def contents(folder: Path) -> set[str]:
-    """Names of what is in a folder, locks aside; none where it does not exist."""
-    return {p.name for p in folder.iterdir() if not is_lock(p)} if folder.exists() else set()
+    """Names of what is in a folder, but for locks and what a killed process was writing.
+
+    None where it does not exist.
+    """
+    found = folder.iterdir() if folder.exists() else ()
+    return {p.name for p in found if not is_lock(p) and not TEMPORARY.fullmatch(p.name)}
 
 
 def data_changed(folder: Path, said: Sequence[str]) -> InputError:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from peerlearn.cohort import TRUNK, Cohort
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.transports import Transport
+from peerlearn.engine.unfinished import Unfinished
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Metric
 
@@ -87,12 +88,15 @@ class Selection:
 def load_selected(folder: Path, cohort: Cohort) -> None:
     """Give every peer of `cohort`, and its trunk, the selected weights of the run in `folder`.
 
+    Of a run that is not finished, those that it has so far.
+
     Raises InputError: weights that are missing or do not fit; names the peer and the file.
     """
     run = RunFolder(folder)
+    weights = run.load_best if run.results.exists() else Unfinished(run).weights
     trunk = {} if cohort.trunk is None else {TRUNK: cohort.trunk}
     for name, module in (dict(cohort.peers) | trunk).items():
         try:
-            module.load_state_dict(run.load_best(name))
+            module.load_state_dict(weights(name))
         except RuntimeError as error:
             raise InputError(f"{run.best(name)}: does not fit peer {name!r}: {error}") from None

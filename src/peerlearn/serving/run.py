@@ -16,6 +16,7 @@ from peerlearn.engine.evaluate import assessed, predict
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device, threads
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.selection import load_selected
+from peerlearn.engine.unfinished import Unfinished
 from peerlearn.errors import InputError, nearest
 from peerlearn.importing import refuse_code, trusting
 from peerlearn.plain_yaml import read_yaml
@@ -30,11 +31,12 @@ from peerlearn.validation import validated
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run: where it is, the system it belongs to, and what it was told and wrote.
+    """A run: where it is, the system it belongs to, and what it was told and wrote.
 
     `config` has the paths of its files where they are now; `begun` is the folder in which the run
     was begun, None where that is not known. `networks` are those of a run whose peers were made in
     Python, made again; see `load`.
+    `unfinished` says of one that was cut short how far it is, and of which epochs the weights are.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class TrainedRun:
     trust: bool = False
     networks: Mapping[str, nn.Module] | None = None
     begun: Path | None = None
+    unfinished: str = ""
 
     def trusted(self) -> AbstractContextManager[None]:
         """The context of all that makes networks: without trust no code is imported."""
@@ -146,15 +149,15 @@ class TrainedRun:
 
 
 def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
-    """The finished run in `folder`, which may be a cell of a comparison.
+    """The run in `folder`, which may be a cell of a comparison, or not be finished yet.
 
     Args:
         folder: of the run.
         trust: allow code that its configuration names by `python:`, such as a function that makes a
             network. Without it a run folder is data, and nothing in it is run.
 
-    Raises InputError: no such folder, no finished run in it, or a comparison, then it says what
-    there is; or code that is not trusted.
+    Raises InputError: no such folder, no run in it that has saved an epoch, or a comparison, then
+    it says what there is; or code that is not trusted.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -169,11 +172,6 @@ def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
         found = ", ".join(map(str, _runs_below(folder)))
         hint = f" Runs below it: {found}." if found else ""
         raise InputError(f"{folder}: holds no run (no config.yaml).{hint}")
-    if not paths.results.exists():
-        raise InputError(
-            f"{folder}: the run is not finished (no results.json); continue it by the command that "
-            f"began it, with --out {folder} --resume"
-        )
     recipe, _ = find_recipe(str(paths.config))
     begun = begun_in(folder)
     written = located(read_yaml(paths.config), begun, recipe.task.catalogue)
@@ -181,7 +179,16 @@ def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
         refuse_code(written, paths.config)
     with nullcontext() if trust else trusting(()):
         config = validated(recipe.config, written, str(paths.config))
-    return TrainedRun(folder, recipe, config, load(paths.results), trust, begun=begun)
+    if paths.results.exists():
+        return TrainedRun(folder, recipe, config, load(paths.results), trust, begun=begun)
+    so_far = Unfinished(paths)
+    block: dict[str, Any] = {"peers": {name: {} for name in so_far.peers}}
+    results = of_one_seed(
+        recipe.name, config.data.short_name, config.seed, config.arm or recipe.name, block
+    )
+    results["selected"] = so_far.selected
+    note = so_far.note
+    return TrainedRun(folder, recipe, config, results, trust, begun=begun, unfinished=note)
 
 
 def evaluate_run(
