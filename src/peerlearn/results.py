@@ -13,6 +13,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import read_json, write_json
 from peerlearn.metrics.catalogue import is_of_class
+from peerlearn.metrics.confusion import added
 from peerlearn.names import check_names
 
 SCHEMA = 1
@@ -52,6 +53,13 @@ class Curves(TypedDict):
     peers: dict[str, Spread]
 
 
+class Confusion(TypedDict):
+    """Which classes are taken for which, of peers and ensemble; see `metrics.confusion`."""
+
+    classes: list[str]
+    of: dict[str, dict[str, list[int]]]
+
+
 class Arm(TypedDict, total=False):
     """What was measured of one arm.
 
@@ -72,6 +80,7 @@ class Arm(TypedDict, total=False):
     sizes: dict[str, Measured]
     validation: dict[str, Measured]
     members: list[str]
+    confusion: Confusion
 
 
 class Difference(TypedDict):
@@ -224,9 +233,10 @@ def merge(runs: Sequence[Mapping[str, Any]]) -> Arm:
     """One arm block of results.json over seeds, from the block of each seed's run.
 
     Values of every metric and cost are joined in the order of `runs`; those of a class that a run
-    has no row of are left out, so that what is there is there for every seed. Reliability bins are
-    pooled, each seed's bin weighing as much as the rows in it. Of flatness and noise, means are
-    averaged over seeds and `std` is the spread over noise draws within a seed, √ mean std².
+    has no row of are left out, so that what is there is there for every seed. Confusions are added
+    up. Reliability bins are pooled, each seed's bin weighing as much as the rows in it. Of flatness
+    and noise, means are averaged over seeds and `std` is the spread over noise draws within a seed,
+    √ mean std².
     Anything else (the edges) is one thing for all seeds and taken from the first run.
 
     Raises InputError: no run, or runs that did not measure the same things.
@@ -308,10 +318,17 @@ def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> Curves:
     return {"sigma": sigma, "peers": peers}
 
 
+def _add_confusions(blocks: Sequence[Mapping[str, Any]], where: str) -> Confusion:
+    by_who = _each(blocks, "of", where)
+    of = {who: added(_each(by_who, who, f"{where}.of")) for who in _keys(by_who)}
+    return {"classes": blocks[0]["classes"], "of": of}
+
+
 _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys((*_OF_PEERS, *_MEASURED), _join),
     "reliability": _pool_reliability,
     **dict.fromkeys(_CURVES, _pool_curves),
+    "confusion": _add_confusions,
 }
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER = ("sizes", "class_weights", "validation", "members")
+_NEWER = ("sizes", "class_weights", "validation", "members", "confusion")

@@ -2,7 +2,9 @@
 
 import builtins
 import json
+import random
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from peerlearn.compare.report import write_report
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.report.cost import short_count
-from peerlearn.report.statistics import Contrast
+from peerlearn.report.statistics import Contrast, differences
 from peerlearn.report.words import outcomes
+from peerlearn.results import summary
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -33,7 +36,7 @@ def plain(html: str) -> str:
 
 
 def sections(html: str) -> set[str]:
-    return set(re.findall(r'<section class="part" id="s1-(\w+)"', html))
+    return set(re.findall(r'<section class="part(?: folded)?" id="s1-(\w+)"', html))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,79 @@ def test_an_arm_keeps_its_colour_over_all_sections(tmp_path):
     html = page([samples.leave(first), samples.leave(second)], tmp_path / "report.html")
     colours = re.findall(r"var\(--arm-(\d)\)[^>]*></svg>\s*(\w[\w.-]*)</li>", html)
     assert set(colours) == {("1", "mutual"), ("0", "independent"), ("2", "renyi")}
+
+
+def confuse(folder, classes, seed=0):
+    """Give every arm a confusion of so many classes."""
+
+    def edit(results):
+        drawn = random.Random(seed)
+        for block in results["arms"].values():
+            of = {}
+            for who in (*block["peers"], "ensemble"):
+                rows = [(t, t, 20) for t in range(classes)]
+                rows += [(t, (t + 1) % classes, drawn.randint(1, 5)) for t in range(1, classes)]
+                columns = zip(*sorted(rows), strict=True)
+                of[who] = dict(zip(("true", "predicted", "count"), map(list, columns), strict=True))
+            names = [f"class-{number}" for number in range(classes)]
+            block["confusion"] = {"classes": names, "of": of}
+
+    return samples.edit_results(folder, edit)
+
+
+def test_classes_have_a_confusion_map_and_figures(compared, tmp_path):
+    folder = confuse(Path(shutil.copytree(compared, tmp_path / "study")), 3)
+    html = part(page(samples.leave(folder, "confusion"), tmp_path / "report.html"), "confusion")
+    titles = re.findall("<h4>(.*?)</h4>", html)
+    assert titles[0] == "Ensemble of mutual"
+    assert re.fullmatch("Peer [ab] of mutual", titles[1])
+    assert html.count('class="chart"') == 2
+    assert "Taken for another most often: class-" in html
+    shown = columns(html)
+    assert shown[:4] == ["rows", "precision, %", "recall, %", "F1, %"]
+    assert re.fullmatch("F1, %, peer [ab]", shown[4])
+    assert shown[5:] == ["F1, %, independent"]
+    assert re.findall(r'<th scope="row">(.*?)</th>', html) == ["class-0", "class-1", "class-2"]
+    assert "100.0" in html  # recall of class-0, of which no row is taken for another
+
+
+@pytest.mark.parametrize(("classes", "drawn", "rows"), [(50, 2, 50), (51, 0, 10)])
+def test_of_many_classes_the_worst_are_shown(compared, tmp_path, classes, drawn, rows):
+    folder = confuse(Path(shutil.copytree(compared, tmp_path / "study")), classes)
+    html = part(page(samples.leave(folder, "confusion"), tmp_path / "report.html"), "confusion")
+    shown, _, folded = html.partition("<details>")
+    assert shown.count('class="chart"') == drawn
+    assert len(re.findall('<th scope="row">', shown)) == rows
+    assert len(re.findall('<th scope="row">', folded)) == (0 if drawn else classes)
+
+
+def test_metrics_at_their_ceiling_and_without_direction_are_folded_away(compared, tmp_path):
+    folder = samples.leave(Path(shutil.copytree(compared, tmp_path / "study")))
+
+    def edit(results):
+        for block in results["arms"].values():
+            for metrics in (*block["peers"].values(), block["mean_peer"], block["ensemble"]):
+                metrics["top5"] = summary([1.0, 1.0, 1.0])
+                metrics["entropy"] = summary([0.5, 0.4, 0.3])
+        results["differences"] = differences(results["arms"], "independent")
+
+    html = page(samples.edit_results(folder, edit), tmp_path / "report.html")
+    table = part(html, "comparison")
+    shown = columns(table.partition("<details>")[0])
+    assert shown == ["accuracy, %", "ECE, %", "NLL", "Brier score"]
+    assert "<summary>Further metrics: top-5 accuracy, %; entropy</summary>" in table
+    figures, _, folded = part(html, "forest").partition("<details>")
+    assert re.findall("<h4>(.*?)</h4>", figures) == ["Accuracy"]
+    assert {"ECE", "Top-5 accuracy", "Entropy"} <= set(re.findall("<h4>(.*?)</h4>", folded))
+
+
+def test_the_arm_that_others_are_compared_with_is_grey_whatever_its_name(tmp_path):
+    folder = samples.compare_folder(
+        tmp_path / "run", arms={"alone": 0.0, "mutual": 1.0}, seeds=(0, 1), epochs=2
+    )
+    html = page(samples.leave(folder), tmp_path / "report.html")
+    colours = set(re.findall(r"var\(--arm-(\d)\)[^>]*></svg>\s*(\w+)</li>", html))
+    assert colours == {("0", "alone"), ("1", "mutual")}
 
 
 def test_equal_folders_give_equal_bytes(compared, compared_page, tmp_path):
@@ -224,7 +300,7 @@ NASTY = "<img src=x onerror=alert(1)>&\"'$x_1$]]>"
 
 def test_names_from_files_are_escaped(tmp_path):
     run = samples.compare_folder(
-        tmp_path / "run", arms={NASTY: 1.0}, peers=(NASTY, "b"), seeds=(0,), epochs=2
+        tmp_path / "run", arms={"&'$x_1$]]": 1.0}, peers=(NASTY, "b"), seeds=(0,), epochs=2
     )
     samples.edit_results(run, lambda results: results.update(recipe=NASTY, data=NASTY))
     (run / "config.yaml").write_text(f"# {NASTY}\nepochs: 1\n")
@@ -346,7 +422,9 @@ def segmented_page(tmp_path_factory) -> str:
 
 
 def part(html: str, name: str) -> str:
-    return re.search(rf'<section class="part" id="s1-{name}">.*?</section>', html, re.DOTALL)[0]
+    return re.search(
+        rf'<section class="part(?: folded)?" id="s1-{name}">.*?</section>', html, re.DOTALL
+    )[0]
 
 
 def columns(html: str) -> list[str]:
@@ -354,7 +432,9 @@ def columns(html: str) -> list[str]:
 
 
 def test_the_main_table_has_no_columns_of_classes(segmented_page):
-    shown = columns(part(segmented_page, "comparison"))
+    table, _, folded = part(segmented_page, "comparison").partition("<details>")
+    shown = columns(table)
+    assert set(columns(folded)) == set(shown)  # of single peers
     assert shown == ["IoU, %", "accuracy, %", "HD95, px", "ECE, %", "NLL", "Brier score"]
 
 

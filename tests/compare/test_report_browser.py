@@ -66,6 +66,10 @@ def opened(browser, path, width=360, scheme="light"):
     return page, errors, requests
 
 
+def unfold(page):
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+
+
 @pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
 def test_the_page_is_silent_and_asks_for_nothing_but_itself(browser, reports, name):
     page, errors, requests = opened(browser, reports[name])
@@ -78,14 +82,35 @@ def test_the_page_is_silent_and_asks_for_nothing_but_itself(browser, reports, na
 @pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
 def test_nothing_is_wider_than_the_screen(browser, reports, name, width):
     page, _, _ = opened(browser, reports[name], width)
-    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    unfold(page)
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
+def test_a_phone_shows_the_answer_first_and_the_rest_folded(browser, reports, name):
+    page, _, _ = opened(browser, reports[name], 390)
+    assert page.evaluate("document.documentElement.scrollHeight") < 7_000
+    curves = page.locator("#s1-curves figure").first
+    assert not curves.is_visible()
+    page.locator("#s1-curves summary").first.click()
+    assert curves.is_visible()
+    page.context.close()
+
+
+@pytest.mark.parametrize(("width", "seen"), [(390, True), (1280, False)])
+def test_a_table_that_is_cut_says_so(browser, reports, width, seen):
+    page, _, _ = opened(browser, reports["two"], width)
+    table = page.locator("#s1-comparison .scroll").first
+    assert table.evaluate("it => it.scrollWidth > it.clientWidth") == seen
+    assert page.locator("#s1-comparison .hint").first.is_visible() == seen
     page.context.close()
 
 
 @pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
 def test_every_figure_is_there_and_its_text_readable_on_a_phone(browser, reports, name):
     page, _, _ = opened(browser, reports[name])
+    unfold(page)
     figures = page.evaluate(
         """[...document.querySelectorAll('figure svg.chart')].map(svg => {
             const box = svg.getBoundingClientRect(), scale = svg.getScreenCTM().a;

@@ -143,3 +143,10 @@ def test_names_are_not_read_as_markup():
     found["data"] = "[red]"
     assert "[bold]" in printed(found)
     assert "dml on [red]" in printed(found)
+
+
+def test_an_interval_that_excludes_zero_never_begins_with_it():
+    found = results([0.97, 0.97, 0.97], [0.95, 0.95, 0.95], [0, 1, 2])
+    entry = next(e for e in found["differences"] if e["who"] == "mean_peer")
+    entry |= {"mean": 0.01, "ci95": [0.00003, 0.02]}
+    assert "[+0.003, +2.000]" in " ".join(printed(found).split())

@@ -4,7 +4,7 @@ import pytest
 
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.report.statistics import Contrast
-from peerlearn.report.words import outcome, outcomes
+from peerlearn.report.words import interval_text, outcome, outcomes
 from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 
 METRICS = Catalogue([*SEGMENTATION, *CLASSIFICATION])
@@ -85,3 +85,20 @@ def test_an_unknown_metric_is_neither_better_nor_worse():
     assert "beats" not in told
     assert "worse" not in told
     assert "includes zero" not in told
+
+
+@pytest.mark.parametrize(
+    ("ends", "written"),
+    [
+        ((0.004, 0.020), "[0.4, 2.0]"),
+        ((0.0003, 0.0170), "[0.03, 1.70]"),  # excludes zero, which one decimal would hide
+        ((-0.0003, 0.0100), "[−0.03, 1.00]"),  # includes it, likewise
+        ((-0.0000002, 0.0100), "[−0.00002, 1.00000]"),
+        ((0.0, 0.0100), "[0.0, 1.0]"),
+    ],
+)
+def test_digits_agree_with_what_is_marked(ends, written):
+    entry = difference(metric="ece", mean=sum(ends) / 2, ci95=list(ends))
+    assert interval_text(entry) == written
+    shows = not ("−" in written or written.startswith("[0.0,"))
+    assert entry.excludes_zero == shows

@@ -14,6 +14,7 @@ from peerlearn.compare.folders import peer_models, read_experiments, seeds_text
 from peerlearn.engine.run_folder import flatten
 from peerlearn.files import write_text
 from peerlearn.report.agreement import agreement
+from peerlearn.report.confusion import confusion
 from peerlearn.report.cost import cost
 from peerlearn.report.curves import curves
 from peerlearn.report.experiment import Experiment
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 SECTIONS: Mapping[str, Maker | None] = {
     "classes": None,  # a table of the page itself
     "forest": forest,
+    "confusion": confusion,
     "curves": curves,
     "reliability": reliability,
     "agreement": agreement,
@@ -61,7 +63,8 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
 def _render(experiments: Sequence[Experiment]) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    styles = arm_styles(arm for experiment in experiments for arm in experiment.arms)
+    references = {entry.against for one in experiments for entry in one.differences}
+    styles = arm_styles((arm for one in experiments for arm in one.arms), references)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -76,6 +79,7 @@ def _render(experiments: Sequence[Experiment]) -> str:
 def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict[str, Any]:
     """One experiment as the template takes it."""
     draw = Drawer(experiment, styles, key)
+    table, further = comparison(experiment)
     sentences = outcomes(experiment.differences, experiment.metrics)
     return {
         "key": key,
@@ -86,7 +90,8 @@ def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict
         "folders": [folder.resolve().name for folder in experiment.folders],
         "tiles": tiles(experiment),
         "transfer": transfer(draw),
-        "table": comparison(experiment),
+        "table": table,
+        "further": further,
         "classes": by_class(experiment),
         "measured": experiment.pages.measured,
         "against": joined(dict.fromkeys(entry.against for entry in experiment.differences)),

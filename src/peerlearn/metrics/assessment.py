@@ -1,6 +1,6 @@
 """Everything that is measured on one set of outputs: peers, their mean, their ensemble, pairs."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +12,7 @@ from peerlearn.metrics.classification import (
     ensemble_multilabel_logits,
     measured,
 )
+from peerlearn.metrics.confusion import confused
 from peerlearn.metrics.peers import alike
 from peerlearn.metrics.rows import labelled
 from peerlearn.objectives.labels import labelled_rows
@@ -30,8 +31,10 @@ class Assessment(Protocol):
 class ClassificationAssessment:
     """`assess_classification` of all rows that were added."""
 
-    def __init__(self, *, members: Collection[str] | None = None) -> None:
-        self.members = members
+    def __init__(
+        self, *, members: Collection[str] | None = None, class_names: Sequence[str] = ()
+    ) -> None:
+        self.members, self.class_names = members, class_names
         self.logits: dict[str, list[Tensor]] = {}
         self.y: list[Tensor] = []
 
@@ -42,11 +45,14 @@ class ClassificationAssessment:
 
     def result(self) -> dict[str, Any]:
         logits = {name: torch.cat(parts) for name, parts in self.logits.items()}
-        return assess_classification(logits, torch.cat(self.y), self.members)
+        return assess_classification(logits, torch.cat(self.y), self.members, self.class_names)
 
 
 def assess_classification(
-    logits: Mapping[str, Tensor], y: Tensor, members: Collection[str] | None = None
+    logits: Mapping[str, Tensor],
+    y: Tensor,
+    members: Collection[str] | None = None,
+    class_names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Metrics of a cohort of classifiers on the rows that have a label.
 
@@ -54,10 +60,13 @@ def assess_classification(
         logits: by peer (N, C), fp32.
         y: (N,) classes, −1 where unlabelled; or (N, C) of 0/1 for multi-label.
         members: peers whose mean and ensemble are measured; None for all.
+        class_names: of the classes; their numbers where there are none.
 
     Returns:
         `peers` (metrics by peer), `mean_peer` (their mean), `ensemble` (of the mean
-        probability), `between_peers` and `reliability` (by peer and for the ensemble).
+        probability), `between_peers` and `reliability` (by peer and for the ensemble). Where a
+        row has one label also `confusion`: `classes`, their names, and `of` peers and ensemble
+        the cells of `confused`.
     """
     counted = labelled_rows(y)
     if not counted.all():
@@ -73,13 +82,19 @@ def assess_classification(
     chosen = [name for name in rows if members is None or name in members]
     together = labelled(combine([outputs[name] for name in chosen]), y)
     everyone = rows | {"ensemble": together}
-    return {
+    block = {
         "peers": peers,
         "mean_peer": mean_metrics([peers[name] for name in chosen]),
         "ensemble": measured(*together),
         "between_peers": alike(rows),
         "reliability": {name: binned(*row) for name, row in everyone.items()},
     }
+    if y.ndim == 2:
+        return block
+    classes = together[0].shape[1]
+    names = list(class_names) if len(class_names) == classes else list(map(str, range(classes)))
+    cells = {name: confused(*row) for name, row in everyone.items()}
+    return block | {"confusion": {"classes": names, "of": cells}}
 
 
 def mean_metrics(several: list[dict[str, float]]) -> dict[str, float]:

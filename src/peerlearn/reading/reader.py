@@ -93,7 +93,9 @@ class Reader(ABC, Generic[InfoT]):
 
     def assessment(self) -> Assessment:
         """Begin to measure networks on such data, as the run does."""
-        return ClassificationAssessment(members=self.config.evaluation.members)
+        return ClassificationAssessment(
+            members=self.config.evaluation.members, class_names=self.info.class_names
+        )
 
     def aligned(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Logits (N, C, ...) by peer whose classes mean the same: here they always do."""

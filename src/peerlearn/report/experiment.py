@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from peerlearn.metrics.catalogue import Catalogue, Metric
 from peerlearn.report.statistics import Contrast, is_finite
-from peerlearn.report.words import TOGETHER, main_difference
+from peerlearn.report.words import TOGETHER, main_difference, number
 from peerlearn.results import Arm, Measured, Summary
 
 if TYPE_CHECKING:
@@ -63,6 +63,22 @@ class Experiment:
         """Galleries of the main arms; the first there is where nothing was compared."""
         arms = self.main_arms if self.main else list(self.galleries)[:1]
         return {arm: self.galleries[arm] for arm in arms if arm in self.galleries}
+
+    def tells_little(self, name: str) -> bool:
+        """Whether nobody learns from a metric here which arm is better.
+
+        No direction is better, as of an entropy; or all are at its ceiling.
+        """
+        metric = self.metrics[name]
+        if metric.better is None or not metric.compared:
+            return True
+        if metric.headline or not (metric.is_fraction and metric.better == "higher"):
+            return False
+        values = (
+            measured(arm, who).get(name) for arm in self.arms.values() for who in self.members
+        )
+        ceiling = number(1.0, metric)
+        return all(number(value["mean"], metric) == ceiling for value in values if value)
 
     def main_metric(self, names: Sequence[str]) -> Metric | None:
         """The metric among `names` that tells most."""

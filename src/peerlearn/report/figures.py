@@ -9,7 +9,7 @@ the font of the page, can be selected, and keeps its size on a phone.
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from statistics import fmean
@@ -84,11 +84,15 @@ class Style(NamedTuple):
     dashes: str  # the line as SVG's `stroke-dasharray`
 
 
-def arm_styles(arms: Iterable[str]) -> dict[str, Style]:
-    """A style for every arm of a page; that of `independent` is grey."""
+def arm_styles(arms: Iterable[str], references: Collection[str] = ()) -> dict[str, Style]:
+    """A style for every arm of a page; grey for those that others are compared with.
+
+    Where nothing is compared that is `independent`.
+    """
     arms = dict.fromkeys(arms)
     turns = cycle(range(1, len(ARM_COLOURS)))
-    places = {arm: 0 if arm == REFERENCE else next(turns) for arm in arms}
+    grey = set(references) or {REFERENCE}
+    places = {arm: 0 if arm in grey else next(turns) for arm in arms}
     return {
         arm: Style(n, ARM_COLOURS[n], ARM_MARKERS[n], ARM_DASHES[n], svg_dashes(ARM_DASHES[n], 1.6))
         for arm, n in places.items()

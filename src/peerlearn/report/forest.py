@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from peerlearn.metrics.catalogue import is_of_class
 from peerlearn.report import figures
 from peerlearn.report.figures import INK, MUTED, PAPER, Style
-from peerlearn.report.section import Drawer, Section
+from peerlearn.report.section import Chart, Drawer, Section
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.words import TOGETHER, sentence, who_label
 
@@ -29,7 +29,7 @@ def forest(draw: Drawer) -> Section:
         if not is_of_class(entry.metric.name) and entry.metric.compared:
             by_metric.setdefault(entry.metric.name, []).append(entry)
     crowded = any(len(entries) > _MOST_ROWS for entries in by_metric.values())
-    charts = []
+    charts: dict[bool, list[Chart]] = {True: [], False: []}
     for name in experiment.metrics.ordered(by_metric):
         entries, metric = by_metric[name], experiment.metrics[name]
         if crowded:
@@ -41,8 +41,18 @@ def forest(draw: Drawer) -> Section:
         remarks = "; ".join(part for part in (_SIDES[metric.better], seen) if part)
         caption, title = sentence(remarks, "."), sentence(metric.label)
         figure = _draw(entries, draw.styles)
-        charts.append(draw.chart("Forest plot of differences in", title, caption, figure))
-    return Section("forest", "Differences", _lead(draw, crowded), tuple(charts), legend=False)
+        chart = draw.chart("Forest plot of differences in", title, caption, figure)
+        charts[metric.headline].append(chart)
+    heads, more = charts[True] or charts[False], charts[False] if charts[True] else []
+    return Section(
+        "forest",
+        "Differences",
+        _lead(draw, crowded),
+        tuple(heads),
+        legend=False,
+        more=tuple(more),
+        more_title="Differences in further metrics",
+    )
 
 
 def _lead(draw: Drawer, crowded: bool) -> str:

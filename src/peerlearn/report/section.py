@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from peerlearn.report.transfer_graph import EdgeKind
 
 
+OPEN = ("transfer", "forest", "confusion")
+"""Sections that answer what most readers ask."""
+
+
 @dataclass(frozen=True)
 class Chart:
     """One figure, drawn."""
@@ -76,13 +80,20 @@ class Section:
     table_lead: str = ""
     dense: bool = False  # whether its table has many narrow columns
     key: tuple[tuple[str, str], ...] = ()  # names in pictures and their colours or hatching
-    pictures: tuple[PictureTable, ...] = ()  # one for every arm that is shown
+    pictures: tuple[PictureTable, ...] = ()  # of every arm; all but the first are folded away
     strips: tuple[Strips, ...] = ()  # likewise; all but the first are folded away
+    more: tuple[Chart, ...] = ()  # figures that are folded away
+    more_title: str = ""
 
     @property
     def filled(self) -> bool:
         """Whether there is something to see."""
-        return bool(self.charts or self.table or self.pictures or self.strips)
+        return bool(self.charts or self.more or self.table or self.pictures or self.strips)
+
+    @property
+    def open(self) -> bool:
+        """Whether it is seen at once; the others are a line that can be unfolded."""
+        return self.name in OPEN or bool(self.pictures or self.strips)
 
 
 class Drawer:

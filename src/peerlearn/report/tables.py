@@ -10,6 +10,9 @@ from peerlearn.report.statistics import Contrast
 from peerlearn.report.words import NO_BREAK, TOGETHER, number, who_label
 from peerlearn.results import Summary
 
+MOST_COLUMNS = 6
+"""Metrics beside each other on a page; the others are folded away."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -44,8 +47,8 @@ class Table:
     """Blocks of arms by metrics, or by classes."""
 
     columns: tuple[str, ...]  # metric titles with their unit, or classes
-    blocks: tuple[Block, ...]  # shown at once: the mean peer, the ensemble, and peers if few
-    folded: tuple[Block, ...]  # the peers, where they are many
+    blocks: tuple[Block, ...]  # shown at once: the mean peer and the ensemble
+    folded: tuple[Block, ...]  # single peers
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,20 @@ class Tile:
     side: str = ""
 
 
-def comparison(experiment: Experiment) -> Table:
-    """The whole experiment as a table: blocks of members, rows of arms, columns of metrics."""
-    metrics = experiment.metrics.ordered(m for m in _measured(experiment) if not is_of_class(m))
-    columns = {name: experiment.metrics[name].titled for name in metrics}
-    return _table(experiment, columns, show_peers=len(experiment.peers) <= 3)
+def comparison(experiment: Experiment) -> tuple[Table, Table | None]:
+    """The experiment as a table: blocks of members, rows of arms, columns of metrics.
+
+    Further metrics are in a second table, if any: those that tell little, and what is more than
+    a page is wide.
+    """
+    found = [name for name in _measured(experiment) if not is_of_class(name)]
+    metrics = experiment.metrics.ordered(found)
+    main = [name for name in metrics if not experiment.tells_little(name)][:MOST_COLUMNS]
+    main = main or metrics[:MOST_COLUMNS]
+    titles = {name: experiment.metrics[name].titled for name in metrics}
+    parts = [{m: titles[m] for m in metrics if (m in main) == wanted} for wanted in (True, False)]
+    first, further = (_table(experiment, part) for part in parts)
+    return first, further if parts[1] else None
 
 
 def by_class(experiment: Experiment) -> tuple[str, Table] | None:
@@ -72,7 +84,7 @@ def by_class(experiment: Experiment) -> tuple[str, Table] | None:
     if metric is None:
         return None
     columns = {n: n.partition(":")[2] for n in found if base_name(n) == metric.name}
-    return metric.titled, _table(experiment, columns, show_peers=False)
+    return metric.titled, _table(experiment, columns)
 
 
 def _measured(experiment: Experiment) -> list[str]:
@@ -84,8 +96,11 @@ def _measured(experiment: Experiment) -> list[str]:
     ]
 
 
-def _table(experiment: Experiment, columns: Mapping[str, str], show_peers: bool) -> Table:
-    """Blocks of members, rows of arms, and a column for each metric, with its title."""
+def _table(experiment: Experiment, columns: Mapping[str, str]) -> Table:
+    """Blocks of members, rows of arms, and a column for each metric, with its title.
+
+    Single peers are folded away: mean peer and ensemble answer what most readers ask.
+    """
     read = reversed(experiment.differences)
     entries = {(entry.arm, entry.who, entry.metric.name): entry for entry in read}
     blocks: list[Block] = []
@@ -99,8 +114,7 @@ def _table(experiment: Experiment, columns: Mapping[str, str], show_peers: bool)
     for who in experiment.members:
         rows = tuple(row(arm, who) for arm, b in experiment.arms.items() if measured(b, who))
         if rows:
-            shown = show_peers or who in TOGETHER
-            (blocks if shown else folded).append(Block(who_label(who), rows))
+            (blocks if who in TOGETHER else folded).append(Block(who_label(who), rows))
     if len(experiment.arms) == 1:
         rows = tuple(replace(block.rows[0], label=block.title) for block in (*blocks, *folded))
         blocks, folded = [Block("", rows)] if rows else [], []

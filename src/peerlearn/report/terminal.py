@@ -12,7 +12,7 @@ from rich.text import Text
 from peerlearn.metrics.catalogue import Catalogue, Metric
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.tables import Cell
-from peerlearn.report.words import TOGETHER, who_label
+from peerlearn.report.words import TOGETHER, decimals, who_label
 from peerlearn.results import Arm, Measured, Results, Summary
 
 _STYLE = {"better": "green", "worse": "red", "": "dim"}
@@ -74,9 +74,11 @@ def _measured(arm: Arm, who: str) -> Measured:
 def _cell(found: Summary | None, entry: Contrast | None, metric: Metric) -> Cell:
     """Fractions in percent with two decimals, as pixels have; bare numbers with three."""
 
-    def text(value: float, sign: str = "") -> str:
+    usual = 2 if metric.unit else 3
+
+    def text(value: float, sign: str = "", places: int = usual) -> str:
         value *= 100.0 if metric.is_fraction else 1.0
-        return f"{value:{sign}.{2 if metric.unit else 3}f}"
+        return f"{value:{sign}.{places}f}"
 
     if found is None:
         return Cell("")
@@ -84,9 +86,10 @@ def _cell(found: Summary | None, entry: Contrast | None, metric: Metric) -> Cell
     value = text(found["mean"]) + (f" ± {text(found['std'])}" if many else "")
     if entry is None:
         return Cell(value)
-    ends = ", ".join(text(end, "+") for end in entry.interval or ())
+    places = decimals(entry, usual)
+    ends = ", ".join(text(end, "+", places) for end in entry.interval or ())
     interval = f"[{ends}]" if ends else ""
-    return Cell(value, "", text(entry.mean, "+"), interval, entry.side)
+    return Cell(value, "", text(entry.mean, "+", places), interval, entry.side)
 
 
 def _as_text(cell: Cell) -> Text:

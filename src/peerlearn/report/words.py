@@ -9,6 +9,7 @@ from peerlearn.report.statistics import REFERENCE, Contrast
 TOGETHER = ("mean_peer", "ensemble")
 """Those of whom something is measured beside the peers."""
 NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
+MORE_DECIMALS = 4
 _MINUS = "−"
 # Not allowed in XML or not encodable: a name from a results file may hold anything JSON may.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -64,13 +65,23 @@ def amount(value: float, metric: Metric) -> str:
     return NO_BREAK.join(part for part in (number(value, metric), metric.unit) if part)
 
 
-def _decimals(difference: Contrast) -> int:
-    """As many decimals as the interval's half width needs to be seen, two more at most."""
-    usual, ends = difference.metric.decimals, difference.interval
+def decimals(difference: Contrast, usual: int) -> int:
+    """As many decimals as an interval needs to be seen, and to be told from one that ends at 0.
+
+    One more where its half width asks for it; up to four more where an end that is not 0 would be
+    written as 0, so that the interval shows whether it excludes zero.
+    """
+    scale, ends = 100 if difference.metric.is_fraction else 1, difference.interval
     width = (ends[1] - ends[0]) / 2 if ends else abs(difference.mean)
-    if difference.metric.is_fraction:
-        width *= 100
-    return usual + (width < 10.0**-usual)
+    needed = usual + (scale * width < 10.0**-usual)
+    small = [scale * abs(end) for end in ends or () if end]
+    while needed < usual + MORE_DECIMALS and any(round(end, needed) == 0 for end in small):
+        needed += 1
+    return needed
+
+
+def _decimals(difference: Contrast) -> int:
+    return decimals(difference, difference.metric.decimals)
 
 
 def difference_number(difference: Contrast) -> str:

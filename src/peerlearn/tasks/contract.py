@@ -238,7 +238,9 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 
     def assessment(self, purpose: Purpose) -> Assessment:
         """Begins to measure."""
-        return ClassificationAssessment(members=self.config.evaluation.members)
+        return ClassificationAssessment(
+            members=self.config.evaluation.members, class_names=self.info.class_names
+        )
 
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
         assessment = self.assessment(purpose)
