@@ -1,14 +1,100 @@
 """Turn pydantic's findings into messages that a person can act on, all of them at once."""
 
+import math
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from peerlearn.errors import InputError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+#: Beyond it numbers are infinite, or as good as that, in the format of networks.
+LARGEST, LARGEST_WHOLE = 1e30, (1 << 63) - 1
+
+
+class Spec(BaseModel):
+    """Base of every typed configuration: values are what was typed, unknown keys are refused.
+
+    A text is no number and no truth value, true is no number, and there are no infinities. A whole
+    number may be written as 1e4.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_typed(cls, given: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields.get(info.field_name or "")
+        if field is not None and (fault := misread(field.annotation, given)):
+            raise ValueError(fault)
+        return given
+
+
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def misread(annotation: Any, given: Any) -> str:
+    """What is wrong with a value that would be read as another than was typed; empty for nothing.
+
+    Such are texts and truth values in place of numbers, and numbers in place of truth values. What
+    else does not fit an annotation is left to pydantic.
+    """
+    if isinstance(given, list | tuple):
+        inner = {arg for part in _parts(annotation) for arg in _items(part)}
+        faults = (fault for each in given if (fault := misread(Union[tuple(inner)], each)))  # noqa: UP007
+        return next(faults, "") if inner else ""
+    if not isinstance(given, bool | int | float | str):
+        return ""
+    parts = [part for part in _parts(annotation) if not _items(part)]
+    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    plain = {part for part in parts if get_origin(part) is not Literal} - {NoneType}
+    if not plain or not plain <= set(_EXPECTED) or any(_same(given, word) for word in words):
+        return ""
+    if isinstance(given, bool | str):
+        fits = type(given) in plain
+    else:
+        fits = bool(plain & {int, float}) or bool not in plain
+        largest = LARGEST if float in plain else LARGEST_WHOLE
+        if plain & {int, float} and math.isfinite(given) and abs(given) > largest:
+            return f"found {given:.3g}; allowed: up to {largest:.3g}"
+    if fits:
+        return ""
+    found = str(given).lower() if isinstance(given, bool) else repr(given)
+    allowed = [*map(repr, words), *(said for kind, said in _EXPECTED.items() if kind in plain)]
+    return f"found {found}; expected {' or '.join(allowed)}"
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """The members of a union, without what stands beside them."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _parts(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [part for each in get_args(annotation) for part in _parts(each)]
+    return [annotation]
+
+
+def _items(annotation: Any) -> list[Any]:
+    """What a list or a tuple holds."""
+    if get_origin(annotation) not in (list, tuple, Sequence):
+        return []
+    return [each for each in get_args(annotation) if each is not Ellipsis]
 
 
 def validated(model: type[Model], given: Any, prefix: str = "") -> Model:

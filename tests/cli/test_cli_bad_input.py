@@ -20,7 +20,7 @@ def refused(said, *expected: str) -> None:
         (["dlm"], "unknown recipe 'dlm'. Did you mean 'dml'?"),
         (["dml", "epcohs=3"], "epcohs: unknown key. Did you mean 'epochs'?"),
         (["dml", "epochs"], "'epochs': expected KEY=VALUE"),
-        (["dml", "epochs=many"], "epochs: input should be a valid integer"),
+        (["dml", "epochs=many"], "epochs: found 'many'; expected a whole number"),
         (["dml", "epochs=0"], "epochs: input should be greater than or equal to 1; found 0"),
         (["dml", "epochs.a=3"], "epochs.a: epochs is 30, which has no keys"),
         (["dml", "epochs=[1"], "epochs: '[1' is not a YAML value"),

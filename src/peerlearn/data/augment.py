@@ -77,7 +77,8 @@ def normalise(
 def check_augment(spec: AugmentSpec, sample_shape: Sequence[int]) -> None:
     """Refuse augmentation that the rows cannot take.
 
-    Raises InputError: any augmentation of vectors, or a border that reflection cannot fill.
+    Raises InputError: any augmentation of vectors, a border that reflection cannot fill, or a hole
+    larger than an image.
     """
     active = [name for name, value in spec if value]
     if active and len(sample_shape) != 3:
@@ -91,6 +92,11 @@ def check_augment(spec: AugmentSpec, sample_shape: Sequence[int]) -> None:
         raise InputError(
             f"augment.crop: {spec.crop} pixels cannot be reflected from images of "
             f"{height}x{width}; allowed: 0 to {min(height, width) - 1}."
+        )
+    if spec.cutout and spec.cutout > max(sample_shape[1:]):
+        raise InputError(
+            f"augment.cutout: {spec.cutout} pixels are more than images of "
+            f"{'x'.join(map(str, sample_shape[1:]))} have; allowed: 0 to {max(sample_shape[1:])}."
         )
 
 

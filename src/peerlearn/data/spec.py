@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from peerlearn.data.datasets import MeasuredOnTrain
-from peerlearn.validation import short_form
+from peerlearn.validation import Spec, short_form
 
-Side = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=1 << 15)]
 Fit = Literal["crop", "pad", "resize"]
 Damaged = Literal["refuse", "leave_out"]
 MIRRORED = ("cifar10", "cifar100")
@@ -22,19 +22,17 @@ def fraction_or_count(value: float) -> float:
     return value
 
 
-class SourceSpec(BaseModel):
+class SourceSpec(Spec):
     """Where rows are from, and how many are used. A name alone is a short form.
 
     A row is what a label belongs to, such as an image, a node or a graph.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     train_size: Annotated[int, Field(ge=1)] | None = Field(
         None, description="training rows to keep, as many of each class as possible"
     )
-    split_seed: int = Field(0, ge=0, description="seed of every choice of rows")
+    split_seed: int = Field(0, ge=0, lt=1 << 63, description="seed of every choice of rows")
     root: str | None = Field(
         None, description="folder of named data sets; default $PEERLEARN_DATA, ~/.cache/peerlearn"
     )
@@ -62,7 +60,7 @@ class NamedDataSpec(SourceSpec):
     )
 
 
-class CountedClassesSpec(BaseModel):
+class CountedClassesSpec(Spec):
     """What the `data` blocks say of labels that are numbers without names."""
 
     classes: Annotated[int, Field(ge=2)] | None = Field(
@@ -89,7 +87,7 @@ class ImageDataSpec(NamedDataSpec):
         "auto", description="hold all rows in memory (auto: below 2 GB) or stream them"
     )
     workers: int = Field(
-        0, ge=0, description="processes that read and augment rows which are streamed"
+        0, ge=0, le=512, description="processes that read and augment rows which are streamed"
     )
     size: Side | tuple[Side, Side] | None = None
     damaged: Damaged = Field(
@@ -110,25 +108,29 @@ class DataSpec(ImageDataSpec, CountedClassesSpec):
     )
 
 
-class AugmentSpec(BaseModel):
+class AugmentSpec(Spec):
     """The `augment` block: random changes of training images, drawn anew for every view."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    crop: int = Field(0, ge=0, description="pixels of reflected border to shift the image within")
+    crop: int = Field(
+        0, ge=0, le=1 << 15, description="pixels of reflected border to shift the image within"
+    )
     flip: bool = Field(False, description="mirror left and right, half of the time")
-    cutout: int = Field(0, ge=0, description="side in pixels of a square set to the channel mean")
+    cutout: int = Field(
+        0, ge=0, le=1 << 15, description="side in pixels of a square set to the channel mean"
+    )
     rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees, either way")
 
 
-class AugmentChoice(BaseModel):
+class AugmentChoice(Spec):
     """The `augment` block, with `auto` for what depends on the data."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    crop: int | Literal["auto"] = Field("auto", description="auto: an eighth of the side")
+    crop: Annotated[int, Field(ge=0, le=1 << 15)] | Literal["auto"] = Field(
+        "auto", description="auto: an eighth of the side"
+    )
     flip: bool | Literal["auto"] = Field("auto", description="auto: for CIFAR only")
-    cutout: int = Field(0, ge=0, description="side in pixels of a square set to the mean")
+    cutout: int = Field(
+        0, ge=0, le=1 << 15, description="side in pixels of a square set to the mean"
+    )
     rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees")
 
     def resolve(self, data: MeasuredOnTrain) -> AugmentSpec:

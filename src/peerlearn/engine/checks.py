@@ -1,9 +1,12 @@
 """What must hold of a training before it begins, and what to say where it breaks."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from peerlearn.cohort import Cohort
+from peerlearn.engine.optimisers import Steps
+from peerlearn.engine.precision import most_threads
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import TrainingSpec
 from peerlearn.engine.stage import Plan, TrainingStage
@@ -42,6 +45,12 @@ def check_training(
                 f"peers: nobody trains in stage {stage.name!r}; leave frozen out of at least "
                 "one of them"
             )
+    _check_schedules(plan, training)
+    if training.threads is not None and training.threads > most_threads():
+        raise InputError(
+            f"threads: {training.threads}; this machine has {os.cpu_count()} cores, allowed: up to "
+            f"{most_threads()}"
+        )
     for name in spec.members or ():
         if name not in cohort.names:
             raise unknown_name("peer", name, cohort.names, "evaluation.members")
@@ -50,6 +59,19 @@ def check_training(
             f"accumulate: found {training.accumulate}; with transfer.update 'sequential' "
             "every batch is a step of its own, so it must be 1"
         )
+
+
+def _check_schedules(plan: Plan, training: TrainingSpec) -> None:
+    for number, stage in enumerate(plan.stages):
+        if not isinstance(stage, TrainingStage):
+            continue
+        for name in plan.learners(number):
+            schedule = Steps.settled(training, stage.steps, plan.peers.get(name)).lr_schedule
+            if schedule.warmup > max(stage.epochs, 1):
+                raise InputError(
+                    f"lr_schedule.warmup: {schedule.warmup:g} epochs, but stage {stage.name!r} has "
+                    f"{stage.epochs}; a number below 1 is a fraction of the stage"
+                )
 
 
 def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:

@@ -2,16 +2,18 @@
 
 import inspect
 import math
+import re
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from peerlearn.errors import unknown_name
-from peerlearn.validation import short_form
+from peerlearn.errors import InputError, unknown_name
+from peerlearn.validation import LARGEST, Spec, short_form
 
 #: What an optimiser gets where its configuration is silent; the field's usual values.
 DEFAULT_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -23,7 +25,7 @@ DEFAULT_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def optimiser_classes() -> dict[str, type[torch.optim.Optimizer]]:
     """Every optimiser of `torch.optim` that steps on plain gradients, by its name in lower case."""
-    left_out = {"optimizer", "lbfgs", "sparseadam"}
+    left_out = {"optimizer", "lbfgs", "sparseadam", "muon"}  # muon: of matrices alone
     return {
         name.lower(): member
         for name, member in vars(torch.optim).items()
@@ -33,10 +35,55 @@ def optimiser_classes() -> dict[str, type[torch.optim.Optimizer]]:
     }
 
 
-class OptimiserSpec(BaseModel):
+#: Arguments of torch's optimisers that are refused, and why.
+LEFT_OUT = {
+    "maximize": "training makes losses small, and would climb them",
+    "differentiable": "nothing is differentiated through a step",
+    "capturable": "steps are not captured as CUDA graphs",
+}
+
+
+def _arguments(optimiser: type[torch.optim.Optimizer]) -> dict[str, inspect.Parameter]:
+    """What can be said to an optimiser, by name."""
+    parameters = dict(inspect.signature(optimiser).parameters)
+    left_out = ("params", "lr", *LEFT_OUT)
+    return {name: it for name, it in parameters.items() if name not in left_out}
+
+
+def _wrong(value: Any, parameter: inspect.Parameter) -> str:
+    """What is wrong with the type of an argument, by its default and annotation; empty if nothing.
+
+    Ranges are left to torch.
+    """
+    default, annotation = parameter.default, str(parameter.annotation)
+    if isinstance(default, tuple):
+        listed = isinstance(value, list | tuple) and len(value) == len(default)
+        if not listed or not all(
+            _finite(each) or (each is None and usual is None)
+            for each, usual in zip(value, default, strict=True)
+        ):
+            return f"found {value!r}; expected {len(default)} numbers, such as {list(default)}"
+        return ""
+    if value is None and (default is None or "None" in annotation or "Optional" in annotation):
+        return ""
+    if isinstance(default, bool) or "bool" in annotation:
+        return "" if isinstance(value, bool) else f"found {value!r}; expected true or false"
+    if isinstance(default, str):
+        return "" if isinstance(value, str) else f"found {value!r}; expected a text"
+    return "" if _finite(value) else f"found {value!r}; expected a number"
+
+
+def _finite(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= LARGEST
+
+
+class OptimiserSpec(Spec):
     """An optimiser of `torch.optim` by name; further keys are its own arguments.
 
-    A name alone is a short form: `optimiser: adamw`.
+    A name alone is a short form: `optimiser: adamw`. Arguments are those of torch but for some that
+    are no business of a recipe (`LEFT_OUT`). `sgd` is by default Nesterov's, where it has momentum
+    and no dampening.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -50,24 +97,53 @@ class OptimiserSpec(BaseModel):
         classes = optimiser_classes()
         if self.name not in classes:
             raise unknown_name("optimiser", self.name, classes, "optimiser.name")
-        allowed = set(inspect.signature(classes[self.name]).parameters) - {"params", "lr"}
-        for key in self.__pydantic_extra__ or {}:
+        allowed = _arguments(classes[self.name])
+        for key, value in (self.__pydantic_extra__ or {}).items():
+            if key in LEFT_OUT:
+                raise InputError(f"optimiser.{key}: {LEFT_OUT[key]}; leave it out")
             if key not in allowed:
                 raise unknown_name(f"argument of {self.name}", key, allowed, "optimiser")
+            if fault := _wrong(value, allowed[key]):
+                raise InputError(f"optimiser.{key}: {fault}")
+        self._try()
         return self
+
+    def _try(self) -> None:
+        """See that the optimiser can be made and makes a step, of a matrix and a vector."""
+        parameters = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        given = self.__pydantic_extra__ or {}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.build(parameters, 0.1).step()
+        except Exception as error:  # whatever an optimiser of torch makes of its arguments
+            said = (str(error) or type(error).__name__).splitlines()[0]
+            words = re.findall(r"\w+", said.lower())
+            key = next((k for k in given if any(w.startswith(k.rstrip("s")) for w in words)), None)
+            field = "optimiser" if key is None else f"optimiser.{key}"
+            shown = ", ".join(f"{key}: {value}" for key, value in given.items())
+            raise InputError(
+                f"{field}: {self.name} of torch refuses {shown or 'its defaults'}: {said}"
+            ) from None
 
     def build(
         self, parameters: Iterable[nn.Parameter], lr: float, undecayed: Sequence[nn.Parameter] = ()
     ) -> torch.optim.Optimizer:
         """The optimiser over `parameters`, and over `undecayed` ones without weight decay."""
         arguments = DEFAULT_ARGUMENTS.get(self.name, {}) | (self.__pydantic_extra__ or {})
+        if "nesterov" not in (self.__pydantic_extra__ or {}) and (
+            not arguments.get("momentum", True) or arguments.get("dampening")
+        ):
+            arguments.pop("nesterov", None)  # a default alone, which needs momentum undamped
         groups: list[dict[str, Any]] = [{"params": list(parameters)}]
         if undecayed:
             groups.append({"params": list(undecayed), "weight_decay": 0.0})
         return optimiser_classes()[self.name](groups, lr=lr, **arguments)  # type: ignore[call-arg]
 
 
-class LearningRate(BaseModel):
+class LearningRate(Spec):
     """How the learning rate moves over a stage, as a factor of `lr`.
 
     Times are in epochs from 1 up, and fractions of the stage below 1.
@@ -79,12 +155,12 @@ class LearningRate(BaseModel):
         constant: 1.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["cosine", "multi_step", "linear", "constant"] = "cosine"
-    warmup: float = Field(0.0, ge=0, description="time of linear growth from 0 at the start")
+    warmup: float = Field(
+        0.0, ge=0, le=1e6, description="time of linear growth from 0 at the start"
+    )
     final: float = Field(0.0, ge=0, le=1, description="factor at the end of cosine and linear")
-    milestones: list[float] = Field(
+    milestones: list[Annotated[float, Field(ge=0, le=1e6)]] = Field(
         [0.3, 0.6, 0.8], description="of multi_step: times at which the rate drops"
     )
     gamma: float = Field(0.1, gt=0, le=1, description="of multi_step: factor at each milestone")

@@ -1,6 +1,7 @@
 """Number format, memory and threads of training on one device."""
 
 import ctypes
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,13 +32,20 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cpu")
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("it holds no numbers")
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # each backend fails in its own way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"device: {name!r} is not available here ({str(error).splitlines()[0]}); "
-            "try 'auto' or 'cpu'"
+            f"device: {name!r} is not available here ({reason}); try 'auto' or 'cpu'"
         ) from None
     return device
+
+
+def most_threads() -> int:
+    """So many threads a process may ask for; far more than cores end in a crash of the system."""
+    return max(64, 4 * (os.cpu_count() or 1))
 
 
 def bf16_is_native(device: torch.device) -> bool:
@@ -96,10 +104,13 @@ class Precision:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Run a block on `count` CPU threads, then put the number back; None leaves it alone."""
+    """Run a block on `count` CPU threads, then put the number back; None leaves it alone.
+
+    A run from a larger machine gets as many as `most_threads`.
+    """
     before = torch.get_num_threads()
     if count is not None:
-        torch.set_num_threads(count)
+        torch.set_num_threads(min(count, most_threads()))
     try:
         yield
     finally:

@@ -2,18 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
+from peerlearn.validation import Spec
 
-NoiseLevel = Annotated[float, Field(ge=0)]
+NoiseLevel = Annotated[float, Field(ge=0, le=1000)]
+#: Far above any training; beyond lie slips of the hand.
+MOST_EPOCHS, MOST_ROWS, MOST_THREADS = 1_000_000, 1 << 20, 1024
 
 
-class EvaluationSpec(BaseModel):
+class EvaluationSpec(Spec):
     """What is measured, on which rows, and which weights are reported and kept."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     select: Literal["best", "last", "mean_last"] = Field(
         "best",
@@ -23,7 +24,9 @@ class EvaluationSpec(BaseModel):
     metric: str = Field(
         "accuracy", description="what 'best' means; dice and iou where images are segmented"
     )
-    last_epochs: int = Field(5, ge=1, description="epochs that mean_last averages over")
+    last_epochs: int = Field(
+        5, ge=1, le=MOST_EPOCHS, description="epochs that mean_last averages over"
+    )
     report: Literal["test", "val+test"] = Field(
         "test", description="rows to report on; val+test only where nothing is selected on val"
     )
@@ -33,10 +36,11 @@ class EvaluationSpec(BaseModel):
         description="peers whose mean and ensemble are reported, such as the students of a "
         "teacher; None for all",
     )
-    every: int = Field(1, ge=1, description="epochs between validations")
+    every: int = Field(1, ge=1, le=MOST_EPOCHS, description="epochs between validations")
     patience: int | None = Field(
         None,
         ge=1,
+        le=MOST_EPOCHS,
         description="end a stage when no peer had a better epoch for so many epochs (early "
         "stopping); the learning rate goes on as planned for all of them, so a constant one, or "
         "steps, suit it best",
@@ -47,7 +51,7 @@ class EvaluationSpec(BaseModel):
         description="measure accuracy under Gaussian noise on what peers read, of these standard "
         "deviations in units of that of the data; such as [0, 0.25, 0.5, 1]",
     )
-    batch_size: int = Field(512, ge=1, description="rows per forward when evaluating")
+    batch_size: int = Field(512, ge=1, le=MOST_ROWS, description="rows per forward when evaluating")
 
     def model_post_init(self, _: Any) -> None:
         if self.report == "val+test" and self.select == "best":
@@ -57,32 +61,30 @@ class EvaluationSpec(BaseModel):
             )
 
 
-class TrainingSpec(BaseModel):
+class TrainingSpec(Spec):
     """How a cohort trains: the keys `epochs`, `batch_size`, `lr`, ... of every recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: int = Field(30, ge=1, description="passes over the training rows")
-    batch_size: int = Field(128, ge=2, description="rows per step")
+    epochs: int = Field(30, ge=1, le=MOST_EPOCHS, description="passes over the training rows")
+    batch_size: int = Field(128, ge=2, le=MOST_ROWS, description="rows per step")
     lr: float = Field(0.1, gt=0, description="base learning rate")
     optimiser: OptimiserSpec = Field(OptimiserSpec(), description="by its torch.optim name")
     lr_schedule: LearningRate = Field(LearningRate(), description="path of the learning rate")
     clip_norm: float | None = Field(None, gt=0, description="largest gradient norm of a peer")
-    accumulate: int = Field(1, ge=1, description="batches per optimiser step")
+    accumulate: int = Field(1, ge=1, le=MOST_ROWS, description="batches per optimiser step")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of averaged weights")
     precision: PrecisionName = Field("auto", description="auto, fp32 or bf16")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps, ...")
-    threads: int | None = Field(None, ge=1, description="CPU threads; None leaves torch's choice")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads; None leaves torch's choice"
+    )
     checkpoint_minutes: float = Field(
-        10.0, gt=0, description="longest time between checkpoints inside an epoch"
+        10.0, gt=0, le=1e6, description="longest time between checkpoints inside an epoch"
     )
     evaluation: EvaluationSpec = Field(EvaluationSpec(), description="see EvaluationSpec")
 
 
-class StepSettings(BaseModel):
+class StepSettings(Spec):
     """How the weights of one peer, or in one stage, are stepped; null: as everywhere else."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float | None = Field(None, gt=0, description="base learning rate of its own")
     optimiser: OptimiserSpec | None = Field(None, description="optimiser of its own")

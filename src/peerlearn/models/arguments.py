@@ -12,9 +12,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from peerlearn.errors import InputError, unknown_name
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Size = Annotated[int, Field(strict=True, ge=0)]
-Factor = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1 << 16)]
+Size = Annotated[int, Field(strict=True, ge=0, le=1 << 16)]
+Depth = Annotated[int, Field(strict=True, ge=1, le=1000)]
+Units = Annotated[int, Field(strict=True, ge=0, le=100)]
+Levels = Annotated[int, Field(strict=True, ge=1, le=10)]  # each halves an image
+Number = Annotated[int, Field(strict=True, ge=1)]
+Factor = Annotated[float, Field(strict=True, gt=0, le=1 << 16, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 
@@ -81,7 +85,7 @@ def check_arguments(
 def check_shape(in_shape: Any, field: str) -> tuple[int, ...]:
     """A sample's shape as a tuple; `InputError` unless it is (C, H, W) or (F,), all positive."""
     try:
-        shape = TypeAdapter(tuple[Count, ...]).validate_python(tuple(in_shape))
+        shape = TypeAdapter(tuple[Number, ...]).validate_python(tuple(in_shape))
     except (TypeError, ValidationError):
         shape = ()
     if len(shape) not in (1, 3):
@@ -95,7 +99,7 @@ def check_shape(in_shape: Any, field: str) -> tuple[int, ...]:
 def check_count(name: str, value: Any, field: str) -> int:
     """What the data say there are of something; `InputError` unless it is a positive integer."""
     try:
-        return TypeAdapter(Count).validate_python(value)
+        return TypeAdapter(Number).validate_python(value)
     except ValidationError:
         message = f"{field}: {name} = {value!r}: expected a positive integer"
         raise InputError(message) from None

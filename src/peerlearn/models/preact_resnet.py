@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import Count, Depth, Rate
 from peerlearn.models.backbone import Backbone, Shape
 from peerlearn.models.blocks import blocks_per_stage, bn_relu, conv, residual_stage
 from peerlearn.models.blocks import dropout as dropout_of
@@ -64,7 +64,7 @@ def wide_resnet(
     in_shape: Shape,
     classes: int,
     *,
-    depth: Count = 28,
+    depth: Depth = 28,
     widen: Count = 10,
     width: Count = 16,
     dropout: Rate = 0.0,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peerlearn.models.arguments import Count
+from peerlearn.models.arguments import Count, Depth
 from peerlearn.models.backbone import Backbone, Shape
 from peerlearn.models.blocks import blocks_per_stage, conv_bn, conv_bn_relu, residual_stage
 
@@ -40,7 +40,7 @@ class BasicBlock(nn.Module):
         return F.pad(sampled, (0, 0, 0, 0, 0, self.new_channels))
 
 
-def resnet(in_shape: Shape, classes: int, *, depth: Count, width: Count = 16) -> Backbone:
+def resnet(in_shape: Shape, classes: int, *, depth: Depth, width: Count = 16) -> Backbone:
     """Residual network of 6n + 2 layers: three stages of n blocks, `width` x (1, 2, 4) channels.
 
     Raises InputError: `depth` is not 6n + 2.

@@ -8,12 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED, labelled_mask
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, masked_at_a_number
+from peerlearn.validation import Spec
 
 
 class PeerView(NamedTuple):
@@ -152,15 +153,13 @@ def module_of(objective: Objective) -> nn.Module | None:
     return held if isinstance(held, nn.Module) else None
 
 
-class Classification(BaseModel, Objective):
+class Classification(Spec, Objective):
     """Cross-entropy for one class a row, binary cross-entropy for multi-label targets.
 
     The mean runs over labelled rows; a batch without any gives 0. Deep Mutual Learning
     (Zhang et al. 2018), equation 2 and its semi-supervised form; with `entropy`, the total loss
     of graph mutual learning.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="probability spread evenly over all classes"

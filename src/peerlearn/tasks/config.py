@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.errors import InputError
@@ -30,10 +30,10 @@ class PeerSpec(PeerSettings):
 class RecipeConfig(TrainingSpec):
     """The keys that every recipe understands, beside those of training itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     recipe: str = Field(description="name of the recipe")
-    seed: int = Field(0, ge=0, description="key of initial weights, batches and dropout")
+    seed: int = Field(
+        0, ge=0, lt=1 << 63, description="key of initial weights, batches and dropout"
+    )
     peers: dict[str, PeerSpec] = Field(min_length=1, description="the networks by name")
     transfer: TransferSpec = Field(TransferSpec(), description="who teaches whom; see TransferSpec")
     arm: str | None = Field(None, description="named overrides to apply; None: the first arm")

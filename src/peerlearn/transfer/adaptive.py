@@ -8,25 +8,23 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.transfer.outputs import MASKED, masked_at_a_number
-from peerlearn.validation import short_form
+from peerlearn.validation import Spec, short_form
 
 
-class WeightingSpec(BaseModel):
+class WeightingSpec(Spec):
     """The `weighting` block of an edge. The first key alone is a short form: `class`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["none", "class", "sample"] = Field(
         "none",
         description="class: one weight a class, from the confidence in every row, for batches "
         "that always hold the same rows (a whole graph); sample: a weight per row and class",
     )
-    hidden: int = Field(16, ge=1, description="width h of the two factors")
+    hidden: int = Field(16, ge=1, le=1 << 16, description="width h of the two factors")
     activation: Literal["softmax", "two_sigmoid", "sigmoid"] = Field(
         "softmax",
         description="softmax: weights with mean 1; two_sigmoid: between 0 and 2; sigmoid: "

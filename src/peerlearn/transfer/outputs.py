@@ -17,11 +17,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
-from peerlearn.validation import short_form
+from peerlearn.validation import Spec, short_form
 
 #: softmax: one class a row. sigmoid: every label on its own (multi-label).
 OutputForm = Literal["softmax", "sigmoid"]
@@ -185,7 +185,7 @@ def mean_probability_logits(samples: Tensor, form: OutputForm = "softmax") -> Te
     return F.logsigmoid(samples).logsumexp(0) - F.logsigmoid(-samples).logsumexp(0)
 
 
-class Schedule(BaseModel):
+class Schedule(Spec):
     """How a weight or an order moves from `start` to its configured value while a cohort trains.
 
     Time is the fraction of the stage that is done, so that a schedule keeps its shape when the
@@ -196,8 +196,6 @@ class Schedule(BaseModel):
         cosine: `start + (value − start) (1 − cos πr) / 2`.
         exponential: `start (value / start)^r`; both ends must be positive.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: ScheduleKind = "constant"
     start: float = Field(0.0, ge=0, description="quantity before and at the beginning of the ramp")

@@ -22,7 +22,7 @@ from peerlearn.importing import PREFIX
 from peerlearn.plain_yaml import parse_yaml
 from peerlearn.transfer.knowledge import KINDS, kind_named
 from peerlearn.transfer.knowledge.base import EdgeOptions
-from peerlearn.validation import explain
+from peerlearn.validation import Spec, explain
 
 OPTIONS: dict[str, type[EdgeOptions]] = {name: kind.Options for name, kind in KINDS.items()}
 #: What every entry has, whatever its kind.
@@ -50,12 +50,16 @@ def _block(kind: str) -> tuple[Any, Any]:
     return dict[str, Any], Field({}, description=about)
 
 
+class _Form(Spec):
+    model_config = EdgeOptions.model_config
+
+
 if TYPE_CHECKING:
     EdgeFields = EdgeOptions
     _Blocks = EdgeOptions
 else:
     #: What can be said about edges around the entries of a graph, one flat form.
-    EdgeFields = create_model("EdgeFields", __config__=EdgeOptions.model_config, **_side_by_side())
+    EdgeFields = create_model("EdgeFields", __base__=_Form, **_side_by_side())
     _Blocks = create_model("_Blocks", __base__=EdgeFields, **{kind: _block(kind) for kind in KINDS})
 
 

@@ -2,17 +2,17 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from peerlearn.engine.settings import MOST_EPOCHS
 from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.segmentation.config import SegmentationConfig
+from peerlearn.validation import Spec
 
 
-class CompressionSpec(BaseModel):
+class CompressionSpec(Spec):
     """The `compression` block: how small students are beside their teacher. A number is short."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ratio: float = Field(
         0.15, gt=0, lt=1, description="part of the teacher's parameters that is saved"
@@ -29,18 +29,14 @@ class CompressionSpec(BaseModel):
         return {"ratio": given} if isinstance(given, int | float) else given
 
 
-class StageSpec(BaseModel):
+class StageSpec(Spec):
     """One stage."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: int = Field(0, ge=0, description="passes over the training rows")
+    epochs: int = Field(0, ge=0, le=MOST_EPOCHS, description="passes over the training rows")
 
 
-class StagesSpec(BaseModel):
+class StagesSpec(Spec):
     """The `stages` block: what happens before the cohort trains together."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     teacher: StageSpec = Field(
         StageSpec(),

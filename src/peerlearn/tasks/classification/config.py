@@ -13,6 +13,9 @@ class ClassificationConfig(RecipeConfig):
     data: DataSpec = Field(DataSpec(), description="which data, and how much of it")
     augment: AugmentChoice = Field(AugmentChoice(), description="random changes of images")
     labelled_per_batch: int = Field(
-        0, ge=0, description="labelled rows in every batch where some rows have none; 0: as drawn"
+        0,
+        ge=0,
+        le=1 << 20,
+        description="labelled rows in every batch where some rows have none; 0: as drawn",
     )
     objective: Classification = Field(Classification(), description="see Classification")

@@ -3,16 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from peerlearn.data.spec import AugmentChoice
-from peerlearn.engine.settings import EvaluationSpec, StepSettings
+from peerlearn.engine.settings import MOST_EPOCHS, EvaluationSpec, StepSettings
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.tasks.config import PeerSpec, RecipeConfig
 from peerlearn.tasks.discovery.data.spec import DiscoveryDataSpec
 from peerlearn.tasks.discovery.metrics.assessment import METRICS
 from peerlearn.tasks.discovery.objectives.pairs import DiscoverySpec
 from peerlearn.tasks.discovery.objectives.uno import UnoSpec
+from peerlearn.validation import Spec
 
 
 class BranchSpec(PeerSpec):
@@ -37,7 +38,9 @@ class BranchSpec(PeerSpec):
 class PretrainingSpec(StepSettings):
     """A stage before the joint one, of the first peer and the trunk."""
 
-    epochs: int = Field(0, ge=0, description="passes over its rows; 0 leaves the stage out")
+    epochs: int = Field(
+        0, ge=0, le=MOST_EPOCHS, description="passes over its rows; 0 leaves the stage out"
+    )
 
 
 class SupervisedSpec(PretrainingSpec):
@@ -49,10 +52,8 @@ class SupervisedSpec(PretrainingSpec):
     )
 
 
-class StagesSpec(BaseModel):
+class StagesSpec(Spec):
     """The `stages` block: what comes before the joint stage."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rotation: PretrainingSpec = Field(
         PretrainingSpec(), description="self-supervised: which way up is an image"
@@ -73,7 +74,9 @@ class DiscoveryEvaluation(EvaluationSpec):
         "last", description="weights to report: those of the last epoch"
     )
     metric: str = Field("cluster_accuracy", description="shown while training")
-    every: int = Field(10, ge=1, description="epochs between measurements while training")
+    every: int = Field(
+        10, ge=1, le=MOST_EPOCHS, description="epochs between measurements while training"
+    )
     report: Literal["test"] = Field(
         "test", description="rows to report on: unlabelled training rows, and those of test"
     )
@@ -99,7 +102,10 @@ class DiscoveryConfig(RecipeConfig):
     )
     augment: AugmentChoice = Field(AugmentChoice(), description="random changes of images")
     classes: int | None = Field(
-        None, ge=1, description="new classes to look for; null: as many as the truth has"
+        None,
+        ge=1,
+        le=1 << 20,
+        description="new classes to look for; null: as many as the truth has",
     )
     method: Literal["pairs", "uno", "kmeans"] = Field(
         "pairs",
@@ -115,11 +121,15 @@ class DiscoveryConfig(RecipeConfig):
         "left aside",
     )
     labelled_per_batch: int = Field(
-        0, ge=0, description="labelled rows in every batch of the joint stage; 0: as drawn"
+        0,
+        ge=0,
+        le=1 << 20,
+        description="labelled rows in every batch of the joint stage; 0: as drawn",
     )
     copies: int = Field(
         0,
         ge=0,
+        le=1000,
         description="A > 0: every image has A fixed pairs of views in the joint stage, and what "
         "the trunk makes of them is computed once and kept in memory; 0: new ones",
     )

@@ -1,18 +1,17 @@
 """What the recipes on graphs may be told."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from peerlearn.objectives.base import Classification
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
+from peerlearn.validation import Spec
 
 
-class AuxiliarySpec(BaseModel):
+class AuxiliarySpec(Spec):
     """The `auxiliary` block: a second task for every peer, whose labels the graph itself gives."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Literal["none", "degree"] = Field(
         "none",
@@ -20,7 +19,7 @@ class AuxiliarySpec(BaseModel):
         "are classified, how many nodes a graph has",
     )
     weight: float = Field(0.1, ge=0, description="factor of the second head's cross-entropy")
-    buckets: int = Field(5, ge=2, description="classes of the second head, filled equally")
+    buckets: int = Field(5, ge=2, le=1000, description="classes of the second head, filled equally")
 
 
 class GraphConfig(RecipeConfig):
@@ -45,13 +44,13 @@ class GraphConfig(RecipeConfig):
 class NodeConfig(GraphConfig):
     """Configuration of the recipes that classify nodes."""
 
-    fanout: list[int] | None = Field(
+    fanout: list[Annotated[int, Field(ge=-1, le=1 << 20)]] | None = Field(
         None,
         description="neighbours to sample at each hop, -1 for all, one hop a layer; none: every "
         "step sees the whole graph, and batch_size does not matter",
     )
     unlabelled_per_batch: int = Field(
-        0, ge=0, description="nodes outside train among the seeds of a sampled batch"
+        0, ge=0, le=1 << 20, description="nodes outside train among the seeds of a sampled batch"
     )
 
     @model_validator(mode="after")
@@ -73,7 +72,10 @@ class GraphsConfig(GraphConfig):
     """Configuration of the recipe that classifies graphs."""
 
     labelled_per_batch: int = Field(
-        0, ge=0, description="labelled graphs in every batch where some have no label; 0: as drawn"
+        0,
+        ge=0,
+        le=1 << 20,
+        description="labelled graphs in every batch where some have no label; 0: as drawn",
     )
 
     @model_validator(mode="after")

@@ -24,6 +24,9 @@ class SegmentationConfig(RecipeConfig):
         SegmentAugmentSpec(), description="random changes of images, and alike of their masks"
     )
     labelled_per_batch: int = Field(
-        0, ge=0, description="labelled images in every batch where some have none; 0: as drawn"
+        0,
+        ge=0,
+        le=1 << 20,
+        description="labelled images in every batch where some have none; 0: as drawn",
     )
     objective: Segmentation = Field(Segmentation(), description="see Segmentation")

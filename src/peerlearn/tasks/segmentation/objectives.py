@@ -5,25 +5,24 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from peerlearn.errors import InputError
 from peerlearn.objectives.base import Objective, PeerView, cross_entropy
+from peerlearn.validation import Spec
 
 DICE_EPS = 1e-5
 """Added above and below every Dice fraction: no division by 0, no gradient without bound."""
 
 
-class Segmentation(BaseModel, Objective):
+class Segmentation(Spec, Objective):
     """Cross-entropy and soft Dice over the pixels that have a label.
 
     `ce` and `dice` for one class a pixel read a softmax; for masks that overlap (multi-label) every
     label is a sigmoid of its own, and its cross-entropy is called `bce`. A batch without any
     labelled pixel gives 0.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     terms: Literal["ce", "dice", "ce+dice", "bce", "bce+dice"] = Field(
         "ce+dice",

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
 from peerlearn.transfer.outputs import BatchView, OutputForm, Schedule
+from peerlearn.validation import Spec
 
 #: In place of the teachers: every learner is its own.
 SELF = "self"
@@ -17,7 +18,7 @@ DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
 Rows = Literal["all", "labelled", "unlabelled"]
 
 
-class EdgeOptions(BaseModel):
+class EdgeOptions(Spec):
     """One entry of a transfer graph: who teaches whom, what, and how much it counts.
 
     The losses of an entry are averaged (or summed) over its teachers; entries add up. A kind of
@@ -30,9 +31,8 @@ class EdgeOptions(BaseModel):
         reported: options that `described` gives beside the loss, in order.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(populate_by_name=True)
+
     headline: ClassVar[str] = ""
     own_scale: ClassVar[tuple[str, ...]] = ()
     reported: ClassVar[tuple[str, ...]] = ("weight", "target")

@@ -12,23 +12,23 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.transfer.knowledge.base import EdgeOptions, IncomingEdges, Knowledge
 from peerlearn.transfer.outputs import BatchView
-from peerlearn.validation import short_form
+from peerlearn.validation import Spec, short_form
 
 FeatureLossName = Literal["hint", "attention", "similarity"]
 #: Names the last feature of a peer that is a map, or its last feature where none is.
 LAST = "last"
 
 
-class LayerPair(BaseModel):
+class LayerPair(Spec):
     """The `layer` of an edge about features or relations. One name alone holds for both peers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     teacher: str = Field(LAST, alias="from", description="layer of the teaching peer")
     learner: str = Field(LAST, alias="to", description="layer of the learning peer")

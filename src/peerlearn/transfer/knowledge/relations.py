@@ -43,7 +43,10 @@ class RelationOptions(DivergenceOptions):
     temperature: float = Field(0.07, gt=0, description="τ; the loss is not scaled")
     layer: LayerPair = LayerPair()
     memory: int = Field(
-        2048, ge=2, description="earlier rows that relations compare a row of the batch with"
+        2048,
+        ge=2,
+        le=1 << 24,
+        description="earlier rows that relations compare a row of the batch with",
     )
     views: Literal[1, 2] = Field(
         1,

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
@@ -17,19 +17,18 @@ from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.discovery.objectives.part_dictionary import PartDictionary, PartSpec
 from peerlearn.tasks.discovery.objectives.ranking_statistics import same_top_k
 from peerlearn.transfer.outputs import PeerOutput, Schedule
+from peerlearn.validation import Spec
 
 INCREMENTAL = 0.05
 """Weight of the new classes' own labels, at the end of the ramp, in incremental discovery."""
 
 
-class DiscoverySpec(BaseModel):
+class DiscoverySpec(Spec):
     """Which pairs of unlabelled images are taken for one class, and what else is asked of a peer.
 
     The defaults are AutoNovel (Han et al., ICLR 2020) on CIFAR-10; with `of: parts`, the local
     branch of dual ranking statistics (Zhao & Han, NeurIPS 2021).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     pseudo_labels: Literal["ranking", "hard_cosine", "soft_cosine"] = Field(
         "ranking",
@@ -39,7 +38,7 @@ class DiscoverySpec(BaseModel):
     of: Literal["pooled", "parts"] = Field(
         "pooled", description="what is compared: the pooled feature, or the bag of parts"
     )
-    top_k: int = Field(5, ge=1, description="features compared by ranking")
+    top_k: int = Field(5, ge=1, le=1 << 20, description="features compared by ranking")
     threshold: float = Field(0.9, ge=-1, le=1, description="of hard_cosine")
     criterion: Literal["bce", "positive"] = Field(
         "bce", description="cross-entropy of pairs, or only its term that draws pairs together"

@@ -10,23 +10,22 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
+from peerlearn.validation import Spec
 
 INITIAL_SCALE = 0.5
 SMALLEST_CROPPED = 5
 """Side of the smallest map whose border is left out by itself: what remains has three."""
 
 
-class PartSpec(BaseModel):
+class PartSpec(Spec):
     """A dictionary of parts. Defaults are those of the authors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    size: int = Field(2048, ge=1, description="entries of the dictionary")
+    size: int = Field(2048, ge=1, le=1 << 20, description="entries of the dictionary")
     sharpness: float = Field(15.0, gt=0, description="of the softmax over entries")
     momentum: float = Field(
         0.99, ge=0, lt=1, description="of the running distance from a place to its nearest entry"

@@ -11,28 +11,32 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.tasks.discovery.objectives.pairs import check_new_classes, feature, paired
 from peerlearn.transfer.outputs import PeerOutput
+from peerlearn.validation import Spec
 
 
-class UnoSpec(BaseModel):
+class UnoSpec(Spec):
     """Heads of UNO and their targets. Defaults are those of the authors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    heads: int = Field(4, ge=1, description="heads for the new classes, each with a projector")
-    over_factor: int = Field(
-        3, ge=0, description="clusters of an over-clustering head for every new class; 0: no such"
+    heads: int = Field(
+        4, ge=1, le=1000, description="heads for the new classes, each with a projector"
     )
-    hidden: int = Field(2048, ge=1, description="units of a projector's hidden layer")
-    projected: int = Field(256, ge=1, description="width of what a projector gives")
+    over_factor: int = Field(
+        3,
+        ge=0,
+        le=1000,
+        description="clusters of an over-clustering head for every new class; 0: no such",
+    )
+    hidden: int = Field(2048, ge=1, le=1 << 16, description="units of a projector's hidden layer")
+    projected: int = Field(256, ge=1, le=1 << 16, description="width of what a projector gives")
     temperature: float = Field(0.1, gt=0, description="of the softmax over cosines")
     epsilon: float = Field(0.05, gt=0, description="ε of the equal shares; smaller is harder")
-    iterations: int = Field(3, ge=1, description="of Sinkhorn-Knopp")
+    iterations: int = Field(3, ge=1, le=10_000, description="of Sinkhorn-Knopp")
 
 
 @dataclass(frozen=True)

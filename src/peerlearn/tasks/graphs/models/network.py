@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import Count, Depth, Rate
 from peerlearn.tasks.graphs.data.graph import Graph
 from peerlearn.tasks.graphs.models.features import Projection, States, dropout, input_features
 from peerlearn.tasks.graphs.models.propagation import Readout, read_out
@@ -99,7 +99,7 @@ class OperatorNetwork(GraphNetwork):
         jump: Jump = "none",
         *,
         hidden: Count = 64,
-        layers: Count = 2,
+        layers: Depth = 2,
         dropout: Rate = 0.5,
         input_dropout: Rate | None = None,
         norm: Norm = "none",

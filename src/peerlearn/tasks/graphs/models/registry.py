@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peerlearn.models.arguments import Count, Rate, check_count, passing_on
+from peerlearn.models.arguments import Count, Depth, Rate, check_count, passing_on
 from peerlearn.models.registry import Models
 from peerlearn.tasks.graphs.data.graph import Graph
 from peerlearn.tasks.graphs.models.features import Projection, States, received
@@ -111,7 +111,7 @@ def gin(
     classes: int,
     *,
     hidden: Count = 64,
-    layers: Count = 3,
+    layers: Depth = 3,
     input_dropout: Rate | None = 0.0,
     norm: Norm = "batch",
     head: Head = "linear",

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from peerlearn.data.spec import ImageDataSpec, Side, sides
+from peerlearn.validation import Spec
 
 Value = Annotated[int, Field(ge=0, le=255)]
 Values = Value | Annotated[tuple[Value, ...], Field(min_length=1)]
-Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Factor = Annotated[float, Field(gt=0, le=100)]
 
 
 class SegmentationDataSpec(ImageDataSpec):
@@ -44,13 +45,11 @@ class SegmentationDataSpec(ImageDataSpec):
         return self
 
 
-class SegmentAugmentSpec(BaseModel):
+class SegmentAugmentSpec(Spec):
     """The `augment` block: random changes of training images and, alike, of their masks.
 
     What comes in from outside the image is its reflection, and does not count in the mask.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     flip: bool = Field(False, description="mirror left and right, half of the time")
     flip_vertical: bool = Field(False, description="mirror top and bottom, half of the time")

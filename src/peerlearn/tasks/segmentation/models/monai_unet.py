@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
-from peerlearn.models.arguments import Count, Rate, Size
+from peerlearn.models.arguments import Count, Levels, Rate, Units
 from peerlearn.models.backbone import Shape
 from peerlearn.tasks.segmentation.models.unet import Norm
 from peerlearn.transfer.outputs import PeerOutput
@@ -69,8 +69,8 @@ def monai_unet(
     classes: int,
     *,
     width: Count = 32,
-    levels: Count = 4,
-    residual_units: Size = 2,
+    levels: Levels = 4,
+    residual_units: Units = 2,
     norm: Norm = "instance",
     dropout: Rate = 0.0,
 ) -> MonaiUNet:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import Count, Levels, Rate
 from peerlearn.models.backbone import Shape, initialise
 from peerlearn.models.blocks import conv
 from peerlearn.models.blocks import dropout as drop
@@ -86,7 +86,7 @@ def unet(
     classes: int,
     *,
     width: Count = 32,
-    levels: Count = 4,
+    levels: Levels = 4,
     norm: Norm = "batch",
     dropout: Rate = 0.0,
 ) -> UNet:
