@@ -165,6 +165,31 @@ def test_what_cannot_be_a_program_is_said_plainly(tmp_path: Path) -> None:
     run.export(tmp_path / "net.safetensors", peer="a")
 
 
+class Words(nn.Module):
+    """A bag of words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(9, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.words(x).mean(1))
+
+
+def test_networks_of_fit_that_read_words_are_exported(tmp_path: Path) -> None:
+    x = torch.randint(9, (40, 7), generator=torch.Generator().manual_seed(0))
+    data = {"x_train": x, "y_train": (x[:, 0] > 4).long(), "x_test": x, "y_test": x[:, 0] % 2}
+    peers = {"a": Words(), "b": Words()}
+    fitted = peerlearn.Cohort(peers)
+    peerlearn.fit(fitted, data, epochs=1, folder=tmp_path / "fit", threads=1, precision="fp32")
+    run = peerlearn.load(tmp_path / "fit", networks={"a": Words(), "b": Words()})
+    run.export(tmp_path / "net.pt2", peer="ensemble")
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    expected = torch.stack([peers[n].eval()(x[:5]).softmax(1) for n in ("a", "b")]).mean(0)
+    torch.testing.assert_close(program(x[:5]), expected)
+    torch.testing.assert_close(run.predict(x[:5], peer="ensemble").probabilities, expected)
+
+
 @pytest.mark.parametrize(
     ("out", "format", "message"),
     [

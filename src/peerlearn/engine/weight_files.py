@@ -85,7 +85,7 @@ def described(info: Mapping[str, Any]) -> dict[str, Any]:
     """
     about = {key: value for key, value in info.items() if key != "rows"}
     about["data"] = about.pop("name", None)
-    if "mean" in about and "std" in about:
+    if about.get("mean") and about.get("std"):
         raw = "x / 255" if about.get("dtype") == "uint8" else "x"
         about["preprocessing"] = (
             f"({raw} - mean) / std, by channel or feature; a std of 0 counts as 1"

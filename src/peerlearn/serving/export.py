@@ -151,7 +151,10 @@ def _rows(info: RowInfo, preprocess: nn.Module, normalised: bool) -> Callable[[i
     def rows(count: int) -> Tensor:
         shape, generator = (count, *info.sample_shape), keyed_generator(0, "export", count)
         raw = torch.rand(shape, generator=generator)
-        raw = (255 * raw).to(torch.uint8) if info.dtype == "uint8" else raw
+        if info.dtype == "uint8":
+            raw = (255 * raw).to(torch.uint8)
+        elif info.dtype == "int64":  # numbers of words, of which every vocabulary has two
+            raw = (2 * raw).long()
         return preprocess(raw) if normalised else raw
 
     return rows
