@@ -114,5 +114,6 @@ def test_fit_writes_such_files_too(tmp_path: Path) -> None:
     net.load_state_dict(load_file(path), strict=True)
     assert torch.equal(net[1].weight, peers["b"][1].weight)
     known = header(path)
-    assert known["model"] == "torch.nn.modules.container.Sequential" and known["data"] == "digits"
+    assert known["model"] == "given:torch.nn.modules.container.Sequential"
+    assert known["data"] == "digits"
     assert len(json.loads(known["mean"])) == len(json.loads(known["std"])) == 1
