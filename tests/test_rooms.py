@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "peerlearn"
 FACE = "__init__"
 ROOMS = (
     "errors", "names", "memory", "files", "plain_yaml", "locks", "importing", "validation",
-    "randomness",
-    "modes", "calling", "transfer", "objectives", "data", "models", "metrics", "cohort", "engine",
+    "randomness", "modes", "calling", "transfer", "objectives", "data", "models", "metrics",
+    "twins", "cohort", "engine",
     "results", "report", "reading", "tasks", "systems", "serving", "compare", "fitting", "recipes",
     FACE, "cli",
 )  # fmt: skip

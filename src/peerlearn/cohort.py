@@ -1,6 +1,7 @@
 """Peers side by side: the networks of a cohort, what each learns and who teaches whom."""
 
 import re
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from peerlearn.objectives.targets import read_labels
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
+from peerlearn.twins import said_of, twins
 
 #: What a cohort's trunk is called among its peers.
 TRUNK = "trunk"
@@ -84,6 +86,7 @@ class Cohort(nn.Module):
             )
         self.objectives = _objective_per_peer(objective, peers)
         self._looked = False  # at the values of targets on an accelerator, once
+        self._compared = False  # with each other, at the first loss
 
     @property
     def objectives(self) -> dict[str, Objective]:
@@ -189,6 +192,7 @@ class Cohort(nn.Module):
         """Sum of every peer's loss: one `backward()` gives each peer the gradient of its own.
 
         Edges about relations remember the batch, in training mode and with gradients enabled.
+        Warns where peers begin with the same weights, and so would stay alike.
 
         Args:
             x: inputs, as in `forward`.
@@ -207,6 +211,10 @@ class Cohort(nn.Module):
             )
         if rows_of(x) == 0:  # layers such as BatchNorm fail on it in words of their own
             raise InputError("x: the batch is empty; a loss needs at least one row: leave it out")
+        if not self._compared:
+            self._compared = True
+            if pairs := twins(self.peers, self.transfer):
+                warnings.warn(said_of(pairs), stacklevel=2)
         outputs = self(x)
         y, labelled = self.labels(outputs, y)
         losses = self.losses(outputs, y, labelled=labelled, progress=progress)

@@ -97,16 +97,26 @@ def _split(split: Split) -> dict[str, Any]:
     return found
 
 
-def _digest(*tensors: Tensor) -> str:
+def _digest(*values: Any) -> str:
+    """A hash of tensors, also in mappings and sequences, such as rows with several inputs."""
     state = hashlib.blake2b(digest_size=8)
-    for tensor in tensors:
-        tensor = tensor.detach().cpu()
-        parts = [tensor]
-        if tensor.layout == torch.sparse_csr:
-            parts = [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
-        for part in parts:
-            if part.nbytes > WHOLE:  # of memory that is evenly walked through
-                part = part[:: part.nbytes // WHOLE + 1]
-            state.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            state.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for part in _tensors(values):
+        if part.nbytes > WHOLE:  # of memory that is evenly walked through
+            part = part[:: part.nbytes // WHOLE + 1]
+        state.update(f"{part.dtype} {tuple(part.shape)}".encode())
+        state.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Mapping):
+        value = [each for _, each in sorted(value.items())]
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each)
+    elif isinstance(value, Tensor):
+        value = value.detach().cpu()
+        if value.layout == torch.sparse_csr:
+            yield from (value.crow_indices(), value.col_indices(), value.values())
+        else:
+            yield value

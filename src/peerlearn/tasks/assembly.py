@@ -9,6 +9,8 @@ from torch import nn
 
 from peerlearn.cohort import Cohort, forward_peers
 from peerlearn.engine.pretrained import load_weights
+from peerlearn.engine.settings import PeerSettings
+from peerlearn.engine.stage import Plan, TrainingStage
 from peerlearn.errors import Faults, InputError
 from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Objective
@@ -16,6 +18,7 @@ from peerlearn.randomness import preserved_rng
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput
+from peerlearn.twins import said_of, twins
 
 Data = TypeVar("Data")
 
@@ -91,3 +94,33 @@ def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:
                 reason = str(error).splitlines()[0]
                 raise InputError(f"peers.{name}: fails on {what}: {reason}") from error
     return outputs
+
+
+def check_twins(cohort: Cohort, plan: Plan) -> None:
+    """Refuse peers that begin with equal weights and are stepped alike in every stage.
+
+    Raises InputError: names them.
+    """
+    for stage in plan.stages:
+        if not isinstance(stage, TrainingStage) or stage.transfer or stage.objectives:
+            return  # which may tell them apart
+    stuck = []
+    for pair in twins(cohort.peers, cohort.transfer):
+        a, b = pair.split(" and ")
+        settings = [
+            plan.peers.get(name, PeerSettings()).model_copy(update={"weights": None})
+            for name in (a, b)
+        ]
+        learning = [
+            [name in plan.learners(number) for number in range(len(plan.stages))] for name in (a, b)
+        ]
+        alike = learning[0] == learning[1] and any(learning[0])
+        if alike and _own(settings[0]) == _own(settings[1]):
+            stuck += [pair] if cohort.objectives[a] == cohort.objectives[b] else []
+    if stuck:
+        raise InputError(said_of(stuck))
+
+
+def _own(settings: PeerSettings) -> dict[str, Any]:
+    """What a peer is told of its steps and its view, whatever network it has."""
+    return {name: getattr(settings, name) for name in PeerSettings.model_fields}

@@ -29,7 +29,13 @@ from peerlearn.randomness import seeded_rng
 from peerlearn.reading.class_names import check_same_classes
 from peerlearn.reading.reader import Reader
 from peerlearn.report.section import Pages
-from peerlearn.tasks.assembly import assemble, first_outputs, load_data, load_initial_weights
+from peerlearn.tasks.assembly import (
+    assemble,
+    check_twins,
+    first_outputs,
+    load_data,
+    load_initial_weights,
+)
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.transfer.outputs import OutputForm, PeerOutput
 
@@ -271,6 +277,11 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 
 
 def trainer_of(task: Task[Any, Any, Any]) -> Trainer:
-    """A trainer that is ready to run; InputError as for `Task.cohort`."""
+    """A trainer that is ready to run.
+
+    Raises InputError: as for `Task.cohort`; or peers that begin and stay alike.
+    """
     cohort, config = task.cohort(), task.config
-    return Trainer(cohort, task.stages(cohort), config, task, config.peers, config.seed)
+    trainer = Trainer(cohort, task.stages(cohort), config, task, config.peers, config.seed)
+    check_twins(cohort, trainer.plan)
+    return trainer
