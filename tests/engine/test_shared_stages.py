@@ -2,6 +2,8 @@
 own."""
 
 import json
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,41 @@ def test_a_run_that_takes_a_stage_over_is_the_run_that_trains_it(
         assert result.block[part] == expected.block[part]
     cost = [block["cost"]["forwards_per_step"] for block in (result.block, expected.block)]
     assert cost[0] == cost[1]
+
+
+def test_a_stage_that_another_process_trains_is_waited_for(tmp_path: Path) -> None:
+    one, two = (sharing(tmp_path / "shared", tmp_path / name) for name in ("one", "two"))
+    begun = threading.Event()
+
+    def slowly(event: dict) -> None:
+        one.steps_seen.append(event["stage"])
+        begun.set()
+        time.sleep(0.1)
+
+    one.observe = slowly
+    thread = threading.Thread(target=one.run)
+    thread.start()
+    assert begun.wait(60)
+    two.run()
+    thread.join()
+    assert "alone" in one.steps_seen
+    assert set(two.steps_seen) == {"together"}, "both trained it"
+    assert not list((tmp_path / "shared").glob(".*"))
+
+
+@pytest.mark.parametrize("ends", [Killed, KeyboardInterrupt])
+def test_a_stage_that_was_not_finished_is_left_to_others(tmp_path: Path, ends: type) -> None:
+    one = sharing(tmp_path / "shared", tmp_path / "one")
+
+    def end(event: dict) -> None:
+        raise ends
+
+    one.observe = end
+    with pytest.raises(ends):
+        one.run()
+    two = sharing(tmp_path / "shared", tmp_path / "two")
+    two.run()
+    assert set(two.steps_seen) == {"alone", "together"}
 
 
 def test_the_time_of_a_stage_comes_along(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli import discover, ls, run, serve, validate
+from peerlearn.cli import discover, launch, ls, run, serve, validate
 from peerlearn.cli.stopping import interruptible
 from peerlearn.cli.streams import closed_early, let_streams_write_anything, outlive_readers
 from peerlearn.engine.interruption import interrupt_at_once
@@ -60,6 +60,7 @@ def main() -> None:
     interrupt_at_once()
     outlive_readers()
     let_streams_write_anything()
+    launch.be_silent_unless_first()
     try:
         app(standalone_mode=True)
     except SystemExit as done:
@@ -67,5 +68,8 @@ def main() -> None:
             raise SystemExit(141) from None
         raise
     except (PeerlearnError, OSError) as error:
-        print(f"peerlearn: {error}", file=sys.stderr)
+        launch.complain(error, isinstance(error, InputError))
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+    except Exception:  # a fault of ours, whichever process met it
+        sys.stderr = sys.__stderr__
+        raise

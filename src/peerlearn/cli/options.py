@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from peerlearn.cli.launch import processes
+
 RecipeArgument = Annotated[
     str, typer.Argument(help="A recipe of `peerlearn ls`, or a YAML file.", show_default=False)
 ]
@@ -75,4 +77,8 @@ def out_folder(out: Path | None, name: str) -> Path:
         if out.exists() and not out.is_dir():
             raise InputError(f"--out {out}: is a file; expected a folder")
         return out
+    if processes() > 1:
+        raise InputError(
+            "--out: missing; processes that are started together must be told one folder"
+        )
     return free_folder(name)

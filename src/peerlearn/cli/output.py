@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from peerlearn.cli.launch import leads
 from peerlearn.engine.description import weights_words
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.errors import PeerlearnError
@@ -111,6 +112,8 @@ def report_beside(folder: Path) -> None:
     """Write `report.html` into `folder`, or say which extra it needs."""
     from peerlearn.compare.report import write_report
 
+    if not leads():
+        return
     console = Console(stderr=True, highlight=False)
     try:
         console.print(f"report: {write_report([folder], folder / 'report.html')}")

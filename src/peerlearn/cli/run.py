@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from peerlearn.cli.launch import leads
 from peerlearn.cli.options import (
     DataOption,
     OverridesArgument,
@@ -83,7 +84,7 @@ def compare(
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
 
-    if resume:
+    if resume and leads():
         check_comparison(out)
     found, given = find_recipe(recipe)
     changes = gathered_overrides(overrides, data)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from peerlearn.cli import launch
 from peerlearn.engine.interruption import Interrupted
 
 
@@ -38,7 +39,7 @@ def resumable(folder: Path, begun: str = "config.yaml") -> Iterator[None]:
         typed = [word for word in sys.argv[1:] if word != "--resume"]
         given = any(word.partition("=")[0] == "--out" for word in typed)
         named = [] if given else ["--out", str(folder)]
-        command = shlex.join(["peerlearn", *typed, *named, "--resume"])
+        command = shlex.join([*launch.command(), *typed, *named, "--resume"])
         saved = getattr(stop, "saved", "") or _found(folder)
         raise _stopped(stop, f"{saved}; continue with: {command}") from None
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from peerlearn.engine.run_folder import (
     holds,
     not_empty,
 )
+from peerlearn.engine.transports import agreed, leads_launch
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.files import write_text
 from peerlearn.locks import InUseError, held
@@ -80,9 +82,10 @@ def run_grid(
 ) -> Results:
     """Run every cell that is not finished, then put the arms side by side in `results.json`.
 
-    Several processes may work on one folder: a cell that another one holds is left to it. What the
-    cells were planned from is `given`, kept as the folder's `config.yaml`; with `resume` a
-    comparison may be there already. `observe` is told what begins (`facts` by arm), and of every
+    Several processes may work on one folder: a cell that another one holds is left to it. Those
+    that `torchrun` started together train each cell together. What the cells were planned from is
+    `given`, kept as the folder's `config.yaml`; with `resume` a comparison may be there already.
+    `observe` is told what begins (`facts` by arm), and of every
     step, epoch and finished cell, with the cell in it.
 
     Raises InputError: the folder cannot be used; RunError: a cell failed.
@@ -91,25 +94,43 @@ def run_grid(
     first = {cell.arm: cell for cell in reversed(cells)}
     built = {arm: recipe.build(first[arm].config) for arm in reversed(first)}
     facts = {arm: described(trainer) for arm, trainer in built.items()}
-    _open(out, given, resume)
+    if leads_launch():
+        _open(out, given, resume)
     for arm, trainer in built.items():
         _check_data(out, first[arm], getattr(trainer.task, "fingerprint", {}))
     del built  # networks and rows, which cells make anew
     observe({"event": "compare", "facts": facts})
     waiting = list(cells)
     while waiting:
-        for cell in list(waiting):
-            try:
-                with held(cell.folder(out)):
-                    _run_cell(recipe, cell, out, observe)
-                waiting.remove(cell)
-            except InUseError:
-                continue
+        waiting = [cell for cell in waiting if not _try_cell(recipe, cell, out, observe)]
         if waiting:
             time.sleep(LOOK_AGAIN)
-    compared = collect(recipe, cells, out)
-    results.save(out / "results.json", compared)
-    return compared
+
+    def put_together() -> Results:
+        compared = collect(recipe, cells, out)
+        results.save(out / "results.json", compared)
+        return compared
+
+    return agreed(put_together)
+
+
+def _try_cell(
+    recipe: Recipe, cell: Cell, out: Path, observe: Callable[[dict[str, Any]], None]
+) -> bool:
+    """Run a cell, all processes of a launch together; False where others hold it."""
+    with ExitStack() as holding:
+
+        def take() -> bool:
+            try:
+                holding.enter_context(held(cell.folder(out)))
+            except InUseError:
+                return False
+            return True
+
+        if not agreed(take):
+            return False
+        _run_cell(recipe, cell, out, observe)
+    return True
 
 
 def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:

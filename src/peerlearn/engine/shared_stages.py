@@ -1,9 +1,10 @@
 """Stages that several runs have in common, trained once and taken from there."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -19,6 +20,8 @@ from peerlearn.engine.stage import Plan, Stage, TrainingStage
 from peerlearn.engine.stage_run import TRUNK
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.trainable import Submodules, joined, weights_of
+from peerlearn.files import cannot_write
+from peerlearn.locks import one_at_a_time
 
 State = dict[str, Any]
 RECORDS = ("history", "seconds", "forwards", "steps")
@@ -30,11 +33,21 @@ class SharedStages:
     """A folder of weights by the key of the stage that ends with them.
 
     Training is a function of its configuration and seed, so a run that takes a stage from here
-    goes on as if it had trained it: its records and the time it took come along.
+    goes on as if it had trained it: its records and the time it took come along. A stage that
+    another process is training is waited for. What this process was to train is left to others at
+    the end of the context that this is.
     """
 
     folder: Path
     data: Fingerprint = field(default_factory=dict)  # of the run, where it is known
+    _claims: dict[str, ExitStack] = field(default_factory=dict)  # to be trained here, by key
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for key in list(self._claims):
+            self._leave(key)
 
     def load(self, key: str) -> State | None:
         """What was saved under `key`, if anything was.
@@ -61,12 +74,17 @@ class SharedStages:
         if cohort.trunk is not None:
             state[TRUNK] = cohort.trunk.state_dict()
         save_state(self._path(key), state)
+        self._leave(key)
 
     def take_over(self, cohort: Cohort, keys: Mapping[int, str]) -> Progress | None:
         """Put the last stage that another run has had into the cohort; None where there is none.
 
-        Raises InputError: a file is damaged.
+        Waits for those that are being trained; those that nobody has had are to be trained here.
+
+        Raises InputError: a file is damaged; RunError: a lock cannot be written.
         """
+        for _, key in sorted(keys.items()):
+            self._claim(key)
         for number, key in sorted(keys.items(), reverse=True):
             if (state := self.load(key)) is None:
                 continue
@@ -77,6 +95,23 @@ class SharedStages:
                 cohort.trunk.load_state_dict(state[TRUNK])
             return Progress(number + 1, **{name: state[name] for name in RECORDS})
         return None
+
+    def _claim(self, key: str) -> None:
+        if self._path(key).exists():
+            return
+        lock = self.folder / f".{key}.lock"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as claim:
+                claim.enter_context(one_at_a_time(lock))  # whoever trains it keeps it before
+                if not self._path(key).exists():
+                    self._claims[key] = claim.pop_all()
+        except OSError as error:
+            raise cannot_write(lock, error) from error
+
+    def _leave(self, key: str) -> None:
+        if claim := self._claims.pop(key, None):
+            claim.close()
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -86,7 +86,12 @@ class Trainer:
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        with preserved_rng(), threads(self.training.threads), Teaching.kept(self.cohort) as own:
+        with (
+            preserved_rng(),
+            threads(self.training.threads),
+            self.shared or nullcontext(),  # others wait for what is trained of it
+            Teaching.kept(self.cohort) as own,
+        ):
             self.precision.place(self.cohort)
             self.transport = launched_transport(self.cohort.names, self.device)
             check_transport(self.cohort, self.plan, self.transport)

@@ -5,15 +5,18 @@ here, what do the others say, and how do their results come together.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, RunError
 from peerlearn.transfer.outputs import PeerOutput
+
+T = TypeVar("T")
 
 
 class Transport(Protocol):
@@ -80,12 +83,14 @@ class MeshTransport:
         """Broadcast the owner's logits; elsewhere they arrive without a gradient."""
         logits = output.logits.detach() if output is not None else torch.empty_like(like)
         logits = logits.contiguous()
-        dist.broadcast(logits, group_src=self.owner[name], group=self.group)
+        with _all_there():
+            dist.broadcast(logits, group_src=self.owner[name], group=self.group)
         return output if output is not None else PeerOutput(logits)
 
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
         parts: list[Any] = [None] * dist.get_world_size(self.group)
-        dist.all_gather_object(parts, dict(own), group=self.group)
+        with _all_there():
+            dist.all_gather_object(parts, dict(own), group=self.group)
         merged = {name: entry for part in parts for name, entry in part.items()}
         return {name: merged[name] for name in self.peers if name in merged}
 
@@ -94,17 +99,50 @@ class MeshTransport:
 
     def largest(self, number: int) -> int:
         largest = torch.tensor(number, device=self.device)
-        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
+        with _all_there():
+            dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
         return int(largest)
 
 
 def launched_transport(peers: Sequence[str], device: torch.device) -> Transport:
     """Many processes where `torchrun` (or the caller) started many, else one."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = launched_together()
     if world == 1 and not dist.is_initialized():
         return LocalTransport(peers)
     mesh = dist.init_device_mesh(device.type, (world,), mesh_dim_names=("peer",))
     return MeshTransport(peers, mesh)
+
+
+def launched_together() -> int:
+    """How many processes were started together, as by `torchrun`."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def agreed(say: Callable[[], T]) -> T:
+    """What the first of the processes started together says, in all of them; they wait for it.
+
+    Raises RunError: one of them has ended.
+    """
+    if launched_together() == 1:
+        return say()
+    if not dist.is_initialized():
+        dist.init_process_group()
+    said: list[Any] = [say() if leads_launch() else None]
+    with _all_there():
+        dist.broadcast_object_list(said, src=0)
+    return said[0]
+
+
+@contextmanager
+def _all_there() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what torch.distributed raises where a connection breaks
+        first = str(error).splitlines()[0]
+        raise RunError(
+            f"another of the {dist.get_world_size()} processes of this launch has ended ({first}); "
+            "start them again with --resume once it is known why"
+        ) from error
 
 
 def leads_launch() -> bool:

@@ -14,7 +14,7 @@ from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
-from peerlearn.engine.transports import leads_launch
+from peerlearn.engine.transports import agreed, leads_launch
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_json
 from peerlearn.metrics.catalogue import Catalogue
@@ -172,4 +172,5 @@ def run_task(
         if result.info is not None:
             write_json(folder.info, result.info.model_dump())
         results.save(folder.results, measured)
+    agreed(lambda: None)  # all of a launch go on when everything is written
     return result, measured

@@ -1,0 +1,40 @@
+"""Processes that `torchrun` starts together: one of them speaks.
+
+What it sets in the environment is read here too, so that the command line need not import torch.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+
+def processes() -> int:
+    """How many were started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leads() -> bool:
+    """Whether this is the only one, or the first."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def be_silent_unless_first() -> None:
+    """From now on only the first process prints anything; see `complain`."""
+    if not leads():
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def complain(error: Exception, everywhere: bool) -> None:
+    """Print why a verb failed: once a machine what fails `everywhere` alike, else who it was."""
+    if leads():
+        print(f"peerlearn: {error}", file=sys.stderr)
+    elif not everywhere or os.environ.get("LOCAL_RANK") == "0":
+        print(f"peerlearn: process {os.environ['RANK']}: {error}", file=sys.__stderr__)
+
+
+def command() -> list[str]:
+    """What a command line begins with, to be started as this process was."""
+    if processes() == 1:
+        return ["peerlearn"]
+    here = os.environ.get("LOCAL_WORLD_SIZE", str(processes()))
+    return ["torchrun", "--nproc-per-node", here, "-m", "peerlearn"]
