@@ -233,9 +233,10 @@ def merge(runs: Sequence[Mapping[str, Any]]) -> Arm:
     """One arm block of results.json over seeds, from the block of each seed's run.
 
     Values of every metric and cost are joined in the order of `runs`; those of a class that a run
-    has no row of are left out, so that what is there is there for every seed. Confusions are added
-    up. Reliability bins are pooled, each seed's bin weighing as much as the rows in it. Of flatness
-    and noise, means are averaged over seeds and `std` is the spread over noise draws within a seed,
+    could not measure are left out, so that what is there is there for every seed. Confusions are
+    added up. Reliability bins are pooled, each seed's bin weighing as much as the rows in it. Of
+    flatness and noise, means are averaged over seeds and `std` is the spread over noise draws
+    within a seed,
     √ mean std².
     Anything else (the edges) is one thing for all seeds and taken from the first run.
 
@@ -279,8 +280,14 @@ def _join(nodes: Sequence[Any], where: str) -> Any:
     return {
         key: _join(_each(nodes, key, where), f"{where}.{key}")
         for key in _keys(nodes)
-        if not is_of_class(key) or all(key in node for node in nodes)
+        if not is_of_class(key) or all(_is_measured(node.get(key)) for node in nodes)
     }
+
+
+def _is_measured(metric: Any) -> bool:
+    """Whether a metric of one class has a value for every seed."""
+    values = metric["values"] if isinstance(metric, Mapping) else [metric]
+    return all(value is not None and not math.isnan(value) for value in values)
 
 
 def _pool_reliability(blocks: Sequence[Mapping[str, Any]], where: str) -> dict[str, Bins]:

@@ -1,11 +1,13 @@
 """Everything that is measured on one set of outputs: peers, their mean, their ensemble, pairs."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from peerlearn.metrics.catalogue import is_of_class
 from peerlearn.metrics.classification import (
     binned,
     ensemble_log_probs,
@@ -98,5 +100,11 @@ def assess_classification(
 
 
 def mean_metrics(several: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of every metric over `several` sets of metrics."""
-    return {name: sum(m[name] for m in several) / len(several) for name in several[0]}
+    """The mean of every metric over `several` sets; of one class, over those that measured it."""
+    means = {}
+    for name in several[0]:
+        values = [each[name] for each in several]
+        if is_of_class(name):
+            values = [value for value in values if not math.isnan(value)] or values
+        means[name] = sum(values) / len(values)
+    return means

@@ -64,6 +64,8 @@ def differences(arms: Mapping[str, Arm], against: str | None = None) -> list[Dif
             other = reference.get(who, {})
             for metric in (name for name in metrics if name in other):
                 a, b = metrics[metric]["values"], other[metric]["values"]
+                if None in (*a, *b):  # of a class that a run could not measure
+                    continue
                 if len(a) != len(b):
                     raise InputError(
                         f"arms {arm!r} and {against!r}: {who} {metric} has {len(a)} and {len(b)} "

@@ -128,8 +128,10 @@ def test_hand_computed_overlap():
     expected |= {f"iou:{n}": v for n, v in zip(NAMES[:3], iou, strict=True)}
     expected |= {f"dice:{n}": v for n, v in zip(NAMES[:3], dice, strict=True)}
     assert {key: found[key] for key in expected} == pytest.approx(expected)
-    # Neither has pole nor bike; only names of classes in the truth are reported.
-    assert {key for key in found if ":" in key} == {key for key in expected if ":" in key}
+    # Neither has pole nor bike, about which nothing can be said.
+    nothing = {f"{name}:{label}" for name in ("iou", "dice") for label in (NAMES[3], "bike")}
+    assert {key for key in found if math.isnan(found[key])} == nothing
+    assert {key for key in found if ":" in key} == {key for key in expected if ":" in key} | nothing
 
 
 def test_a_class_that_is_only_found_counts_as_0_in_the_means():
@@ -139,7 +141,20 @@ def test_a_class_that_is_only_found_counts_as_0_in_the_means():
     found = assessed({"a": z}, y)["peers"]["a"]
     assert found["iou"] == pytest.approx((12 / 16 + 0) / 2)
     assert found["dice"] == pytest.approx((24 / 28 + 0) / 2)
-    assert {key for key in found if ":" in key} == {"iou:sky", "dice:sky"}
+    for name in ("iou", "dice"):
+        each = [found[f"{name}:{label}"] for label in NAMES]
+        assert each[0] > 0 and each[3] == 0 and math.isnan(each[1]) and math.isnan(each[2])
+        assert found[name] == pytest.approx(sum(v for v in each if not math.isnan(v)) / 2)
+
+
+def test_the_mean_of_peers_is_over_those_that_measured_a_class():
+    y = torch.zeros(1, 4, 4, dtype=torch.int64)
+    one, other = torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4)
+    one[:, 0], other[:, 0, :3], other[:, 3, 3:] = 5.0, 5.0, 5.0
+    found = assessed({"a": one, "b": other}, y)
+    assert math.isnan(found["peers"]["a"][f"iou:{NAMES[3]}"])
+    assert found["mean_peer"][f"iou:{NAMES[3]}"] == 0
+    assert math.isnan(found["mean_peer"][f"iou:{NAMES[1]}"])
 
 
 def test_a_constant_predictor_scores_what_it_must():
@@ -221,7 +236,7 @@ def test_labels_that_are_nowhere_and_not_found_are_right():
     found = assessed({"a": torch.full_like(y, -9.0)}, y)["ensemble"]
     assert found["dice"] == found["iou"] == found["accuracy"] == 1
     assert found["hd95"] == 0
-    assert not [key for key in found if ":" in key]
+    assert all(math.isnan(found[key]) for key in found if ":" in key)
 
 
 @pytest.mark.parametrize("targets", [drawn, overlapping])

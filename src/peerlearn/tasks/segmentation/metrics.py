@@ -32,8 +32,11 @@ class SegmentationAssessment:
     all pixels that count, or of `multilabel_metrics` where masks overlap. Over all images together:
 
     - `dice`: 2tp / (2tp + fp + fn) of each class, mean over the classes that occur in the truth or
-      in the prediction, background among them. `iou`: tp / (tp + fp + fn), in the same way.
-    - `iou:NAME`, `dice:NAME`: of every class that occurs in the truth.
+      in the prediction, background among them. `iou`: tp / (tp + fp + fn), in the same way. So a
+      class that is predicted and occurs nowhere counts 0, as in mmsegmentation, torchmetrics and
+      scikit-learn.
+    - `iou:NAME`, `dice:NAME`: of every class, whose mean the above are; NaN (null in files) of one
+      that occurs neither in the truth nor in the prediction, about which nothing can be said.
     - `hd95`: mean of `hausdorff95` over images and classes, in pixels, without the classes that an
       image has neither in truth nor in prediction; one that only one of them has is as far as the
       image's diagonal. Pixels that do not count belong to no class.
@@ -146,9 +149,9 @@ class SegmentationAssessment:
         }
         if self.boundaries:
             metrics["hd95"] = counts.distance / max(counts.regions, 1)
-        present = [n for n, pixels in enumerate(counts.there.tolist()) if pixels]
-        metrics |= {f"iou:{self.class_names[n]}": iou[n].item() for n in present}
-        metrics |= {f"dice:{self.class_names[n]}": dice[n].item() for n in present}
+        for name, each in (("iou", iou), ("dice", dice)):
+            classes = zip(self.class_names, each.tolist(), strict=True)
+            metrics |= {f"{name}:{label}": value for label, value in classes}
         return metrics
 
 
