@@ -56,3 +56,15 @@ def test_verbs_tell_the_same(cli, verb):
         "reports  test (360 rows)",
     ):
         assert line in told
+
+
+def test_compare_says_which_arms_it_leaves_out(cli):
+    words = ["dml", *TINY, "arms={one: {}, two: {}, alone: {transfer: none}}", "--seeds", "0"]
+    said = cli("compare", *words)
+    told = "arm two is left out: with these peers it trains as one does"
+    assert f"{told} (--arms names those to train)" in said.err.splitlines()
+    assert "\n one " in said.out
+    assert "\n two " not in said.out
+    named = cli("compare", *words, "--arms", "one,two", "--out", "named")
+    assert "left out: with" not in named.err
+    assert "\n two " in named.out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peerlearn.compare import grid
-from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.compare.grid import equal_arms, plan_cells, run_grid
 from peerlearn.errors import InputError
 from peerlearn.systems.overrides import apply_overrides, parse_assignments
 from peerlearn.systems.recipe import Recipe
@@ -181,3 +181,34 @@ def test_every_seed_may_have_a_split_of_its_own() -> None:
     cells = plan_cells(recipe, given, {"data.fold_index": "seed"}, ["full", "independent"], [0, 3])
     folds = [(cell.arm, cell.seed, cell.config.data.fold_index) for cell in cells]
     assert set(folds) == {(arm, n, n) for arm in ("full", "independent") for n in (0, 3)}
+
+
+def equal(name, *overrides):
+    from peerlearn.systems.overrides import parse_assignments
+    from peerlearn.systems.registry import find_recipe
+
+    recipe, given = find_recipe(name)
+    changes = parse_assignments(list(overrides))
+    return equal_arms(recipe, given, changes), [
+        cell.arm for cell in plan_cells(recipe, given, changes, None, [0])
+    ]
+
+
+def test_an_arm_that_trains_as_another_is_left_out_by_default():
+    left_out, planned = equal("dml")
+    assert left_out == {"ensemble-target": "mutual"}  # of one teacher, the mean is the teacher
+    assert planned == ["mutual", "independent", "sequential", "soft"]
+    left_out, planned = equal("dml", "peers.c.model=mlp")
+    assert left_out == {}
+    assert "ensemble-target" in planned
+    left_out, _ = equal(
+        "dml",
+        "transfer.edges=[{from: self, to: [a, b], teacher_temperature: 0.5}, {from: a, to: b}]",
+    )
+    assert "ensemble-target" not in left_out  # a peer may have two teachers then
+
+
+def test_an_arm_of_equal_overrides_is_left_out_by_default():
+    left_out, planned = equal("dml", "arms={one: {}, two: {lr: 0.05}, three: {lr: 0.1}}")
+    assert left_out == {"two": "one"}
+    assert planned == ["one", "three"]

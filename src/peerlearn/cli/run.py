@@ -1,7 +1,9 @@
 """`peerlearn run`, `compare` and `report`: what trains a recipe, and a page of it."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +19,9 @@ from peerlearn.cli.options import (
     parse_numbers,
 )
 from peerlearn.cli.stopping import resumable
+
+if TYPE_CHECKING:
+    from peerlearn.systems.recipe import Recipe
 
 
 def run(
@@ -67,7 +72,10 @@ def compare(
     overrides: OverridesArgument = None,
     data: DataOption = None,
     arms: Annotated[
-        str | None, typer.Option(help="Arms, such as mutual,independent.", show_default="all")
+        str | None,
+        typer.Option(
+            help="Arms, such as mutual,independent.", show_default="all that train differently"
+        ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0-4 or 0,3,7.")] = "0-2",
     out: Annotated[
@@ -91,7 +99,10 @@ def compare(
     for key, option in (("seed", "--seeds"), ("arm", "--arms")):
         if key in changes:
             raise InputError(f"{key}: say it with {option}")
-    chosen = [arm.strip() for arm in arms.split(",")] if arms is not None else None
+    if arms is not None:
+        chosen = [arm.strip() for arm in arms.split(",")]
+    else:
+        chosen = default_arms(found, given, changes, out)
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
     folder = out_folder(out, f"compare-{found.name}")
     given = apply_overrides(given, changes)
@@ -102,6 +113,26 @@ def compare(
         print(measured_words(found, cells[0].config.evaluation))
         tell_shipping(results, found, folder)
         report_beside(folder)
+
+
+def default_arms(
+    recipe: "Recipe", given: Mapping[str, Any], changes: Mapping[str, Any], out: Path | None
+) -> list[str]:
+    """All arms, but for those that train as another does here, unless `out` has begun them.
+
+    Says on stderr which are left out.
+    """
+    from peerlearn.compare.grid import equal_arms
+    from peerlearn.systems.overrides import apply_overrides
+
+    equal = equal_arms(recipe, given, changes)
+    for arm in list(equal):
+        if out is not None and (out / "cells" / arm).is_dir():
+            del equal[arm]
+    for arm, same in equal.items():
+        told = f"arm {arm} is left out: with these peers it trains as {same} does"
+        print(f"{told} (--arms names those to train)", file=sys.stderr)
+    return [arm for arm in apply_overrides(given, changes).get("arms") or {} if arm not in equal]
 
 
 def check_comparison(out: Path | None) -> None:

@@ -54,10 +54,13 @@ def plan_cells(
 ) -> list[Cell]:
     """Every cell of the grid, its configuration checked, seeds in the outer loop.
 
+    Without `arms` those of the recipe, but for `equal_arms`.
+
     Raises InputError: an unknown arm, a seed given twice, or a configuration that does not hold.
     """
     known = apply_overrides(given, overrides).get("arms") or {}
-    chosen = list(arms) if arms else list(known)
+    equal = equal_arms(recipe, given, overrides) if not arms else {}
+    chosen = list(arms) if arms else [arm for arm in known if arm not in equal]
     if not chosen:
         raise InputError("arms: nothing to compare; the recipe names no arms")
     for arm in chosen:
@@ -70,6 +73,25 @@ def plan_cells(
         for seed in seeds
         for arm in chosen
     ]
+
+
+def equal_arms(
+    recipe: Recipe, given: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> dict[str, str]:
+    """Arms that train as an earlier one does with these peers, by name, and that one's name.
+
+    Raises InputError: a configuration that does not hold.
+    """
+    seen: list[tuple[str, dict[str, Any]]] = []
+    equal = {}
+    for arm in apply_overrides(given, overrides).get("arms") or {}:
+        decides = recipe.resolve(given, dict(overrides) | {"arm": arm}).trains()
+        same = next((name for name, other in seen if other == decides), None)
+        if same is None:
+            seen.append((arm, decides))
+        else:
+            equal[arm] = same
+    return equal
 
 
 def run_grid(

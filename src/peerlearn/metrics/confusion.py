@@ -4,11 +4,13 @@ Shapes: N rows, C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Cells = Mapping[str, Sequence[int]]
 """Rows by true and predicted class, `true`, `predicted` and `count`, without the empty cells."""
@@ -24,7 +26,7 @@ class OfClass(NamedTuple):
     support: int  # rows that are of it
 
 
-def confused(log_probs: Tensor, y: Tensor) -> dict[str, list[int]]:
+def confused(log_probs: "Tensor", y: "Tensor") -> dict[str, list[int]]:
     """The cells of single-label predictions; a row that holds NaN is of no class, −1.
 
     Shapes: log_probs (N, C); y int64 (N,), every row with a label.

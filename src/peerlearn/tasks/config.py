@@ -83,6 +83,16 @@ class RecipeConfig(TrainingSpec):
         """The resolved configuration as plain values, readable as a recipe file again."""
         return json.loads(self.model_dump_json(by_alias=True))
 
+    def trains(self) -> dict[str, Any]:
+        """What decides the training: equal for two arms that train the same.
+
+        Where every learner has one teacher, its `target` is that teacher however targets are made.
+        """
+        decides = {key: value for key, value in self.dump().items() if key not in ("arm", "arms")}
+        if len(self.peers) <= 2 and "self" not in json.dumps(decides["transfer"]):
+            decides["transfer"] = _without_target(decides["transfer"])
+        return decides
+
     def completed(self, resolved: dict[str, Any]) -> dict[str, Any]:
         """A configuration that an older version resolved, with the options that came since.
 
@@ -94,3 +104,11 @@ class RecipeConfig(TrainingSpec):
                 return validated(type(self), resolved).dump()
         except InputError:
             return resolved
+
+
+def _without_target(block: Any) -> Any:
+    if isinstance(block, list):
+        return [_without_target(entry) for entry in block]
+    if not isinstance(block, dict):
+        return block
+    return {key: _without_target(value) for key, value in block.items() if key != "target"}
