@@ -10,9 +10,8 @@ FACE = "__init__"
 ROOMS = (
     "errors", "names", "memory", "files", "plain_yaml", "locks", "importing", "validation",
     "randomness", "modes", "calling", "transfer", "objectives", "data", "models", "metrics",
-    "twins", "cohort", "engine",
-    "results", "report", "reading", "tasks", "systems", "serving", "compare", "fitting", "recipes",
-    FACE, "cli",
+    "twins", "cohort", "engine", "results", "report", "reading", "tasks", "systems", "serving",
+    "compare", "building", "fitting", "recipes", FACE, "cli",
 )  # fmt: skip
 #: The file of `tasks/` that names all of them, and those that all of them may import.
 REGISTRY = "tasks.registry"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from peerlearn.errors import InputError, PeerlearnError, RunError
 
 if TYPE_CHECKING:
+    from peerlearn.building import build_model
     from peerlearn.cohort import Cohort
     from peerlearn.fitting import fit
     from peerlearn.objectives.base import Objective, PeerView
@@ -34,6 +35,7 @@ __all__ = [
     "PeerlearnError",
     "RunError",
     "TransferGraph",
+    "build_model",
     "fit",
     "load",
     "recipe",
@@ -46,6 +48,7 @@ _HOMES = {
     "PeerOutput": "peerlearn.transfer.outputs",
     "PeerView": "peerlearn.objectives.base",
     "TransferGraph": "peerlearn.transfer.graph",
+    "build_model": "peerlearn.building",
     "fit": "peerlearn.fitting",
     "load": "peerlearn.serving.loaded",
     "recipe": "peerlearn.recipes",

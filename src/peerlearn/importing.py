@@ -85,6 +85,20 @@ def imported(name: str, field: str, noun: str, purpose: str) -> Iterator[Callabl
             sys.path.remove(here)
 
 
+def result_of(name: str, field: str, purpose: str) -> Any:
+    """What the function `python:package.module:NAME` gives, called without arguments.
+
+    Raises InputError: as `imported`, or the function fails.
+    """
+    with imported(name, field, "function", purpose) as function:
+        try:
+            return function()
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{field}: {name} raised {type(error).__name__}: {error}") from error
+
+
 def _import(module_name: str, name: str, field: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)

@@ -1,16 +1,22 @@
 """Recipes as Python objects: what the command line does, from a script or a notebook."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.data.arrays import KEYS
+from peerlearn.data.given import ALIASES, PARTS
 from peerlearn.files import free_folder
 from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.tasks.contract import IN_PYTHON, Task
+
+ROWS = {*PARTS, *ALIASES, *KEYS, "edge_index"}
+"""Keys of mappings that hold rows; others say where rows are."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,22 @@ class BoundRecipe:
         return run_grid(self.system, given, cells, folder, resume)
 
 
+def _names_data(given: Any) -> bool:
+    """Whether a value says where rows are rather than being them."""
+    if isinstance(given, Mapping):
+        return not given or "name" in given or not (set(given) & ROWS)
+    return given is None or isinstance(given, str)
+
+
+def _of_data(task: type[Task[Any, Any, Any]], data: Any) -> type[Task[Any, Any, Any]]:
+    """The same task on rows at hand."""
+
+    def found(cls: type[Task[Any, Any, Any]], config: Any) -> Any:
+        return cls.given(config, data)
+
+    return type(task.__name__, (task,), {"found": classmethod(found), "__module__": __name__})
+
+
 def recipe(
     name_or_file: str | Path, changes: Mapping[str, Any] | None = None, **more: Any
 ) -> BoundRecipe:
@@ -71,12 +93,20 @@ def recipe(
     Args:
         name_or_file: as on the command line.
         changes: dotted keys and their values.
-        **more: top-level keys.
+        **more: top-level keys. `data` may be rows at hand: what `peerlearn.fit` takes where rows
+            are classified; a torch-geometric `Data` for nodes, a list or data set of them for
+            graphs. Choices of rows are then keys such as `{"data.train_size": 100}`.
 
     Raises:
         InputError: unknown names and values, all at once.
     """
     system, given = find_recipe(str(name_or_file))
-    bound = BoundRecipe(system, given, dict(changes or {}) | more)
+    changed = dict(changes or {}) | more
+    if isinstance(changed.get("data"), Path):
+        changed["data"] = str(changed["data"])
+    if "data" in changed and not _names_data(changed["data"]):
+        system = replace(system, task=_of_data(system.task, changed.pop("data")))
+        changed = {"data.name": IN_PYTHON} | changed
+    bound = BoundRecipe(system, given, changed)
     _ = bound.config  # whatever is wrong is said here, not at the first run
     return bound

@@ -16,7 +16,7 @@ from peerlearn.report.section import Pages
 from peerlearn.report.statistics import Contrast, differences, is_finite
 from peerlearn.report.words import holds_unprintable, printable
 from peerlearn.results import Arm, check, merge, object_in
-from peerlearn.systems.registry import OF_FILES
+from peerlearn.systems.registry import of_file
 
 Json = dict[str, Any]
 _NOTHING: Json = {
@@ -45,7 +45,7 @@ def _read_experiment(folder: Path) -> Experiment:
         raise InputError(f"{path}: not found; {needs}")
     results = check(_read_json(path), path)
     name, seeds = str(results.get("recipe", "?")), tuple(results.get("seeds") or ())
-    recipe = OF_FILES.get(name)  # another version may have had others
+    recipe = of_file(name)  # another version may have had others
     metrics = recipe.metrics if recipe else Catalogue(CLASSIFICATION)
     arms = {name: _filled(arm) for name, arm in results["arms"].items()}
     entries = [Contrast.read(e, metrics) for e in results.get("differences") or []]

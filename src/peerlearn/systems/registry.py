@@ -16,8 +16,11 @@ from peerlearn.systems.styles.recipe import STYLES_CLASSIFY, STYLES_SEGMENT
 
 ALL = DML, RENYI, GML_NODE, GML_GRAPH, GML_MLP, STYLES_CLASSIFY, STYLES_SEGMENT, DISCOVERY
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in ALL}
-#: Those that a file can name: also what `peerlearn.fit` trained, which no command can begin.
-OF_FILES = RECIPES | {FIT.name: FIT}
+
+
+def of_file(name: str) -> Recipe | None:
+    """The recipe that a file names: also what `peerlearn.fit` trained, which no command begins."""
+    return FIT if name == FIT.name else RECIPES.get(name)
 
 
 def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
@@ -33,8 +36,7 @@ def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
         name, field = str(given["recipe"]), f"{path}: recipe"
     elif path.exists():
         raise InputError(f"{name_or_file}: a recipe file ends in .yaml or .yml")
-    known = RECIPES if given is None else OF_FILES
-    if name not in known:
+    recipe = RECIPES.get(name) if given is None else of_file(name)
+    if recipe is None:
         raise unknown_name("recipe", name, RECIPES, field)
-    recipe = known[name]
     return recipe, recipe.defaults() if given is None else given

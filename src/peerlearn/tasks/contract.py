@@ -22,6 +22,7 @@ from peerlearn.engine.task import Block, Evaluator, Findings, Purpose, Trained, 
 from peerlearn.engine.trainer import Trainer
 from peerlearn.engine.weight_files import described
 from peerlearn.errors import InputError
+from peerlearn.importing import PREFIX, result_of
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.models.registry import Models
@@ -42,6 +43,10 @@ from peerlearn.transfer.outputs import OutputForm, PeerOutput
 ConfigT = TypeVar("ConfigT", bound=RecipeConfig)
 DataT = TypeVar("DataT")
 InfoT = TypeVar("InfoT", bound=DataInfo)
+
+
+IN_PYTHON = "(in Python)"
+"""What a configuration calls rows that were given as they are."""
 
 
 class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
@@ -86,7 +91,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         Raises InputError: data that cannot be used, and then also unknown models and peers; or that
         are of other classes than those of the run.
         """
-        data: Any = load_data(config, partial(cls.read, config), cls.check_model)
+        data: Any = load_data(config, partial(cls.found, config), cls.check_model)
         if trained is None or not isinstance(data, NamedClasses):
             return cls(config, data)
         task = cls(config, cast(DataT, data.in_classes(trained.class_names)))
@@ -102,6 +107,32 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     @abstractmethod
     def read(cls, config: ConfigT) -> DataT:
         """The data that a configuration names. Raises InputError: they cannot be used."""
+
+    @classmethod
+    def found(cls, config: ConfigT) -> DataT:
+        """The same, where they may also be what a function of the user's own gives.
+
+        Raises InputError: as `read` and `given`, or the function fails.
+        """
+        name = getattr(config.data, "name", None)
+        if name == IN_PYTHON:
+            raise InputError(
+                "data: the run was trained on rows that were given in Python, which it does not "
+                "keep; give others with --data"
+            )
+        if not (isinstance(name, str) and name.startswith(PREFIX)):
+            return cls.read(config)
+        return cls.given(config, result_of(name, "data.name", "reads data"))
+
+    @classmethod
+    def given(cls, config: ConfigT, data: Any) -> DataT:
+        """Data at hand in Python, under the choices of `config.data`.
+
+        Raises InputError: nothing that can be read so; says what is.
+        """
+        raise InputError(
+            f"data: found {type(data).__name__}; recipe {config.recipe!r} takes a name or a path"
+        )
 
     @classmethod
     def informed(cls, config: ConfigT, data: DataT) -> InfoT:

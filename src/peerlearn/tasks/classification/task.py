@@ -8,6 +8,7 @@ from torch import Tensor
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader, Dataset
+from peerlearn.data.given import read_given
 from peerlearn.data.info import RowInfo
 from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.data.registry import DATASETS, load_dataset
@@ -37,6 +38,10 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
     @classmethod
     def read(cls, config: ClassificationConfig) -> Dataset:
         return load_dataset(config.data)
+
+    @classmethod
+    def given(cls, config: ClassificationConfig, data: Any) -> Dataset:
+        return read_given(data, config.data).data
 
     def few(self) -> tuple[Any, Tensor, str]:
         train = self.data.train

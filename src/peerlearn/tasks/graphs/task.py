@@ -23,6 +23,10 @@ from peerlearn.tasks.assembly import assemble
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.graphs.config import GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.tasks.graphs.data.datasets import PARTS, GraphInfo, GraphsDataset, NodeDataset
+from peerlearn.tasks.graphs.data.geometric import (
+    graphs_dataset_from_data,
+    node_dataset_from_data,
+)
 from peerlearn.tasks.graphs.data.loaders import GraphBatchLoader, NodeLoader, SampledLoader
 from peerlearn.tasks.graphs.data.registry import (
     GRAPH_SETS,
@@ -146,6 +150,10 @@ class NodeTask(_GraphTask[NodeConfig, NodeDataset]):
     def read(cls, config: NodeConfig) -> NodeDataset:
         return load_node_dataset(config.data)
 
+    @classmethod
+    def given(cls, config: NodeConfig, data: Any) -> NodeDataset:
+        return data if isinstance(data, NodeDataset) else node_dataset_from_data(data, config.data)
+
     def training_sizes(self) -> Tensor:
         return sizes(self.data.graph)
 
@@ -167,6 +175,12 @@ class GraphTask(_GraphTask[GraphsConfig, GraphsDataset]):
     @classmethod
     def read(cls, config: GraphsConfig) -> GraphsDataset:
         return load_graphs_dataset(config.data)
+
+    @classmethod
+    def given(cls, config: GraphsConfig, data: Any) -> GraphsDataset:
+        if isinstance(data, GraphsDataset):
+            return data
+        return graphs_dataset_from_data(data, config.data)
 
     def training_sizes(self) -> Tensor:
         return self.data.ptr.diff()[self.data.train]

@@ -50,6 +50,8 @@ MOLECULES = {
     "ogbg-molbbbp": PublicSet("ogbg_molbbbp", "molecules that enter the brain or not", 2, 2_039),
     "ogbg-molhiv": PublicSet("ogbg_molhiv", "molecules that inhibit HIV or not", 2, 41_127),
 }
+MIXED = ("HeteroData", "TemporalData")
+"""Kinds of graphs that networks here do not read."""
 SETS = {**CITATIONS, **TU, **MOLECULES}
 
 
@@ -61,7 +63,23 @@ def node_dataset_from_data(data: Any, spec: GraphDataSpec | None = None) -> Node
 
     Raises InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
     """
-    return node_dataset(_node_arrays(data), spec or GraphDataSpec(name="data"), "data")
+    spec = spec or GraphDataSpec(name="data")
+    _refuse_mixed(data, "data")
+    if is_data(data):
+        return node_dataset(_node_arrays(data), spec, "data")
+    if isinstance(data, Mapping) and "edge_index" in data:
+        return node_dataset({key: _to_array(value) for key, value in data.items()}, spec, "data")
+    try:
+        several = len(data)
+    except TypeError:
+        several = 0
+    if several == 1 and is_data(data[0]):  # a data set of one graph, as Planetoid is
+        return node_dataset_from_data(data[0], spec)
+    many = "; several graphs are for gml-graph" if several and is_data(data[0]) else ""
+    raise InputError(
+        f"data: found {_kind(data)}; nodes of one graph are a torch_geometric.data.Data with x, y, "
+        f"edge_index and masks, or these arrays by name{many}"
+    )
 
 
 def graphs_dataset_from_data(
@@ -78,7 +96,17 @@ def graphs_dataset_from_data(
 
     Raises InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
     """
-    arrays = _graphs_arrays(graphs, "data")
+    _refuse_mixed(graphs, "data")
+    if is_data(graphs) or not hasattr(graphs, "__iter__"):
+        one = "; the nodes of one graph are for gml-node" if is_data(graphs) else ""
+        raise InputError(
+            f"data: found {_kind(graphs)}; graphs that are classified are a list of "
+            f"torch_geometric.data.Data, or a Dataset of them{one}"
+        )
+    if isinstance(graphs, Mapping) and "ptr" in graphs:
+        arrays = {key: _to_array(value) for key, value in graphs.items()}
+    else:
+        arrays = _graphs_arrays(graphs, "data")
     if split is not None:
         arrays["split"] = _split_array(split, len(arrays["y"]), "data")
     return graphs_dataset(arrays, spec or GraphDataSpec(name="data"), "data")
@@ -128,6 +156,24 @@ def _module(name: str, module: str, package: str) -> Any:
         raise InputError(f"{name}: loading it needs {module}: pip install {package}") from None
 
 
+def is_data(given: Any) -> bool:
+    """Whether something is a `Data`: one graph whose nodes are all of one kind."""
+    mixed = _kind(given) in MIXED or isinstance(given, Mapping)
+    return not mixed and (hasattr(given, "edge_index") and hasattr(given, "y"))
+
+
+def _kind(given: Any) -> str:
+    return type(given).__name__
+
+
+def _refuse_mixed(given: Any, where: str) -> None:
+    if _kind(given) in MIXED:
+        raise InputError(
+            f"{where}: found {_kind(given)}, a graph of several kinds of nodes or edges; networks "
+            "here read one kind: give data.to_homogeneous(), with y and masks of the nodes to label"
+        )
+
+
 def _node_arrays(data: Any) -> dict[str, Array]:
     """The arrays of a `Data` object by name, unchecked."""
     arrays = {key: getattr(data, key, None) for key in ("x", "y", "edge_index", *MASKS)}
@@ -137,6 +183,10 @@ def _node_arrays(data: Any) -> dict[str, Array]:
 def _graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
     """`edge_index, ptr, y` and, where all have it, `x` of many `Data` objects."""
     items = list(graphs)
+    for item in items:
+        _refuse_mixed(item, where)
+        if not is_data(item):
+            raise InputError(f"{where}: a list with a {_kind(item)}; expected one Data a graph.")
     if not items:
         raise InputError(f"{where}: an empty list; expected one Data object a graph.")
     for number, item in enumerate(items):
