@@ -209,7 +209,7 @@ def test_a_folder_of_fit_is_a_finished_run(
 
     # Commands say what they lack, and the line of Python that has it.
     for command in (["eval", str(run)], ["predict", str(run), "x.npy"]):
-        with pytest.raises(InputError, match=r"made in Python|data in Python"):
+        with pytest.raises(InputError, match=r"made in Python|given in Python"):
             app(command, standalone_mode=False)
     with pytest.raises(InputError, match=r'peerlearn\.load\("FOLDER", networks={"a": …, "b": …}\)'):
         _ = peerlearn.load(run).peers

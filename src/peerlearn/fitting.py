@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import Given, read_given
 from peerlearn.data.spec import AugmentSpec, DataSpec
 from peerlearn.engine.result import TrainingResult
@@ -127,8 +128,7 @@ def _config(
         GivenConfig,
         {
             "recipe": FIT.name,
-            "data": DataSpec(name=given.name or given.data.name, workers=workers or 0),
-            "reread": given.name is not None,
+            "data": DataSpec(name=given.name or IN_PYTHON, workers=workers or 0),
             "peers": {name: named[name] | dict(peers.get(name, {})) for name in named},
             "transfer": cohort.transfer.spec.model_dump(by_alias=True, exclude_unset=True),
             "objective": ", ".join(dict.fromkeys(map(_name_of, cohort.objectives.values()))),

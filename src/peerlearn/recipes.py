@@ -7,13 +7,14 @@ from typing import Any
 
 from peerlearn.compare.grid import plan_cells, run_grid
 from peerlearn.data.arrays import KEYS
+from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import ALIASES, PARTS
 from peerlearn.files import free_folder
 from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
 from peerlearn.systems.registry import find_recipe
-from peerlearn.tasks.contract import IN_PYTHON, Task
+from peerlearn.tasks.contract import Task
 
 ROWS = {*PARTS, *ALIASES, *KEYS, "edge_index"}
 """Keys of mappings that hold rows; others say where rows are."""

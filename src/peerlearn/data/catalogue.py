@@ -12,6 +12,8 @@ from typing import Generic, NamedTuple, TypeVar
 from peerlearn.errors import InputError, similar_path, unknown_name
 
 T = TypeVar("T")
+IN_PYTHON = "(in Python)"
+"""What a configuration calls rows that were given as they are, and are not kept."""
 
 
 @dataclass(frozen=True)

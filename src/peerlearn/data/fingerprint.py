@@ -89,6 +89,8 @@ def _split(split: Split) -> dict[str, Any]:
         named = [(p.parent.name, p.name, p.stat().st_size) for p in paths]
         found["files"] = hashlib.blake2b(repr(named).encode(), digest_size=8).hexdigest()
     found["labels"] = _digest(split.strata if paths else split.y)
+    if split.drawn_anew:  # whose rows may be random by means of their own
+        return found
     whole = not paths and split.nbytes <= WHOLE
     count = len(split) if whole else min(SAMPLED, len(split))
     if count:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from peerlearn.data.catalogue import Catalogue
+from peerlearn.data.catalogue import IN_PYTHON, Catalogue
 from peerlearn.errors import InputError
 from peerlearn.files import read_json
+from peerlearn.importing import PREFIX
 
 OF_DATA = ("root", "labelled", "unlabelled", "name")
 """Keys of a `data` block that may hold a path; `root` comes first, for names are below it."""
@@ -74,6 +75,8 @@ def _paths(
 def _is_name(data: Mapping[str, Any], catalogue: Catalogue[Any]) -> bool:
     """Whether the name in a `data` block is no path: of a catalogue, or not what is read."""
     name, root = data["name"], data.get("root")
+    if name == IN_PYTHON or name.startswith(PREFIX):
+        return True
     two_sets = data.get("labelled") is not None
     return two_sets or name in catalogue.known or catalogue.find(name, root) is not None
 

@@ -45,10 +45,6 @@ DataT = TypeVar("DataT")
 InfoT = TypeVar("InfoT", bound=DataInfo)
 
 
-IN_PYTHON = "(in Python)"
-"""What a configuration calls rows that were given as they are."""
-
-
 class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     """One task with its data.
 
@@ -115,7 +111,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         Raises InputError: as `read` and `given`, or the function fails.
         """
         name = getattr(config.data, "name", None)
-        if name == IN_PYTHON:
+        if name == data_catalogue.IN_PYTHON:
             raise InputError(
                 "data: the run was trained on rows that were given in Python, which it does not "
                 "keep; give others with --data"

@@ -30,7 +30,6 @@ class GivenConfig(ClassificationConfig):
 
     augment: AugmentSpec = Field(AugmentSpec(), description="random changes of images")  # type: ignore[assignment]
     objective: Any = Field("Classification", description="what peers learn, in a word")
-    reread: bool = Field(True, description="whether data.name finds the rows again")
 
 
 class GivenTask(ClassificationTask):
@@ -50,15 +49,6 @@ class GivenTask(ClassificationTask):
     @classmethod
     def check_model(cls, model: str, field: str) -> None:
         """What a network was called says nothing."""
-
-    @classmethod
-    def read(cls, config: Any) -> Dataset:
-        if not config.reread:
-            raise InputError(
-                f"data: the run was trained on data in Python ({config.data.name}), which it does "
-                "not keep; give others with --data"
-            )
-        return super().read(config)
 
     @classmethod
     def build(cls, config: Any, info: RowInfo) -> Cohort:
