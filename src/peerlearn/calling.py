@@ -14,8 +14,7 @@ def called(network: Callable[..., Any], x: Any, name: str) -> Any:
     """What a network makes of `x`.
 
     A mapping holds the arguments of `forward` by name, such as `input_ids` and `attention_mask`.
-    Where `forward` takes one argument, which has none of these names, that is the mapping as it is,
-    or the only value in it.
+    Where `forward` takes one argument, which has none of these names, that is the mapping as it is.
 
     Raises InputError: `x` holds what `forward` does not take; names the peer.
     """
@@ -26,7 +25,7 @@ def called(network: Callable[..., Any], x: Any, name: str) -> Any:
     if taken is None:
         return network(**x)
     if len(taken) == 1 and not set(x) & set(taken):
-        return network(next(iter(x.values())) if len(x) == 1 else x)
+        return network(x)
     if unknown := [key for key in x if key not in taken]:
         raise InputError(
             f"peers.{name}: forward({', '.join(taken)}) does not take "

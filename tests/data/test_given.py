@@ -146,6 +146,12 @@ def test_several_inputs_by_name_travel_together() -> None:
     assert torch.equal(batch.x["values"], X[data.train.places[batch.index]])
 
 
+def test_one_input_by_name_is_the_input() -> None:
+    items = [{"image": x, "label": int(y)} for x, y in zip(X, Y, strict=True)]
+    data = read_given(items).data
+    assert torch.equal(data.train.rows(torch.arange(2)), X[data.train.places[:2]])
+
+
 def batches(data: Any, workers: int = 0, epoch: int = 0, start: int = 0) -> list[torch.Tensor]:
     loader = train_loader(read_given(data).data, 8, 0, views=2, workers=workers)
     return [view for batch in loader.epoch(epoch, start) for view in batch.views]

@@ -1,7 +1,8 @@
 """Rows of a torch `Dataset`: read item by item whenever they are asked for, and given to networks
 as they come.
 
-Items are `(x, y)`, or mappings with their target under one of `TARGETS`. What is random in an item,
+Items are `(x, y)`, or mappings with their target under one of `TARGETS`; what else is in these are
+arguments of networks by name, or the argument where it is but one. What is random in an item,
 such as a transform that crops, draws from streams keyed by the seed: runs repeat and resume.
 """
 
@@ -79,7 +80,9 @@ class Items:
         if isinstance(batch, Mapping):
             keys = [key for key in TARGETS if key in batch]
             if len(keys) == 1:
-                return {k: v for k, v in batch.items() if k != keys[0]}, batch[keys[0]]
+                inputs = {key: value for key, value in batch.items() if key != keys[0]}
+                alone = next(iter(inputs.values())) if len(inputs) == 1 else inputs
+                return alone, batch[keys[0]]
             found = f"a mapping with {', '.join(map(str, batch))}"
         elif isinstance(batch, (tuple, list)) and len(batch) == 2:
             return batch[0], batch[1]
