@@ -12,6 +12,7 @@ ROOMS = (
     "randomness", "modes", "calling", "transfer", "objectives", "data", "models", "metrics",
     "twins", "cohort", "engine", "results", "report", "reading", "tasks", "systems", "serving",
     "compare", "building", "fitting", "recipes", FACE, "cli",
+    "__main__",
 )  # fmt: skip
 #: The file of `tasks/` that names all of them, and those that all of them may import.
 REGISTRY = "tasks.registry"
