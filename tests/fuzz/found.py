@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.faults.fuzzing import raw_graphs
 from benchmarks.faults.fuzzing.archives import npy_of, zip_of
 from benchmarks.faults.fuzzing.bases import arrays, data, npy, recipe
 from benchmarks.faults.fuzzing.case import Case, Content
@@ -24,6 +25,12 @@ def images(**changes: bytes) -> dict[str, Content]:
     return {"odd.npz": zip_of(made | changes)}
 
 
+def planetoid(**changes: bytes) -> dict[str, Content]:
+    """Raw files of a citation graph, some of them others."""
+    files = raw_graphs.planetoid() | {f"ind.t.{name}": raw for name, raw in changes.items()}
+    return {f"data/{name}": content for name, content in files.items()}
+
+
 def told(base: str, *overrides: str) -> Case:
     """A recipe with overrides, checked."""
     return Case(("validate", FILE, *overrides), {FILE: dumped(recipe(base)), **data(base)})
@@ -40,6 +47,10 @@ FOUND: dict[str, tuple[Case, str]] = {
     "a header with an open bracket": (
         reading("images", **images(x_train=npy_of("(" * 500))),
         "x_train",
+    ),
+    "a pickle that asks for gigabytes": (
+        reading("nodes", **planetoid(graph=b"\x80\x02}r\x00\x00\x00\x20")),
+        "ind.t.graph: not a pickle of arrays, or damaged",
     ),
     "weights by number": (
         Case(("weights", "w.pt"), {"w.pt": saved({1: torch.zeros(2)})}),

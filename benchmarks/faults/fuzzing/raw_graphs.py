@@ -20,7 +20,7 @@ CELLS = ("0", "1", "-1", "3", "99", "1.5", "nan", "inf", "1e400", "9999999999999
 
 def raw_graphs(draw: Random) -> Case:
     """A folder of texts or pickles as the collections publish them, with something odd in it."""
-    base, files = draw.choice([("graphs", _tu()), ("graphs", _ogb()), ("nodes", _planetoid())])
+    base, files = draw.choice([("graphs", _tu()), ("graphs", _ogb()), ("nodes", planetoid())])
     for _ in range(draw.choice([1, 1, 2])):
         name = draw.choice(sorted(files))
         content = files[name]
@@ -113,7 +113,8 @@ def _ogb() -> dict[str, Content]:
     }
 
 
-def _planetoid() -> dict[str, Content]:
+def planetoid() -> dict[str, Content]:
+    """The raw files of a citation graph."""
     x, y = np.eye(12)[:, :5], np.eye(3)[np.arange(12) % 3]
     parts = {
         "x": sp.csr_matrix(x[:4]), "y": y[:4], "allx": sp.csr_matrix(x[:8]), "ally": y[:8],
