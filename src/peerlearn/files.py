@@ -90,13 +90,18 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
+def check_file(path: Path) -> None:
+    """InputError where a path leads to a folder, or to a pipe or device, to be waited for."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a {'folder' if path.is_dir() else 'device'}, not a file")
+
+
 def read_text(path: Path) -> str:
     """A whole text file; a byte-order mark is no part of it.
 
     Raises InputError: no such file, not a file (a folder, a pipe), not readable, or not UTF-8.
     """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise InputError(f"{path}: is a {'folder' if path.is_dir() else 'device'}, not a file")
+    check_file(path)
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

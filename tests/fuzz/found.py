@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.faults.fuzzing import raw_graphs
 from benchmarks.faults.fuzzing.archives import npy_of, zip_of
-from benchmarks.faults.fuzzing.bases import arrays, data, npy, recipe
-from benchmarks.faults.fuzzing.case import Case, Content
+from benchmarks.faults.fuzzing.bases import arrays, data, npy, recipe, run_files
+from benchmarks.faults.fuzzing.case import Case, Content, Fifo
 from benchmarks.faults.fuzzing.settings import FILE, dumped
 
 
@@ -31,6 +31,14 @@ def planetoid(**changes: bytes) -> dict[str, Content]:
     return {f"data/{name}": content for name, content in files.items()}
 
 
+def opened(run: str, **changes: Content) -> Case:
+    """A finished run with other files, asked about rows."""
+    files = run_files(run) | changes
+    rows = run_files("inputs")["rows.npz"]
+    made = {f"run/{path}": content for path, content in files.items()}
+    return Case(("inputs", "run", "rows.npz"), made | {"rows.npz": rows})
+
+
 def told(base: str, *overrides: str) -> Case:
     """A recipe with overrides, checked."""
     return Case(("validate", FILE, *overrides), {FILE: dumped(recipe(base)), **data(base)})
@@ -51,6 +59,14 @@ FOUND: dict[str, tuple[Case, str]] = {
     "a pickle that asks for gigabytes": (
         reading("nodes", **planetoid(graph=b"\x80\x02}r\x00\x00\x00\x20")),
         "ind.t.graph: not a pickle of arrays, or damaged",
+    ),
+    "weights that are a pipe": (
+        opened("predictions", **{"checkpoints/best/b.safetensors": Fifo()}),
+        "b.safetensors: is a device, not a file",
+    ),
+    "a pipe among raw files": (
+        reading("nodes", **planetoid() | {"data/ind.t.test.index": Fifo()}),
+        "ind.t.test.index: is a device, not a file",
     ),
     "weights by number": (
         Case(("weights", "w.pt"), {"w.pt": saved({1: torch.zeros(2)})}),

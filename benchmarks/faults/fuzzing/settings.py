@@ -35,6 +35,7 @@ def training(draw: Random) -> Case:
     """A tiny run with options that should do no harm, or be refused."""
     base = draw.choice(list(BASES))
     words = [assignment(draw, base, modest=True) for _ in range(draw.choice([1, 1, 2]))]
+    words = [word for word in words if not word.startswith("data.name")]
     later = {key: 1 for key in LATER if key == "epochs" or base == "discovery"}
     words += [f"{key}={value}" for key, value in later.items()]
     if not any(word.partition("=")[0] in later for word in words[: -len(later)]):

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peerlearn.errors import InputError
-from peerlearn.files import write_atomically
+from peerlearn.files import check_file, write_atomically
 
 _HEADER = "peerlearn"
 
@@ -30,17 +30,30 @@ def load_state(path: Path) -> Any:
 
     Raises InputError: no such file, or not written by `save_state`.
     """
+    tensors, said = read_tensors(path)
+    if _HEADER not in said:
+        raise InputError(f"{path}: a safetensors file, but not a state written by peerlearn")
+    try:
+        return _put_together(json.loads(said[_HEADER]), tensors)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: the header of the state is damaged ({reason})") from None
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file by name, on the CPU, and what its header says beside them.
+
+    Raises InputError: no such file, or not a whole safetensors file.
+    """
+    check_file(path)  # a pipe would be waited for, and nothing could interrupt that
     try:
         with safe_open(path, framework="pt") as stored:
-            header = (stored.metadata() or {}).get(_HEADER)
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            tensors = {name: stored.get_tensor(name) for name in list(stored.keys())}
+            return tensors, stored.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from None
-    if header is None:
-        raise InputError(f"{path}: a safetensors file, but not a state written by peerlearn")
-    return _put_together(json.loads(header), tensors)
 
 
 def _take_apart(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

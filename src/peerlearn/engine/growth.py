@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peerlearn.errors import InputError
+from peerlearn.files import read_text
 
 #: By the key of a configuration, the number of epochs before and now.
 Growth = Mapping[str, tuple[int, int]]
@@ -39,15 +40,18 @@ def check_growth(grown: Growth, metrics: Path) -> None:
     Raises InputError: names the stage.
     """
     over = set()
-    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
+    for line in read_text(metrics).splitlines() if metrics.exists() else ():
         try:
             record = json.loads(line)
         except ValueError:  # a killed run leaves its last line unfinished
             continue
-        if record.get("event") != "epoch":
+        if not isinstance(record, dict) or record.get("event") != "epoch":
             continue
-        if record["epoch"] >= record["of"] or "stopped" in record:
-            over.add(record["stage"])
+        try:
+            if record["epoch"] >= record["of"] or "stopped" in record:
+                over.add(record["stage"])
+        except (KeyError, TypeError):
+            raise InputError(f"{metrics}: not the record of an epoch: {line[:80]}") from None
     for key, (before, now) in grown.items():
         stage = key.removeprefix("stages.").removesuffix(".epochs")
         if key != "epochs" and stage in over:

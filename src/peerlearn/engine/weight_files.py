@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from peerlearn.errors import InputError
+from peerlearn.engine.files import read_tensors
 from peerlearn.files import write_atomically
 
 FORMAT = 2
@@ -64,16 +63,8 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as stored:
-            names = list(stored.keys())
-            weights = {name: stored.get_tensor(name) for name in names}
-            header = stored.metadata() or {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error})") from None
-    if names and all(name.startswith(_FIRST_FORMAT) for name in names):
+    weights, header = read_tensors(path)
+    if weights and all(name.startswith(_FIRST_FORMAT) for name in weights):
         weights = {name.removeprefix(_FIRST_FORMAT): each for name, each in weights.items()}
     return weights, header
 

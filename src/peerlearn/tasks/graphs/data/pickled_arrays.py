@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from peerlearn.data.arrays import Array
 from peerlearn.errors import InputError
+from peerlearn.files import check_file
 
 
 class _Sealed(type):
@@ -145,6 +146,7 @@ def read_pickle(path: Path) -> Any:
 
     Raises InputError: no such file, damaged, or it holds or names anything else.
     """
+    check_file(path)
     try:
         with path.open("rb") as file:
             # latin1 is how Python 3 reads the byte strings of Python 2.

@@ -17,6 +17,7 @@ from peerlearn.data.arrays import Array
 from peerlearn.data.catalogue import npz_at
 from peerlearn.data.npz import read_arrays
 from peerlearn.errors import InputError
+from peerlearn.files import check_file
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.graphs.data.pickled_arrays import read_pickle
 
@@ -288,6 +289,7 @@ def _read_integers(path: Path, columns: int | None = None) -> Integers:
 
 def _read_numbers(path: Path, columns: int | None = None) -> NDArray[np.float64]:
     """A text file, perhaps gzipped, with numbers between commas or blanks, as (lines, columns)."""
+    check_file(path)
     try:
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding="utf-8") as file:
