@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.fingerprint import data_fingerprint
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.shared_stages import SharedStages
 from peerlearn.engine.trainer import Observer, Trainer
@@ -76,6 +77,7 @@ def estimate_new_classes(
     shared = RunFolder(folder / SHARED)
     with held(folder):
         shared.open(config.dump(), resume=True, complete=config.completed)
+        shared.check_data(data_fingerprint(data))
         if (folder / ESTIMATE).exists():
             return read_estimate(folder / ESTIMATE, chosen)
         cohort = pretrained(config, data, shared, observe)
@@ -93,7 +95,7 @@ def pretrained(
     task = DiscoveryTask(config.model_copy(update={"classes": 1}), data)
     stages = first_stages(config, data)
     trainer = Trainer(task.cohort(), stages, config, peers=config.peers, seed=config.seed)
-    trainer.folder, trainer.shared = folder, SharedStages(folder.path)
+    trainer.folder, trainer.shared = folder, SharedStages(folder.path, task.fingerprint)
     if observe is not None:
         trainer.observe = observe
     trainer.run(resume=True)
