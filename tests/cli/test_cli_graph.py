@@ -113,7 +113,7 @@ def test_validate_says_what_would_be_trained_and_all_that_is_wrong(cli, tmp_path
     said = cli("validate", "mine.yaml", "--data", "mine.npz")
     assert said.status == 0
     assert "mine: 3 classes, nodes of one graph, 6 features" in said.out
-    assert "(20 train, 20 val, 20 test)" in said.out
+    assert "(20 train, 20 val, 20 test)" in " ".join(said.out.split())
     wrong = ["epochs=no", "peers.gcn.model=gcm", "data.fature=x"]
     said = cli("validate", "gml-node", *wrong)
     refused(

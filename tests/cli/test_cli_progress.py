@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from peerlearn.cli.bars import Bar
-from peerlearn.cli.output import console, measured_words, metrics_table, tell_results
+from peerlearn.cli.output import class_table, console, measured_words, metrics_table, tell_results
 from peerlearn.cli.progress import EpochProgress, GridProgress
 from peerlearn.engine.settings import EvaluationSpec
+from peerlearn.errors import InputError
 from peerlearn.systems.registry import RECIPES
 
 
@@ -199,3 +200,22 @@ def test_a_summary_tells_the_rows_and_the_weights(recipe, spec, words):
 def test_the_table_of_a_measurement_leaves_single_classes_to_the_file(capsys):
     console().print(metrics_table(block(MEASURED)))
     assert capsys.readouterr().out.splitlines()[0].split() == ["accuracy", "nll", "iou", "dice"]
+
+
+def test_every_class_is_told_as_the_ensemble_finds_it(capsys):
+    cells = {"true": [0, 0, 1], "predicted": [0, 1, 1], "count": [3, 1, 4]}
+    measured = {"confusion": {"classes": ["cat", "dog"], "of": {"ensemble": cells}}}
+    console().print(class_table(measured, RECIPES["dml"]))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["class", "rows", "precision", "recall", "f1", "taken", "for"],
+        ["cat", "4", "1.0000", "0.7500", "0.8571", "dog", "(1)"],
+        ["dog", "4", "0.8000", "1.0000", "0.8889", "–"],
+    ]
+    console().print(class_table(block(MEASURED), RECIPES["styles-segment"]))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["class", "iou"],
+        ["road", "0.4000"],
+    ]
+    with pytest.raises(InputError, match="--per-class: recipe 'discovery' measures nothing"):
+        class_table(block({"accuracy": 0.5}), RECIPES["discovery"])

@@ -94,3 +94,11 @@ def test_files_that_are_no_recipe(cli, tmp_path, text, expected):
         assert "Traceback" not in said.err
     assert cli("compare", "my.yaml").status == 2
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+def test_a_kind_of_knowledge_of_ones_own_is_named_among_those_allowed(cli):
+    edge = "transfer.edges=[{from: a, to: b, knowledge: predikt}]"
+    said = cli("validate", "dml", *TINY, edge)
+    assert said.status == 2
+    assert "transfer.edges.0.knowledge: unknown knowledge 'predikt'." in said.err
+    assert "predictions, python:package.module:Class, relations." in said.err

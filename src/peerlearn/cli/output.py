@@ -11,7 +11,9 @@ from rich.table import Table
 from peerlearn.cli.launch import leads
 from peerlearn.engine.description import weights_words
 from peerlearn.engine.settings import EvaluationSpec
-from peerlearn.errors import PeerlearnError
+from peerlearn.errors import InputError, PeerlearnError
+from peerlearn.metrics.catalogue import base_name, is_of_class
+from peerlearn.metrics.confusion import by_class, matrix
 from peerlearn.results import Results
 
 if TYPE_CHECKING:
@@ -68,6 +70,36 @@ def metrics_table(block: Mapping[str, Any]) -> Table:
         ([who, *(_number(metrics, name) for name in names)] for who, metrics in everyone.items()),
         right=True,
     )
+
+
+def class_table(block: Mapping[str, Any], recipe: "Recipe") -> Table:
+    """Every class as the ensemble finds it: a row a class.
+
+    Where a row has one class: how many rows it has, precision, recall, F1, and the class that it
+    is taken for most often. Else the metrics that were measured of classes.
+
+    Raises InputError: nothing was measured of classes.
+    """
+    if (found := block.get("confusion")) is not None:
+        names, cells = found["classes"], found["of"]["ensemble"]
+        counts = matrix(cells, len(names))
+        rows = []
+        for place, of in enumerate(by_class(cells, len(names))):
+            wrong = counts[place].copy()
+            wrong[place] = 0
+            taken = f"{names[wrong.argmax()]} ({wrong.max():,})" if wrong.any() else "–"
+            shares = ("–" if value != value else f"{value:.4f}" for value in of[:3])
+            rows.append([names[place], f"{of.support:,}", *shares, taken])
+        columns = ["class", "rows", "precision", "recall", "f1", "taken for"]
+        return table(columns, rows, right=True)
+    measured = [name for name in block["ensemble"] if is_of_class(name)]
+    if not measured:
+        raise InputError(f"--per-class: recipe {recipe.name!r} measures nothing of single classes")
+    kinds = list(dict.fromkeys(map(base_name, measured)))
+    names = list(dict.fromkeys(name.partition(":")[2] for name in measured))
+    values = [[_number(block["ensemble"], f"{kind}:{name}") for kind in kinds] for name in names]
+    rows = [[name, *row] for name, row in zip(names, values, strict=True)]
+    return table(["class", *kinds], rows, right=True)
 
 
 def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> None:

@@ -36,13 +36,17 @@ def evaluate(
         typer.Option(help="Number format of forwards.", show_default="as in training"),
     ] = None,
     device: DeviceOption = None,
+    per_class: Annotated[
+        bool,
+        typer.Option("--per-class", help="Also tell how well the ensemble finds every class."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="JSON file for the numbers, as in results.json.")
     ] = None,
     trust: TrustOption = False,
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
-    from peerlearn.cli.output import console, metrics_table, tell_shipping
+    from peerlearn.cli.output import class_table, console, metrics_table, tell_shipping
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
 
@@ -50,6 +54,8 @@ def evaluate(
     results = evaluate_run(trained, data, precision.value if precision else None, device)
     print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
     console().print(metrics_table(results["arms"][trained.arm]))
+    if per_class:
+        console().print(class_table(results["arms"][trained.arm], trained.recipe))
     tell_read(trained.reader)
     if trained.config.evaluation.select == "mean_last":
         print(

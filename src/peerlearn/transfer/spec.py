@@ -138,6 +138,9 @@ class TransferSpec(_Blocks):
             f"{where}.{name}: belongs to knowledge {owners}; this edge has knowledge {kind!r}"
             for name, owners in foreign.items()
         ]
+        if kind and kind not in OPTIONS and not kind.startswith(PREFIX):
+            own = f"{PREFIX}package.module:Class"
+            raise unknown_name("knowledge", kind, [*OPTIONS, own], f"{where}.knowledge")
         if kind.startswith(PREFIX):
             form = options = kind_named(kind, f"{where}.knowledge").Options
         else:  # the flat form tells what is no kind, and names the options of all kinds
