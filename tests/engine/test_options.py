@@ -48,6 +48,10 @@ TRAINING = {
     "augment.cutout": ([], "augment.cutout=3"),
     "augment.rotation": ([], "augment.rotation=20"),
     "labelled_per_batch": (["data.labels=50"], "labelled_per_batch=8"),
+    "objective.function": (
+        [],
+        "objective.function=python:torch.nn.functional:multi_margin_loss",
+    ),
     "objective.label_smoothing": ([], "objective.label_smoothing=0.1"),
     "objective.entropy": ([], "objective.entropy=0.5"),
     "objective.entropy_rows": (

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.importing import PREFIX, imported
 from peerlearn.validation import LARGEST, Spec, short_form
 
 #: What an optimiser gets where its configuration is silent; the field's usual values.
@@ -94,6 +95,8 @@ class OptimiserSpec(Spec):
 
     @model_validator(mode="after")
     def _known(self) -> "OptimiserSpec":
+        if self.name.startswith(PREFIX):
+            return self  # its arguments are told when it is made
         classes = optimiser_classes()
         if self.name not in classes:
             raise unknown_name("optimiser", self.name, classes, "optimiser.name")
@@ -140,7 +143,20 @@ class OptimiserSpec(Spec):
         groups: list[dict[str, Any]] = [{"params": list(parameters)}]
         if undecayed:
             groups.append({"params": list(undecayed), "weight_decay": 0.0})
+        if self.name.startswith(PREFIX):
+            return self._own(groups, lr)
         return optimiser_classes()[self.name](groups, lr=lr, **arguments)  # type: ignore[call-arg]
+
+    def _own(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+        with imported(self.name, "optimiser.name", "class", "makes an optimiser") as made:
+            try:
+                optimiser = made(groups, lr=lr, **(self.__pydantic_extra__ or {}))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"optimiser: {self.name} raised {error}") from error
+        if not isinstance(optimiser, torch.optim.Optimizer):
+            found = type(optimiser).__name__
+            raise InputError(f"optimiser: {self.name} gave {found}; expected a torch Optimizer")
+        return optimiser
 
 
 class LearningRate(Spec):

@@ -107,8 +107,8 @@ def build_custom(
     """Import a factory and call it with `arguments`.
 
     What the data decide, `context`, is passed too where the factory names it as a parameter and
-    the user has not given it: `in_shape` and `classes`, or `features` and `classes`. The current
-    directory can be imported from meanwhile, as under `python -m`.
+    the user has not given it: `in_shape` (or `shape`, `sample_shape`) and `classes`, or `features`
+    and `classes`. The current directory can be imported from meanwhile, as under `python -m`.
 
     Raises InputError: no such module or attribute, arguments that do not fit, a factory that
     raises, or a result that is not a `torch.nn.Module`.
@@ -130,7 +130,10 @@ def _call(
         signature = inspect.Signature(
             [inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)]
         )
-    taken = {key: value for key, value in context.items() if key in signature.parameters}
+    called = dict(context)
+    if "in_shape" in context:  # by the names that people use
+        called |= dict.fromkeys(("shape", "sample_shape"), context["in_shape"])
+    taken = {key: value for key, value in called.items() if key in signature.parameters}
     keywords = {**taken, **arguments}
     try:
         signature.bind(**keywords)

@@ -4,17 +4,19 @@ cross-entropy on the rows that have a label.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.importing import PREFIX, imported
 from peerlearn.objectives.labels import UNLABELLED, labelled_mask
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, masked_at_a_number
-from peerlearn.validation import Spec
+from peerlearn.validation import Spec, short_form
 
 
 class PeerView(NamedTuple):
@@ -161,6 +163,11 @@ class Classification(Spec, Objective):
     of graph mutual learning.
     """
 
+    function: str | None = Field(
+        None,
+        description="python:package.module:NAME, a loss of logits and targets of labelled rows in "
+        "place of cross-entropy; alone a short form",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="probability spread evenly over all classes"
     )
@@ -172,6 +179,20 @@ class Classification(Spec, Objective):
     entropy_rows: Literal["all", "labelled"] = Field(
         "all", description="rows whose entropy is rewarded"
     )
+
+    _function_alone = short_form("function")
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> "Classification":
+        if self.function is None:
+            return self
+        if not self.function.startswith(PREFIX):
+            raise ValueError(f"function: found {self.function!r}; expected {PREFIX}module:NAME")
+        if self.label_smoothing:
+            raise ValueError(
+                "label_smoothing: belongs to cross-entropy, not to a function of yours"
+            )
+        return self
 
     @property
     def reads_labels(self) -> bool:
@@ -187,11 +208,20 @@ class Classification(Spec, Objective):
         """
         logits = view.output.logits
         targets, labelled = view.labels()
-        loss = cross_entropy(logits, targets, labelled, self.label_smoothing)
+        if self.function is not None:
+            loss = PlainLoss(_loss_named(self.function)).loss(view)
+        else:
+            loss = cross_entropy(logits, targets, labelled, self.label_smoothing)
         if self.entropy == 0:
             return loss
         rows = labelled if self.entropy_rows == "labelled" else torch.ones_like(labelled)
         return loss - self.entropy * mean_entropy(logits, rows, targets.is_floating_point())
+
+
+@cache
+def _loss_named(name: str) -> Function:
+    with imported(name, "objective.function", "function", "gives a loss") as function:
+        return function
 
 
 def cross_entropy(

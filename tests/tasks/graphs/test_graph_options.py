@@ -22,6 +22,10 @@ BOTH = {
     "data.features": ([], "data.features=degree"),
     "data.row_normalise": ([], "data.row_normalise=true"),
     "data.split": ([], "data.split=random"),
+    "objective.function": (
+        [],
+        "objective.function=python:torch.nn.functional:multi_margin_loss",
+    ),
     "objective.label_smoothing": ([], "objective.label_smoothing=0.1"),
     "objective.entropy": ([], "objective.entropy=0.5"),
     "objective.entropy_rows": (["data.labels=9"], "objective.entropy_rows=labelled"),
