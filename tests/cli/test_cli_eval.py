@@ -178,6 +178,22 @@ def bright(cli, tmp_path):
     assert said.status == 0, said.err
 
 
+def test_names_that_are_not_utf8_train_and_are_measured(cli, tmp_path):
+    pictures(tmp_path / "caf\udce9", "train")
+    (tmp_path / "caf\udce9" / "train" / "dark").rename(tmp_path / "caf\udce9" / "train" / "d\udce9")
+    words = over(*TINY, "data.train_size=null", "batch_size=16")
+    said = cli("run", "dml", *words, "--data", "caf\udce9", "--out", "run")
+    assert said.status == 0, said.err
+    said = cli("eval", "run", "--out", "eval.json")
+    assert said.status == 0, said.err
+    assert r"on caf\xe9" in said.out
+    assert cli("eval", "run", "--data", "caf\udce9").status == 0
+    said = cli("run", "dml", *words, "--data", "caf\udce9", "--out", "r\udce9n")
+    assert said.status == 2
+    assert r"r\xe9n: the name of a run folder must be UTF-8" in said.err
+    assert not (tmp_path / "r\udce9n" / "config.yaml").exists()
+
+
 def test_a_folder_without_test_is_measured_as_a_whole(cli, tmp_path, bright):
     pictures(tmp_path / "flat", rows=7)
     pictures(tmp_path / "parts", "train", rows=7)

@@ -17,7 +17,7 @@ from peerlearn.data.fingerprint import Fingerprint, changes
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.growth import Growth, check_growth, grown_epochs
 from peerlearn.engine.weight_files import read_weights, version_of, write_weights
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, shown
 from peerlearn.files import (
     cannot_write,
     json_line,
@@ -105,6 +105,8 @@ class RunFolder:
         Raises InputError: the folder holds a run and `resume` is off; or the run in it was started
         with another configuration.
         """
+        if shown(str(self.path)) != str(self.path):  # files of weights have no other names
+            raise InputError(f"{self.path}: the name of a run folder must be UTF-8")
         if self.config.exists():
             if not resume:
                 raise holds(self.path, "a run")

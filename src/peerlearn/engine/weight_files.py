@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from peerlearn.engine.files import read_tensors
+from peerlearn.errors import shown
 from peerlearn.files import write_atomically
 
 FORMAT = 2
@@ -46,7 +47,7 @@ def version_of(package: str) -> str | None:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

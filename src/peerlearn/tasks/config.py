@@ -1,6 +1,5 @@
 """The keys that every recipe understands."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -81,7 +80,8 @@ class RecipeConfig(TrainingSpec):
 
     def dump(self) -> dict[str, Any]:
         """The resolved configuration as plain values, readable as a recipe file again."""
-        return json.loads(self.model_dump_json(by_alias=True))
+        # Not by way of a JSON text, which has no place for names of files that are not UTF-8.
+        return self.model_dump(mode="json", by_alias=True)
 
     def trains(self) -> dict[str, Any]:
         """What decides the training: equal for two arms that train the same.
