@@ -1,5 +1,6 @@
 """The keys that every recipe understands."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
