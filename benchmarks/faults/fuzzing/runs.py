@@ -44,8 +44,7 @@ def run_folder(draw: Random) -> Case:
     match draw.choice(
         ["report"] * (draw.random() < 0.3)
         + ["predict"] * 4
-        + ["eval"] * (run != "masks")
-        + ["validate"]
+        + ["eval", "validate"] * (run != "masks")
     ):
         case "report":
             return Case(("report", "run", "--out", "out/page.html"), made, ("out",))

@@ -27,7 +27,7 @@ def overrides(draw: Random) -> Case:
     """Options of a recipe, set to values on the command line."""
     base = draw.choice(list(BASES))
     words = [assignment(draw, base) for _ in range(draw.choice([1, 1, 2, 3]))]
-    verb = "resolve" if draw.random() < 0.6 else "validate"
+    verb = "resolve" if draw.random() < 0.8 else "validate"
     return Case((verb, FILE, *words), {FILE: dumped(recipe(base)), **data(base)})
 
 
