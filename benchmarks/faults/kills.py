@@ -10,10 +10,12 @@ data to writing results; the other half are when a file is being written, as its
 shows. `results.json`, `metrics.jsonl` (times aside), `data.json` and the selected weights must be
 equal bit for bit, and a resumed run leaves no half-written file and no lock.
 
-Each run is a process forked from this one, which has imported everything: a kill costs no start-up.
+Each run is a process forked from this one, which has imported what runs need: no kill costs a
+start-up.
 """
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -24,6 +26,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,9 +196,12 @@ def main() -> int:
 
 def killed(family: Family, folder: Path, kills: int, draw: random.Random) -> Count:
     """Runs of a family, until they were killed so often and have all been resumed to the end."""
+    wait(launch(family, folder / "first"))
+    import_like(folder / "first.modules")
     whole, began = folder / "whole", time.monotonic()
     wait(launch(family, whole))
     count, expected = Count(round(time.monotonic() - began, 2)), dict(outcome(whole))
+    count.differences += [f"first: {what}" for what in different(folder / "first", expected)]
     while count.kills < kills:
         out = folder / f"run-{count.runs}"
         for _ in range(min(LAUNCHES, kills - count.kills)):
@@ -228,12 +234,21 @@ def launch(family: Family, out: Path) -> int:
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         family.run(out)
+        if out.name == "first":
+            out.with_suffix(".modules").write_text("\n".join(sys.modules), encoding="utf-8")
         status = 0
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def import_like(modules: Path) -> None:
+    """Import what a run has imported, so that the next ones need not."""
+    for name in modules.read_text(encoding="utf-8").splitlines():
+        with suppress(Exception):  # some are made by others, or only parts of them
+            importlib.import_module(name)
 
 
 def wait(process: int) -> None:
