@@ -144,6 +144,26 @@ def load(path: Path) -> Results:
     return check(read_json(path), path)
 
 
+def load_run(path: Path) -> Results:
+    """Read the results file of a single run.
+
+    Raises InputError: see `load`; or no name of its data, or an arm without peers that were
+    measured, their mean and their ensemble.
+    """
+    results = load(path)
+    arm, block = next(iter(results["arms"].items()))
+    if not isinstance(results.get("data"), str):
+        raise InputError(f"{path}: data must be a text, found {results.get('data')!r}")
+    for part in ("peers", "mean_peer", "ensemble"):
+        if part not in block or (part == "peers" and not block["peers"]):
+            raise InputError(f"{path}: arms.{arm}.{part}: missing; a finished run has it")
+    if not isinstance(selected := results.get("selected") or {}, dict) or not all(
+        isinstance(each, dict) for each in selected.values()
+    ):
+        raise InputError(f"{path}: selected must be a JSON object of objects, by peer")
+    return results
+
+
 def check(given: Any, path: Path) -> Results:
     """See that what a file holds has what readers rely on, else InputError: file and field."""
     results = object_in(given, path, "the file")
@@ -173,14 +193,29 @@ _OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation")
 def _check_arm(arm: Any, path: Path, name: str) -> None:
     object_in(arm, path, name)
     for part in (*_MEASURED, "reliability", *_CURVES, *_OF_PEERS):
-        for key, value in object_in(arm.get(part) or {}, path, f"{name}.{part}").items():
+        field = f"{name}.{part}"
+        for key, value in object_in(arm.get(part) or {}, path, field).items():
+            measured = {f"{field}.{key}": value} if part in _MEASURED else {}
             if part in _OF_PEERS:
-                object_in(value, path, f"{name}.{part}.{key}")
+                object_in(value, path, f"{field}.{key}")
+                measured = {f"{field}.{key}.{metric}": it for metric, it in value.items()}
+            for where, summary in measured.items():
+                _check_summary(summary, path, where)
     edges = arm.get("edges") or []
     if not isinstance(edges, list) or not all(
         isinstance(edge, dict) and {"from", "to"} <= edge.keys() for edge in edges
     ):
         raise InputError(f"{path}: {name}.edges must be a list of objects with from and to")
+
+
+def _check_summary(given: Any, path: Path, where: str) -> None:
+    """See that a metric is one number, or the mean and values of several."""
+    found = given if isinstance(given, dict) else {"mean": given}
+    numbers = [found.get("mean"), found.get("std")]
+    values = found.get("values") or []
+    for number in [*numbers, *(values if isinstance(values, list) else [values])]:
+        if isinstance(number, bool) or not isinstance(number, int | float | None):
+            raise InputError(f"{path}: {where} must hold numbers, found {number!r}")
 
 
 def _check_differences(entries: Any, path: Path, arms: Mapping[str, Any]) -> None:

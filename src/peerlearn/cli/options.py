@@ -54,6 +54,22 @@ def gathered_overrides(
     return parsed
 
 
+#: What runs write beside their checkpoints, and go on from.
+OWN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "results.json", "data.json", "gallery.npz")
+
+
+def refuse_own_file(out: Path | None) -> None:
+    """InputError where `out` is a file that a run has written for itself."""
+    from peerlearn.errors import InputError
+
+    if out is None:
+        return
+    folder = out.absolute().parent
+    own = out.name in OWN_FILES and (folder / "config.yaml").exists()
+    if own or "checkpoints" in (folder.name, folder.parent.name):
+        raise InputError(f"--out {out}: is a file of the run itself; choose another name or folder")
+
+
 def parse_numbers(text: str, option: str) -> list[int]:
     """`0-4` or `0,3,7` or a mix of both as a list; InputError for anything else."""
     from peerlearn.errors import InputError

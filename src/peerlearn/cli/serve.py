@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peerlearn.cli.options import DeviceOption, RunArgument, TrustOption, out_folder
+from peerlearn.cli.options import (
+    DeviceOption,
+    RunArgument,
+    TrustOption,
+    out_folder,
+    refuse_own_file,
+)
 
 if TYPE_CHECKING:
     from peerlearn.reading.reader import Reader
@@ -50,6 +56,7 @@ def evaluate(
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
 
+    refuse_own_file(out)
     trained = _opened(run, trust)
     results = evaluate_run(trained, data, precision.value if precision else None, device)
     print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
@@ -128,6 +135,7 @@ def predict(
     from peerlearn.errors import InputError, RunError
     from peerlearn.serving import Predictor
 
+    refuse_own_file(out)
     trained = _opened(run, trust)
     options = {"tile": tile, "overlap": overlap, "among": among}
     predictor = Predictor(trained, peer, device, **options)
@@ -190,6 +198,7 @@ def export(
     from peerlearn.serving import Loaded
     from peerlearn.serving.export import export as write
 
+    refuse_own_file(out)
     made = write(Loaded(_opened(run, trust)), out, peer, format, normalised)
     who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
     print(f"{made.path}: {made.format} of {who}; {made.note}")

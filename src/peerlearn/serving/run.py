@@ -22,7 +22,7 @@ from peerlearn.importing import refuse_code, trusting
 from peerlearn.plain_yaml import read_yaml
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader, UnreadableError
-from peerlearn.results import Arm, Results, load, of_one_seed
+from peerlearn.results import Arm, Results, load_run, of_one_seed
 from peerlearn.serving.places import begun_in, check_there, located
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
@@ -180,7 +180,7 @@ def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
     with nullcontext() if trust else trusting(()):
         config = validated(recipe.config, written, str(paths.config))
     if paths.results.exists():
-        return TrainedRun(folder, recipe, config, load(paths.results), trust, begun=begun)
+        return TrainedRun(folder, recipe, config, load_run(paths.results), trust, begun=begun)
     so_far = Unfinished(paths)
     block: dict[str, Any] = {"peers": {name: {} for name in so_far.peers}}
     results = of_one_seed(

@@ -117,7 +117,7 @@ def run_recipe(
     """
     folder = RunFolder(out) if out is not None else None
     if folder is not None and resume and folder.finished(config.dump(), config.completed):
-        return results.load(folder.results)  # which may be in a place that cannot be written
+        return results.load_run(folder.results)  # which may be in a place that cannot be written
     with folder.held() if folder is not None and leads_launch() else nullcontext():
         return _run_in(recipe, config, folder, resume, observe, shared)
 
@@ -132,7 +132,7 @@ def _run_in(
 ) -> Results:
     # Asked first: the networks and data of what is finished need not be made again.
     if folder is not None and resume and folder.finished(config.dump(), config.completed):
-        return results.load(folder.results)
+        return results.load_run(folder.results)
     return run_task(recipe.task.load(config), config, folder, resume, observe, shared)[1]
 
 
