@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.memory import check_memory
 from peerlearn.transfer.divergences import PROBABILITY_DIVERGENCES, between_probabilities
 from peerlearn.transfer.knowledge.base import (
     DivergenceName,
@@ -105,6 +106,8 @@ class RelationKnowledge(Knowledge):
                 vectors_RC = self._vectors(peer, peer == learner, view)
                 key = self._key(peer, peer == learner)
                 if key not in self.memories:
+                    needed = 4 * self.options.memory * vectors_RC.shape[1]  # bytes of fp32
+                    check_memory(needed, f"{self.field}.memory: {self.options.memory} rows")
                     memory = RowMemory(self.options.memory, vectors_RC.shape[1])
                     self.memories[key] = memory.to(vectors_RC.device)
 
