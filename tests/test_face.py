@@ -29,7 +29,7 @@ def test_the_docstrings_comparison_needs_no_folder(
     assert 'recipe("dml", data="digits").compare(seeds=range(5))' in (peerlearn.__doc__ or "")
     monkeypatch.chdir(tmp_path)
     tiny = parse_assignments(TINY) | {"epochs": 1}
-    bound = peerlearn.recipe("dml", tiny, data="digits")
+    bound = peerlearn.recipe("dml", tiny | {"data.name": "digits"})
     for number in (1, 2):
         results = bound.compare(arms=["mutual", "independent"], seeds=range(2))
         assert results["seeds"] == [0, 1] and len(results["arms"]) == 2
