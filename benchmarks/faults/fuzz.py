@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import resource
 import shlex
+import signal
 import sys
 import time
 from collections import Counter
@@ -53,6 +54,7 @@ def main() -> None:
     if arguments.replay:
         replay(arguments.replay)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the workers too
     began = time.perf_counter()
     jobs = planned(arguments)
     results = Results(arguments.seed, arguments.reproducers)
@@ -172,6 +174,7 @@ class Worker:
 
 
 def _work(jobs: Sequence[Job], seed: int, limit: float, telling: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + MEMORY
