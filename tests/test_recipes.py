@@ -91,6 +91,16 @@ def test_data_of_torch_geometric_are_nodes_to_classify() -> None:
     assert again["arms"]["full"]["peers"] == found["arms"]["full"]["peers"]
 
 
+def test_a_saved_data_is_read_and_nothing_else_is_unpickled(tmp_path: Path) -> None:
+    torch.save(nodes(), tmp_path / "nodes.pt")
+    found = peerlearn.recipe("gml-node", data=tmp_path / "nodes.pt", epochs=3).run()
+    expected = peerlearn.recipe("gml-node", data=nodes(), epochs=3).run()
+    assert found["arms"]["full"]["peers"] == expected["arms"]["full"]["peers"]
+    torch.save(Path("x"), tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other\.pt: not a file of torch_geometric Data alone"):
+        peerlearn.recipe("gml-node", data=tmp_path / "other.pt").run()
+
+
 def test_a_list_of_data_are_graphs_to_classify() -> None:
     found = peerlearn.recipe("gml-graph", data=graphs(), epochs=8, batch_size=8).run(seed=0)
     assert found["arms"]["full"]["ensemble"]["accuracy"]["mean"] == 1

@@ -112,6 +112,31 @@ def graphs_dataset_from_data(
     return graphs_dataset(arrays, spec or GraphDataSpec(name="data"), "data")
 
 
+def read_saved(path: Path, said: str) -> dict[str, Array]:
+    """The arrays of a `.pt` file of one `Data`, or of a list of them.
+
+    Nothing is unpickled but tensors and torch-geometric's own classes of data. `said` is what
+    messages call the file. Raises InputError: torch-geometric is missing, or another content.
+    """
+    module = _module(said, "torch_geometric.data.data", '"peerlearn[graph]"')
+    storage = import_module("torch_geometric.data.storage")
+    names = (module.Data, module.DataEdgeAttr, module.DataTensorAttr, storage.GlobalStorage)
+    try:
+        with torch.serialization.safe_globals(list(names)):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{said}: not a file of torch_geometric Data alone; nothing else is unpickled. Save "
+            "its arrays: np.savez('mine.npz', x=…, y=…, edge_index=…, train_mask=…)"
+        ) from error
+    _refuse_mixed(found, said)
+    if is_data(found):
+        return _node_arrays(found)
+    if isinstance(found, list):
+        return _graphs_arrays(found, said)
+    raise InputError(f"{said}: holds {_kind(found)}; expected a Data, or a list of them")
+
+
 def fetch(name: str, root: Path) -> dict[str, Array]:
     """The arrays of a public data set of `SETS`, read from `root` or downloaded to it.
 

@@ -38,6 +38,10 @@ def read_graph_arrays(path: Path, field: str | None = None) -> Arrays:
     damaged, not tables of numbers, or do not fit each other.
     """
     said = f"{field}: {path}" if field else str(path)
+    if path.suffix == ".pt" and path.is_file():
+        from peerlearn.tasks.graphs.data.geometric import read_saved
+
+        return read_saved(path, said)
     if not path.is_dir():
         return read_arrays(npz_at(path, "a folder of raw graph files", said))
     if read := _reader_of(path):
