@@ -2,13 +2,17 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.importing import PREFIX, imported
+from peerlearn.memory import check_memory
 from peerlearn.models.arguments import argument_defaults, check_arguments, check_count
+from peerlearn.randomness import preserved_rng
 
 FORM = f"{PREFIX}package.module:function"
 Builder = Callable[..., nn.Module]
@@ -95,10 +99,21 @@ class Models:
             return build_custom(name, context, arguments, field)
         self.check(name, field)
         checked = check_arguments(name, self.builders[name], arguments, field)
+        check_memory(_weight_bytes(partial(self.builders[name], **context, **checked)), field)
         try:
             return self.builders[name](**context, **checked)
         except InputError as error:
             raise InputError(f"{field}: {name} {error}") from None
+
+
+def _weight_bytes(build: Callable[[], nn.Module]) -> int:
+    """What the weights of a network take, found without taking it; 0 where that cannot be found."""
+    try:
+        with preserved_rng(), torch.device("meta"):
+            tensors = build().state_dict().values()
+    except Exception:  # the network itself says what is wrong with its arguments
+        return 0
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def build_custom(
