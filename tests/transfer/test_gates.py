@@ -8,7 +8,7 @@ import torch
 from peerlearn.errors import InputError
 from peerlearn.transfer import PeerOutput, TransferGraph
 from peerlearn.transfer.divergences import kl
-from peerlearn.transfer.knowledge.predictions import gate_value
+from peerlearn.transfer.gates import gate_value
 
 # Teacher probabilities: sure of 0, unsure of 1, sure of 2, unsure of 0.
 TEACHER = torch.tensor(

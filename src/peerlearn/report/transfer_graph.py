@@ -240,8 +240,9 @@ def _short_label(edge: Edge) -> str:
 
 
 def _divergence_label(divergence: Any) -> str:
-    """`kl` → KL; anything longer than an abbreviation stays as it was typed."""
+    """`kl` → KL, `python:my.module:name` → name; what else is longer stays as it was typed."""
     text = str(divergence)
+    text = text.rpartition(":")[2] if text.startswith("python:") else text
     return text.upper() if text in ("kl", "js", "jsd", "mse", "l1", "l2", "w2", "bce") else text
 
 

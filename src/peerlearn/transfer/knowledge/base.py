@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from peerlearn.errors import did_you_mean
+from peerlearn.importing import PREFIX
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
 from peerlearn.transfer.outputs import BatchView, OutputForm, Schedule
 from peerlearn.validation import Spec
@@ -14,7 +16,16 @@ from peerlearn.validation import Spec
 #: In place of the teachers: every learner is its own.
 SELF = "self"
 
-DivergenceName = Literal[DIVERGENCE_NAMES]  # type: ignore[valid-type]
+
+def _divergence_there_is(name: str) -> str:
+    if name not in DIVERGENCE_NAMES and not name.startswith(PREFIX):
+        allowed = (*DIVERGENCE_NAMES, f"{PREFIX}package.module:function")
+        hint = did_you_mean(name, DIVERGENCE_NAMES)
+        raise ValueError(f"found {name!r}.{hint} Allowed: {', '.join(allowed)}.")
+    return name
+
+
+DivergenceName = Annotated[str, AfterValidator(_divergence_there_is)]
 Rows = Literal["all", "labelled", "unlabelled"]
 
 
@@ -94,7 +105,8 @@ class DivergenceOptions(EdgeOptions):
 
     divergence: DivergenceName = Field(
         "kl",
-        description="how far the learner is from the teacher; of relations symmetric_kl by default",
+        description="how far the learner is from the teacher; of relations symmetric_kl by "
+        "default. One of your own, of the logits of both: python:package.module:function",
     )
     alpha: float | None = Field(None, gt=0, description="order of the Rényi divergence")
     alpha_schedule: Schedule = Field(Schedule(), description="path of alpha to its value")
@@ -106,7 +118,12 @@ class DivergenceOptions(EdgeOptions):
     @property
     def on_logits(self) -> bool:
         """Whether the divergence is a distance between logits."""
-        return self.divergence in LOGIT_DISTANCES
+        return self.divergence in LOGIT_DISTANCES or self.is_own
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the divergence is a function of the user's."""
+        return self.divergence.startswith(PREFIX)
 
     @property
     def loss_name(self) -> str:

@@ -7,9 +7,8 @@ from pydantic import Field
 
 from peerlearn.transfer.adaptive import WeightingSpec
 from peerlearn.transfer.divergences import PROBABILITY_DIVERGENCES
+from peerlearn.transfer.gates import GateName
 from peerlearn.transfer.knowledge.base import SELF, DivergenceOptions, Rows
-
-GateName = Literal["through", "cutoff", "linear", "correct", "confident"]
 
 
 class PredictionOptions(DivergenceOptions):
@@ -63,7 +62,9 @@ class PredictionOptions(DivergenceOptions):
         if self.teachers == SELF:
             yield from self._faults_of_self()
         found = f"with divergence {self.divergence!r}"
-        if self.on_logits and self.temperature != 1:
+        if self.is_own and self.temperature == "learned":
+            yield f"temperature: 'learned' {found}, a function of yours; allowed: a number"
+        if self.on_logits and not self.is_own and self.temperature != 1:
             yield f"temperature: found {self.temperature} {found}, which has none"
         low, high = self.temperature_range
         if not 0 < low < high:

@@ -19,8 +19,9 @@ from peerlearn.transfer.divergences import (
     between_probabilities,
     summed_over_others,
 )
+from peerlearn.transfer.gates import gate_value
 from peerlearn.transfer.knowledge.base import SELF, IncomingEdges, Knowledge
-from peerlearn.transfer.knowledge.prediction_options import GateName, PredictionOptions
+from peerlearn.transfer.knowledge.prediction_options import PredictionOptions
 from peerlearn.transfer.outputs import (
     BEYOND,
     LEFT_OUT,
@@ -32,6 +33,7 @@ from peerlearn.transfer.outputs import (
     non_target_log_probabilities,
     stacked,
 )
+from peerlearn.transfer.own_divergence import OwnDivergence
 
 #: Numbers that all edges of an entry compare, up to which one call for all of them is faster.
 FEW = 2**15
@@ -57,12 +59,16 @@ class PredictionKnowledge(Knowledge):
         self._pairs = sum(len(edges.teachers) for edges in self.incoming)
         self._teachers = list(dict.fromkeys(t for edges in self.incoming for t in edges.teachers))
         plain = options.temperature != "learned" and options.target != "ensemble"
-        plain = plain and options.detach and options.teachers != SELF
+        plain = plain and options.detach and options.teachers != SELF and not options.is_own
         self._alike = plain and len(counts) == 1
         plain = plain and options.teacher_temperature in (None, options.temperature)
         plain = plain and options.gate == "through" and self.form == "softmax"
         self._summable = plain and len(self._teachers) > 2 and options.divergence in SUMMABLE
         self.supervised = self.weights and options.weighting.supervision > 0
+        self._own = None
+        if options.is_own:
+            assert options.temperature != "learned", "refused by its options"
+            self._own = OwnDivergence(options.divergence, options.temperature, self.field)
         if options.classes == "non_target" and self.form == "sigmoid":
             raise InputError(
                 f"{self.field}.classes: 'non_target' leaves out the one label of a row, but the "
@@ -248,7 +254,9 @@ class PredictionKnowledge(Knowledge):
     ) -> Tensor:
         """The divergence of each row, times τ² and what the gate lets through."""
         options = self.options
-        if self._on_logits:
+        if self._own is not None:
+            loss, temperature = self._own(teachers, learner), 1
+        elif self._on_logits:
             loss = LOGIT_DISTANCES[options.divergence](teachers, learner)
         else:
             order = None if options.alpha is None else options.order(view)
@@ -292,45 +300,3 @@ def _mean_over_rows(loss_TR: Tensor, mask_R: Tensor | None) -> Tensor:
         mean_T = (loss_TR * mask).sum(-1) / mask.sum().clamp_min(1)
     mean_T.data.masked_fill_(mean_T > BEYOND, math.inf)  # a value, to be told; gradients stay
     return mean_T
-
-
-def gate_value(
-    name: GateName,
-    teacher_log_probs: Tensor | None,
-    targets: Tensor | None,
-    progress: float | None,
-    threshold: float,
-) -> Tensor | float:
-    """How strongly an edge lets a row through, a number or a tensor of shape (..., rows).
-
-    Through, cutoff, linear and correct are the gates of the Knowledge Transfer Graph (Minami et al.
-    2019). A gate scales the per-row loss; the mean is still taken over every row, so a gate that
-    closes half the rows halves the edge.
-
-    Args:
-        name: `through` 1; `cutoff` 0; `linear` the finished fraction of the stage; `correct` 1
-            where the teacher's most probable class is the label (unlabelled rows stay closed);
-            `confident` 1 where the teacher's highest probability reaches `threshold`.
-        teacher_log_probs: (..., rows, classes).
-        targets: class labels (rows,), −1 where unlabelled.
-    """
-    match name:
-        case "through" | "cutoff":
-            return float(name == "through")
-        case "linear":
-            if progress is None:
-                raise InputError(
-                    "transfer.gate: 'linear' follows the training: pass progress= (0 to 1)"
-                )
-            return progress
-        case "correct":
-            if teacher_log_probs is None or targets is None or targets.is_floating_point():
-                raise InputError(
-                    "transfer.gate: 'correct' needs class labels and probabilities; with "
-                    "multi-label targets or a distance on logits use 'through' or 'linear'"
-                )
-            return (teacher_log_probs.argmax(-1) == targets).float()
-        case "confident":
-            if teacher_log_probs is None:
-                raise InputError("transfer.gate: 'confident' needs a divergence of probabilities")
-            return (teacher_log_probs.amax(-1).exp() >= threshold).float()
