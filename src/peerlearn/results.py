@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import read_json, write_json
-from peerlearn.metrics.catalogue import is_of_class
+from peerlearn.metrics.catalogue import Metric, is_of_class
 from peerlearn.metrics.confusion import added
 from peerlearn.names import check_names
 
@@ -99,7 +99,7 @@ class Results(TypedDict):
     """The whole file.
 
     `selected` says of a run which epoch each peer's weights are from; see `unlike_planned` for
-    `stages`.
+    `stages`. `metrics` describes those that only this configuration measures.
     """
 
     schema: int
@@ -111,6 +111,7 @@ class Results(TypedDict):
     differences: list[Difference]
     selected: NotRequired[dict[str, dict[str, Any]]]
     stages: NotRequired[dict[str, dict[str, Any]]]
+    metrics: NotRequired[dict[str, dict[str, str | None]]]
 
 
 def of_one_seed(
@@ -120,6 +121,13 @@ def of_one_seed(
     head = {"schema": SCHEMA, "recipe": recipe} | ({} if run is None else {"run": run})
     body = {"data": data, "seeds": [seed], "arms": {arm: one_seed(block)}, "differences": []}
     return cast(Results, head | body)
+
+
+def describe(results: Results, measured: Sequence[Metric]) -> Results:
+    """The results with the entry `metrics` of those that no catalogue knows, if there are any."""
+    if measured:
+        results["metrics"] = {metric.name: metric.described for metric in measured}
+    return results
 
 
 def unlike_planned(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -63,6 +63,7 @@ TRAINING = {
 REPORTING = {
     "evaluation.select": (["epochs=6", "lr=0.3"], "evaluation.select=last"),
     "evaluation.metric": (["epochs=8", "lr=0.1"], "evaluation.metric=nll"),
+    "evaluation.metrics": ([], "evaluation.metrics=['python:own_parts:worst_recall']"),
     "evaluation.last_epochs": (
         ["evaluation.select=mean_last", "epochs=4"],
         "evaluation.last_epochs=1",

@@ -105,7 +105,8 @@ def class_table(block: Mapping[str, Any], recipe: "Recipe") -> Table:
 def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> None:
     """Print what a run measured, of which rows and weights, a line a peer."""
     screen, chosen = Console(), results.get("selected") or {}
-    names = dict.fromkeys([*recipe.metrics.headlines, *recipe.metrics.brief])
+    metrics = recipe.metrics.told(results.get("metrics"))
+    names = dict.fromkeys([*metrics.headlines, *metrics.brief])
     for arm, block in results["arms"].items():
         screen.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
         print(measured_words(recipe, spec))
@@ -135,7 +136,8 @@ def tell_shipping(results: Results, recipe: "Recipe", folder: Path) -> None:
     """Print which network to use, and what to type next; see `peerlearn.report.shipping`."""
     from peerlearn.report.shipping import shipping_of
 
-    said = shipping_of(results, recipe.metrics, str(folder), recipe.task.pages.rows)
+    metrics = recipe.metrics.told(results.get("metrics"))
+    said = shipping_of(results, metrics, str(folder), recipe.task.pages.rows)
     for line in said.lines() if said is not None else ():
         print(line)
 

@@ -109,7 +109,7 @@ def compare(
     with resumable(folder):
         with GridProgress(cells) as progress:
             results = run_grid(found, given, cells, folder, resume, progress.observe)
-        console().print(comparison_table(results, found.metrics))
+        console().print(comparison_table(results, found.metrics.told(results.get("metrics"))))
         print(measured_words(found, cells[0].config.evaluation))
         tell_shipping(results, found, folder)
         report_beside(folder)

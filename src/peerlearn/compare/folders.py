@@ -47,6 +47,7 @@ def _read_experiment(folder: Path) -> Experiment:
     name, seeds = str(results.get("recipe", "?")), tuple(results.get("seeds") or ())
     recipe = of_file(name)  # another version may have had others
     metrics = recipe.metrics if recipe else Catalogue(CLASSIFICATION)
+    metrics = metrics.told(results.get("metrics"))
     arms = {name: _filled(arm) for name, arm in results["arms"].items()}
     entries = [Contrast.read(e, metrics) for e in results.get("differences") or []]
     runs = list(_run_folders(folder, tuple(arms), seeds))

@@ -162,7 +162,8 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
         run = results.load(cell.folder(out) / "results.json")
         by_arm.setdefault(cell.arm, []).append(run["arms"][cell.arm])
     arms = {arm: merge(runs) for arm, runs in by_arm.items()}
-    return {
+    metrics = {each.name: each for cell in cells for each in cell.config.own_metrics}
+    compared: Results = {
         "schema": results.SCHEMA,
         "recipe": recipe.name,
         "data": cells[0].config.data.short_name,
@@ -170,6 +171,7 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
         "arms": arms,
         "differences": differences(arms),
     }
+    return results.describe(compared, [*metrics.values()])
 
 
 def _run_cell(

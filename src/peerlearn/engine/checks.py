@@ -14,6 +14,7 @@ from peerlearn.engine.task import Evaluator
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import LocalTransport, Transport
 from peerlearn.errors import InputError, RunError, unknown_name
+from peerlearn.metrics.own import check_importable
 from peerlearn.transfer.graph import TransferGraph
 
 
@@ -25,6 +26,10 @@ def check_training(
     Raises InputError: names the option that does not fit the others.
     """
     spec = training.evaluation
+    check_importable(spec.metrics)
+    for own in spec.metrics:
+        if task is None or own.called not in task.metrics:
+            raise InputError(f"evaluation.metrics: nothing here measures {own.function!r}")
     if spec.select == "best" and not (task is not None and task.validates):
         raise InputError(
             "evaluation.select: 'best' needs validation rows; give some, or use 'last'"

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
+from peerlearn.metrics.own import OwnMetric
 from peerlearn.validation import Spec
 
 NoiseLevel = Annotated[float, Field(ge=0, le=1000)]
@@ -23,6 +24,11 @@ class EvaluationSpec(Spec):
     )
     metric: str = Field(
         "accuracy", description="what 'best' means; dice and iou where images are segmented"
+    )
+    metrics: tuple[OwnMetric, ...] = Field(
+        (),
+        description="functions of logits and targets of your own, python:package.module:function, "
+        "that give further metrics of classifiers; see OwnMetric",
     )
     last_epochs: int = Field(
         5, ge=1, le=MOST_EPOCHS, description="epochs that mean_last averages over"

@@ -15,6 +15,7 @@ from peerlearn.metrics.classification import (
     measured,
 )
 from peerlearn.metrics.confusion import confused
+from peerlearn.metrics.own import OwnMetric, values
 from peerlearn.metrics.peers import alike
 from peerlearn.metrics.rows import labelled
 from peerlearn.objectives.labels import labelled_rows
@@ -34,9 +35,13 @@ class ClassificationAssessment:
     """`assess_classification` of all rows that were added."""
 
     def __init__(
-        self, *, members: Collection[str] | None = None, class_names: Sequence[str] = ()
+        self,
+        *,
+        members: Collection[str] | None = None,
+        class_names: Sequence[str] = (),
+        own: Sequence[OwnMetric] = (),
     ) -> None:
-        self.members, self.class_names = members, class_names
+        self.members, self.class_names, self.own = members, class_names, own
         self.logits: dict[str, list[Tensor]] = {}
         self.y: list[Tensor] = []
 
@@ -47,7 +52,8 @@ class ClassificationAssessment:
 
     def result(self) -> dict[str, Any]:
         logits = {name: torch.cat(parts) for name, parts in self.logits.items()}
-        return assess_classification(logits, torch.cat(self.y), self.members, self.class_names)
+        told = self.members, self.class_names, self.own
+        return assess_classification(logits, torch.cat(self.y), *told)
 
 
 def assess_classification(
@@ -55,6 +61,7 @@ def assess_classification(
     y: Tensor,
     members: Collection[str] | None = None,
     class_names: Sequence[str] = (),
+    own: Sequence[OwnMetric] = (),
 ) -> dict[str, Any]:
     """Metrics of a cohort of classifiers on the rows that have a label.
 
@@ -63,6 +70,7 @@ def assess_classification(
         y: (N,) classes, −1 where unlabelled; or (N, C) of 0/1 for multi-label.
         members: peers whose mean and ensemble are measured; None for all.
         class_names: of the classes; their numbers where there are none.
+        own: functions that give further metrics.
 
     Returns:
         `peers` (metrics by peer), `mean_peer` (their mean), `ensemble` (of the mean
@@ -80,14 +88,14 @@ def assess_classification(
         outputs = {name: torch.log_softmax(z.double(), dim=-1) for name, z in logits.items()}
         combine = ensemble_log_probs
     rows = {name: labelled(output, y) for name, output in outputs.items()}
-    peers = {name: measured(*row) for name, row in rows.items()}
+    peers = {name: values(own, *row) | measured(*row) for name, row in rows.items()}
     chosen = [name for name in rows if members is None or name in members]
     together = labelled(combine([outputs[name] for name in chosen]), y)
     everyone = rows | {"ensemble": together}
     block = {
         "peers": peers,
         "mean_peer": mean_metrics([peers[name] for name in chosen]),
-        "ensemble": measured(*together),
+        "ensemble": values(own, *together) | measured(*together),
         "between_peers": alike(rows),
         "reliability": {name: binned(*row) for name, row in everyone.items()},
     }

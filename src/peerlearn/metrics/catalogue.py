@@ -58,6 +58,11 @@ class Metric:
         """Whether a value is better than another; higher is, where nobody said."""
         return one < other if self.better == "lower" else one > other
 
+    @property
+    def described(self) -> dict[str, str | None]:
+        """What a results file says of a metric that no catalogue knows; see `Catalogue.told`."""
+        return {"label": self.label, "better": self.better, "unit": self.unit}
+
     def best(self, values: Mapping[str, float]) -> str:
         """Whose value is best, the first of equals."""
         pick = min if self.better == "lower" else max
@@ -85,6 +90,26 @@ class Catalogue(dict[str, Metric]):
             of = self[base_name(name)]
             return replace(of, name=name, label=f"{of.label} of {name.partition(':')[2]}")
         return Metric(name)
+
+    def told(self, described: object) -> "Catalogue":
+        """These, and those that a results file describes itself, its `metrics`, by name."""
+        known = [*self.values()]
+        for name, said in described.items() if isinstance(described, Mapping) else ():
+            said = said if isinstance(said, Mapping) else {}
+            label, unit, better = (said.get(key) for key in ("label", "unit", "better"))
+            unit = unit if isinstance(unit, str) else ""
+            if name not in self:
+                known.append(
+                    Metric(
+                        str(name),
+                        label if isinstance(label, str) else "",
+                        better if better in ("higher", "lower") else None,
+                        unit,
+                        1 if unit == "%" else 3,
+                        brief=2,
+                    )
+                )
+        return Catalogue(known)
 
     def ordered(self, names: Iterable[str]) -> list[str]:
         """The names, each once, in the order of the catalogue; unknown ones come last."""

@@ -94,7 +94,9 @@ class Reader(ABC, Generic[InfoT]):
     def assessment(self) -> Assessment:
         """Begin to measure networks on such data, as the run does."""
         return ClassificationAssessment(
-            members=self.config.evaluation.members, class_names=self.info.class_names
+            members=self.config.evaluation.members,
+            class_names=self.info.class_names,
+            own=self.config.evaluation.metrics,
         )
 
     def aligned(self, logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -22,7 +22,7 @@ from peerlearn.importing import refuse_code, trusting
 from peerlearn.plain_yaml import read_yaml
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader, UnreadableError
-from peerlearn.results import Arm, Results, load_run, of_one_seed
+from peerlearn.results import Arm, Results, describe, load_run, of_one_seed
 from peerlearn.serving.places import begun_in, check_there, located
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
@@ -130,7 +130,7 @@ class TrainedRun:
                 f"rows other than those that it reports on; allowed: "
                 f"{', '.join([*self.peers, 'ensemble'])}"
             )
-        return self.recipe.metrics[metric].best(values)
+        return self.config.measured[metric].best(values)
 
     def precision(self, name: PrecisionName | None = None, device: str | None = None) -> Precision:
         """Where and in which format to run: as in training, unless said otherwise.
@@ -227,7 +227,7 @@ def _with_the_runs_own(measured: Results, run: TrainedRun) -> Results:
     measured["arms"][run.arm] = cast(Arm, kept | dict(block))
     if "selected" in run.results:
         measured["selected"] = run.results["selected"]
-    return measured
+    return describe(measured, run.config.own_metrics)
 
 
 def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:

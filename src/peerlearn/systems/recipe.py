@@ -165,6 +165,7 @@ def run_task(
     trainer.observe(beginning(trainer) | {"arm": arm})
     result = trainer.run(resume)
     measured = results.of_one_seed(name, data, config.seed, arm, result.block)
+    results.describe(measured, config.own_metrics)
     measured["selected"] = result.selected
     if odd := results.unlike_planned(result.history):
         measured["stages"] = odd

@@ -10,6 +10,7 @@ from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.errors import InputError
 from peerlearn.importing import code_in, trusting
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
+from peerlearn.metrics.own import check_own
 from peerlearn.names import check_names
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import short_form, validated
@@ -49,8 +50,25 @@ class RecipeConfig(TrainingSpec):
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
-        Catalogue(self.metrics).selecting(self.evaluation.metric, f"recipe {self.recipe!r}")
+        own = self.evaluation.metrics
+        if own and self.metrics is not CLASSIFICATION:
+            raise ValueError(
+                f"evaluation.metrics: found {own[0].function!r}, which is for rows, nodes or "
+                f"graphs that are classified; recipe {self.recipe!r} measures something else"
+            )
+        check_own(own, self.metrics)
+        self.measured.selecting(self.evaluation.metric, f"recipe {self.recipe!r}")
         return self
+
+    @property
+    def measured(self) -> Catalogue:
+        """All that its runs measure, functions of the user's included."""
+        return Catalogue([*self.metrics, *self.own_metrics])
+
+    @property
+    def own_metrics(self) -> list[Metric]:
+        """Those that functions of the user's give."""
+        return [own.metric for own in self.evaluation.metrics]
 
     @model_validator(mode="after")
     def _names_are_parts_of_paths(self) -> Self:

@@ -24,7 +24,6 @@ from peerlearn.engine.weight_files import described
 from peerlearn.errors import InputError
 from peerlearn.importing import PREFIX, result_of
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
-from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.models.registry import Models
 from peerlearn.randomness import seeded_rng
 from peerlearn.reading.class_names import check_same_classes
@@ -71,7 +70,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 
     def __init__(self, config: ConfigT, data: DataT) -> None:
         self.data = data
-        self.metrics = Catalogue(config.metrics)
+        self.metrics = config.measured
         self.info: InfoT = self.informed(config, data)
         self.config: ConfigT = self.settled(config, self.info)
         self.rows: Mapping[str, Rows] = self.row_sets()
@@ -272,7 +271,9 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def assessment(self, purpose: Purpose) -> Assessment:
         """Begins to measure."""
         return ClassificationAssessment(
-            members=self.config.evaluation.members, class_names=self.info.class_names
+            members=self.config.evaluation.members,
+            class_names=self.info.class_names,
+            own=self.config.evaluation.metrics,
         )
 
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:

@@ -104,6 +104,7 @@ ELSEWHERE = {
     "data.root": "where files are; tests/data/test_discovery_data.py",
     "evaluation.select": "only last; tests/systems/test_discovery_system.py",
     "evaluation.metric": "only cluster_accuracy; tests/systems/test_discovery_system.py",
+    "evaluation.metrics": "of classifiers; tests/engine/test_own_metrics.py",
     "evaluation.report": "only test; tests/systems/test_discovery_system.py",
     "evaluation.flatness": "refused; tests/systems/test_discovery_system.py",
     "evaluation.noise": "refused; tests/systems/test_discovery_system.py",
