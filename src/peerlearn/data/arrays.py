@@ -51,7 +51,7 @@ def source_from_arrays(
     labels = {f"y_{part}": arrays[f"y_{part}"] for part in parts}
     notes: tuple[str, ...] = ()
     if any(np.asarray(each).dtype.kind in "US" for each in labels.values()):
-        labels, names, notes = _of_texts(labels, names, where)
+        labels, names, notes = of_texts(labels, names, where)
     splits: dict[str, Split] = {}
     for part in parts:
         x, y = arrays[f"x_{part}"], labels[f"y_{part}"]
@@ -85,16 +85,20 @@ def source_of(
     return Source(train, splits.get("val"), splits.get("test"), classes, names, several, account)
 
 
-def _of_texts(
+def of_texts(
     labels: Mapping[str, Array], names: tuple[str, ...], where: str
 ) -> tuple[dict[str, Array], tuple[str, ...], tuple[str, ...]]:
-    """(labels as numbers of classes, their names, notes) of labels that are texts."""
+    """(labels as numbers of classes, their names, notes) of labels that are texts.
+
+    `names` are those that are given, if any. Raises InputError: as `text_labels`, or a label that
+    has none of the names.
+    """
     numbers, found = text_labels(labels, where)
     if not names:
         return {key: y.numpy() for key, y in numbers.items()}, found.names, found.notes
     if strangers := [name for name in found.names if name not in names]:
         raise InputError(
-            f"{where}: y_train: label {strangers[0]!r} is not in class_names."
+            f"{where}: {next(iter(labels))}: label {strangers[0]!r} is not in class_names."
             f"{did_you_mean(strangers[0], names)}"
         )
     place = np.array([*(names.index(name) for name in found.names), UNLABELLED])

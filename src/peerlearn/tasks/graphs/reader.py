@@ -48,6 +48,7 @@ class _GraphReader(Reader[GraphInfo]):
         nothing = {"train_size": None, "labels": None}
         spec = self.config.data.model_copy(update={"name": name, **nothing})
         data = self.load(spec, self.info.encoding)
+        self.account += data.account
         # Their labels as classes of the run; those that are unknown stay so.
         known, y = labelled_rows(data.y), data.y.clone()
         y[known] = self.places(GraphInfo.from_dataset(data), name)[y[known]]
@@ -77,6 +78,7 @@ class _GraphReader(Reader[GraphInfo]):
         if "edge_index" not in arrays:
             self._check_edgeless(where, arrays, peers)
         data = self.unlabelled(arrays, self.info.encoding, self.config.data, where)
+        self.account += data.account
         count = len(data.test)
         rows = evaluated_rows(self.config, data, "test")
         return Inputs((where,) * count, tuple(range(count)), rows)

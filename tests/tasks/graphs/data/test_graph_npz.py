@@ -243,10 +243,6 @@ WRONG_NODES = {
     "no x": ({"x": None}, {}, "array 'x' is missing. Found: y, edge_index"),
     "no edges": ({"edge_index": None}, {}, "array 'edge_index' is missing"),
     "no y": ({"y": None}, {}, "array 'y' is missing"),
-    "no split": (
-        {"train_mask": None, "val_mask": None, "test_mask": None}, {},
-        "says nothing of train and test; needed: train_mask.*data.split: random",
-    ),
     "half a split": ({"test_mask": None}, {}, "'test_mask' is missing, but there is 'train_mask'"),
     "two splits": ({"split": LABELS}, {}, "holds both 'split' and 'train_mask'"),
     "transposed": (
@@ -276,7 +272,11 @@ WRONG_NODES = {
     "y below": ({"y": with_value(LABELS, -2, 5)}, {}, "y: .*row 5 holds -2.*or -1 for a row"),
     "y nan": ({"y": with_value(LABELS * 1.0, np.nan, 5)}, {}, "y: .*row 5 holds nan"),
     "y axes": ({"y": np.zeros((NODES, 3))}, {}, r"y: shape \(24, 3\); allowed: \(N,\)"),
-    "y text": ({"y": LABELS.astype(str)}, {}, "y: dtype <U21; allowed: whole numbers"),
+    "y objects": ({"y": LABELS.astype(complex)}, {}, "y: dtype complex128; allowed: whole"),
+    "text outside names": (
+        {"y": np.array(["a", "b", "c"])[LABELS], "class_names": np.array(["a", "b"])}, {},
+        "y: label 'c' is not in class_names",
+    ),
     "one class": ({"y": LABELS * 0}, {}, "y: only class 0 occurs"),
     "no label": ({"y": LABELS * 0 - 1}, {}, "y: there is no label"),
     "mask rows": ({"val_mask": mask(9, 15)[:9]}, {}, r"val_mask: shape \(9,\); allowed: \(24,\)"),
@@ -382,3 +382,37 @@ def test_a_file_for_the_other_task_is_recognised(tmp_path):
         load_node_dataset(GraphDataSpec(name=str(tmp_path / "many.npz")))
     with pytest.raises(InputError, match=r"one\.npz: array 'ptr' is missing.*task on nodes"):
         load_graphs_dataset(GraphDataSpec(name=str(tmp_path / "one.npz")))
+
+
+def test_labels_that_are_texts_are_classes_in_their_order(load):
+    names = np.array(["10", "9", "x"])
+    data = load(node_arrays(y=names[LABELS]))
+    assert data.class_names == ("10", "9", "x")
+    assert data.y.tolist() == LABELS.tolist()
+    assert load(node_arrays(y=np.array(["10", "9", "8"])[LABELS])).class_names == ("8", "9", "10")
+    blank = load(node_arrays(y=np.where(np.arange(NODES) == 20, "", names[LABELS])))
+    assert blank.y[20] == UNLABELLED
+    assert 20 not in blank.test
+    ordered = load(node_arrays(y=names[LABELS], class_names=np.array(["x", "9", "10"])))
+    assert ordered.class_names == ("x", "9", "10")
+    assert ordered.y.tolist() == (2 - LABELS).tolist()
+    graphs = load(graphs_arrays(y=np.array(["no", "yes"])[np.arange(20) // 2 % 2]))
+    assert graphs.class_names == ("no", "yes")
+
+
+def test_without_a_split_nodes_are_held_out_and_that_is_told(load):
+    data = load(node_arrays(train_mask=None, val_mask=None, test_mask=None), val_size=0.25)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [14, 4, 6]
+    assert any("no split is given" in line for line in data.account.lines())
+
+
+def test_what_was_read_is_told(load):
+    ends = np.concatenate([RING[:, :20], RING[::-1, :20], [[3, 4], [3, 5]], [[0], [1]]], 1)
+    y = with_value(LABELS, -1, 7)
+    assert load(node_arrays(edge_index=ends, y=y)).account.lines() == [
+        "24 nodes, 41 edges; 3 nodes without an edge; 1 edge from a node to itself; "
+        "2 edges twice or more; 1 node without a label",
+    ]
+    lines = load(graphs_arrays()).account.lines()
+    assert lines[0] == "20 graphs, 50 nodes, 30 edges"
+    assert "no edge goes both ways" in lines[1]

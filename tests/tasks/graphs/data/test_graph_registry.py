@@ -46,8 +46,8 @@ def test_files_that_are_no_graphs_are_no_names(tmp_path):
         ("digits-grid", "digits-grid: its labels are those of whole graphs.*allowed: digits-knn"),
         ("enzymes", "enzymes: its labels are those of whole graphs"),
         ("FOLDER/min.npz", r"min\.npz: no such file or folder. Did you mean .*/mine\.npz"),
-        ("FOLDER/mine.csv", r"mine\.csv: allowed: an \.npz file, or a folder of raw"),
-        ("FOLDER", "holds no graph data; expected the raw files of Planetoid"),
+        ("FOLDER/mine.csv", r"mine\.csv: a single table is no graph with labelled nodes"),
+        ("FOLDER", "holds no graph data; expected nodes.csv and edges.csv, or the raw files of"),
     ],
 )
 def test_unknown_names_and_paths_are_told_with_the_nearest(tmp_path, name, message):

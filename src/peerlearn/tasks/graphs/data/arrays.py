@@ -7,30 +7,34 @@ and/or `x`, and `fold`, `split`, masks or nothing. Both may hold `class_names`.
 
 Classes are the labels that occur (see `peerlearn.data.classes`); -1 marks a node or graph without
 one. What a trained network is to label may
-come without labels and splits; where they are there, they are not read.
+come without labels and splits; where they are there, they are not read. Labels may be texts, of
+which an empty one is no label.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from peerlearn.data.account import Account
-from peerlearn.data.arrays import Array, read_targets
+from peerlearn.data.account import EMPTY, Account
+from peerlearn.data.arrays import Array, of_texts, read_targets
 from peerlearn.data.classes import Classes, classes_of, read_class_names
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.graphs.data.datasets import GraphsDataset, NodeDataset
 from peerlearn.tasks.graphs.data.encoding import Encoding, encode
 from peerlearn.tasks.graphs.data.graph import Graph
+from peerlearn.tasks.graphs.data.notes import graph_notes
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
 from peerlearn.tasks.graphs.data.splits import (
     MASKS,
     SplitIndex,
     folds,
     given_split,
+    held_out_nodes,
     keep,
     random_nodes,
 )
@@ -61,25 +65,31 @@ def node_dataset(
     featureless = known is not None or spec.features == "degree"
     needed = ("y", "edge_index") if featureless else ("x", "y", "edge_index")
     _check_names(arrays, needed, NODE_KEYS, where)
-    y = _labels(arrays["y"], f"{where}: y")
+    y, classes = _labels(arrays, where, spec)
     edges = _read_edges(arrays, len(y), where, spec)
     x, encoding = encode(arrays, edges, len(y), where, spec, known)
-    classes = _classes(y, arrays, where, spec)
-    y = classes.of(y)
+    told = graph_notes(arrays["edge_index"], edges, len(y), y, spec)
+    notes = [*told, *classes.notes]
     if spec.split == "random":
         split = random_nodes(y, spec, where)
     else:
         found = given_split(arrays, y, spec, where, "nodes")
-        if found is None:
+        if found is None and known is not None:
             raise InputError(
                 f"{where}: says nothing of train and test; needed: train_mask, val_mask and "
                 "test_mask, or split, or data.split: random."
             )
+        if found is None:
+            found = held_out_nodes(y, spec)
+            notes.append(
+                "no split is given: val and test are held out of the labelled nodes, "
+                f"{spec.val_size:g} each (data.val_size, data.split_seed)"
+            )
         split = _labelled(found, y)
     split, y = keep(split, y, spec)
-    parts, notes = _labelled(split, y), Account(notes=classes.notes)
+    parts, account = _labelled(split, y), account_of(arrays) + Account(notes=tuple(notes))
     named = len(classes), classes.names
-    return NodeDataset(spec.short_name, Graph(x, edges), y, *parts, *named, encoding, notes)
+    return NodeDataset(spec.short_name, Graph(x, edges), y, *parts, *named, encoding, account)
 
 
 def graphs_dataset(
@@ -95,19 +105,19 @@ def graphs_dataset(
             "Without ptr this is one graph, for a task on nodes."
         )
     _check_names(arrays, ("edge_index", "ptr", "y"), GRAPHS_KEYS, where)
-    y = _labels(arrays["y"], f"{where}: y")
+    y, classes = _labels(arrays, where, spec)
     ptr = _read_pointers(arrays["ptr"], len(y), f"{where}: ptr")
     edges = _read_edges_within(arrays, ptr, where, spec)
     x, encoding = encode(arrays, edges, int(ptr[-1]), where, spec, known)
-    classes = _classes(y, arrays, where, spec)
-    y = classes.of(y)
+    told = graph_notes(arrays["edge_index"], edges, int(ptr[-1]), y, spec, len(y))
+    notes = [*told, *classes.notes]
     split = given_split(arrays, y, spec, where, "graphs") if spec.split == "public" else None
     if split is None:
         fold = arrays.get("fold") if spec.split == "public" else None
         split = folds(y, fold, spec, where)
     split, y = keep(split, y, spec)
-    named, notes = (len(classes), classes.names), Account(notes=classes.notes)
-    return GraphsDataset(spec.short_name, x, edges, ptr, y, *split, *named, encoding, notes)
+    named, account = (len(classes), classes.names), Account(notes=tuple(notes))
+    return GraphsDataset(spec.short_name, x, edges, ptr, y, *split, *named, encoding, account)
 
 
 def unlabelled_nodes(
@@ -138,7 +148,9 @@ def unlabelled_nodes(
         raise InputError(f"{where}: holds no node, so there is nothing to label")
     edges = _read_edges(arrays, nodes, where, spec)
     x, _ = encode(arrays, edges, nodes, where, spec, encoding)
-    return NodeDataset(where, Graph(x, edges), *_all_test(nodes), encoding=encoding)
+    account = account_of(arrays)
+    graph = Graph(x, edges)
+    return NodeDataset(where, graph, *_all_test(nodes), encoding=encoding, account=account)
 
 
 def unlabelled_graphs(
@@ -152,6 +164,12 @@ def unlabelled_graphs(
     edges = _read_edges_within(arrays, ptr, where, spec)
     x, _ = encode(arrays, edges, int(ptr[-1]), where, spec, encoding)
     return GraphsDataset(where, x, edges, ptr, *_all_test(len(ptr) - 1), encoding=encoding)
+
+
+def account_of(arrays: Mapping[str, Array]) -> Account:
+    """What a reader of files found, where it says so."""
+    account: Account = getattr(arrays, "account", EMPTY)
+    return account
 
 
 def _all_test(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
@@ -169,26 +187,31 @@ def _check_names(
             raise unknown_name("array", name, allowed, field=where)
     for key in needed:
         if key not in found:
+            other = " Or say data.features=degree." if key == "x" else ""
             raise InputError(
                 f"{where}: array {key!r} is missing. Found: {', '.join(found) or 'nothing'}. "
-                f"Needed: {', '.join(needed)}."
+                f"Needed: {', '.join(needed)}.{other}"
             )
 
 
-def _labels(y: Array, where: str) -> Tensor:
+def _labels(arrays: Mapping[str, Array], where: str, spec: GraphDataSpec) -> tuple[Tensor, Classes]:
+    """Classes of nodes or graphs, `UNLABELLED` where there is none; and what these are."""
+    y = arrays["y"]
     if y.ndim != 1 and y.shape[1:] != (1,):
-        raise InputError(f"{where}: shape {y.shape}; allowed: (N,), one class each.")
-    return read_targets(y, where, blanks=True)
+        raise InputError(f"{where}: y: shape {y.shape}; allowed: (N,), one class each.")
+    names = read_class_names(arrays.get("class_names"), where)
+    notes: tuple[str, ...] = ()
+    if y.dtype.kind in "US":
+        numbers, names, notes = of_texts({"y": y.reshape(-1)}, names, where)
+        y = numbers["y"]
+    labels = read_targets(y, f"{where}: y", blanks=True)
+    classes = classes_of({"y": labels}, where, names, spec.classes, "there is no label")
+    return classes.of(labels), replace(classes, notes=notes + classes.notes)
 
 
 def _labelled(split: SplitIndex, y: Tensor) -> SplitIndex:
     """The split without the training nodes that have no label: the graph holds them anyway."""
     return split._replace(train=split.train[y[split.train] != UNLABELLED])
-
-
-def _classes(y: Tensor, arrays: Mapping[str, Array], where: str, spec: GraphDataSpec) -> Classes:
-    names = read_class_names(arrays.get("class_names"), where)
-    return classes_of({"y": y}, where, names, spec.classes, "there is no label")
 
 
 def _read_edges(arrays: Mapping[str, Array], nodes: int, where: str, spec: GraphDataSpec) -> Tensor:

@@ -1,6 +1,7 @@
 """Reads the arrays of a graph data set from a path: an `.npz` file, or a folder of raw files.
 
-Three layouts of raw files are known: those of Planetoid, of the TU collection and of OGB.
+Four layouts of raw files are known: two tables in csv (see `csv_files`), and those of Planetoid, of
+the TU collection and of OGB.
 """
 
 import gzip
@@ -19,6 +20,12 @@ from peerlearn.data.npz import read_arrays
 from peerlearn.errors import InputError
 from peerlearn.files import check_file
 from peerlearn.objectives.labels import UNLABELLED
+from peerlearn.tasks.graphs.data.csv_files import (
+    EDGES,
+    NODES,
+    read_tables,
+    refuse_lone_table,
+)
 from peerlearn.tasks.graphs.data.pickled_arrays import read_pickle
 
 Arrays = dict[str, Array]
@@ -42,19 +49,27 @@ def read_graph_arrays(path: Path, field: str | None = None) -> Arrays:
         from peerlearn.tasks.graphs.data.geometric import read_saved
 
         return read_saved(path, said)
+    refuse_lone_table(path, said)
     if not path.is_dir():
         return read_arrays(npz_at(path, "a folder of raw graph files", said))
+    if _holds_tables(path):
+        return read_tables(path, to_train=field is not None)
     if read := _reader_of(path):
         return read(path)
     raise InputError(
-        f"{said}: holds no graph data; expected the raw files of Planetoid (ind.NAME.graph …), of "
-        "TU (NAME_A.txt …) or of OGB molecules (raw/edge.csv.gz …)."
+        f"{said}: holds no graph data; expected nodes.csv and edges.csv, or the raw files of "
+        "Planetoid (ind.NAME.graph …), of TU (NAME_A.txt …) or of OGB molecules "
+        "(raw/edge.csv.gz …)."
     )
 
 
 def holds_graphs(folder: Path) -> bool:
     """Whether a folder holds raw files of a known layout."""
-    return _reader_of(folder) is not None
+    return _holds_tables(folder) or _reader_of(folder) is not None
+
+
+def _holds_tables(folder: Path) -> bool:
+    return (folder / NODES).exists() or (folder / EDGES).exists()
 
 
 def _reader_of(folder: Path) -> Callable[[Path], Arrays] | None:
@@ -296,7 +311,7 @@ def _read_numbers(path: Path, columns: int | None = None) -> NDArray[np.float64]
     check_file(path)
     try:
         opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8") as file:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
             lines = file.read().replace(",", " ").splitlines()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None

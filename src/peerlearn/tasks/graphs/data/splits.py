@@ -80,6 +80,14 @@ def given_split(
     return SplitIndex(index["train"], *(index[part][known[index[part]]] for part in PARTS[1:]))
 
 
+def held_out_nodes(y: Tensor, spec: GraphDataSpec) -> SplitIndex:
+    """`val_size` of the labelled nodes for test, as much for val, classes in their proportions."""
+    known = labelled_rows(y).nonzero()[:, 0]
+    train, test = hold_out(Split(known, y[known]), spec.val_size, spec.split_seed, "test")
+    train, val = hold_out(train, spec.val_size, spec.split_seed, "val")
+    return SplitIndex(train.x, val.x, test.x)
+
+
 def random_nodes(y: Tensor, spec: GraphDataSpec, where: str) -> SplitIndex:
     """`val_per_class` and `labels_per_class` nodes of each class, and all others for test.
 
