@@ -1,7 +1,9 @@
 """Arms × seeds on disk."""
 
+import gc
 import json
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,26 @@ def test_results_pair_arms_by_seed(tmp_path: Path) -> None:
                 results["arms"][arm]["mean_peer"]["nll"]["values"][seed]
             ]
     assert json.loads((tmp_path / "out/results.json").read_text()) == results
+
+
+def test_there_is_room_for_one_arm_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    from peerlearn.cli.validate import checked_arms
+
+    built: list[weakref.ref] = []
+    build = Recipe.build
+
+    def counted(self, config):
+        gc.collect()
+        assert not [each for each in built if each() is not None]
+        trainer = build(self, config)
+        built.append(weakref.ref(trainer.task.data.train))
+        return trainer
+
+    monkeypatch.setattr(Recipe, "build", counted)
+    compare(tmp_path, [0])
+    recipe, given = find_recipe("dml")
+    checked_arms(recipe, given, TINY)
+    assert len(built) == len(ARMS) + len(given["arms"])
 
 
 def test_finished_cells_are_kept_and_seeds_can_be_added(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from peerlearn.engine import files
+from peerlearn.engine.run_folder import TEMPORARY, RunFolder
 from peerlearn.errors import InputError
 
 STATE = {
@@ -55,3 +56,9 @@ def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
     save_file({"w": torch.ones(1)}, tmp_path / "s.safetensors")
     with pytest.raises(InputError, match="not a state written by peerlearn"):
         files.load_state(tmp_path / "s.safetensors")
+
+
+def test_what_a_kill_leaves_of_any_file_of_a_run_is_taken_away(tmp_path) -> None:
+    for file in vars(RunFolder(tmp_path / "run")).values():
+        if isinstance(file, Path) and file.suffix:
+            assert TEMPORARY.fullmatch(f".{file.name}.a1b2c3_4"), file

@@ -11,6 +11,7 @@ from old_runs import KINDS, RUNS, TASKS, evaluated, predicted, results_of
 
 import peerlearn
 from peerlearn.errors import InputError
+from peerlearn.serving import open_run
 
 NUMBERS = json.loads((RUNS / "numbers.json").read_text(encoding="utf-8"))
 FINISHED = [*KINDS, *TASKS]
@@ -64,3 +65,9 @@ def test_a_cut_run_goes_on_as_then_or_is_refused_by_its_version(kind: str, tmp_p
         shutil.rmtree(run / "checkpoints" / "last")  # what the message says to do
         results = bound.run(out=run, resume=True)
     assert apart(results_of(results), NUMBERS[f"{kind}-cut"]) == []
+
+
+def test_a_cut_run_of_another_version_is_not_put_to_use() -> None:
+    for use in (peerlearn.load, open_run):
+        with pytest.raises(InputError, match="begun by another version of peerlearn"):
+            use(RUNS / "predictions-cut")

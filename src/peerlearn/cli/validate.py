@@ -13,7 +13,7 @@ from peerlearn.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from peerlearn.engine.trainer import Trainer
+    from peerlearn.engine.description import Facts
     from peerlearn.systems.recipe import Recipe
 
 
@@ -29,7 +29,6 @@ def validate(
     """
     from peerlearn.cli.head import head
     from peerlearn.cli.output import screen_width
-    from peerlearn.engine.description import described
     from peerlearn.importing import code_in
     from peerlearn.systems.registry import find_recipe
 
@@ -39,7 +38,7 @@ def validate(
     foreign = {
         field: name for field, name in code_in(given).items() if name not in typed and not trust
     }
-    trainers, faults = checked_arms(found, given, changes, set(foreign.values()))
+    facts, faults = checked_arms(found, given, changes, set(foreign.values()))
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         lines = [f"peerlearn: {recipe}: {count}", *(f"  {fault}" for fault in faults)]
@@ -52,8 +51,7 @@ def validate(
         print("read it, then check it too: --trust")
         return
     print(f"{recipe}: ok")
-    arms = {arm: described(trainer) for arm, trainer in trainers.items()}
-    for line in head(arms, screen_width() - 2, found.name):
+    for line in head(facts, screen_width() - 2, found.name):
         print(f"  {line}")
     print(f"train it: peerlearn {_typed('run')}")
 
@@ -63,8 +61,8 @@ def checked_arms(
     given: Mapping[str, Any],
     changes: Mapping[str, Any],
     foreign: Collection[str] = (),
-) -> tuple[dict[str, "Trainer"], list[str]]:
-    """A trainer for every arm, built but not run, and every fault that was found on the way.
+) -> tuple[dict[str, "Facts"], list[str]]:
+    """What every arm would train, built but not run, and every fault that was found on the way.
 
     A fault that an arm brings with it begins with the name of the arm. What stands for `foreign`
     names of code is another network, or nothing.
@@ -83,7 +81,7 @@ def checked_arms(
     arms, named = config.get("arms") or {}, config.get("arm")
     if not isinstance(arms, Mapping):
         return {}, [f"arms: expected a mapping of names to overrides; found {arms!r}"]
-    trainers: dict[str, Trainer] = {}
+    facts: dict[str, Facts] = {}
     faults: dict[str, list[str | None]] = {}
     # The arm of the file may be one of those that are there, or one to be told of as unknown.
     chosen = [changes["arm"]] if "arm" in changes else list(dict.fromkeys([*arms, named]))
@@ -91,12 +89,12 @@ def checked_arms(
     for arm in chosen:
         chosen_by = dict(changes) | ({"arm": arm} if arm else {})
         with trusting(known):
-            trainer, said = checked_arm(recipe, given, chosen_by, foreign)
-        if trainer is not None:
-            trainers[arm or recipe.name] = trainer
+            trained, said = checked_arm(recipe, given, chosen_by, foreign)
+        if trained is not None:
+            facts[arm or recipe.name] = trained
         for line in said:
             faults.setdefault(line, []).append(arm)
-    return trainers, [_with_arms(line, where, arms, chosen) for line, where in faults.items()]
+    return facts, [_with_arms(line, where, arms, chosen) for line, where in faults.items()]
 
 
 def checked_arm(
@@ -104,17 +102,19 @@ def checked_arm(
     given: Mapping[str, Any],
     changes: Mapping[str, Any],
     foreign: Collection[str] = (),
-) -> tuple["Trainer | None", list[str]]:
-    """A trainer for one arm, or everything that is wrong with it.
+) -> tuple["Facts | None", list[str]]:
+    """What one arm would train, or everything that is wrong with it.
 
     Where a key is wrong, the others are still tried: a wrong model beside a misspelt key is told
     at once.
     """
+    from peerlearn.engine.description import described
     from peerlearn.errors import Faults, InputError
     from peerlearn.systems.stand_ins import with_stand_ins
 
-    def build(given: Mapping[str, Any], changes: Mapping[str, Any]) -> "Trainer":
-        return recipe.build(with_stand_ins(recipe, recipe.resolve(given, changes), foreign))
+    def build(given: Mapping[str, Any], changes: Mapping[str, Any]) -> "Facts":
+        config = with_stand_ins(recipe, recipe.resolve(given, changes), foreign)
+        return described(recipe.build(config))  # what was built is not kept: data are large
 
     try:
         recipe.resolve(given, changes)

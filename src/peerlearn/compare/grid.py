@@ -114,13 +114,15 @@ def run_grid(
     """
     # Whatever is wrong with an arm is found before the first run.
     first = {cell.arm: cell for cell in reversed(cells)}
-    built = {arm: recipe.build(first[arm].config) for arm in reversed(first)}
-    facts = {arm: described(trainer) for arm, trainer in built.items()}
+    facts, rows = {}, {}
+    for arm in reversed(first):
+        trainer = recipe.build(first[arm].config)
+        facts[arm], rows[arm] = described(trainer), getattr(trainer.task, "fingerprint", {})
+        del trainer  # its networks and rows, of which there is room for one arm at a time
     if leads_launch():
         _open(out, given, resume)
-    for arm, trainer in built.items():
-        _check_data(out, first[arm], getattr(trainer.task, "fingerprint", {}))
-    del built  # networks and rows, which cells make anew
+    for arm, fingerprint in rows.items():
+        _check_data(out, first[arm], fingerprint)
     observe({"event": "compare", "facts": facts})
     waiting = list(cells)
     while waiting:

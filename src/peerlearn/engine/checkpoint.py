@@ -5,15 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peerlearn.cohort import TRUNK, Cohort
-from peerlearn.engine.run_folder import RunFolder, State
+from peerlearn.engine.run_folder import VERSION, RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.stage_run import StageRun
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import Transport
-from peerlearn.errors import InputError
 
-VERSION = 2
-"""Of checkpoints; raised whenever what they hold, or its order, changes."""
 SAVING_SHARE = 20
 """Epochs may be as short as milliseconds: save for a twentieth of the time."""
 
@@ -65,15 +62,7 @@ class Checkpoints:
 
         Raises InputError: a checkpoint that is damaged, or of another version.
         """
-        state = self.folder.load_last() if self.folder is not None else None
-        if state is not None and state.get("version") != VERSION:
-            assert self.folder is not None
-            raise InputError(
-                f"{self.folder.last}: the run was begun by another version of peerlearn "
-                f"(checkpoint version {state.get('version', 1)}, this one reads {VERSION}); delete "
-                "checkpoints/last to train from the beginning"
-            )
-        return state
+        return self.folder.load_last() if self.folder is not None else None
 
     def due(self) -> bool:
         """Whether an epoch has gone on for so long that it must not be lost."""

@@ -30,6 +30,8 @@ from peerlearn.files import (
 from peerlearn.locks import Hold, held, is_lock
 from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
 
+VERSION = 2
+"""Of checkpoints; raised whenever what they hold, or its order, changes."""
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
 About = Callable[[str], Mapping[str, Any]]
@@ -38,7 +40,7 @@ PLANS = ("arms",)
 
 #: Of files that a run writes, what `write_atomically` calls them until they are whole.
 TEMPORARY = re.compile(
-    r"\.((config\.yaml|env\.json|results\.json|data\.json|metrics\.jsonl|gallery\.npz)"
+    r"\.((config\.yaml|(env|results|data|fingerprint)\.json|metrics\.jsonl|gallery\.npz)"
     r"|.+\.safetensors)\.[a-z0-9_]{8}"
 )
 
@@ -169,16 +171,23 @@ class RunFolder:
     def load_last(self) -> State | None:
         """The state to continue from, if there is one.
 
-        Raises InputError: the file is damaged; says how to go on.
+        Raises InputError: the file is damaged, or of another version; says how to go on.
         """
         if not self.last.exists():
             return None
         try:
-            return load_state(self.last)
+            state = load_state(self.last)
         except InputError as error:
             raise InputError(
                 f"{error}; put a good copy of it there, or delete it to train from the beginning"
             ) from None
+        if (found := state.get("version", 1)) != VERSION:
+            raise InputError(
+                f"{self.last}: the run was begun by another version of peerlearn (checkpoint "
+                f"version {found}, this one reads {VERSION}); delete checkpoints/last to train "
+                "from the beginning"
+            )
+        return state
 
     def save_best(self, peer: str, weights: Mapping[str, Tensor], about: dict[str, Any]) -> None:
         """Write a peer's selected weights with what is known of them; see `weight_files`."""

@@ -64,8 +64,11 @@ def initialise(network: nn.Module, classifier: nn.Module) -> None:
     """Draw every weight from torch's global generator, so that a seeded caller decides them.
 
     Layers that feed a ReLU: N(0, 2 / fan_in) (He et al. 2015); `classifier` and up-convolutions,
-    which feed none: N(0, 1 / fan_in). Biases 0; batch normalisation starts as the identity.
+    which feed none: N(0, 1 / fan_in). Biases 0; batch normalisation starts as the identity. On the
+    `meta` device, where networks are built to be measured, there is nothing to draw.
     """
+    if any(weight.is_meta for weight in classifier.parameters()):
+        return
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             # Fan-in, because torch overcounts the fan-out of a depthwise layer by its channels.
