@@ -2,24 +2,20 @@
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from peerlearn.errors import InputError
 
 MEMINFO = Path("/proc/meminfo")
-GROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
-)
-"""Limits of a container and what it uses, of the second and the first version of control groups."""
+OWN_GROUPS = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+"""Where control groups are: those of containers, and of the jobs of a cluster."""
 
 
 def available_memory() -> int | None:
-    """Bytes that a process may still take on this machine or in this container; None: unknown."""
-    found = [it for it in (_of_the_machine(), *map(_left_in_group, GROUPS)) if it is not None]
+    """Bytes that a process may still take on this machine or in its container; None: unknown."""
+    found = [it for it in (_of_the_machine(), *map(_left_in, _groups())) if it is not None]
     return min(found) if found else None
 
 
@@ -56,9 +52,39 @@ def _of_the_machine() -> int | None:
         return None
 
 
-def _left_in_group(files: tuple[Path, Path]) -> int | None:
+def _groups() -> Iterator[Path]:
+    """The groups that this process is in, each within the next, of both versions of groups."""
+    yield from (GROUPS, GROUPS / "memory")
     try:
-        limit, used = (int(file.read_text(encoding="utf-8")) for file in files)
-    except (OSError, ValueError):  # no such file; "max": no limit
-        return None
-    return max(0, limit - used)
+        lines = OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return
+    for line in lines:
+        kinds, _, path = line.partition(":")[2].partition(":")
+        if kinds in ("", "memory"):
+            group = GROUPS / kinds / path.lstrip("/")
+            yield from (each for each in (group, *group.parents) if GROUPS in each.parents)
+
+
+def _left_in(group: Path) -> int | None:
+    """What a group may still take; files that are kept in memory make room where it is needed."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            most, now = (int((group / name).read_text(encoding="utf-8")) for name in (limit, used))
+        except (OSError, ValueError):  # no such file; "max": no limit
+            continue
+        return max(0, most - max(0, now - _cached(group)))
+    return None
+
+
+def _cached(group: Path) -> int:
+    try:
+        lines = (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+        stat = dict(line.split(maxsplit=1) for line in lines)
+        below = "total_" if "total_inactive_file" in stat else ""  # groups within it
+        return sum(int(stat.get(f"{below}{name}_file", 0)) for name in ("inactive", "active"))
+    except (OSError, ValueError):
+        return 0

@@ -10,6 +10,7 @@ LONG = {
     "classes": [", ".join(["zero (124 training rows)", *(f"class {n} ({n},000)" for n in "1234")])],
     "read": ["read 1,437 files: train 1,257, test 180", "left out 2 (hidden): .a.png, .b.png"],
     "peers": ["a: cnn, 94,186 parameters", "b: cnn, 94,186 parameters"],
+    "memory": ["about 3.33 MB, without activations: weights 757 kB, gradients 753 kB, rows 1.2 GB"],
     "edges": ["a → b: predictions through kl, temperature 1, weight linear 0 → 1 over 30%"],
 }
 
@@ -24,6 +25,7 @@ def test_no_line_is_longer_than_the_screen_and_nothing_is_lost(width, arms):
         for line in words:
             assert line in told
     assert not any(line.lstrip().startswith("(") for line in lines)  # a name keeps its count
+    assert not any(line.lstrip().startswith(("kB", "MB", "GB")) for line in lines)
 
 
 def test_arms_tell_what_is_different_in_them():
@@ -56,6 +58,7 @@ def test_verbs_tell_the_same(cli, verb):
         "reports  test (360 rows)",
     ):
         assert line in told
+    assert any(line.startswith("memory   about ") for line in told)
 
 
 def test_compare_says_which_arms_it_leaves_out(cli):

@@ -1,10 +1,17 @@
 """A network that the machine cannot hold is refused before it is built."""
 
+from inspect import signature
+
 import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.models import build_model
+from peerlearn.models import build_model, registry
+from peerlearn.systems.registry import RECIPES
+
+MODELS = {
+    name: recipe.task.models for recipe in RECIPES.values() for name in recipe.task.models.names
+}
 
 
 def test_a_network_beyond_the_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +29,16 @@ def test_asking_changes_neither_weights_nor_the_generator(monkeypatch: pytest.Mo
     plain = build_model("cnn", (1, 8, 8), classes=10).state_dict()
     assert all(torch.equal(asked[name], plain[name]) for name in plain)
     assert torch.equal(after, torch.rand(1))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_network_of_any_task_takes_is_known_before_it_is_built(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(registry, "check_memory", lambda needed, field: asked.append(needed))
+    sample = (3, 32, 32) if "in_shape" in signature(MODELS[name].builders[name]).parameters else 12
+    if name == "monai_unet":
+        pytest.importorskip("monai")
+    built = MODELS[name].build(name, sample, 5).state_dict().values()
+    assert asked == [sum(tensor.numel() * tensor.element_size() for tensor in built)]

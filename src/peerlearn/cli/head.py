@@ -37,8 +37,8 @@ def _beside(word: str, lines: Sequence[str], width: int) -> list[str]:
     """The lines behind the word, folded between words where they are longer than the width."""
     folded: list[str] = []
     for line in lines:
-        # Folded as a bare word may be, but never between a name and its count: `cat (12)`.
-        kept = re.sub(r" (?=\(\d[\d,]*\))", "\N{NO-BREAK SPACE}", line)
+        # Folded as a bare word may be, but never before a count or a unit: `cat (12)`, `3 MB`.
+        kept = re.sub(r" (?=\(\d[\d,]*\)|[kMGT]B\b)", "\N{NO-BREAK SPACE}", line)
         wrapped = textwrap.wrap(
             kept, width - MARGIN, subsequent_indent="  ", break_on_hyphens=False
         )

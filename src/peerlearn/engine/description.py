@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from peerlearn.data.account import counted
+from peerlearn.engine.needs import needed
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.engine.stage import Procedure, Stage
 
@@ -36,12 +37,13 @@ MOST_PAIRS = 6
 
 
 def described(trainer: "Trainer") -> Facts:
-    """Data, peers, edges, device, stages, and what selects weights and what reports them."""
+    """Data, peers, edges, device, memory, stages, what selects weights and what reports them."""
     about = dict(trainer.task.facts()) if trainer.task is not None else {}
     facts = about | {
         "peers": [_peer(trainer, name, peer) for name, peer in trainer.cohort.peers.items()],
         "edges": list(edge_lines(trainer.cohort.transfer.edges())),
         "device": [_device(trainer)],
+        "memory": needed(trainer).lines,
         "stages": [_stage(trainer, n, stage) for n, stage in enumerate(trainer.stages)],
     }
     if trainer.task is not None:

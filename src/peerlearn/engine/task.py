@@ -29,6 +29,16 @@ class Trained(NamedTuple):
     history: Sequence[Mapping[str, Any]]  # the records of all epochs
 
 
+class BatchSizes(NamedTuple):
+    """How large batches are, roughly: rows at once, and the bytes of each."""
+
+    training: int  # rows of a batch to learn from
+    evaluation: int  # rows of one to measure on
+    inputs: float  # bytes of a row as a network reads it
+    targets: float  # of its labels
+    outputs: float  # of the logits of one peer
+
+
 @dataclass(frozen=True)
 class Findings:
     """What a task finds out about a trained cohort beside its metrics on rows.
@@ -73,6 +83,10 @@ class Evaluator(ABC):
     @abstractmethod
     def example(self) -> Any:
         """What peers read in one batch, by which they are sized; None where there are no rows."""
+
+    def batch_sizes(self) -> BatchSizes | None:
+        """How large batches are; None where that is not known."""
+        return None
 
     def facts(self) -> Mapping[str, Sequence[str]]:
         """What is told of its data before a training: lines by a word; see `data_facts`."""

@@ -1,5 +1,6 @@
 """From a configuration to peers that fit their data, with all that is wrong told at once."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,9 +9,11 @@ import torch
 from torch import nn
 
 from peerlearn.cohort import Cohort, forward_peers
+from peerlearn.data.info import DataInfo
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.engine.settings import PeerSettings
 from peerlearn.engine.stage import Plan, TrainingStage
+from peerlearn.engine.task import BatchSizes
 from peerlearn.errors import Faults, InputError
 from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Objective
@@ -21,6 +24,8 @@ from peerlearn.transfer.outputs import OutputForm, PeerOutput
 from peerlearn.twins import said_of, twins
 
 Data = TypeVar("Data")
+FP32, INT64 = 4, 8
+"""Bytes of a number."""
 
 
 def load_data(
@@ -94,6 +99,20 @@ def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:
                 reason = str(error).splitlines()[0]
                 raise InputError(f"peers.{name}: fails on {what}: {reason}") from error
     return outputs
+
+
+def sizes_of_rows(config: RecipeConfig, info: DataInfo, pixels: int = 1) -> BatchSizes:
+    """Sizes of batches of rows of one shape, with `pixels` labels each."""
+    shape: tuple[int, ...] = getattr(info, "sample_shape", ())
+    most = max(info.rows.values(), default=0)
+    outputs = FP32 * info.classes * pixels
+    return BatchSizes(
+        min(config.batch_size, info.rows.get("train", most)),
+        min(config.evaluation.batch_size, most),
+        FP32 * math.prod(shape),
+        outputs if info.multilabel else INT64 * pixels,
+        outputs,
+    )
 
 
 def check_twins(cohort: Cohort, plan: Plan) -> None:

@@ -17,8 +17,17 @@ from peerlearn.data.info import DataInfo
 from peerlearn.data.loaders import split_rows
 from peerlearn.data.words import data_facts
 from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.needs import check_needs
 from peerlearn.engine.stage import Stage, TrainingStage
-from peerlearn.engine.task import Block, Evaluator, Findings, Purpose, Trained, first_batch
+from peerlearn.engine.task import (
+    BatchSizes,
+    Block,
+    Evaluator,
+    Findings,
+    Purpose,
+    Trained,
+    first_batch,
+)
 from peerlearn.engine.trainer import Trainer
 from peerlearn.engine.weight_files import described
 from peerlearn.errors import InputError
@@ -35,6 +44,7 @@ from peerlearn.tasks.assembly import (
     first_outputs,
     load_data,
     load_initial_weights,
+    sizes_of_rows,
 )
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.transfer.outputs import OutputForm, PeerOutput
@@ -287,6 +297,9 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         """How many training rows each class has; None where nobody counts."""
         return None
 
+    def batch_sizes(self) -> BatchSizes | None:
+        return sizes_of_rows(self.config, self.info)
+
     def facts(self) -> Mapping[str, Sequence[str]]:
         return data_facts(self.info, self.account, self.label_counts())
 
@@ -307,9 +320,11 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 def trainer_of(task: Task[Any, Any, Any]) -> Trainer:
     """A trainer that is ready to run.
 
-    Raises InputError: as for `Task.cohort`; or peers that begin and stay alike.
+    Raises InputError: as for `Task.cohort`; or peers that begin and stay alike; or a training that
+    needs more memory than there is.
     """
     cohort, config = task.cohort(), task.config
     trainer = Trainer(cohort, task.stages(cohort), config, task, config.peers, config.seed)
     check_twins(cohort, trainer.plan)
+    check_needs(trainer)
     return trainer

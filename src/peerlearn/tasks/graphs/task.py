@@ -14,12 +14,12 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Rows
-from peerlearn.engine.task import Findings, Trained
+from peerlearn.engine.task import BatchSizes, Findings, Trained
 from peerlearn.errors import InputError
 from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Objective
 from peerlearn.randomness import seeded_rng
-from peerlearn.tasks.assembly import assemble
+from peerlearn.tasks.assembly import FP32, INT64, assemble, sizes_of_rows
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.graphs.config import GraphConfig, GraphsConfig, NodeConfig
 from peerlearn.tasks.graphs.data.datasets import PARTS, GraphInfo, GraphsDataset, NodeDataset
@@ -104,6 +104,11 @@ class _GraphTask(Task[Config, Data, GraphInfo]):
     def row_sets(self) -> Mapping[str, Rows]:
         return {part: evaluated_rows(self.config, self.data, part) for part in PARTS}
 
+    def batch_sizes(self) -> BatchSizes:
+        """Of nodes, whose features are those of the data: a step sees all of them, or some."""
+        logits, nodes = FP32 * self.info.classes, self.info.nodes
+        return BatchSizes(nodes, nodes, inputs=0, targets=INT64, outputs=logits)
+
     def label_counts(self) -> Sequence[int] | None:
         return label_counts(self.data.y[self.data.train], self.info.classes)
 
@@ -184,6 +189,12 @@ class GraphTask(_GraphTask[GraphsConfig, GraphsDataset]):
 
     def training_sizes(self) -> Tensor:
         return self.data.ptr.diff()[self.data.train]
+
+    def batch_sizes(self) -> BatchSizes:
+        info = self.info
+        features = FP32 * info.nodes * info.num_features + 2 * INT64 * info.edges
+        inputs = features / max(info.graphs, 1)
+        return sizes_of_rows(self.config, info)._replace(inputs=inputs)
 
     def loader(self) -> BatchLoader:
         it = self.config

@@ -1,5 +1,6 @@
 """Images with a class, or several labels, for every pixel."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -11,8 +12,9 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import split_rows
 from peerlearn.engine.evaluate import Rows
-from peerlearn.engine.task import Findings, Purpose, Trained
+from peerlearn.engine.task import BatchSizes, Findings, Purpose, Trained
 from peerlearn.errors import InputError
+from peerlearn.tasks.assembly import sizes_of_rows
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.segmentation.config import SegmentationConfig
@@ -68,6 +70,9 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             labelled_per_batch=config.labelled_per_batch,
             workers=config.data.workers,
         )
+
+    def batch_sizes(self) -> BatchSizes:
+        return sizes_of_rows(self.config, self.info, math.prod(self.info.sample_shape[1:]))
 
     def probe(self) -> Rows:
         images = self.data.train.select(torch.arange(len(self.data.train))[:PROBE_IMAGES])
