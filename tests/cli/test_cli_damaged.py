@@ -56,6 +56,12 @@ def test_what_is_no_text_or_no_file(cli, run_folder, tmp_path, name):
     refused(cli("predict", "run", "rows.npy"), f"run/{name}: is a folder, not a file")
 
 
+@pytest.mark.parametrize("content", ["[]", "3", '{"train": 3}', '{"train": {"rows": "x"}}', "{"])
+def test_fingerprints_that_are_not_ours(cli, run_folder, content):
+    (run_folder / "fingerprint.json").write_text(content)
+    refused(cli("eval", "run"), "run/fingerprint.json: ")
+
+
 def test_metrics_that_are_no_text(cli, run_folder):
     (run_folder / "metrics.jsonl").write_bytes(b"\xff\xfe")
     refused(cli("report", "run", "--out", "page.html"), "run/metrics.jsonl: not readable as UTF-8")

@@ -1,5 +1,6 @@
 """Peers that only teach, and weights that come from elsewhere."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,8 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     missing = tmp_path / "teacher.pt"
     (tmp_path / "teachr.pt").touch()
     refused("teacher.pt: no such file. Did you mean .*teachr.pt", f"peers.t.weights={missing}")
+    os.mkfifo(tmp_path / "pipe.pt")
+    refused("pipe.pt: is no plain file", f"peers.t.weights={tmp_path / 'pipe.pt'}")
     refused("no weights can be read", f"peers.t.weights={tmp_path}/teachr.pt")
     torch.save([1, 2], missing)
     refused("holds a list; allowed: a state_dict", f"peers.t.weights={missing}")

@@ -104,7 +104,9 @@ def test_16_bit_logits_give_a_finite_fp32_loss(dtype, y):
 )
 def test_every_option_changes_the_loss(field, y):
     """A new field needs a case here."""
+    of_torch = "multilabel_soft_margin_loss" if y.is_floating_point() else "multi_margin_loss"
     before, after = {
+        "function": ({}, f"python:torch.nn.functional:{of_torch}"),
         "label_smoothing": ({}, 0.3),
         "entropy": ({}, 0.3),
         "entropy_rows": ({"entropy": 0.3}, "labelled"),

@@ -10,7 +10,7 @@ from torch import nn
 import peerlearn
 from peerlearn.errors import RunError
 from peerlearn.metrics.assessment import ClassificationAssessment
-from peerlearn.objectives.base import mean_entropy
+from peerlearn.objectives.base import Classification, mean_entropy
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES
 from peerlearn.transfer.outputs import log_probabilities
 
@@ -142,6 +142,30 @@ def test_entropy_and_its_gradient_leave_masked_classes_out():
     value = mean_entropy(z(None), torch.ones(ROWS, dtype=torch.bool)).item()
     p = z.logits[:, ALLOWED].double().softmax(1)
     assert value == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("more", [{}, {"label_smoothing": 0.1}, {"entropy": 0.5}], ids=str)
+def test_a_masked_label_of_several_counts_as_if_it_were_not_there(more):
+    y = (torch.rand(ROWS, CLASSES, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    y[:, [1, 4]] = 0
+    found = {}
+    for kind, labels in (("masked", y), ("alone", y[:, ALLOWED])):
+        nets = {}
+        for seed, name in enumerate("ab"):
+            nets[name] = Given(seed, [1, 4]) if kind == "masked" else Given(seed, classes=4)
+        cohort = peerlearn.Cohort(nets, form="sigmoid", objective=Classification(**more))
+        loss = cohort.loss(torch.zeros(ROWS, 1), labels)
+        loss.backward()
+        found[kind] = loss.item(), nets["a"].logits.grad
+    assert found["masked"][0] == pytest.approx(found["alone"][0], rel=1e-6)
+    assert torch.allclose(found["masked"][1][:, ALLOWED], found["alone"][1], atol=1e-6)
+    assert (found["masked"][1][:, [1, 4]] == 0).all()
+
+
+def test_a_label_that_is_there_and_masked_costs_infinitely_much():
+    y = torch.ones(ROWS, CLASSES)
+    cohort = peerlearn.Cohort({"a": Given(0, [1])}, transfer="none", form="sigmoid")
+    assert cohort.loss(torch.zeros(ROWS, 1), y).item() == math.inf
 
 
 def test_metrics_of_peers_and_ensemble_leave_masked_classes_out():

@@ -32,7 +32,8 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
     Raises InputError: a file that cannot be read, or weights that do not fit; names them.
     """
     if not path.is_file():
-        raise InputError(f"{field}: {path}: no such file.{similar_path(path)}")
+        found = "is no plain file" if path.exists() else f"no such file.{similar_path(path)}"
+        raise InputError(f"{field}: {path}: {found}")
     own = module.state_dict()
     wanted = {name: tensor for name, tensor in own.items() if not name.startswith(skip)}
     given = _without_prefix(_read(path, field), wanted)

@@ -141,8 +141,19 @@ class RunFolder:
             write_json(self.fingerprint, now)
 
     def data_changes(self, now: Fingerprint) -> list[str]:
-        """What is different about the data now, in words; nothing where nobody knows."""
-        return changes(read_json(self.fingerprint), now) if self.fingerprint.exists() else []
+        """What is different about the data now, in words; nothing where nobody knows.
+
+        Raises InputError: what was kept of them is damaged.
+        """
+        if not self.fingerprint.exists():
+            return []
+        try:
+            return changes(read_json(self.fingerprint), now)
+        except (AttributeError, KeyError, TypeError):  # JSON, but not what `check_data` writes
+            raise InputError(
+                f"{self.fingerprint}: holds no fingerprints of data; put a good copy of it there, "
+                "or delete it to go on without knowing whether the data changed"
+            ) from None
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`.

@@ -2,6 +2,7 @@
 cross-entropy on the rows that have a label.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -245,7 +246,9 @@ def cross_entropy(
     """
     if targets.is_floating_point():
         smooth = targets.nan_to_num() * (1 - label_smoothing) + label_smoothing / 2
-        cells = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+        if label_smoothing:  # which asks nothing of a label that a peer masks
+            smooth = smooth.masked_fill(logits.isneginf() & (targets == 0), 0)
+        cells = _of_labels(logits, smooth)
         if class_weights is not None:
             cells = cells * class_weights.view(-1, *[1] * (logits.ndim - 2))
         return (cells.sum(1) * labelled).sum() / labelled.sum().clamp_min(1)
@@ -255,6 +258,18 @@ def cross_entropy(
         return total / labelled.sum().clamp_min(1)
     weight = (class_weights[targets.clamp_min(0)] * labelled).sum()
     return total / torch.where(weight > 0, weight, 1)
+
+
+def _of_labels(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each label, p = sigmoid(logits), where a peer may mask labels by −∞.
+
+    Those are never there: 0 where the target is 0, else ∞. torch's own has 0 · (−∞) in it.
+    """
+    masked = logits.isneginf()
+    cells = F.binary_cross_entropy_with_logits(
+        logits.masked_fill(masked, 0), targets, reduction="none"
+    )
+    return cells.masked_fill(masked, 0).masked_fill(masked & (targets > 0), math.inf)
 
 
 def mean_entropy(logits: Tensor, rows: Tensor, multilabel: bool = False) -> Tensor:
@@ -270,8 +285,7 @@ def mean_entropy(logits: Tensor, rows: Tensor, multilabel: bool = False) -> Tens
     """
     logits = logits.movedim(1, -1)
     if multilabel:
-        entropy = F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction="none")
-        entropy = entropy.sum(-1)
+        entropy = _of_labels(logits, logits.sigmoid()).sum(-1)
     else:
         log_probs = masked_at_a_number(F.log_softmax(logits, dim=-1))
         entropy = -(log_probs.exp() * log_probs).sum(-1)
