@@ -63,6 +63,20 @@ def test_resume_on_other_data_is_refused_and_says_what_changed(cli, begun, chang
     assert cli("run", "dml", *TINY, "--data", "my.npz", "--out", "run", "--resume").status == 0
 
 
+def test_resume_finds_the_same_data_at_another_place(cli, begun):
+    (begun / "elsewhere").mkdir()
+    (begun / "my.npz").rename(begun / "elsewhere" / "my.npz")
+    told = ["run", "dml", *TINY, "--out", "run", "--resume", "--data"]
+    saved(begun / "other.npz", y_train=other("y_train"))
+    found = cli(*told, "other.npz")
+    assert found.status == 2
+    assert "data.name: was 'my.npz', now 'other.npz'\n  labels of train differ" in found.err
+    assert cli(*told, "elsewhere/my.npz").status == 0
+    assert cli("eval", "run").status == 0  # the run now knows where they are
+    found = cli(*told, "other.npz")  # finished, and still not of those
+    assert found.status == 2 and "labels of train differ" in found.err
+
+
 def test_a_run_of_an_older_version_goes_on(cli, begun):
     (begun / "run" / "fingerprint.json").unlink()
     saved(begun / "my.npz", x_train=other("x_train"))

@@ -219,6 +219,17 @@ def test_the_own_folder_without_test_is_measured_as_in_training(cli, tmp_path, b
     )
 
 
+def test_the_own_folder_that_moved_is_measured_as_in_training(cli, tmp_path, bright):
+    (tmp_path / "own").rename(tmp_path / "moved")
+    said = cli("eval", "run", "--data", "moved", "--out", "eval.json")
+    assert said.status == 0, said.err
+    assert "no test: 6 of train are held out for it" in said.err
+    assert (
+        block(tmp_path / "eval.json")["mean_peer"]
+        == block(tmp_path / "run" / "results.json")["mean_peer"]
+    )
+
+
 def test_images_of_other_sizes_and_colours_are_measured_alike(cli, tmp_path, bright):
     pictures(tmp_path / "plain", "test")
     pictures(tmp_path / "coloured", "test", "RGB")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from peerlearn.data.fingerprint import Fingerprint, changes
 from peerlearn.engine.files import load_state, save_state
-from peerlearn.engine.growth import Growth, check_growth, grown_epochs
+from peerlearn.engine.growth import PLACES, Growth, check_growth, grown_epochs, moved_data
 from peerlearn.engine.weight_files import read_weights, version_of, write_weights
 from peerlearn.errors import InputError, shown
 from peerlearn.files import (
@@ -66,6 +66,7 @@ class RunFolder:
         self.gallery = path / "gallery.npz"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
         self._hold: Hold | None = None
+        self._moved: tuple[list[str], dict[str, Any]] | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -94,7 +95,10 @@ class RunFolder:
         """
         if not (self.config.exists() and self.results.exists()):
             return False
-        return not check_same(self.path, complete(read_yaml(self.config)), config)
+        before = complete(read_yaml(self.config))
+        if self.knows_data and moved_data(before, config):
+            return False  # whether these are the same data is known once they are read
+        return not check_same(self.path, before, config)
 
     def open(
         self, config: dict[str, Any], resume: bool, complete: Complete = lambda before: before
@@ -113,7 +117,10 @@ class RunFolder:
             if not resume:
                 raise holds(self.path, "a run")
             self._sweep()
-            grown = check_same(self.path, complete(read_yaml(self.config)), config)
+            before = complete(read_yaml(self.config))
+            grown = check_same(self.path, before, config, moved=self.knows_data)
+            if said := moved_data(before, config):
+                self._moved = said, config
             if grown:
                 check_growth(grown, self.metrics)
                 self.results.unlink(missing_ok=True)  # first: they are not those of what follows
@@ -136,9 +143,16 @@ class RunFolder:
         Raises InputError: says what changed.
         """
         if said := self.data_changes(now):
-            raise data_changed(self.path, said)
+            raise data_changed(self.path, [*(self._moved[0] if self._moved else ()), *said])
+        if self._moved is not None:  # the same data at another place
+            self._write_config(self._moved[1])
         if not any(each.exists() for each in (self.fingerprint, self.last, self.metrics)):
             write_json(self.fingerprint, now)
+
+    @property
+    def knows_data(self) -> bool:
+        """Whether it is known what the data were, wherever they are."""
+        return self.fingerprint.exists() and bool(read_json(self.fingerprint))
 
     def data_changes(self, now: Fingerprint) -> list[str]:
         """What is different about the data now, in words; nothing where nobody knows.
@@ -257,10 +271,13 @@ def not_empty(folder: Path) -> InputError:
     return InputError(f"{folder}: exists and is not empty; choose another --out")
 
 
-def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]) -> Growth:
+def check_same(
+    folder: Path, written: Mapping[str, Any], config: Mapping[str, Any], moved: bool = False
+) -> Growth:
     """See that a folder is continued with the configuration it was started with, `PLANS` aside.
 
-    More epochs are not another configuration; they are returned.
+    More epochs are not another configuration; they are returned. With `moved` the data may be
+    anywhere: whether they are the same is seen by their fingerprint.
 
     Raises InputError: names every key that differs.
     """
@@ -272,7 +289,7 @@ def check_same(folder: Path, written: Mapping[str, Any], config: Mapping[str, An
     changed = [
         f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in grown
+        if before.get(key) != now.get(key) and key not in grown and not (moved and key in PLACES)
     ]
     if changed:
         fewer = any(line.startswith("epochs: was") for line in changed)

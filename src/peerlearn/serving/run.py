@@ -201,7 +201,9 @@ def evaluate_run(
 
     Without `data` the rows are those that the run itself reported on, and on the same machine the
     numbers are the same. With `data` they are its test split, read as the training data were: with
-    the mean and standard deviation of those, or the columns of features that those had.
+    the mean and standard deviation of those, or the columns of features that those had. Where
+    `data` are the run's own at another place, they are measured as without: a part that was held
+    out of train for test then counts, and no row that was trained on.
 
     Args:
         run: from `open_run`.
@@ -214,7 +216,8 @@ def evaluate_run(
     how = run.precision(precision, device)
     spec = run.config.data if data is None else run.config.data.named(data)
     with run.trusted(), preserved_rng(), threads(run.config.threads):
-        block = _on_own_data(run, how) if data is None else _on_other_data(run, data, how)
+        own = run.config if data is None else _moved(run, data)
+        block = _on_own_data(run, own, how) if own else _on_other_data(run, str(data), how)
     seed, folder = run.config.seed, str(run.folder)
     measured = of_one_seed(run.recipe.name, spec.short_name, seed, run.arm, block, folder)
     return _with_the_runs_own(measured, run)
@@ -230,9 +233,22 @@ def _with_the_runs_own(measured: Results, run: TrainedRun) -> Results:
     return describe(measured, run.config.own_metrics)
 
 
-def _on_own_data(run: TrainedRun, precision: Precision) -> dict[str, Any]:
-    check_there(run.config.dump(), run.begun, run.recipe.task.catalogue)
-    task = run.recipe.task.load(run.config, run.info)
+def _moved(run: TrainedRun, data: str) -> Any:
+    """The run's configuration with its own data at another place; None where `data` are others."""
+    folder = RunFolder(run.folder)
+    if not folder.knows_data:  # of an older version: nobody knows what they were
+        return None
+    config = run.config.model_copy(update={"data": run.config.data.named(data)})
+    try:
+        task = run.recipe.task.load(config, run.info)
+    except InputError:  # such as a file of test rows alone; what reads it says what is wrong
+        return None
+    return None if folder.data_changes(task.fingerprint) else config
+
+
+def _on_own_data(run: TrainedRun, config: Any, precision: Precision) -> dict[str, Any]:
+    check_there(config.dump(), run.begun, run.recipe.task.catalogue)
+    task = run.recipe.task.load(config, run.info)
     run.reader.account += task.account
     if said := RunFolder(run.folder).data_changes(task.fingerprint):
         note = f"warning: the data of the run changed since it was trained: {'; '.join(said)}"
