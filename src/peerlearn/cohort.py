@@ -154,12 +154,15 @@ class Cohort(nn.Module):
         Raises InputError: an empty batch, or labels that do not fit the outputs.
         """
         if any(objective.reads_labels for objective in self._objectives.values()):
-            for name, output in outputs.items():
-                if len(output.logits) != len(next(iter(outputs.values())).logits):
-                    raise InputError(f"peers.{name}: its outputs have another number of rows")
             logits = next(iter(outputs.values())).logits
-            targets = read_labels(targets, logits, self.transfer.form, look=not self._looked)
-            self._looked = True
+            rows = logits.shape[:1]
+            for name, output in outputs.items():
+                if output.logits.shape[:1] != rows:
+                    raise InputError(f"peers.{name}: its outputs have another number of rows")
+            look = not self._looked
+            targets = read_labels(targets, logits, self.transfer.form, look=look)
+            if look:  # to set an attribute of a module costs as much as to look at the values
+                self._looked = True
         return targets, labelled_mask(targets)
 
     def objective(self, name: str, output: PeerOutput, targets: Any) -> Tensor:

@@ -1,10 +1,15 @@
 """Accuracy under noise on what peers read."""
 
+from typing import Any
+
 import pytest
 import torch
 from overriding import parsed
+from torch import nn
 
-from peerlearn.engine.probes import with_noise
+import peerlearn
+from peerlearn.engine.probes import takes_no_noise, with_noise
+from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
 from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
@@ -41,3 +46,34 @@ def test_accuracy_falls_from_what_the_report_says_to_chance() -> None:
         assert curve["mean"][0] > curve["mean"][1] > curve["mean"][2]
         assert curve["mean"][2] < 0.25
         assert curve["std"][0] == 0 < curve["std"][1]
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.randint(9, (40, 5)), "whole numbers (torch.int64), ids of something"),
+        ({"ids": torch.randint(9, (40, 5)), "mask": torch.ones(40, 5)}, "by name (ids, mask)"),
+    ],
+    ids=["ids", "by name"],
+)
+def test_inputs_that_take_no_noise_are_refused_before_training(x: Any, said: str) -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.EmbeddingBag(9, 2)
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+            return self.embed(ids)
+
+    cohort = peerlearn.Cohort({"a": Reader(), "b": Reader()})
+    events: list[dict[str, Any]] = []
+    with pytest.raises(InputError, match=r"evaluation.noise: found \[0.5\], but peers read"):
+        peerlearn.fit(
+            cohort,
+            (x, torch.arange(40) % 2),
+            epochs=1,
+            evaluation={"noise": [0.5]},
+            observe=events.append,
+        )
+    assert events == []
+    assert said in takes_no_noise(x)

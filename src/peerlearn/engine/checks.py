@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from peerlearn.cohort import Cohort
 from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import most_threads
+from peerlearn.engine.probes import takes_no_noise
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import TrainingSpec
 from peerlearn.engine.stage import Plan, TrainingStage
@@ -27,6 +28,11 @@ def check_training(
     """
     spec = training.evaluation
     check_importable(spec.metrics)
+    if spec.noise and task is not None and (found := takes_no_noise(task.example())):
+        raise InputError(
+            f"evaluation.noise: found {list(spec.noise)}, but peers read {found}, to which no "
+            "noise is added; leave it out"
+        )
     for own in spec.metrics:
         if task is None or own.called not in task.metrics:
             raise InputError(f"evaluation.metrics: nothing here measures {own.function!r}")

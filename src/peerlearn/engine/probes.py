@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from statistics import fmean, median, pstdev
@@ -82,6 +82,20 @@ def _noisy(forward: Forward, sigma: float, seed: int, draw: int) -> Forward:
         return forward(lambda: ((with_noise(x, sigma, generator), y) for x, y in rows()))
 
     return over
+
+
+def takes_no_noise(x: Any) -> str:
+    """What a batch is, in words, where Gaussian noise on it would mean nothing; empty if it does.
+
+    Noise is for numbers, or a graph whose features are such, in its field `x`.
+    """
+    if isinstance(x, Tensor):
+        return "" if x.is_floating_point() else f"whole numbers ({x.dtype}), ids of something"
+    if isinstance(x, Mapping):
+        return f"several inputs by name ({', '.join(map(str, x))})"
+    if x is None or (dataclasses.is_dataclass(x) and hasattr(x, "x")):
+        return ""
+    return type(x).__name__
 
 
 def with_noise(x: Any, sigma: float, generator: torch.Generator) -> Any:

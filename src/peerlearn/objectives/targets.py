@@ -80,7 +80,7 @@ def _classes(y: Tensor, shape: tuple[int, ...], look: bool) -> Tensor:
     y = y.long()
     if not (look or y.is_cpu):
         return y.masked_fill(y == IGNORED, UNLABELLED)
-    low, high = map(int, y.aminmax())
+    low, high = (end.item() for end in y.aminmax())
     if low < UNLABELLED:
         y = y.masked_fill(y == IGNORED, UNLABELLED)
         low = int(y.min())

@@ -3,7 +3,8 @@
 Objects are read by attribute: torch-geometric need not be installed, but for its loaders.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,7 +123,7 @@ def read_saved(path: Path, said: str) -> dict[str, Array]:
     storage = import_module("torch_geometric.data.storage")
     names = (module.Data, module.DataEdgeAttr, module.DataTensorAttr, storage.GlobalStorage)
     try:
-        with torch.serialization.safe_globals(list(names)):
+        with _loadable(names):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
@@ -166,12 +167,20 @@ def _molecules(ogb: Any, name: str, root: Path) -> dict[str, Array]:
     data = import_module("torch_geometric.data.data")
     # OGB reads back what it has just written; torch 2.6 and later ask which classes may be in it.
     classes = [data.DataEdgeAttr, data.DataTensorAttr, storage.GlobalStorage]
-    with torch.serialization.safe_globals(classes):
+    with _loadable(classes):
         found = ogb.PygGraphPropPredDataset(name, root=str(root))
     arrays = _graphs_arrays(found, name)
     arrays["node_label"] = arrays.pop("x")
     arrays["split"] = _split_array(found.get_idx_split(), len(arrays["y"]), name)
     return arrays
+
+
+@contextmanager
+def _loadable(classes: Iterable[Any]) -> Iterator[None]:
+    """Let torch.load make objects of the classes; those it could make before stay allowed."""
+    known = torch.serialization.get_safe_globals()
+    with torch.serialization.safe_globals([each for each in classes if each not in known]):
+        yield
 
 
 def _module(name: str, module: str, package: str) -> Any:
