@@ -148,3 +148,28 @@ def test_networks_of_all_tasks_are_built_by_name() -> None:
         peerlearn.build_model("gcn", 6)
     with pytest.raises(InputError, match=r"unknown model 'gcn'.*peerlearn.build_model"):
         peerlearn.models.build_model("gcn", (4,), 2)
+
+
+OWN = {"peers.gcn": "python:own_parts:Neighbours", "peers.gat": None, "transfer.weighting": "none"}
+
+
+@pytest.mark.parametrize("fanout", [None, [2]])
+def test_nodes_train_networks_that_take_x_and_edges(fanout: list | None) -> None:
+    changes = QUICK | OWN | {"epochs": 30, "lr": 0.1, "fanout": fanout, "arm": "mutual"}
+    changes |= {"peers.sage": {"model": "sage", "arguments": {"layers": 1}}}
+    arm = peerlearn.recipe("gml-node", changes, data=nodes()).run()["arms"]["mutual"]
+    assert arm["peers"]["gcn"]["accuracy"]["mean"] >= 0.8
+
+
+def test_graphs_train_networks_that_take_batch() -> None:
+    own = {"peers.gcn": "python:own_parts:Neighbours", "peers.gin": None, "arm": "mutual"}
+    changes = QUICK | own | {"epochs": 10, "lr": 0.1, "transfer.weighting": "none"}
+    arm = peerlearn.recipe("gml-graph", changes, data=graphs()).run()["arms"]["mutual"]
+    assert arm["peers"]["gcn"]["accuracy"]["mean"] == 1
+
+
+@pytest.mark.parametrize(("data", "name"), [(nodes, "gml-node"), (graphs, "gml-graph")])
+def test_fit_points_to_the_recipes_on_graphs(data, name: str) -> None:
+    cohort = peerlearn.Cohort({n: torch.nn.Linear(2, 2) for n in ("a", "b")})
+    with pytest.raises(InputError, match=rf'torch-geometric.*peerlearn.recipe\("{name}"'):
+        peerlearn.fit(cohort, data())

@@ -16,12 +16,17 @@ def called(network: Callable[..., Any], x: Any, name: str) -> Any:
     A mapping holds the arguments of `forward` by name, such as `input_ids` and `attention_mask`.
     Where `forward` takes one argument, which has none of these names, that is the mapping as it is.
 
+    What is no tensor may know itself how networks take it, by its method `given_to`.
+
     Raises InputError: `x` holds what `forward` does not take; names the peer.
     """
-    if not isinstance(x, Mapping):
+    given_to = getattr(x, "given_to", None)
+    if not isinstance(x, Mapping) and given_to is None:
         return network(x)
     forward = getattr(type(network), "forward", None)
     taken = None if forward is None else _arguments(forward)
+    if given_to is not None:
+        return given_to(network, taken or ())
     if taken is None:
         return network(**x)
     if len(taken) == 1 and not set(x) & set(taken):

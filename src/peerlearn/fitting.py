@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import Dataset as TorchDataset
+
 from peerlearn.cohort import Cohort
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import Given, read_given
@@ -18,6 +20,7 @@ from peerlearn.objectives.base import Objective, PlainLoss
 from peerlearn.systems.fit.recipe import FIT
 from peerlearn.systems.recipe import run_task
 from peerlearn.tasks.classification.given import GivenConfig, GivenTask, named_class
+from peerlearn.tasks.graphs.data.geometric import is_data
 from peerlearn.validation import validated
 
 
@@ -75,6 +78,7 @@ def fit(
     Raises InputError: an unknown field, a value that is not allowed, or data that cannot be used;
     RunError: a loss that is not finite, or a file that cannot be written.
     """
+    _refuse_graphs(data)
     validated(TrainingSpec, {"epochs": epochs} | training)
     settings = {
         name: validated(PeerSettings, own, f"peers.{name}") for name, own in (peers or {}).items()
@@ -99,6 +103,27 @@ def fit(
     run = None if folder is None else RunFolder(Path(folder))
     with nullcontext() if run is None else run.held():
         return run_task(task, config, run, resume, observe)[0]
+
+
+def _refuse_graphs(data: Any) -> None:
+    """Point to the recipes that train on graphs, whose batches are made in another way."""
+    one = is_data(data)
+    if not one and not (isinstance(data, list | TorchDataset) and _holds_graphs(data)):
+        return
+    recipe, what = ("gml-node", "one graph") if one else ("gml-graph", "graphs")
+    raise InputError(
+        f"data: found {what} of torch-geometric, which recipes train on: "
+        f'peerlearn.recipe("{recipe}", {{"peers.NAME.model": "python:my_module:function"}}, '
+        "data=data).run(). The function makes a network whose forward takes x, edge_index "
+        "and, for graphs, batch"
+    )
+
+
+def _holds_graphs(data: Any) -> bool:
+    try:
+        return len(data) > 0 and is_data(data[0])
+    except (TypeError, NotImplementedError):  # of iterable data sets
+        return False
 
 
 def _loaded(given: Given, training: Mapping[str, Any]) -> dict[str, Any]:

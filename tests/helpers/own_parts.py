@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def huber(teacher: Tensor, learner: Tensor) -> Tensor:
@@ -42,3 +42,19 @@ def odds(logits: Tensor, targets: Tensor) -> float:
 def two_numbers(logits: Tensor, targets: Tensor) -> Tensor:
     """No metric."""
     return logits[0, :2]
+
+
+class Neighbours(nn.Module):
+    """A network in torch-geometric's way: the nodes, or the graphs where `batch` is told."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2 * features, classes)
+
+    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor | None = None) -> Tensor:
+        senders, receivers = edge_index
+        received = torch.zeros_like(x).index_add(0, receivers, x[senders])
+        out = self.layer(torch.cat([x, received], 1))
+        if batch is None:
+            return out
+        return out.new_zeros(int(batch.max()) + 1, out.shape[1]).index_add(0, batch, out)

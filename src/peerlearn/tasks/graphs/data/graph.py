@@ -6,7 +6,7 @@ sorts, in time and memory linear in the edges.
 """
 
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -99,6 +99,18 @@ class Graph:
         """Edges sorted by receiver, with one self-loop at every node."""
         return self.cached(_attention_edges)
 
+    def given_to(self, network: Callable[..., Any], arguments: Sequence[str]) -> Any:
+        """What a network makes of this graph, whose `forward` takes `arguments`.
+
+        One that takes `edge_index` is called as torch-geometric's are, by name with what it takes
+        of dense `x`, `edge_index` and `batch`, the graph of each node; others with the graph.
+        """
+        if "edge_index" not in arguments:
+            return network(self)
+        offered = {"x": self.cached(_dense), "edge_index": self.edge_index, "batch": self.graph_of}
+        made = network(**{name: it for name, it in offered.items() if name in arguments})
+        return made[: self.seeds] if self.seeds is not None and isinstance(made, Tensor) else made
+
     def cached(self, make: Callable[..., T], *arguments: Hashable) -> T:
         """What `make(self, *arguments)` gives, made once for this graph, `make` and arguments."""
         key = (make, *arguments)
@@ -116,6 +128,10 @@ class Graph:
             key: it.to(device, non_blocking=non_blocking) for key, it in tensors.items()
         }
         return replace(self, **moved)
+
+
+def _dense(graph: Graph) -> Tensor:
+    return graph.x.to_dense() if graph.sparse_features else graph.x
 
 
 def adjacency(graph: Graph) -> sp.csr_array:
