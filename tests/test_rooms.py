@@ -8,10 +8,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "peerlearn"
 #: Rooms in order: each may import itself and those before it. `FACE` is `peerlearn/__init__.py`.
 FACE = "__init__"
 ROOMS = (
-    "errors", "names", "memory", "files", "plain_yaml", "locks", "importing", "validation",
-    "randomness", "modes", "calling", "transfer", "objectives", "data", "models", "metrics",
-    "twins", "cohort", "engine", "results", "report", "reading", "tasks", "systems", "serving",
-    "compare", "building", "fitting", "recipes", FACE, "cli",
+    "errors", "names", "memory", "json_shapes", "files", "plain_yaml", "locks", "importing",
+    "validation", "randomness", "modes", "calling", "transfer", "objectives", "data", "models",
+    "metrics", "twins", "cohort", "engine", "results", "report", "reading", "tasks", "systems",
+    "serving", "compare", "building", "fitting", "recipes", FACE, "cli",
     "__main__",
 )  # fmt: skip
 #: The file of `tasks/` that names all of them, and those that all of them may import.

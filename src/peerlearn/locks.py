@@ -70,6 +70,7 @@ def held(folder: Path) -> Iterator[Hold]:
 
     Raises:
         InUseError: another process holds it; says which.
+        InputError: what should be its lock is no file.
         RunError: the lock cannot be written.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -102,6 +103,9 @@ def is_lock(path: Path) -> bool:
 
 
 def _lease(path: Path) -> SoftFileLease:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        # It would never be heard of again, and so be waited for without an end.
+        raise InputError(f"{path}: is no lock, but a link, a folder or a device; delete it")
     # One object a path and thread: so a folder can be held again by who holds it.
     return SoftFileLease(
         path.parent.resolve() / path.name,

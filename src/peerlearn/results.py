@@ -12,8 +12,9 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import read_json, write_json
+from peerlearn.json_shapes import EACH, NUMBER, TEXT, WHOLE, check_shape
 from peerlearn.metrics.catalogue import Metric, is_of_class
-from peerlearn.metrics.confusion import added
+from peerlearn.metrics.confusion import COLUMNS, added
 from peerlearn.names import check_names
 
 SCHEMA = 1
@@ -165,10 +166,10 @@ def load_run(path: Path) -> Results:
     for part in ("peers", "mean_peer", "ensemble"):
         if part not in block or (part == "peers" and not block["peers"]):
             raise InputError(f"{path}: arms.{arm}.{part}: missing; a finished run has it")
-    if not isinstance(selected := results.get("selected") or {}, dict) or not all(
-        isinstance(each, dict) for each in selected.values()
-    ):
-        raise InputError(f"{path}: selected must be a JSON object of objects, by peer")
+    check_shape(results.get("selected") or {}, {EACH: {}}, path, "selected")
+    for peer, known in (results.get("selected") or {}).items():
+        if known:  # of a peer that was chosen on validation
+            check_shape(known, {"epoch": WHOLE, "value": NUMBER}, path, f"selected.{peer}")
     return results
 
 
@@ -182,8 +183,7 @@ def check(given: Any, path: Path) -> Results:
     for name, arm in arms.items():
         _check_arm(arm, path, f"arms.{name}")
     seeds = results.get("seeds") or []
-    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
-        raise InputError(f"{path}: seeds must be a list of integers, found {seeds!r}")
+    check_shape(seeds, [WHOLE], path, "seeds")
     _check_differences(results.get("differences") or [], path, arms)
     return cast(Results, results)
 
@@ -198,6 +198,18 @@ _CURVES = ("flatness", "noise")
 _OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation")
 
 
+_BINS = {name: [NUMBER] for name in ("confidence", "accuracy", "fraction")}
+_SPREAD = {name: [NUMBER] for name in ("mean", "std")}
+_SHAPES: dict[str, Any] = {
+    "reliability": {EACH: _BINS},
+    **{key: {"sigma": [NUMBER], "peers": {EACH: _SPREAD}} for key in _CURVES},
+    "members": [TEXT],
+    "confusion": {"classes": [TEXT], "of": {EACH: {key: [WHOLE] for key in COLUMNS}}},
+    "edges": [{"from": TEXT, "to": TEXT}],
+}
+_DIFFERENCE = {"arm": TEXT, "against": TEXT, "who": TEXT, "metric": TEXT, "mean": NUMBER}
+
+
 def _check_arm(arm: Any, path: Path, name: str) -> None:
     object_in(arm, path, name)
     for part in (*_MEASURED, "reliability", *_CURVES, *_OF_PEERS):
@@ -209,11 +221,21 @@ def _check_arm(arm: Any, path: Path, name: str) -> None:
                 measured = {f"{field}.{key}.{metric}": it for metric, it in value.items()}
             for where, summary in measured.items():
                 _check_summary(summary, path, where)
-    edges = arm.get("edges") or []
-    if not isinstance(edges, list) or not all(
-        isinstance(edge, dict) and {"from", "to"} <= edge.keys() for edge in edges
-    ):
-        raise InputError(f"{path}: {name}.edges must be a list of objects with from and to")
+    for part, shape in _SHAPES.items():
+        if arm.get(part):
+            check_shape(arm[part], shape, path, f"{name}.{part}")
+    if arm.get("confusion"):
+        _check_cells(arm["confusion"], path, f"{name}.confusion")
+
+
+def _check_cells(given: Confusion, path: Path, where: str) -> None:
+    for who, cells in given["of"].items():
+        true, said, count = (cells[column] for column in COLUMNS)
+        most = len(given["classes"])
+        if not len(true) == len(said) == len(count) or not all(
+            0 <= row < most and -1 <= column < most for row, column in zip(true, said, strict=True)
+        ):
+            raise InputError(f"{path}: {where}.of.{who}: its cells are not those of its classes")
 
 
 def _check_summary(given: Any, path: Path, where: str) -> None:
@@ -221,19 +243,20 @@ def _check_summary(given: Any, path: Path, where: str) -> None:
     found = given if isinstance(given, dict) else {"mean": given}
     numbers = [found.get("mean"), found.get("std")]
     values = found.get("values") or []
-    for number in [*numbers, *(values if isinstance(values, list) else [values])]:
+    if not isinstance(values, list):
+        raise InputError(f"{path}: {where}.values must be a list, found {values!r}")
+    for number in [*numbers, *values]:
         if isinstance(number, bool) or not isinstance(number, int | float | None):
             raise InputError(f"{path}: {where} must hold numbers, found {number!r}")
 
 
 def _check_differences(entries: Any, path: Path, arms: Mapping[str, Any]) -> None:
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{path}: differences must be a list of objects")
+    check_shape(entries, [_DIFFERENCE], path, "differences")
     for index, entry in enumerate(entries):
-        if missing := {"arm", "against", "who", "metric", "mean"} - entry.keys():
-            raise InputError(f"{path}: differences[{index}] lacks {', '.join(sorted(missing))}")
+        if entry.get("n") is not None:
+            check_shape(entry["n"], WHOLE, path, f"differences[{index}].n")
         if entry["arm"] not in arms:
-            raise unknown_name("arm", str(entry["arm"]), arms, f"{path}: differences[{index}].arm")
+            raise unknown_name("arm", entry["arm"], arms, f"{path}: differences[{index}].arm")
 
 
 def object_in(value: Any, path: Path, name: str) -> dict[str, Any]:

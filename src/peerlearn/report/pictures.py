@@ -2,8 +2,6 @@
 
 import base64
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.errors import InputError
+from peerlearn.files import check_file
 
 Bytes = NDArray[np.uint8]
 _FEW_COLOURS = 64  # of photographs, which would fill the page otherwise
@@ -52,11 +51,19 @@ def data_uri(image: Any, **options: Any) -> str:
 
 def read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
     """The arrays of a gallery by name. Raises InputError: it is damaged, or holds objects."""
+    check_file(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (KeyError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-        raise unreadable(path, str(error)) from error
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("one array, not several by name")
+        with file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # a format in a format, each with errors of its own
+        raise unreadable(path, str(error) or type(error).__name__) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or 0 in array.shape[1:]:
+            raise unreadable(path, f"{name} is no array of values")
+    return arrays
 
 
 def unreadable(path: Path, why: str) -> InputError:

@@ -72,7 +72,7 @@ def read_sheets(path: Path) -> Sheets:
             classes=tuple(printable(str(name)) for name in arrays["classes"]),
             shares=tuple(float(share) for share in arrays["shares"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise unreadable(path, str(error)) from error
     if not _fit(found):
         raise unreadable(path, "its arrays do not fit each other")
@@ -85,7 +85,9 @@ def _fit(found: Sheets) -> bool:
     return (
         {len(found.sizes), len(found.classes), len(found.shares)} == {count}
         and (len(shape) == 4 or (len(shape) == 5 and shape[-1] == 3))
-        and shape[:2] == found.confidence.shape == (count, found.confidence.shape[-1])
+        and found.confidence.ndim == 2
+        and shape[:2] == found.confidence.shape
+        and len(found.confidence) == count
         and found.images.dtype == np.uint8
         and found.confidence.dtype.kind == "f"
     )

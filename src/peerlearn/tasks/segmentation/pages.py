@@ -72,7 +72,7 @@ def read_gallery(path: Path) -> Gallery:
             who=tuple(printable(str(name)) for name in arrays["who"]),
             class_names=tuple(printable(str(name)) for name in arrays["class_names"]),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise unreadable(path, str(error)) from error
     count, size = len(found.index), found.truth.shape
     fits = (
