@@ -112,6 +112,10 @@ def test_fit_refuses_data_it_cannot_read() -> None:
         peerlearn.fit(cohort(), (torch.randn(20, 6), torch.ones(20, 2)))
     with pytest.raises(InputError, match=r"peers\.a: fails on rows of shape \(5,\)"):
         peerlearn.fit(cohort(), (torch.randn(20, 5), torch.arange(20) % 2))
+    words = peerlearn.Cohort({"a": nn.EmbeddingBag(9, 2), "b": nn.EmbeddingBag(99, 2)})
+    tokens = torch.arange(20)[:, None].repeat(1, 4) + 9
+    with pytest.raises(InputError, match=r"peers\.a: fails on rows of shape \(4,\)"):
+        peerlearn.fit(words, (tokens, torch.arange(20) % 2))
     with pytest.raises(InputError, match=r"peers\.a: gives outputs of shape \(2, 2\).* 3 classes"):
         peerlearn.fit(cohort(), (torch.randn(30, 6), torch.arange(30) % 3))
 

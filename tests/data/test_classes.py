@@ -114,6 +114,12 @@ def test_a_regression_target_is_refused_and_can_be_insisted_on(tmp_path):
         source_from_arrays(given, "mine")
     with pytest.raises(InputError, match="looks like a regression target"):
         read(np.arange(60))
+    whole = diabetes(442)["y_train"]  # 442 rows of 214 amounts
+    with pytest.raises(InputError, match=r"214 different values .* in 442 rows, 2\.1"):
+        read(whole)
+    assert read(np.arange(90) % 30).classes == 30
+    with pytest.raises(InputError, match="looks like a regression target"):
+        read(np.arange(90) % 30 * 7)
     given["y_test"] = given["y_train"][: len(given["x_test"])]
     np.savez(tmp_path / "mine.npz", **given)
     for count in (distinct, 400):  # those that occur; those from 0 on

@@ -19,8 +19,9 @@ from peerlearn.objectives.labels import UNLABELLED
 Array = NDArray[np.generic]
 SURELY_CLASSES = 20
 """Up to so many labels are classes, however few rows each of them has."""
-ROWS_A_CLASS = 2
-"""Fewer rows than this a label, on average, and labels are numbers to predict."""
+ROWS_A_CLASS, ROWS_A_VALUE = 2, 5
+"""Fewer rows than this a label, on average, and labels are numbers to predict: where they count
+0, 1, 2, …, as classes do, and where some in between do not occur, as with amounts."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ def _counts(found: NDArray[np.int64]) -> bool:
 def _check_classes(labels: Tensor, found: NDArray[np.int64], where: str) -> None:
     """Refuse numbers that somebody wants predicted, where classes are asked for."""
     rows = int((labels != UNLABELLED).sum())
-    if len(found) > SURELY_CLASSES and rows < ROWS_A_CLASS * len(found):
+    fewest = ROWS_A_CLASS if _counts(found) else ROWS_A_VALUE
+    if len(found) > SURELY_CLASSES and rows < fewest * len(found):
         raise InputError(
             f"{where}: looks like a regression target: {len(found)} different values from "
             f"{found[0]} to {found[-1]} in {rows} rows, {rows / len(found):.1f} rows each. "

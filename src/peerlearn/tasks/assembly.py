@@ -95,8 +95,8 @@ def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:
                 outputs |= forward_peers({name: peer}, x, cohort.trunk)
             except InputError:
                 raise
-            except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-                reason = str(error).splitlines()[0]
+            except Exception as error:  # the network may be anybody's code, and raise anything
+                reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise InputError(f"peers.{name}: fails on {what}: {reason}") from error
     return outputs
 

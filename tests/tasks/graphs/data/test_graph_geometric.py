@@ -123,6 +123,7 @@ def test_a_split_by_position_is_kept(geometric):
         ({"edge_index": None}, "graph 3 has no edge_index"),
         ({"y": torch.zeros(1, 12)}, r"graph 3: y of shape \(1, 12\); allowed: one class"),
         ({"x": None}, "graph 3 and graph 0 do not agree on having x"),
+        ({"x": torch.ones(3, 4)}, r"graph 3: x of shape \(3, 4\), but of graph 0 \(2, 3\)"),
         (
             {"edge_index": torch.tensor([[0], [3]])},
             "graph 3: edge_index names nodes 0 to 3; allowed: 0 to 2",
@@ -239,3 +240,48 @@ def test_scalars_and_numbers_of_half_precision_are_understood(geometric):
     )
     assert data.graph.x.dtype == torch.float32
     assert np.all(data.graph.x.numpy() == 2.5)
+
+
+def test_a_class_may_be_a_plain_number(geometric):
+    items = graph_list(geometric)
+    wanted = graphs_dataset_from_data(items).y
+    for item in items:
+        item.y = int(item.y)
+    assert torch.equal(graphs_dataset_from_data(items).y, wanted)
+
+
+def test_lists_by_part_and_batches_are_read(geometric):
+    items = graph_list(geometric)
+    whole = graphs_dataset_from_data(items)
+    parts = {"test": items[:4], "train": geometric.Batch.from_data_list(items[4:])}
+    data = graphs_dataset_from_data(parts)
+    assert torch.equal(data.y, whole.y)
+    assert data.test.tolist() == [0, 1, 2, 3]
+    assert sorted([*data.train.tolist(), *data.val.tolist()]) == list(range(4, 20))
+    batch = graphs_dataset_from_data(geometric.Batch.from_data_list(items))
+    assert torch.equal(batch.x, whole.x)
+    with pytest.raises(InputError, match=r"batches of several graphs.*loader\.dataset"):
+        graphs_dataset_from_data([geometric.Batch.from_data_list(items)])
+
+
+def test_what_is_not_read_of_data_and_the_split_that_is_used_are_told(geometric):
+    columns = {f"{part}_mask": mask(*at)[:, None].repeat(1, 3)
+               for part, at in (("train", (0, 4)), ("val", (4, 8)), ("test", (8, 12)))}  # fmt: skip
+    given = node_data(geometric, edge_weight=torch.ones(3), **columns)
+    notes = node_dataset_from_data(given, GraphDataSpec(name="data", split_index=1)).account.notes
+    assert "not read of the Data: edge_weight" in notes
+    assert "split 1 of 3, counted from 0 (data.split_index)" in notes
+    plain = " ".join(node_dataset_from_data(node_data(geometric)).account.notes)
+    assert "not read" not in plain
+    assert "split" not in plain
+    items = graph_list(geometric)
+    items[2].edge_attr = torch.ones(2, 4)
+    assert "not read of the Data: edge_attr" in graphs_dataset_from_data(items).account.notes
+
+
+def test_a_file_that_is_read_changes_nothing_of_what_torch_may_load(geometric, tmp_path):
+    torch.save(node_data(geometric), tmp_path / "mine.pt")
+    torch.serialization.add_safe_globals([geometric.Data])
+    before = set(torch.serialization.get_safe_globals())
+    public.read_saved(tmp_path / "mine.pt", "mine.pt")
+    assert set(torch.serialization.get_safe_globals()) == before

@@ -27,7 +27,7 @@ from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.graphs.data.datasets import GraphsDataset, NodeDataset
 from peerlearn.tasks.graphs.data.encoding import Encoding, encode
 from peerlearn.tasks.graphs.data.graph import Graph
-from peerlearn.tasks.graphs.data.notes import graph_notes
+from peerlearn.tasks.graphs.data.notes import graph_notes, split_notes
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
 from peerlearn.tasks.graphs.data.splits import (
     MASKS,
@@ -69,7 +69,7 @@ def node_dataset(
     edges = _read_edges(arrays, len(y), where, spec)
     x, encoding = encode(arrays, edges, len(y), where, spec, known)
     told = graph_notes(arrays["edge_index"], edges, len(y), y, spec)
-    notes = [*told, *classes.notes]
+    notes = [*told, *classes.notes, *split_notes(arrays, spec)]
     if spec.split == "random":
         split = random_nodes(y, spec, where)
     else:
@@ -110,13 +110,14 @@ def graphs_dataset(
     edges = _read_edges_within(arrays, ptr, where, spec)
     x, encoding = encode(arrays, edges, int(ptr[-1]), where, spec, known)
     told = graph_notes(arrays["edge_index"], edges, int(ptr[-1]), y, spec, len(y))
-    notes = [*told, *classes.notes]
+    notes = [*told, *classes.notes, *split_notes(arrays, spec)]
     split = given_split(arrays, y, spec, where, "graphs") if spec.split == "public" else None
     if split is None:
         fold = arrays.get("fold") if spec.split == "public" else None
         split = folds(y, fold, spec, where)
     split, y = keep(split, y, spec)
-    named, account = (len(classes), classes.names), Account(notes=tuple(notes))
+    account = account_of(arrays) + Account(notes=tuple(notes))
+    named = len(classes), classes.names
     return GraphsDataset(spec.short_name, x, edges, ptr, y, *split, *named, encoding, account)
 
 
@@ -163,7 +164,8 @@ def unlabelled_graphs(
         raise InputError(f"{where}: holds no graph, so there is nothing to label")
     edges = _read_edges_within(arrays, ptr, where, spec)
     x, _ = encode(arrays, edges, int(ptr[-1]), where, spec, encoding)
-    return GraphsDataset(where, x, edges, ptr, *_all_test(len(ptr) - 1), encoding=encoding)
+    rows, account = _all_test(len(ptr) - 1), account_of(arrays)
+    return GraphsDataset(where, x, edges, ptr, *rows, encoding=encoding, account=account)
 
 
 def account_of(arrays: Mapping[str, Array]) -> Account:

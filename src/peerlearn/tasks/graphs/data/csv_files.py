@@ -17,6 +17,7 @@ from peerlearn.data.account import Account, counted, some
 from peerlearn.data.arrays import Array
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.files import check_file
+from peerlearn.tasks.graphs.data.notes import NotedArrays
 
 NODES, EDGES = "nodes.csv", "edges.csv"
 ID, LABEL, SPLIT = "id", "label", "split"
@@ -28,13 +29,7 @@ Row = tuple[int, list[str]]
 """Number of a line in its file, and its values."""
 
 
-class TableArrays(dict[str, Array]):
-    """Arrays by name, and what was found in the tables that they are from."""
-
-    account = Account()
-
-
-def read_tables(folder: Path, to_train: bool) -> TableArrays:
+def read_tables(folder: Path, to_train: bool) -> NotedArrays:
     """`x`, `y`, `edge_index` and masks, as far as there are such columns.
 
     Args:
@@ -46,7 +41,7 @@ def read_tables(folder: Path, to_train: bool) -> TableArrays:
     path = folder / NODES
     titles, rows = _table(path, (ID, LABEL) if to_train else (ID,))
     place = _places(path, rows, titles.index(ID))
-    arrays = TableArrays()
+    arrays = NotedArrays()
     features = [n for n, title in enumerate(titles) if title not in (ID, LABEL, SPLIT)]
     if features:
         arrays["x"] = np.array([_numbers(path, row, titles, features) for row in rows], np.float32)

@@ -3,7 +3,7 @@
 Objects are read by attribute: torch-geometric need not be installed, but for its loaders.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -14,10 +14,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import Account
 from peerlearn.data.arrays import Array
 from peerlearn.errors import InputError, RunError
 from peerlearn.tasks.graphs.data.arrays import graphs_dataset, node_dataset
-from peerlearn.tasks.graphs.data.datasets import GraphsDataset, NodeDataset
+from peerlearn.tasks.graphs.data.datasets import PARTS, GraphsDataset, NodeDataset
+from peerlearn.tasks.graphs.data.notes import NotedArrays
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
 from peerlearn.tasks.graphs.data.splits import MASKS
 
@@ -53,6 +55,8 @@ MOLECULES = {
 }
 MIXED = ("HeteroData", "TemporalData")
 """Kinds of graphs that networks here do not read."""
+READ = ("x", "y", "edge_index", *MASKS, "num_nodes", "ptr", "batch")
+"""What is read of a `Data`, and what only says its size."""
 SETS = {**CITATIONS, **TU, **MOLECULES}
 
 
@@ -88,21 +92,27 @@ def graphs_dataset_from_data(
     spec: GraphDataSpec | None = None,
     split: Mapping[str, Tensor] | None = None,
 ) -> GraphsDataset:
-    """The graph classification task of a list of `Data`, or of an `InMemoryDataset`.
+    """The graph classification task of a list of `Data`, an `InMemoryDataset` or a `Batch`.
 
     Args:
-        graphs: each with `edge_index`, one class `y`, and `x` or none of them.
+        graphs: each with `edge_index`, one class `y`, and `x` or none of them; or a list for each
+            of "train", "val" (or "valid") and "test".
         spec: options; folds are drawn where there is no `split`.
         split: positions of the graphs of "train", "val" (or "valid") and "test".
 
     Raises InputError: as for the same arrays in a file; see `peerlearn.tasks.graphs.data.arrays`.
     """
     _refuse_mixed(graphs, "data")
+    if hasattr(graphs, "to_data_list"):  # a Batch
+        graphs = graphs.to_data_list()
+    if isinstance(graphs, Mapping) and graphs and set(graphs) <= {*PARTS, "valid"}:
+        graphs, split = _in_parts(graphs)
     if is_data(graphs) or not hasattr(graphs, "__iter__"):
         one = "; the nodes of one graph are for gml-node" if is_data(graphs) else ""
         raise InputError(
             f"data: found {_kind(graphs)}; graphs that are classified are a list of "
-            f"torch_geometric.data.Data, or a Dataset of them{one}"
+            f"torch_geometric.data.Data, a Dataset of them, or {{'train': …, 'test': …}} of "
+            f"these{one}"
         )
     if isinstance(graphs, Mapping) and "ptr" in graphs:
         arrays = {key: _to_array(value) for key, value in graphs.items()}
@@ -211,7 +221,28 @@ def _refuse_mixed(given: Any, where: str) -> None:
 def _node_arrays(data: Any) -> dict[str, Array]:
     """The arrays of a `Data` object by name, unchecked."""
     arrays = {key: getattr(data, key, None) for key in ("x", "y", "edge_index", *MASKS)}
-    return {key: _to_array(value) for key, value in arrays.items() if value is not None}
+    found = {key: _to_array(value) for key, value in arrays.items() if value is not None}
+    return _noted(found, [data])
+
+
+def _noted(arrays: Mapping[str, Array], items: Sequence[Any]) -> NotedArrays:
+    """The arrays, and what the objects hold beside them, which no network here reads."""
+    noted = NotedArrays(arrays)
+    unread = {key for item in items for key in getattr(item, "keys", list)() if key not in READ}
+    if unread:
+        noted.account = Account(notes=(f"not read of the Data: {', '.join(sorted(unread))}",))
+    return noted
+
+
+def _in_parts(parts: Mapping[str, Any]) -> tuple[list[Any], dict[str, Tensor]]:
+    """The graphs of all parts one after the other, and which ones are of which part."""
+    graphs: list[Any] = []
+    split = {}
+    for part, members in parts.items():
+        first = len(graphs)
+        graphs += members.to_data_list() if hasattr(members, "to_data_list") else members
+        split[part] = torch.arange(first, len(graphs))
+    return graphs, split
 
 
 def _graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
@@ -221,18 +252,27 @@ def _graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
         _refuse_mixed(item, where)
         if not is_data(item):
             raise InputError(f"{where}: a list with a {_kind(item)}; expected one Data a graph.")
+        if hasattr(item, "to_data_list"):
+            raise InputError(
+                f"{where}: batches of several graphs; give the graphs themselves, such as "
+                "loader.dataset of a DataLoader"
+            )
     if not items:
         raise InputError(f"{where}: an empty list; expected one Data object a graph.")
     for number, item in enumerate(items):
         for key in ("edge_index", "y"):
             if getattr(item, key, None) is None:
                 raise InputError(f"{where}: graph {number} has no {key}.")
-        if item.y.numel() != 1:
-            raise InputError(
-                f"{where}: graph {number}: y of shape {tuple(item.y.shape)}; allowed: one class."
-            )
+        shape = tuple(torch.as_tensor(item.y).shape)
+        if any(size != 1 for size in shape):
+            raise InputError(f"{where}: graph {number}: y of shape {shape}; allowed: one class.")
         if (item.x is None) != (items[0].x is None):
             raise InputError(f"{where}: graph {number} and graph 0 do not agree on having x.")
+        if item.x is not None and item.x.shape[1:] != items[0].x.shape[1:]:
+            raise InputError(
+                f"{where}: graph {number}: x of shape {tuple(item.x.shape)}, but of graph 0 "
+                f"{tuple(items[0].x.shape)}; all graphs need equal features."
+            )
     sizes = np.array([item.num_nodes for item in items])
     ptr = np.append(0, np.cumsum(sizes))
     edges = [_to_array(item.edge_index) for item in items]
@@ -246,11 +286,11 @@ def _graphs_arrays(graphs: Iterable[Any], where: str) -> dict[str, Array]:
     arrays = {
         "edge_index": np.concatenate(edges, 1) + shift,
         "ptr": ptr,
-        "y": _to_array(torch.cat([item.y.reshape(1) for item in items])),
+        "y": _to_array(torch.cat([torch.as_tensor(item.y).reshape(1) for item in items])),
     }
     if items[0].x is not None:
         arrays["x"] = _to_array(torch.cat([item.x for item in items]))
-    return arrays
+    return _noted(arrays, items)
 
 
 def _split_array(split: Mapping[str, Tensor], graphs: int, where: str) -> Array:

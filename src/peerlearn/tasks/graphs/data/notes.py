@@ -1,12 +1,20 @@
 """What is told of graphs that were read: counts that show where a file is not what it was meant."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from torch import Tensor
 
-from peerlearn.data.account import counted
+from peerlearn.data.account import EMPTY, counted
 from peerlearn.data.arrays import Array
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.tasks.graphs.data.spec import GraphDataSpec
+
+
+class NotedArrays(dict[str, Array]):
+    """Arrays by name, and what their reader found and left out."""
+
+    account = EMPTY
 
 
 def graph_notes(
@@ -45,3 +53,13 @@ def graph_notes(
             "no edge goes both ways; if edges have no direction, say data.directed=symmetric"
         )
     return notes
+
+
+def split_notes(arrays: Mapping[str, Array], spec: GraphDataSpec) -> list[str]:
+    """Which of several splits is used; nothing where there is one."""
+    masks, column = arrays.get("train_mask"), arrays.get("split")
+    several = masks.shape[1:] if masks is not None else ()
+    several = column.shape[:-1] if column is not None else several
+    if spec.split != "public" or not several or several[0] == 1:
+        return []
+    return [f"split {spec.split_index} of {several[0]}, counted from 0 (data.split_index)"]

@@ -39,7 +39,8 @@ def given_split(
 ) -> SplitIndex | None:
     """The split that `split` or the masks describe; None where there are neither.
 
-    Without val_mask, val is held out of train. Unlabelled members of val and test are left out.
+    Without val_mask, or a 1 in `split`, val is held out of train. Unlabelled members of val and
+    test are left out.
 
     Shapes:
         arrays: `split` (M,) or (R, M) of 0 train, 1 val, 2 test, -1 or 255 none; or
@@ -54,6 +55,8 @@ def given_split(
     if "split" in arrays:
         column = _split_column(arrays["split"], len(y), spec, f"{where}: split")
         flags = {part: column == number for number, part in enumerate(PARTS)}
+        if not flags["val"].any():
+            del flags["val"]
         names = {part: f"split {number} ({part})" for number, part in enumerate(PARTS)}
     elif masks:
         for key in ("train_mask", "test_mask"):
