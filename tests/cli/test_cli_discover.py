@@ -153,7 +153,8 @@ def test_an_interrupted_discovery_goes_on_to_the_same_assignments(
         patched.setattr(Trainer, "_run_epoch", interrupted)
         said = discover("--candidates", "2,3")
     assert said.status == 130
-    assert "interrupted; continue with: peerlearn discover" in said.err
+    assert "interrupted; saved in stage" in said.err
+    assert "; continue with: peerlearn discover" in said.err
     assert not Path("run/assignments.csv").exists()
     said = discover("--candidates", "2,3", "--resume")
     assert said.status == 0, said.err

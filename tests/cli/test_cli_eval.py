@@ -1,6 +1,7 @@
 """`eval`: the numbers of a run again, and of other data under the run's normalisation."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,7 @@ def test_folders_that_cannot_be_evaluated(cli, tmp_path, run_folder):
     weights.write_bytes(weights.read_bytes()[:100])
     assert "b.safetensors: not a whole safetensors file" in cli("eval", "run").err
     (run_folder / "results.json").unlink()
+    shutil.rmtree(run_folder / "checkpoints")
     assert "the run is not finished, and has saved no epoch yet" in cli("eval", "run").err
 
 

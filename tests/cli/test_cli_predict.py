@@ -56,7 +56,8 @@ def test_best_is_the_peer_that_validation_chose(cli, tmp_path, run):
     path = tmp_path / "run" / "results.json"
     results = json.loads(path.read_text())
     for best, other in (("a", "b"), ("b", "a")):
-        results["selected"][best]["value"], results["selected"][other]["value"] = 0.9, 0.4
+        known = results["arms"]["mutual"]["validation"]
+        known[best]["accuracy"]["mean"], known[other]["accuracy"]["mean"] = 0.9, 0.4
         path.write_text(json.dumps(results))
         assert cli("predict", "run", "new.npz") == cli("predict", "run", "new.npz", "--peer", best)
     assert (
@@ -67,6 +68,8 @@ def test_best_is_the_peer_that_validation_chose(cli, tmp_path, run):
 
 def test_where_nothing_was_selected_best_is_an_error(cli, run_folder):
     results = json.loads((run_folder / "results.json").read_text())
+    (arm,) = results["arms"].values()
+    del arm["validation"]
     (run_folder / "results.json").write_text(json.dumps(results | {"selected": {}}))
     np.save("new.npy", np.zeros((2, 8, 8), np.uint8))
     said = cli("predict", "run", "new.npy")

@@ -326,7 +326,6 @@ def make_inputs(folder, arrays):
         ("one.png --out made --overlap 12", "--overlap: 12 pixels of tiles of 12x12; allowed: "),
         ("one.png --out made --overlap -1", "--overlap: -1 pixels; allowed: 0 or more"),
         ("one.png --out made --peer s3", "--peer: unknown peer 's3'. Did you mean 's"),
-        ("colour.png --out made", "colour.png: a colour image (mode RGB), but the run was trained"),
         ("cut.png --out made", "cut.png: cannot be read as an image"),
         ("colour.npy --out made", "expected (N, 1, H, W) or (N, H, W)"),
         ("vectors.npy --out made", "vectors.npy: shape (5, 144), but the run was trained on"),

@@ -153,20 +153,26 @@ class RowProgress(_Shown):
 
 
 class GridProgress(_Shown):
-    """Progress of a grid, in cells, with the present one step by step."""
+    """Progress of a grid, in cells, with the present one step by step.
 
-    def __init__(self, cells: Sequence[Any]) -> None:
+    `notes` are lines that are told before it begins.
+    """
+
+    def __init__(self, cells: Sequence[Any], notes: Sequence[str] = ()) -> None:
         self.cells, self.run = Bar("cell", total=len(cells)), _Run()
         self.run.bar.shown = "0/0"
         super().__init__(self.cells, self.run.bar)
         self.metrics = {(c.arm, c.seed): c.config.evaluation.metric for c in cells}
         self.finished = 0
+        self.notes = notes
         self.began = time.monotonic()
 
     def observe(self, event: dict[str, Any]) -> None:
         """Show an event of the grid or of the trainer in one of its cells."""
         if event["event"] == "compare":
             self.tell_head(event["facts"])
+            if self.notes:
+                self.tell(self.notes)
             return
         where = f"{event['arm']}, seed {event['seed']}"
         match event["event"]:

@@ -100,14 +100,14 @@ def compare(
         if key in changes:
             raise InputError(f"{key}: say it with {option}")
     if arms is not None:
-        chosen = [arm.strip() for arm in arms.split(",")]
+        chosen, left_out = [arm.strip() for arm in arms.split(",")], []
     else:
-        chosen = default_arms(found, given, changes, out)
+        chosen, left_out = default_arms(found, given, changes, out)
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
     folder = out_folder(out, f"compare-{found.name}")
     given = apply_overrides(given, changes)
     with resumable(folder):
-        with GridProgress(cells) as progress:
+        with GridProgress(cells, left_out) as progress:
             results = run_grid(found, given, cells, folder, resume, progress.observe)
         console().print(comparison_table(results, found.metrics.told(results.get("metrics"))))
         print(measured_words(found, cells[0].config.evaluation))
@@ -117,10 +117,10 @@ def compare(
 
 def default_arms(
     recipe: "Recipe", given: Mapping[str, Any], changes: Mapping[str, Any], out: Path | None
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """All arms, but for those that train as another does here, unless `out` has begun them.
 
-    Says on stderr which are left out.
+    And a line about each that is left out.
     """
     from peerlearn.compare.grid import equal_arms
     from peerlearn.systems.overrides import apply_overrides
@@ -129,10 +129,13 @@ def default_arms(
     for arm in list(equal):
         if out is not None and (out / "cells" / arm).is_dir():
             del equal[arm]
-    for arm, same in equal.items():
-        told = f"arm {arm} is left out: with these peers it trains as {same} does"
-        print(f"{told} (--arms names those to train)", file=sys.stderr)
-    return [arm for arm in apply_overrides(given, changes).get("arms") or {} if arm not in equal]
+    told = [
+        f"arm {arm} is left out: with these peers it trains as {same} does "
+        "(--arms names those to train)"
+        for arm, same in equal.items()
+    ]
+    arms = apply_overrides(given, changes).get("arms") or {}
+    return [arm for arm in arms if arm not in equal], told
 
 
 def check_comparison(out: Path | None) -> None:
