@@ -66,7 +66,9 @@ def test_fit_takes_peers_own_settings_and_augmentation() -> None:
     assert accuracy(peers={"b": {"view": 1}}, augment={"crop": 2}) != accuracy(augment={"crop": 2})
 
 
-def test_fit_resumes_in_its_folder_and_refuses_another_configuration(tmp_path: Path) -> None:
+def test_fit_resumes_in_its_folder_and_refuses_another_configuration_or_other_data(
+    tmp_path: Path,
+) -> None:
     whole = peerlearn.fit(cohort(), arrays(), epochs=4, **QUICK)
 
     def stop(event: dict) -> None:
@@ -81,6 +83,10 @@ def test_fit_resumes_in_its_folder_and_refuses_another_configuration(tmp_path: P
     with pytest.raises(InputError, match=r"lr: was 0.5, now 0.4"):
         slower = QUICK | {"lr": 0.4}
         peerlearn.fit(cohort(), arrays(), epochs=4, folder=run, resume=True, **slower)
+    other = arrays()
+    other["x_train"] = other["x_train"] + 1
+    with pytest.raises(InputError, match="data changed since it began:\n  x of train differs"):
+        peerlearn.fit(cohort(), other, epochs=4, folder=run, resume=True, **QUICK)
     resumed = peerlearn.fit(cohort(), arrays(), epochs=4, folder=run, resume=True, **QUICK)
     assert resumed.block["peers"] == whole.block["peers"]
 

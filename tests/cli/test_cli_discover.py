@@ -156,6 +156,12 @@ def test_an_interrupted_discovery_goes_on_to_the_same_assignments(
     assert "interrupted; saved in stage" in said.err
     assert "; continue with: peerlearn discover" in said.err
     assert not Path("run/assignments.csv").exists()
+    if stage == "joint":
+        whole = Path("unlabelled.npz").read_bytes()
+        np.savez("unlabelled.npz", x=255 - np.load("unlabelled.npz")["x"])
+        said = discover("--candidates", "2,3", "--resume")
+        assert said.status == 2 and "the data changed since it began" in said.err
+        Path("unlabelled.npz").write_bytes(whole)
     said = discover("--candidates", "2,3", "--resume")
     assert said.status == 0, said.err
     whole, cut = (Path(name, "assignments.csv").read_text() for name in ("whole", "run"))

@@ -57,6 +57,17 @@ def test_a_run_that_takes_a_stage_over_is_the_run_that_trains_it(
     assert cost[0] == cost[1]
 
 
+def test_a_stage_of_other_data_is_trained_anew(tmp_path: Path) -> None:
+    seen = {}
+    for name, data in (("first", "x"), ("same", "x"), ("other", "y")):
+        trainer = sharing(tmp_path / "shared", tmp_path / name)
+        trainer.shared = SharedStages(tmp_path / "shared", {"train": {"content": data}})
+        trainer.run()
+        seen[name] = set(trainer.steps_seen)
+    assert seen["first"] == seen["other"] == {"alone", "together"}
+    assert seen["same"] == {"together"}
+
+
 def test_a_stage_that_another_process_trains_is_waited_for(tmp_path: Path) -> None:
     one, two = (sharing(tmp_path / "shared", tmp_path / name) for name in ("one", "two"))
     begun = threading.Event()
