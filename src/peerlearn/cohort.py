@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -271,10 +272,12 @@ def _run(
 ) -> Any:
     if before is not None:
         before(name)
+    if isinstance(x, Mapping):
+        network = partial(called, network, name=name)
     if learners is None or name in learners:
-        return called(network, x, name)
+        return network(x)
     with torch.no_grad():
-        return called(network, x, name)
+        return network(x)
 
 
 def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> None:

@@ -32,7 +32,7 @@ def tiny_config(*overrides: str) -> Any:
     recipe, given = tiny_recipe()
     assignments = parsed(*TINY, *overrides)
     if assignments.get("transfer") == "none":
-        del assignments["transfer.memory"]
+        assignments.pop("transfer.memory", None)
     return recipe.resolve(given, assignments)
 
 

@@ -22,7 +22,9 @@ TRAINED_ON = {"cluster_accuracy", "nmi", "ari", "all_accuracy", "old_accuracy", 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """200 digits of ten classes to train on and 100 to test, as `digits.npz`."""
     folder = tmp_path_factory.mktemp("served")
-    np.savez(folder / "digits.npz", **digit_arrays())
+    arrays = digit_arrays()
+    np.savez(folder / "digits.npz", **arrays)
+    np.savez(folder / "others.npz", **arrays | {"x_train": arrays["x_train"][::-1]})
     np.save(folder / "x.npy", digit_arrays()["x_test"])
     return folder
 
@@ -61,7 +63,8 @@ def test_a_run_measured_again_has_its_own_numbers(
     own = evaluate_run(made)
     assert metrics(own) == metrics(made.results)
     assert reported(own)["ensemble"] == reported(made.results)["ensemble"]
-    other = metrics(evaluate_run(made, str(folder / "digits.npz")))
+    assert metrics(evaluate_run(made, str(folder / "digits.npz"))) == metrics(own), "its own data"
+    other = metrics(evaluate_run(made, str(folder / "others.npz")))
     for name, found in other.items():
         expected = metrics(made.results)[name]
         assert not found.keys() & TRAINED_ON
