@@ -322,7 +322,7 @@ def outcome(out: Path) -> Iterator[tuple[str, Any]]:
         elif path.name == "metrics.jsonl":
             lines = path.read_text(encoding="utf-8").splitlines()
             text = [_timeless(json.loads(line)) for line in lines]
-        elif path.parent.name == "best":
+        elif path.parent.name == "best" and path.suffix == ".safetensors":
             with safe_open(path, "pt") as stored:
                 weights = {key: _bits(stored.get_tensor(key)) for key in stored.keys()}  # noqa: SIM118
                 text = [stored.metadata(), weights]

@@ -62,3 +62,16 @@ def test_what_a_kill_leaves_of_any_file_of_a_run_is_taken_away(tmp_path) -> None
     for file in vars(RunFolder(tmp_path / "run")).values():
         if isinstance(file, Path) and file.suffix:
             assert TEMPORARY.fullmatch(f".{file.name}.a1b2c3_4"), file
+
+
+def test_what_a_kill_leaves_of_a_file_of_weights_is_taken_away(tmp_path: Path) -> None:
+    """safetensors itself writes beside the file that it is given."""
+    folder = RunFolder(tmp_path / "run")
+    folder.open({"epochs": 1}, resume=False)
+    best = folder.best("a").parent
+    best.mkdir(parents=True)
+    kept = [best / name for name in ("a.safetensors", ".tmp", ".tmpnotes.txt")]
+    for path in (*kept, best / ".tmp0wXS8W", best / ".a.safetensors.a1b2c3_4"):
+        path.touch()
+    folder.open({"epochs": 1}, resume=True)
+    assert sorted(best.iterdir()) == sorted(kept)

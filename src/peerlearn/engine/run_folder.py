@@ -43,6 +43,8 @@ TEMPORARY = re.compile(
     r"\.((config\.yaml|(env|results|data|fingerprint)\.json|metrics\.jsonl|gallery\.npz)"
     r"|.+\.safetensors)\.[a-z0-9_]{8}"
 )
+#: And what safetensors calls what it writes, beside that.
+TEMPORARY_WEIGHTS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 
 
 class RunFolder:
@@ -233,10 +235,12 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Take away what a killed process was writing."""
+        weights = self.path.glob("checkpoints/*/.*")
+        left = [path for path in weights if TEMPORARY_WEIGHTS.fullmatch(path.name)]
         for pattern in (".*", "checkpoints/*/.*"):
-            for path in self.path.glob(pattern):
-                if TEMPORARY.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+            left += [it for it in self.path.glob(pattern) if TEMPORARY.fullmatch(it.name)]
+        for path in left:
+            path.unlink(missing_ok=True)
 
     def _check_hold(self) -> None:
         if self._hold is not None:
