@@ -92,7 +92,8 @@ def trainer_of(section: str, *more: str) -> Trainer:
     """What `peerlearn run` would train."""
     _, name, overrides = SECTIONS[section]
     recipe, given = find_recipe(name)
-    return recipe.build(recipe.resolve(given, parse_assignments([*overrides, *more])))
+    changes = parse_assignments(overrides) | parse_assignments(more)
+    return recipe.build(recipe.resolve(given, changes))
 
 
 def plain_steps(trainer: Trainer) -> Callable[[], None]:

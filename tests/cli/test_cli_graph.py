@@ -300,7 +300,7 @@ def test_mistakes_in_a_node_file_are_named(cli, tmp_path, change, expected):
         (lambda a: {"node_label": a["node_label"][:-1]}, "node_label has"),
         (lambda a: {"node_label": a["node_label"] + 0.5}, "node_label: dtype float64; allowed"),
         (lambda a: {"y": a["y"] + 0.5}, "y: 40 labels are wrong"),
-        (lambda a: {"split": a["split"] * 0}, "split 1 (val): marks no graphs"),
+        (lambda a: {"split": a["split"] * 0}, "split 2 (test): marks no graphs"),
         (lambda a: {"edge_index": np.array([[0], [a["ptr"][1]]])}, "1 edges join two graphs"),
     ],
 )

@@ -56,7 +56,9 @@ def flattened(logits, y):
 def same(found, expected, tolerance=1e-9):
     """Nested mappings and lists with equal numbers."""
     if isinstance(expected, dict):
-        assert found.keys() == expected.keys() - {"confusion"}, "pixels are not counted by class pairs"
+        assert found.keys() == expected.keys() - {"confusion"}, (
+            "pixels are not counted by class pairs"
+        )
         for key, value in expected.items():
             same(found[key], value, tolerance)
     else:
