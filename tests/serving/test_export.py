@@ -208,5 +208,7 @@ def test_places_and_formats_that_do_not_go_are_refused(
     with pytest.raises(InputError, match=message):
         run.export(path, format=format)
     assert (path.read_bytes() if path.exists() else None) == before
+    with pytest.raises(InputError, match=r"unknown peer .c.*Allowed: a, b, best, ensemble"):
+        run.export(run.run.folder.parent / "net.pt2", "c")
     with pytest.raises(InputError, match="for programs"):
         run.export(run.run.folder.parent / "w.safetensors", normalised=True)

@@ -64,6 +64,8 @@ def export(
     out = Path(out)
     kind = _format(out, format)
     _check_place(out)
+    if who not in (allowed := [*run.peers, "best", "ensemble"]):
+        raise unknown_name("peer", who, allowed, "--peer")
     peer = who if who == "ensemble" else run.name_of(who)
     about = _about(run, peer)
     if kind == "safetensors":

@@ -175,7 +175,7 @@ def damage(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("no mask", r"train/images/3\.png: has no mask; expected .*train/masks/3\.png"),
+        ("no mask", r"train/images/3\.png: has no mask; expected .*train/masks/3\.png\.$"),
         ("no image", r"val/masks/1\.png: has no image; expected .*val/images/1\.png"),
         ("other size", r"test/masks/2\.png: 7x5 .* its image .*test/images/2\.png has 5x7"),
         ("colours", r"train/masks/0\.png: colour mode RGB; allowed: a PNG of one channel"),

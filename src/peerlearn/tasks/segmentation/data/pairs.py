@@ -50,7 +50,8 @@ def paired_files(scan: Scan, folder: Path) -> list[Pair]:
     for name, image in images.items():
         mask = folder / MASKS / f"{name}.png"
         if name not in masks:
-            raise InputError(f"{image}: has no mask; expected {mask}.{_hint(name, masks)}")
+            alone = {other: path for other, path in masks.items() if other not in images}
+            raise InputError(f"{image}: has no mask; expected {mask}.{_hint(name, alone)}")
         if masks[name].suffix.lower() not in EXACT:
             raise InputError(
                 f"{masks[name]}: allowed for masks: PNG, BMP, GIF, TIFF; JPEG changes label "
