@@ -1,6 +1,5 @@
 """`peerlearn run`, `compare` and `report`: what trains a recipe, and a page of it."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
