@@ -98,8 +98,9 @@ def compare(
     for key, option in (("seed", "--seeds"), ("arm", "--arms")):
         if key in changes:
             raise InputError(f"{key}: say it with {option}")
+    left_out: list[str] = []
     if arms is not None:
-        chosen, left_out = [arm.strip() for arm in arms.split(",")], []
+        chosen = [arm.strip() for arm in arms.split(",")]
     else:
         chosen, left_out = default_arms(found, given, changes, out)
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
