@@ -136,6 +136,32 @@ def test_images_are_fitted_as_in_training(cli, tmp_path):
     assert len(made) == 60
     assert np.mean([row["label"] == name for row, name in zip(made, truth, strict=True)]) > 0.9
     assert cli("eval", "run", "--data", "moved").status == 0
+    photo = tmp_path / "moved" / "train" / "dark" / "1.png"
+    (row,) = rows(cli("predict", "run", str(photo), "--peer", "a", "--probabilities").out)
+    assert float(row["dark"]) == pytest.approx(in_plain_pytorch(tmp_path / "run", photo), abs=1e-5)
+
+
+def in_plain_pytorch(run, photo) -> float:
+    """The probability of the first class, by what the header of the weights and the page say."""
+    import torch
+    from PIL import Image, ImageOps
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    from peerlearn.models import build_model
+
+    file = run / "checkpoints" / "best" / "a.safetensors"
+    with safe_open(file, "pt") as stored:
+        about = stored.metadata()
+    assert (about["size"], about["fit"]) == ("8", "crop")
+    arguments = json.loads(about["arguments"])
+    net = build_model(about["model"], (3, 8, 8), classes=2, arguments=arguments).eval()
+    net.load_state_dict(load_file(file))
+    image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
+    fitted = np.array(ImageOps.fit(image, (8, 8), Image.Resampling.BICUBIC))
+    x = torch.from_numpy(fitted).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(json.loads(about[key])).view(1, -1, 1, 1) for key in ("mean", "std"))
+    return net((x - mean) / std).logits.softmax(1)[0, 0].item()
 
 
 def make_inputs(folder, rows) -> None:

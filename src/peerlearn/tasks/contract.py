@@ -215,7 +215,10 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         """What the header of a peer's file of weights says of its network and its data."""
         spec = self.config.peers.get(peer)  # None of a trunk
         network = {} if spec is None else {"model": spec.model, "arguments": spec.arguments}
-        return {"recipe": self.config.recipe, **network, **described(self.info.model_dump())}
+        about = {"recipe": self.config.recipe, **network, **described(self.info.model_dump())}
+        if size := getattr(self.config.data, "size", None):  # else images are read as they are
+            about |= {"size": size, "fit": getattr(self.config.data, "fit", "resize")}
+        return about
 
     @classmethod
     def runs(cls, config: ConfigT, peer: str) -> Sequence[str]:

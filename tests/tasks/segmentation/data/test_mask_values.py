@@ -92,6 +92,15 @@ def test_a_stray_1_beside_black_and_white_does_not_take_the_white_away(form, tmp
         read(form, tmp_path, arrays)
 
 
+def test_smoothed_edges_are_asked_about_as_such(tmp_path):
+    arrays = given([0, 255])
+    for part in ("train", "test"):
+        y = arrays[f"y_{part}"]
+        y[:, 0, :3], y[:, 1, :3] = (31, 95, 159), (63, 127, 191)
+    with pytest.raises(InputError, match=r"data.values=\[0,255\] where those between are edges"):
+        read("npz", tmp_path, arrays)
+
+
 @forms
 def test_three_values_with_gaps_are_asked_about(form, tmp_path):
     arrays = given([0, 127, 255])

@@ -24,6 +24,8 @@ IGNORED_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored")
 BLACK_AND_WHITE = {0, 255}
 STRAY = 0.01
 """Below so many pixels for each one of value 255, values between may be strays."""
+SMOOTHED = 0.25
+"""Below so many pixels for each black or white one, greys may be smoothed edges."""
 
 Counts = NDArray[np.int64]
 Values = Sequence[int | Sequence[int]]
@@ -215,13 +217,25 @@ def _check_gaps(tally: Tally, known: Sequence[int], ignore: int | None, where: s
     least, found = min(known, default=0), set(tally.found())
     missing = set(range(least, max(known, default=0))) - found - {ignore}
     if missing or least > 1:
-        white = ",255" if IGNORED in found else ""
-        listed = ",".join(map(str, list(known)[:6]))
+        if _smoothed(tally):
+            example = "[0,255] where those between are edges that a tool has smoothed"
+        else:
+            white = ",255" if IGNORED in found else ""
+            example = f"[{','.join(map(str, list(known)[:6]))}{white}]"
         raise InputError(
             f"{where}: label values have gaps, and nobody says what they are: {tally.shown()}. Say "
-            f"which values are classes, data.values=[{listed}{white}], others then do not count; "
-            "or name all values from 0 on (classes.txt of a folder, class_names of a file)."
+            f"which values are classes, data.values={example}, others then do not count; or name "
+            "all values from 0 on (classes.txt of a folder, class_names of a file)."
         )
+
+
+def _smoothed(tally: Tally) -> bool:
+    """Whether most is black or white, and the rest of many greys."""
+    found = tally.found()
+    between = [value for value in found if 0 < value < IGNORED]
+    ends = tally.pixels[0] + tally.pixels[IGNORED]
+    both = {0, IGNORED} <= set(found)
+    return both and len(between) > 2 and bool(tally.pixels[between].sum() < SMOOTHED * ends)
 
 
 def _ignored_name(names: Sequence[str]) -> int | None:
