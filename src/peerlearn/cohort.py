@@ -272,7 +272,7 @@ def _run(
 ) -> Any:
     if before is not None:
         before(name)
-    if isinstance(x, Mapping):
+    if not isinstance(x, Tensor):
         network = partial(called, network, name=name)
     if learners is None or name in learners:
         return network(x)

@@ -386,7 +386,7 @@ class Killed(Exception):
 
 def kill_in(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
     def observe(event: dict[str, Any]) -> None:
-        if (event["event"], event["stage"]) == ("step", stage) and event["done"] == step:
+        if event["event"] == "step" and (event["stage"], event["done"]) == (stage, step):
             raise Killed
 
     return observe

@@ -1,5 +1,6 @@
 """The recipes on graphs: what peers share, what training may see, resume, the second head."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -117,10 +118,11 @@ def test_invariant_7_equal_seeds_give_equal_weights_and_batches_in_every_arm(
 ) -> None:
     path = write(tmp_path / "mine.npz", ARRAYS[recipe]())
     seen = []
-    for arm in find_recipe(recipe)[1]["arms"]:
+    for arm, own in find_recipe(recipe)[1]["arms"].items():
+        by_sample = {"transfer.weighting": "sample"} if arm in ("full", "weighting") else {}
         trainer = graph_trainer(
-            recipe, path, f"arm={arm}", "arms.full.transfer.weighting=sample",
-            "arms.weighting.transfer.weighting=sample", *(SAMPLED[:1] if sampled else []),
+            recipe, path, f"arm={arm}", f"arms.{arm}={json.dumps(own | by_sample)}",
+            *(SAMPLED[:1] if sampled else []),
         )  # fmt: skip
         start = {key: value for key, value in weights(trainer).items() if key.startswith("peers.")}
         batches = [

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,16 @@ class Fence:
         name = os.fsdecode(path)
         # A link itself is changed where its folder is, not where it leads.
         full = str(Path(os.path.realpath(Path(name).parent)) / Path(name).name)
-        if full == os.devnull or any(f"{full}/".startswith(f"{root}/") for root in self.allowed):
+        if full == os.devnull or any(map(partial(_is_of, full), self.allowed)):
             return
         (self.executed if Path(name).name == CANARY else self.outside).append(full)
         raise PermissionError(1, "outside of what may be written", name)
+
+
+def _is_of(full: str, root: str) -> bool:
+    """Whether a path is in what may be written, or in its place until it is whole."""
+    folder, name = os.path.split(root)
+    return f"{full}/".startswith(f"{root}/") or full.startswith(f"{folder}/.{name}.")
 
 
 _fence: Fence | None = None
