@@ -221,7 +221,17 @@ def configurations() -> Iterator[tuple[str, str, Changes]]:
         for arm, changes in (peerlearn.recipe(recipe).config.arms or {}).items():
             yield f"{recipe}/{arm}", recipe, COMMON | _without(tiny, changes) | {"arm": arm}
         for name, changes in FURTHER[recipe].items():
-            yield f"{recipe}/+{name}", recipe, COMMON | _without(tiny, changes) | changes
+            made = COMMON | _without(tiny, changes) | changes
+            # What a block replaces that stands behind it is left out, as it is refused.
+            backwards = list(reversed(made))
+            kept = {key: it for key, it in made.items() if not _replaced(key, backwards)}
+            yield f"{recipe}/+{name}", recipe, kept
+
+
+def _replaced(key: str, backwards: list[str]) -> bool:
+    """Whether a key is within one that stands behind it."""
+    behind = backwards[: backwards.index(key)]
+    return any(key.startswith(f"{block}.") for block in behind)
 
 
 def _without(tiny: Changes, changes: Changes | None) -> Changes:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from joblib.externals.loky import cpu_count
+
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 #: Events that change files, and which of their arguments are paths.
 CHANGES = {
@@ -81,6 +83,7 @@ def fenced(allowed: Sequence[Path]) -> Iterator[Fence]:
     """Watch a block; what it may write is below the paths in `allowed`."""
     global _fence, _installed
     if not _installed:  # a hook cannot be taken away again
+        cpu_count(only_physical_cores=True)  # asks `lscpu`, once, where scikit-learn wants to know
         sys.addaudithook(_hook)
         _installed = True
     made = Fence(tuple(os.path.realpath(path) for path in allowed))
