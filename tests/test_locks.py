@@ -64,6 +64,17 @@ def test_a_killed_process_holds_nothing(tmp_path, other):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["begun"]
 
 
+def test_a_process_that_was_killed_before_it_signed_holds_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "UNSIGNED", 0.3)
+    (tmp_path / "run").mkdir()
+    for lock in (tmp_path / "run" / ".lock", tmp_path / ".data.lock"):
+        lock.touch()
+    began = time.monotonic()
+    with held(tmp_path / "run"), locks.one_at_a_time(tmp_path / ".data.lock"):
+        assert 0.25 < time.monotonic() - began < 3
+    assert not list((tmp_path / "run").iterdir()) and not (tmp_path / ".data.lock").exists()
+
+
 def test_a_process_of_another_host_holds_while_it_gives_signs_of_life(tmp_path, other):
     other.send_signal(signal.SIGSTOP)  # nobody touches the lock but this test
     elsewhere(tmp_path / "run" / ".lock", seconds=10)

@@ -15,8 +15,10 @@ it or its file system stood still for so long, notices at its next write and end
 done by filelock's `SoftFileLease`; here is what a run needs around it.
 """
 
+import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +33,9 @@ LEASE = 30.0
 """Seconds without a sign of life after which a holder counts as dead."""
 HEARTBEAT = 5.0
 """Seconds between two signs of life."""
+UNSIGNED = 5.0
+"""Seconds after which a lock without a holder's name is taken away: who made it was killed before
+it could write its name, which takes a moment."""
 
 
 class InUseError(InputError):
@@ -93,8 +98,18 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 
     Raises OSError: it cannot be written.
     """
-    with _lease(lock):
+    lease = _lease(lock)
+    while True:
+        _clear_unsigned(lease)
+        try:
+            lease.acquire(timeout=LEASE)
+            break
+        except Timeout:
+            continue
+    try:
         yield
+    finally:
+        lease.release()
 
 
 def is_lock(path: Path) -> bool:
@@ -120,6 +135,7 @@ def _take(lease: SoftFileLease, folder: Path) -> None:
     for patience in (0, LEASE + HEARTBEAT):
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _clear_unsigned(lease)
             lease.acquire(timeout=patience)
             return
         except Timeout:
@@ -130,6 +146,22 @@ def _take(lease: SoftFileLease, folder: Path) -> None:
         except OSError as error:
             raise cannot_write(folder / LOCK, error) from error
     raise InUseError(f"{folder}: is being written by {_holder(lease) or 'another process'}")
+
+
+def _clear_unsigned(lease: SoftFileLease) -> None:
+    """Wait until a lock has a holder's name, or take it away: filelock waits for it forever."""
+    path, end = Path(lease.lock_file), time.monotonic() + 2 * UNSIGNED
+    with suppress(FileNotFoundError):
+        while path.is_file() and not path.stat().st_size and time.monotonic() < end:
+            if _silence(lease, path.parent) < UNSIGNED:
+                time.sleep(0.1)
+                continue
+            aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+            path.rename(aside)
+            if aside.stat().st_size:  # another process was quicker, and holds it now
+                with suppress(FileExistsError):
+                    os.link(aside, path)
+            aside.unlink()
 
 
 def _holder(lease: SoftFileLease) -> str | None:
