@@ -57,6 +57,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the workers too
     began = time.perf_counter()
     jobs = planned(arguments)
+    for kind in arguments.only:
+        case_of(kind, arguments.seed, 0)  # what cases share is made once, before workers are forked
     results = Results(arguments.seed, arguments.reproducers)
     for outcome in outcomes(jobs, arguments):
         results.add(outcome)

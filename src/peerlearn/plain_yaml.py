@@ -19,7 +19,7 @@ from peerlearn.errors import InputError
 from peerlearn.files import read_text
 
 #: Far above any recipe, far below where Python's stack or memory ends.
-DEEPEST, LONGEST, MOST_NODES = 50, 1 << 20, 100_000
+DEEPEST, LONGEST, MOST_NODES, MOST_DIGITS = 50, 1 << 20, 100_000, 250
 
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
@@ -94,10 +94,9 @@ class _Loader(yaml.SafeLoader):
         """`012` is 12; `0o14` and `0xc` are too."""
         text = self.construct_scalar(node)
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        try:
-            return int(text, base)
-        except ValueError:  # Python reads no more than some thousand digits
-            raise _refused("a number too long", node) from None
+        if len(text) > MOST_DIGITS:
+            raise _refused(f"a number of {len(text):,} digits; allowed: {MOST_DIGITS}", node)
+        return int(text, base)
 
 
 def _resolve(kind: type[yaml.resolver.BaseResolver]) -> None:

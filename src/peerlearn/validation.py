@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -57,6 +58,8 @@ def misread(annotation: Any, given: Any) -> str:
         return next(faults, "") if inner else ""
     if not isinstance(given, bool | int | float | str):
         return ""
+    if isinstance(given, int) and abs(given) > sys.float_info.max:  # nothing could print it
+        return "found a whole number of hundreds of digits"
     parts = [part for part in _parts(annotation) if not _items(part)]
     words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
     plain = {part for part in parts if get_origin(part) is not Literal} - {NoneType}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 from tiny import tiny_config, tiny_trainer, weights
 from tiny_stages import timeless
 
@@ -121,3 +122,11 @@ def test_patience_resumes_exactly(tmp_path: Path, cut: int) -> None:
 def test_patience_needs_a_best_epoch() -> None:
     with pytest.raises(InputError, match=r"evaluation\.patience: found 2 with .*'last'"):
         tiny_trainer("evaluation.patience=2", "evaluation.select=last")
+
+
+def test_selected_weights_of_another_shape_are_refused_before_it_goes_on(tmp_path: Path) -> None:
+    run(tmp_path, "epochs=1")
+    file = tmp_path / "checkpoints" / "best" / "a.safetensors"
+    save_file({name: it.unsqueeze(-1) for name, it in load_file(file).items()}, file)
+    with pytest.raises(InputError, match=r"a\.safetensors: does not fit peer 'a': .* expected of"):
+        run(tmp_path, "epochs=2", resume=True)

@@ -3,11 +3,12 @@
 import io
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.faults.fuzzing import raw_graphs
 from benchmarks.faults.fuzzing.archives import npy_of, zip_of
-from benchmarks.faults.fuzzing.bases import arrays, data, npy, recipe, run_files
+from benchmarks.faults.fuzzing.bases import arrays, data, npy, npz, recipe, run_files
 from benchmarks.faults.fuzzing.case import Case, Content, Fifo
 from benchmarks.faults.fuzzing.settings import FILE, dumped
 
@@ -71,5 +72,11 @@ FOUND: dict[str, tuple[Case, str]] = {
     "weights by number": (
         Case(("weights", "w.pt"), {"w.pt": saved({1: torch.zeros(2)})}),
         "holds a mapping with the keys 1",
+    ),
+    "an arm that is a list": (told("images", "arm=[1]"), "arm: expected the name of an arm"),
+    "a number of 400 digits": (told("images", f"lr={'9' * 400}"), "a number of 400 digits"),
+    "millions of names": (
+        reading("masks", **{"odd.npz": npz(arrays("masks") | {"classes": np.zeros(2**20, "u1")})}),
+        "1,048,576 names; allowed: up to 100,000",
     ),
 }

@@ -197,7 +197,11 @@ _MAKERS = {
 @cache
 def run_files(name: str) -> dict[str, bytes]:
     """The files of a finished run, by their paths in its folder."""
-    folder = RUNS / name
+    return files_in(RUNS / name)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, by their paths in it."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -3,8 +3,11 @@
 import io
 import json
 import pickle
+from contextlib import chdir
 from functools import cache
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,13 @@ import yaml
 from safetensors.numpy import save
 
 from benchmarks.faults.fuzzing.archives import Payload, odd_npz
-from benchmarks.faults.fuzzing.bases import data, recipe, run_files
+from benchmarks.faults.fuzzing.bases import data, files_in, recipe, run_files
 from benchmarks.faults.fuzzing.case import CANARY, Case, Content, Fifo, Folder, Link
 from benchmarks.faults.fuzzing.settings import FILE, dumped
 from benchmarks.faults.fuzzing.values import mutated, odd, scratched, text
 from peerlearn.models import build_model
+from peerlearn.systems.recipe import run_recipe
+from peerlearn.systems.registry import find_recipe
 
 FINISHED = (
     "predictions",
@@ -29,7 +34,8 @@ FINISHED = (
     "nodes",
     "masks",
 )
-CUT = ("predictions-cut", "features-cut", "learned-cut")
+RESUMED = ("images", "styles", "masks", "nodes", "graphs")
+"""The bases whose runs are resumed."""
 READ = ("data.json", "results.json", "config.yaml", "metrics.jsonl", "env.json", "gallery.npz")
 
 
@@ -59,14 +65,26 @@ def run_folder(draw: Random) -> Case:
 
 
 def resumed_run(draw: Random) -> Case:
-    """A run that was interrupted, and then its files changed."""
-    files: dict[str, Content] = dict(run_files(draw.choice(CUT)))
+    """A run of one epoch whose files change before it goes on to a second one."""
+    base = draw.choice(RESUMED)
+    files: dict[str, Content] = dict(_short_runs()[base])
     _damage(draw, files, trusted=True)
     made = {f"run/{path}": content for path, content in files.items()}
-    given = run_files("predictions-cut")["config.yaml"] if "config.yaml" not in files else b""
-    config = files.get("config.yaml", given)
-    made[FILE] = config if isinstance(config, bytes) else given
-    return Case(("run", FILE, "epochs=2", "--out", "run", "--resume"), made, ("run",))
+    kept = {FILE: dumped(recipe(base)), **data(base)}
+    return Case(("run", FILE, "epochs=2", "--out", "run", "--resume"), made | kept, ("run",))
+
+
+@cache
+def _short_runs() -> dict[str, dict[str, bytes]]:
+    """The files of a run of one epoch of every base that is resumed."""
+    made = {}
+    for base in RESUMED:
+        with TemporaryDirectory() as home, chdir(home):
+            Case((), {FILE: dumped(recipe(base)), **data(base)}).lay_out(Path())
+            found, given = find_recipe(FILE)
+            run_recipe(found, found.resolve(given, {}), Path("run"))
+            made[base] = files_in(Path("run"))
+    return made
 
 
 def weight_file(draw: Random) -> Case:
@@ -194,7 +212,9 @@ def odd_header(draw: Random, raw: bytes) -> bytes:
         given = json.loads(header)
     except ValueError:
         return scratched(draw, raw)
-    meta = given.get("__metadata__", {})
+    meta = given.get("__metadata__") if isinstance(given, dict) else None
+    if not isinstance(meta, dict):  # changed before
+        return scratched(draw, raw)
     match draw.choice(["mutate", "mutate", "skeleton", "skeleton", "size", "deep", "names"]):
         case "mutate":
             given = mutated(draw, given)

@@ -17,6 +17,8 @@ from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED
 
 Array = NDArray[np.generic]
+MOST_NAMES = 100_000
+"""Several times the classes of the largest data sets."""
 SURELY_CLASSES = 20
 """Up to so many labels are classes, however few rows each of them has."""
 ROWS_A_CLASS, ROWS_A_VALUE = 2, 5
@@ -139,22 +141,30 @@ def text_labels(arrays: Mapping[str, Array], where: str) -> tuple[dict[str, Tens
 def read_class_names(found: Array | Sequence[object] | None, where: str) -> tuple[str, ...]:
     """The names that an array of texts or bytes holds; none where there is no array.
 
-    Raises InputError: no list, bytes that are no UTF-8, or a name that is empty or there twice.
+    Raises InputError: no list, far too many names, bytes that are no UTF-8, or a name that is
+    empty or there twice.
     """
     if found is None:
         return ()
     array = np.asarray(found)
     if array.ndim != 1:
         raise InputError(f"{where}: class_names has shape {array.shape}; expected a list of names.")
+    if len(array) > MOST_NAMES:
+        raise InputError(
+            f"{where}: class_names has {len(array):,} names; allowed: up to {MOST_NAMES:,}, one "
+            "for each class."
+        )
     try:
         names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in array.tolist())
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: class_names holds bytes that are no UTF-8 ({error}).") from None
+    places: dict[str, int] = {}
     for place, name in enumerate(names):
-        if not name.strip() or name in names[:place]:
-            twice = f"has {name!r} twice, as {names.index(name)} and {place}"
+        if not name.strip() or name in places:
+            twice = f"has {name!r} twice, as {places.get(name)} and {place}"
             what = twice if name.strip() else f"has an empty name at {place}"
             raise InputError(f"{where}: class_names {what}; a class is told by its name.")
+        places[name] = place
     return names
 
 

@@ -1,6 +1,6 @@
 """Which weights of each peer count: the best by validation, or the last."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,15 @@ class Selection:
                 folder.save_best(name, self.weights[name], by | known)
         self._unsaved.clear()
 
-    def restore(self, folder: RunFolder, known: dict[str, Selected]) -> None:
-        """Go on with what was kept in `folder`."""
+    def restore(self, folder: RunFolder, known: dict[str, Selected], cohort: Cohort) -> None:
+        """Go on with what was kept in `folder`.
+
+        Raises InputError: weights that are missing or do not fit; names the peer and the file.
+        """
         self.known = known
         self.weights = {name: folder.load_best(name) for name in known}
+        for name in known.keys() & cohort.peers.keys():
+            _check_fit(self.weights[name], cohort.peers[name], name, folder.best(name))
         self._unsaved.clear()
 
     def settle(self, cohort: Cohort, transport: Transport, folder: RunFolder | None) -> None:
@@ -96,7 +101,20 @@ def load_selected(folder: Path, cohort: Cohort) -> None:
     weights = run.load_best if run.results.exists() else Unfinished(run).weights
     trunk = {} if cohort.trunk is None else {TRUNK: cohort.trunk}
     for name, module in (dict(cohort.peers) | trunk).items():
-        try:
-            module.load_state_dict(weights(name))
-        except RuntimeError as error:
-            raise InputError(f"{run.best(name)}: does not fit peer {name!r}: {error}") from None
+        selected = weights(name)
+        _check_fit(selected, module, name, run.best(name))
+        module.load_state_dict(selected)
+
+
+def _check_fit(weights: Mapping[str, Tensor], module: nn.Module, peer: str, file: Path) -> None:
+    """Raise InputError where weights have other names or shapes than those of a module."""
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    for name in [*wanted, *found]:
+        if found.get(name) != wanted.get(name):
+            what = f"{name} is {_shape(found, name)}; expected {_shape(wanted, name)}"
+            raise InputError(f"{file}: does not fit peer {peer!r}: {what}.")
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return f"of shape {shapes[name]}" if name in shapes else "not there"

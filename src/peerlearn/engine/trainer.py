@@ -143,7 +143,7 @@ class Trainer:
         if state is not None:
             assert self.folder is not None, "a state can only come from a folder"
             self.progress = Progress(**state["progress"])
-            self.selection.restore(self.folder, state["selected"])
+            self.selection.restore(self.folder, state["selected"], self.cohort)
             self._within_its_last_epochs()
         elif self.shared is not None:
             taken = self.shared.take_over(self.cohort, keys)

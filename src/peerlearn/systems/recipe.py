@@ -86,8 +86,10 @@ class Recipe:
             raise InputError(f"arms: expected a mapping of names to overrides; found {arms!r}")
         arm = config.get("arm") or next(iter(arms), None)
         if arm is not None:
+            if not isinstance(arm, str):
+                raise InputError(f"arm: expected the name of an arm; found {arm!r}")
             if arm not in arms:
-                raise unknown_name("arm", str(arm), arms, "arm")
+                raise unknown_name("arm", arm, arms, "arm")
             config = apply_overrides(config, arms[arm] or {}, f"arms.{arm}")
         return validated(self.config, config | {"arm": arm})
 
