@@ -17,7 +17,7 @@ new classes there are.
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,24 @@ MAKERS: dict[str, Callable[..., str]] = {
 QUESTIONS = {"discovery": DISCOVERY, "styles": STYLES}
 
 
+def origin(results: Sequence[Any]) -> str:
+    """A line about what made the results of a table; files of one maker are told once."""
+    said = []
+    for one in results:
+        makers = one.get("made_by") or [{}] if isinstance(one, dict) else [{}]
+        said += [_maker(entry) for entry in makers]
+    return f"<sub>{'; '.join(dict.fromkeys(said))}.</sub>"
+
+
+def _maker(entry: Mapping[str, Any]) -> str:
+    if not entry.get("processor"):
+        return "Commit and processor unknown: made before result files said so"
+    commit, changed = entry.get("commit"), " with changed files" if entry.get("dirty") else ""
+    at = f"commit {commit}{changed}" if commit else f"peerlearn {entry.get('peerlearn')}"
+    device = entry.get("device", "cpu")
+    return f"Made at {at} on {entry['processor']}" + ("" if device == "cpu" else f", {device}")
+
+
 def filled(page: Path) -> str:
     """The text of `page` with every table made from its result file."""
 
@@ -90,7 +108,7 @@ def filled(page: Path) -> str:
             made = questions_markdown(QUESTIONS[page.parent.name], *results)
         else:
             made = MAKERS[slot["kind"]](*results)
-        return f"{slot[1]}\n{made}\n{slot[4]}"
+        return f"{slot[1]}\n{made}\n{origin(results)}\n\n{slot[4]}"
 
     return SLOT.sub(table, page.read_text(encoding="utf-8"))
 

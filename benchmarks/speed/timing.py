@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from scipy.stats import binom
 
+from peerlearn.provenance import processor
+
 Work = Callable[[], object]
 Opened = AbstractContextManager[Work]
 """Work that needs something around it, such as networks in training mode."""
@@ -143,7 +145,7 @@ def environment(threads: int) -> dict[str, Any]:
     """What the figures depend on."""
     return {
         "commit": _commit(),
-        "processor": _processor(),
+        "processor": processor(),
         "processors": os.cpu_count(),
         "threads": threads,
         "pinned": hasattr(os, "sched_setaffinity"),
@@ -163,12 +165,3 @@ def _commit() -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -16,6 +16,7 @@ from peerlearn.json_shapes import EACH, NUMBER, TEXT, WHOLE, check_shape
 from peerlearn.metrics.catalogue import Metric, is_of_class
 from peerlearn.metrics.confusion import COLUMNS, added
 from peerlearn.names import check_names
+from peerlearn.provenance import MadeBy, check_makers
 
 SCHEMA = 1
 
@@ -100,7 +101,8 @@ class Results(TypedDict):
     """The whole file.
 
     `selected` says of a run which epoch each peer's weights are from; see `unlike_planned` for
-    `stages`. `metrics` describes those that only this configuration measures.
+    `stages`. `metrics` describes those that only this configuration measures. `made_by` says what
+    made a run; of a comparison whose cells were not all made alike, it lists every maker.
     """
 
     schema: int
@@ -113,6 +115,7 @@ class Results(TypedDict):
     selected: NotRequired[dict[str, dict[str, Any]]]
     stages: NotRequired[dict[str, dict[str, Any]]]
     metrics: NotRequired[dict[str, dict[str, str | None]]]
+    made_by: NotRequired[list[MadeBy]]
 
 
 def of_one_seed(
@@ -185,6 +188,7 @@ def check(given: Any, path: Path) -> Results:
     seeds = results.get("seeds") or []
     check_shape(seeds, [WHOLE], path, "seeds")
     _check_differences(results.get("differences") or [], path, arms)
+    check_makers(results.get("made_by") or [], path)
     return cast(Results, results)
 
 

@@ -55,7 +55,10 @@ def gathered_overrides(
 
 
 #: What runs write beside their checkpoints, and go on from.
-OWN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "results.json", "data.json", "gallery.npz")
+OWN_FILES = (
+    "config.yaml", "env.json", "metrics.jsonl", "results.json", "data.json", "gallery.npz",
+    "rows.npz",
+)  # fmt: skip
 
 
 def refuse_own_file(out: Path | None) -> None:

@@ -87,6 +87,7 @@ def compare(
     from peerlearn.cli.progress import GridProgress
     from peerlearn.compare.grid import plan_cells, run_grid
     from peerlearn.errors import InputError
+    from peerlearn.provenance import mixture_words
     from peerlearn.report.terminal import comparison_table
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
@@ -111,6 +112,8 @@ def compare(
             results = run_grid(found, given, cells, folder, resume, progress.observe)
         console().print(comparison_table(results, found.metrics.told(results.get("metrics"))))
         print(measured_words(found, cells[0].config.evaluation))
+        if mixed := mixture_words(results.get("made_by") or []):
+            print(f"warning: {mixed}")
         tell_shipping(results, found, folder)
         report_beside(folder)
 

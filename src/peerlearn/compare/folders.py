@@ -11,6 +11,7 @@ from peerlearn.errors import InputError
 from peerlearn.files import read_json, read_text
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.plain_yaml import parse_yaml
+from peerlearn.provenance import together
 from peerlearn.report.experiment import Epochs, Experiment
 from peerlearn.report.section import Pages
 from peerlearn.report.statistics import Contrast, differences, is_finite
@@ -76,6 +77,7 @@ def _read_experiment(folder: Path) -> Experiment:
         env=object_in(_read_json(env_file), env_file, "the file") if env_file else {},
         commands=(_command(folder, tuple(arms), seeds),) if config else (),
         galleries=galleries,
+        made_by=results.get("made_by") or (),
     )
 
 
@@ -164,7 +166,14 @@ def _side_by_side(found: Sequence[Experiment]) -> Experiment:
         env=next((one.env for one in found if one.env), {}),
         commands=tuple(command for one in found for command in one.commands),
         galleries=galleries,
+        made_by=_makers(found),
     )
+
+
+def _makers(found: Sequence[Experiment]) -> Sequence[Mapping[str, Any]]:
+    """What made runs that are put side by side."""
+    cells = [(arm, seed, one.made_by) for one in found for arm in one.arms for seed in one.seeds]
+    return together(cells)
 
 
 def _filled(arm: Mapping[str, Any]) -> Arm:

@@ -23,6 +23,7 @@ from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.files import write_text
 from peerlearn.locks import InUseError, held
 from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
+from peerlearn.provenance import together
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
@@ -160,9 +161,11 @@ def _try_cell(
 def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
     """`results.json` of a comparison from the results of its cells."""
     by_arm: dict[str, list[Arm]] = {}
+    makers = []
     for cell in cells:
         run = results.load(cell.folder(out) / "results.json")
         by_arm.setdefault(cell.arm, []).append(run["arms"][cell.arm])
+        makers.append((cell.arm, cell.seed, run.get("made_by") or []))
     arms = {arm: merge(runs) for arm, runs in by_arm.items()}
     metrics = {each.name: each for cell in cells for each in cell.config.own_metrics}
     compared: Results = {
@@ -172,6 +175,7 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
         "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
         "arms": arms,
         "differences": differences(arms),
+        "made_by": together(makers),
     }
     return results.describe(compared, [*metrics.values()])
 

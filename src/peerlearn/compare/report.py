@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from peerlearn.compare.folders import peer_models, read_experiments, seeds_text
 from peerlearn.engine.run_folder import flatten
 from peerlearn.files import write_text
+from peerlearn.provenance import maker_words, mixture_words
 from peerlearn.report.agreement import agreement
 from peerlearn.report.confusion import confusion
 from peerlearn.report.cost import cost
@@ -88,6 +89,7 @@ def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict
         "outcomes": sentences[1:],
         "trained": _trained(experiment),
         "folders": [folder.resolve().name for folder in experiment.folders],
+        "made_by": _made_by(experiment),
         "tiles": tiles(experiment),
         "transfer": transfer(draw),
         "table": table,
@@ -156,6 +158,14 @@ def _trained(experiment: Experiment) -> list[tuple[str, str]]:
         ("seeds", f"{len(seeds)} ({seeds_text(seeds)})" if seeds else ""),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _made_by(experiment: Experiment) -> str:
+    """One sentence about what made the results; empty where the files do not say it."""
+    entries = experiment.made_by
+    if mixed := mixture_words(entries):
+        return f"{mixed[0].upper()}{mixed[1:]}."
+    return f"Made by {maker_words(entries[0])}." if entries else ""
 
 
 def _environment(env: dict[str, Any]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ all of them where they are few, else a sample.
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,10 @@ def data_fingerprint(data: Any) -> Fingerprint:
         elif isinstance(value, Split):
             found[field.name] = _split(value)
         elif isinstance(value, Tensor):
-            found[field.name] = {"rows": len(value), "content": _digest(value)}
+            found[field.name] = {"rows": len(value), "content": digest(value)}
         elif isinstance(getattr(value, "edge_index", None), Tensor):
             for name in ("x", "edge_index"):
-                found[name] = {"content": _digest(getattr(value, name))}
+                found[name] = {"content": digest(getattr(value, name))}
     return found
 
 
@@ -47,6 +48,12 @@ def file_fingerprint(path: Path) -> dict[str, str]:
     """What can be compared of a file that is read whole, such as one of weights."""
     with path.open("rb") as file:
         return {"content": hashlib.file_digest(file, "blake2b").hexdigest()[:16]}
+
+
+def digest_of_text(value: Any) -> str:
+    """A hash of what can be kept as JSON, such as parts of a fingerprint."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -88,18 +95,18 @@ def _split(split: Split) -> dict[str, Any]:
     if paths:
         named = [(p.parent.name, p.name, p.stat().st_size) for p in paths]
         found["files"] = hashlib.blake2b(repr(named).encode(), digest_size=8).hexdigest()
-    found["labels"] = _digest(split.strata if paths else split.y)
+    found["labels"] = digest(split.strata if paths else split.y)
     if split.drawn_anew:  # whose rows may be random by means of their own
         return found
     whole = not paths and split.nbytes <= WHOLE
     count = len(split) if whole else min(SAMPLED, len(split))
     if count:
         index = torch.linspace(0, len(split) - 1, count).long()
-        found["content" if whole else "sample"] = _digest(split.rows(index), split.targets(index))
+        found["content" if whole else "sample"] = digest(split.rows(index), split.targets(index))
     return found
 
 
-def _digest(*values: Any) -> str:
+def digest(*values: Any) -> str:
     """A hash of tensors, also in mappings and sequences, such as rows with several inputs."""
     state = hashlib.blake2b(digest_size=8)
     for part in _tensors(values):

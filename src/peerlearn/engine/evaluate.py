@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from peerlearn.cohort import forward_peers
 from peerlearn.engine.precision import Precision
 from peerlearn.errors import RunError
-from peerlearn.metrics.assessment import Assessment
+from peerlearn.metrics.assessment import Assessment, ScoresRows
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.modes import evaluating
 from peerlearn.randomness import preserved_rng, start_rng
 from peerlearn.transfer.outputs import PeerOutput
+
+#: Of a block: what every row scored. It goes to a file of its own, not to `results.json`.
+ROW_SCORES = "row_scores"
 
 #: Gives batches (x, targets), in the same order every time.
 Rows = Callable[[], Iterable[tuple[Any, Any]]]
@@ -115,9 +118,19 @@ def _are_numbers(z: Tensor) -> bool:
 
 
 def assessed(
-    batches: Iterable[tuple[Mapping[str, Tensor], Tensor]], assessment: Assessment
+    batches: Iterable[tuple[Mapping[str, Tensor], Tensor]],
+    assessment: Assessment,
+    with_rows: bool = False,
 ) -> dict[str, Any]:
-    """What is measured on batches of `predict`."""
+    """What is measured on batches of `predict`; see `concluded`."""
     for logits, y in batches:
         assessment.add(logits, y)
-    return assessment.result()
+    return concluded(assessment, with_rows)
+
+
+def concluded(assessment: Assessment, with_rows: bool) -> dict[str, Any]:
+    """What was measured, and with `with_rows` also `ROW_SCORES`, if the assessment knows them."""
+    block = assessment.result()
+    if with_rows and isinstance(assessment, ScoresRows):
+        block[ROW_SCORES] = assessment.row_scores()
+    return block

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.checkpoint import Progress
-from peerlearn.engine.evaluate import sound
+from peerlearn.engine.evaluate import ROW_SCORES, sound
 from peerlearn.engine.probes import flatness_curves, noise_curves, peer_sizes
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.engine.task import Evaluator, Findings, Trained
-from peerlearn.metrics.assessment import mean_metrics
+from peerlearn.metrics.assessment import RowTensors, mean_metrics
 
 COLUMNS = 5
 """Metrics in the short table of a result."""
@@ -30,6 +33,7 @@ class TrainingResult:
         selected: by peer, the epoch whose weights it now holds and their validation value.
         info: what the networks must know of their data to be used without them.
         pictures: arrays to be looked at.
+        row_scores: what every row of the report scored; see `peerlearn.row_scores`.
     """
 
     block: dict[str, Any]
@@ -37,6 +41,7 @@ class TrainingResult:
     selected: dict[str, dict[str, Any]]
     info: DataInfo | None = None
     pictures: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    row_scores: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """A short table; the numbers themselves are in `block`."""
@@ -75,10 +80,12 @@ def training_result(
     cohort, precision, forward, _ = trained
     block: dict[str, Any] = {}
     findings, example = Findings(), None
+    rows: RowTensors = {}
     if task is not None:
         block |= sound(partial(task.evaluate, purpose="report"), forward, task.metrics)
         if progress.tail:
             block |= mean_over_epochs(progress.tail)
+        rows = block.pop(ROW_SCORES, {})
         findings, example = task.finish(trained), task.example()
         for name, found in findings.metrics.items():
             block["peers"][name] |= found
@@ -98,7 +105,10 @@ def training_result(
     }
     block |= findings.further
     block["sizes"] = peer_sizes(cohort, example, precision)
-    return TrainingResult(block, progress.history, selected, findings.info, findings.pictures)
+    scores = {who: {name: z.numpy() for name, z in of.items()} for who, of in rows.items()}
+    return TrainingResult(
+        block, progress.history, selected, findings.info, findings.pictures, scores
+    )
 
 
 def validated(
@@ -121,10 +131,26 @@ def validated(
 
 
 def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
-    """Metrics averaged over the assessments of several epochs."""
+    """Metrics averaged over the assessments of several epochs.
+
+    And of every row what it added to them in the mean; an epoch that was measured by a version that
+    did not keep it leaves nobody's.
+    """
     several = [block["peers"] for block in tail]
+    rows = {}
+    if all(ROW_SCORES in block for block in tail):
+        measured = tail[0]["peers"] | {"ensemble": tail[0]["ensemble"]}
+        for who, scores in tail[0][ROW_SCORES].items():
+            of_epochs = [block[ROW_SCORES][who] for block in tail]
+            # What is no metric, such as a confidence, has no meaning as a mean.
+            rows[who] = {name: _mean(name, of_epochs) for name in scores if name in measured[who]}
     return {
+        ROW_SCORES: rows,
         "peers": {name: mean_metrics([peers[name] for peers in several]) for name in several[0]},
         "mean_peer": mean_metrics([block["mean_peer"] for block in tail]),
         "ensemble": mean_metrics([block["ensemble"] for block in tail]),
     }
+
+
+def _mean(name: str, of_epochs: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    return torch.stack([scores[name].double() for scores in of_epochs]).mean(0).float()

@@ -1,22 +1,18 @@
 """A run on disk: what was asked, what happened, what came out, and where it can go on."""
 
-import os
-import platform
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.data.fingerprint import Fingerprint, changes
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.growth import PLACES, Growth, check_growth, grown_epochs, moved_data
-from peerlearn.engine.weight_files import read_weights, version_of, write_weights
+from peerlearn.engine.weight_files import read_weights, write_weights
 from peerlearn.errors import InputError, shown
 from peerlearn.files import (
     cannot_write,
@@ -29,6 +25,7 @@ from peerlearn.files import (
 )
 from peerlearn.locks import Hold, held, is_lock
 from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
+from peerlearn.provenance import environment
 
 VERSION = 2
 """Of checkpoints; raised whenever what they hold, or its order, changes."""
@@ -40,7 +37,7 @@ PLANS = ("arms",)
 
 #: Of files that a run writes, what `write_atomically` calls them until they are whole.
 TEMPORARY = re.compile(
-    r"\.((config\.yaml|(env|results|data|fingerprint)\.json|metrics\.jsonl|gallery\.npz)"
+    r"\.((config\.yaml|(env|results|data|fingerprint)\.json|metrics\.jsonl|(gallery|rows)\.npz)"
     r"|.+\.safetensors)\.[a-z0-9_]{8}"
 )
 #: And what safetensors calls what it writes, beside that.
@@ -50,7 +47,8 @@ TEMPORARY_WEIGHTS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 class RunFolder:
     """`config.yaml`, `env.json`, `metrics.jsonl`, `results.json`, `checkpoints/{last,best}/`.
 
-    And `data.json`: what the trained networks must know of their data; and
+    And `rows.npz`: what every test row scored (see `peerlearn.row_scores`); `data.json`: what the
+    trained networks must know of their data; and
     `gallery.npz`, where there are images: a few with masks and what every peer makes of them, or
     some of every cluster.
 
@@ -63,6 +61,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.results = path / "results.json"
+        self.rows = path / "rows.npz"
         self.info = path / "data.json"
         self.fingerprint = path / "fingerprint.json"
         self.gallery = path / "gallery.npz"
@@ -126,6 +125,7 @@ class RunFolder:
             if grown:
                 check_growth(grown, self.metrics)
                 self.results.unlink(missing_ok=True)  # first: they are not those of what follows
+                self.rows.unlink(missing_ok=True)
                 self._write_config(config)
             return grown
         # A start that got no further than env.json has left nothing behind that counts.
@@ -316,30 +316,3 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[path] = value
     return flat
-
-
-def environment() -> dict[str, Any]:
-    """Versions and hardware, for `env.json`."""
-    accelerator = torch.accelerator.is_available()
-    return {
-        "peerlearn": version_of("peerlearn"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": version_of("numpy"),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.accelerator.current_accelerator().type if accelerator else None,  # type: ignore[union-attr]
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "folder": str(Path.cwd()),  # in which relative paths were typed
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

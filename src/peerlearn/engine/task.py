@@ -16,7 +16,8 @@ from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 
 #: validation: to watch and to select weights by; report: what is told of the finished cohort.
 Purpose = Literal["validation", "report"]
-#: Nested plain numbers: `peers`, `mean_peer`, `ensemble`, …; see `assess_classification`.
+#: Nested plain numbers: `peers`, `mean_peer`, `ensemble`, …; see `assess_classification`. Of a
+#: report also what its rows scored, as `concluded` puts it.
 Block = dict[str, Any]
 
 
@@ -120,7 +121,9 @@ class RowEvaluator(Evaluator):
 
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
         rows = self.report if purpose == "report" else self.validation
-        return {} if rows is None else assessed(forward(rows), self.assess())
+        if rows is None:
+            return {}
+        return assessed(forward(rows), self.assess(), with_rows=purpose == "report")
 
     def facts(self) -> Mapping[str, Sequence[str]]:
         return self.told

@@ -3,7 +3,6 @@
 `net.load_state_dict(safetensors.torch.load_file(path))` is all that it takes to use one.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from peerlearn.engine.files import read_tensors
 from peerlearn.errors import shown
 from peerlearn.files import write_atomically
+from peerlearn.provenance import version_of
 
 FORMAT = 2
 """Of these files. Those of format 1 have names that begin with `/weights/`, and are read too."""
@@ -36,14 +36,6 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], about: Mapping[str,
     said |= about
     header = {key: _text(value) for key, value in said.items() if value is not None}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
-
-
-def version_of(package: str) -> str | None:
-    """Of an installed package."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,12 +13,16 @@ from peerlearn.metrics.classification import (
     ensemble_log_probs,
     ensemble_multilabel_logits,
     measured,
+    row_scores,
 )
 from peerlearn.metrics.confusion import confused
 from peerlearn.metrics.own import OwnMetric, values
 from peerlearn.metrics.peers import alike
 from peerlearn.metrics.rows import labelled
 from peerlearn.objectives.labels import labelled_rows
+
+RowTensors = Mapping[str, Mapping[str, Tensor]]
+"""What every row scored: who → score → float32 (rows,); see `peerlearn.row_scores`."""
 
 
 class Assessment(Protocol):
@@ -29,6 +33,14 @@ class Assessment(Protocol):
 
     def result(self) -> dict[str, Any]:
         """Nested plain numbers, once every batch was added; see `assess_classification`."""
+
+
+@runtime_checkable
+class ScoresRows(Protocol):
+    """An assessment that also knows what single rows scored."""
+
+    def row_scores(self) -> RowTensors:
+        """Of peers and of the ensemble, once every batch was added."""
 
 
 class ClassificationAssessment:
@@ -51,9 +63,16 @@ class ClassificationAssessment:
         self.y.append(y)
 
     def result(self) -> dict[str, Any]:
-        logits = {name: torch.cat(parts) for name, parts in self.logits.items()}
-        told = self.members, self.class_names, self.own
-        return assess_classification(logits, torch.cat(self.y), *told)
+        logits, y = self._everything()
+        return assess_classification(logits, y, self.members, self.class_names, self.own)
+
+    def row_scores(self) -> RowTensors:
+        """Of the rows with a label; see `metrics.classification.row_scores`."""
+        everyone = _checked(*self._everything(), self.members).everyone
+        return {who: row_scores(*row) for who, row in everyone.items()}
+
+    def _everything(self) -> tuple[dict[str, Tensor], Tensor]:
+        return {name: torch.cat(parts) for name, parts in self.logits.items()}, torch.cat(self.y)
 
 
 def assess_classification(
@@ -78,20 +97,9 @@ def assess_classification(
         row has one label also `confusion`: `classes`, their names, and `of` peers and ensemble
         the cells of `confused`.
     """
-    counted = labelled_rows(y)
-    if not counted.all():
-        logits, y = {name: z[counted] for name, z in logits.items()}, y[counted]
-    combine: Callable[[list[Tensor]], Tensor]
-    if y.ndim == 2:
-        outputs, combine = dict(logits), ensemble_multilabel_logits
-    else:
-        outputs = {name: torch.log_softmax(z.double(), dim=-1) for name, z in logits.items()}
-        combine = ensemble_log_probs
-    rows = {name: labelled(output, y) for name, output in outputs.items()}
+    rows, together, chosen = checked = _checked(logits, y, members)
+    everyone = checked.everyone
     peers = {name: values(own, *row) | measured(*row) for name, row in rows.items()}
-    chosen = [name for name in rows if members is None or name in members]
-    together = labelled(combine([outputs[name] for name in chosen]), y)
-    everyone = rows | {"ensemble": together}
     block = {
         "peers": peers,
         "mean_peer": mean_metrics([peers[name] for name in chosen]),
@@ -105,6 +113,33 @@ def assess_classification(
     names = list(class_names) if len(class_names) == classes else list(map(str, range(classes)))
     cells = {name: confused(*row) for name, row in everyone.items()}
     return block | {"confusion": {"classes": names, "of": cells}}
+
+
+class _Checked(NamedTuple):
+    """Rows with a label: outputs that metrics take, and labels."""
+
+    peers: dict[str, tuple[Tensor, Tensor]]
+    ensemble: tuple[Tensor, Tensor]
+    members: list[str]
+
+    @property
+    def everyone(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return self.peers | {"ensemble": self.ensemble}
+
+
+def _checked(logits: Mapping[str, Tensor], y: Tensor, members: Collection[str] | None) -> _Checked:
+    counted = labelled_rows(y)
+    if not counted.all():
+        logits, y = {name: z[counted] for name, z in logits.items()}, y[counted]
+    combine: Callable[[list[Tensor]], Tensor]
+    if y.ndim == 2:
+        outputs, combine = dict(logits), ensemble_multilabel_logits
+    else:
+        outputs = {name: torch.log_softmax(z.double(), dim=-1) for name, z in logits.items()}
+        combine = ensemble_log_probs
+    rows = {name: labelled(output, y) for name, output in outputs.items()}
+    chosen = [name for name in rows if members is None or name in members]
+    return _Checked(rows, labelled(combine([outputs[name] for name in chosen]), y), chosen)
 
 
 def mean_metrics(several: list[dict[str, float]]) -> dict[str, float]:

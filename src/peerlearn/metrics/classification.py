@@ -45,19 +45,29 @@ def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def _single_label(log_probs: Tensor, y: Tensor) -> dict[str, float]:
-    classes = log_probs.shape[1]
     confidence, correct = _top1(log_probs, y)
-    p = log_probs.double().exp()
-    metrics = {"accuracy": correct.double().mean().item()}
-    if classes > 5:
-        in_top5 = (log_probs.topk(5).indices == y[:, None]).any(1) & ~log_probs.isnan().any(1)
-        metrics["top5"] = in_top5.double().mean().item()
-    return metrics | {
-        "nll": -log_probs.double().gather(1, y[:, None]).mean().item(),
+    means = {name: each.mean().item() for name, each in _rows_single_label(log_probs, y).items()}
+    likeliest = {name: means.pop(name) for name in ("accuracy", "top5") if name in means}
+    return likeliest | {
+        "nll": means.pop("nll"),
         "ece": calibration_error(bin_means(confidence, correct, equal_width(confidence))),
         "adaptive_ece": calibration_error(bin_means(confidence, correct, equal_mass(confidence))),
-        "brier": (p - one_hot(y, classes)).square().sum(1).mean().item(),
-        "entropy": torch.special.entr(p).sum(1).mean().item(),  # 0 · log 0 = 0
+        **means,
+    }
+
+
+def _rows_single_label(log_probs: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """What each row adds to the metrics that are means over rows, float64 (N,)."""
+    classes = log_probs.shape[1]
+    p = log_probs.double().exp()
+    scores = {"accuracy": _top1(log_probs, y)[1].double()}
+    if classes > 5:
+        in_top5 = (log_probs.topk(5).indices == y[:, None]).any(1) & ~log_probs.isnan().any(1)
+        scores["top5"] = in_top5.double()
+    return scores | {
+        "nll": -log_probs.double().gather(1, y[:, None])[:, 0],
+        "brier": (p - one_hot(y, classes)).square().sum(1),
+        "entropy": torch.special.entr(p).sum(1),  # 0 · log 0 = 0
     }
 
 
@@ -82,24 +92,51 @@ def multilabel_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
 
 def _multilabel(logits: Tensor, y: Tensor) -> dict[str, float]:
     p, positive = logits.sigmoid(), logits > 0
-    right = (positive == y.bool()) & ~logits.isnan()
+    means = {name: each.mean().item() for name, each in _rows_multilabel(logits, y).items()}
     true_positive = (positive & y.bool()).sum(0).double()
     found_or_there = positive.sum(0) + y.sum(0)  # = 2tp + fp + fn
-    cross_entropy = -logsigmoid(torch.where(y.bool(), logits, -logits))
     flat = p.flatten()
     return {
-        "accuracy": right.double().mean().item(),
-        "exact_match": right.all(1).double().mean().item(),
-        "nll": cross_entropy.sum(1).mean().item(),
+        "accuracy": means["accuracy"],
+        "exact_match": means["exact_match"],
+        "nll": means["nll"],
         "ece": calibration_error(bin_means(flat, y.flatten(), equal_width(flat))),
-        "brier": (p - y).square().sum(1).mean().item(),
+        "brier": means["brier"],
         "f1": (2 * true_positive / found_or_there.clamp(min=1)).mean().item(),
+    }
+
+
+def _rows_multilabel(logits: Tensor, y: Tensor) -> dict[str, Tensor]:
+    right = ((logits > 0) == y.bool()) & ~logits.isnan()
+    cross_entropy = -logsigmoid(torch.where(y.bool(), logits, -logits))
+    return {
+        "accuracy": right.double().mean(1),  # of as many decisions in every row
+        "exact_match": right.all(1).double(),
+        "nll": cross_entropy.sum(1),
+        "brier": (logits.sigmoid() - y).square().sum(1),
     }
 
 
 def measured(outputs: Tensor, y: Tensor) -> dict[str, float]:
     """The metrics of rows that `labelled` has checked."""
     return _multilabel(outputs, y) if y.ndim == 2 else _single_label(outputs, y)
+
+
+def row_scores(outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """What each row that `labelled` has checked adds to `measured`, float32 (N,).
+
+    By their names the metrics that are means over rows: `accuracy`, `top5`, `nll`, `brier` and
+    `entropy`; of several labels a row `accuracy`, `exact_match`, `nll` and `brier`. Where a row has
+    one label also `confidence`, the largest probability, `predicted`, its class (−1 where the
+    outputs are NaN) and `label`, by which every other metric can be computed again.
+    """
+    if y.ndim == 2:
+        return {name: each.float() for name, each in _rows_multilabel(outputs, y).items()}
+    confidence, _ = _top1(outputs, y)
+    predicted = outputs.argmax(1).masked_fill(confidence.isnan(), -1)
+    found = _rows_single_label(outputs, y)
+    found |= {"confidence": confidence, "predicted": predicted, "label": y}
+    return {name: each.float() for name, each in found.items()}
 
 
 def reliability(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[float | None]]:

@@ -1,6 +1,6 @@
 """What a report is about: the arms of one comparison, or of runs that belong together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -35,6 +35,7 @@ class Experiment:
     env: dict[str, Any]  # env.json of the first run
     commands: tuple[str, ...]  # what to type to get the same results
     galleries: dict[str, Path]  # `gallery.npz` of the first seed of every arm that has one
+    made_by: Sequence[Mapping[str, Any]] = ()  # see `peerlearn.provenance`
 
     @property
     def peers(self) -> tuple[str, ...]:

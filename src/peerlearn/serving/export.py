@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.data.info import RowInfo
-from peerlearn.engine.weight_files import described, version_of, write_weights
+from peerlearn.engine.weight_files import described, write_weights
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_atomically
 from peerlearn.modes import evaluating
+from peerlearn.provenance import version_of
 from peerlearn.randomness import keyed_generator, preserved_rng
 from peerlearn.serving.loaded import Loaded
 

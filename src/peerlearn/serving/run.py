@@ -12,7 +12,7 @@ from torch import nn
 from peerlearn.cohort import Cohort
 from peerlearn.data.account import Account
 from peerlearn.data.info import DataInfo
-from peerlearn.engine.evaluate import assessed, predict
+from peerlearn.engine.evaluate import ROW_SCORES, assessed, predict
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device, threads
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.selection import load_selected
@@ -260,7 +260,8 @@ def _on_own_data(run: TrainedRun, config: Any, precision: Precision) -> dict[str
         load_selected(run.folder, cohort)
     precision.place(cohort)
     peers = dict(cohort.peers)
-    return task.evaluate(lambda rows: predict(peers, rows, precision, cohort.trunk), "report")
+    block = task.evaluate(lambda rows: predict(peers, rows, precision, cohort.trunk), "report")
+    return {name: found for name, found in block.items() if name != ROW_SCORES}
 
 
 def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_json
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.plain_yaml import parse_yaml
+from peerlearn.provenance import made_by
 from peerlearn.results import Results
+from peerlearn.row_scores import write_row_scores
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task, trainer_of
@@ -169,11 +171,14 @@ def run_task(
     measured = results.of_one_seed(name, data, config.seed, arm, result.block)
     results.describe(measured, config.own_metrics)
     measured["selected"] = result.selected
+    measured["made_by"] = [made_by(trainer.device)]
     if odd := results.unlike_planned(result.history):
         measured["stages"] = odd
     if folder is not None and trainer.transport.leads:
         if result.info is not None:
             write_json(folder.info, result.info.model_dump())
+        if result.row_scores:  # first: whatever is finished has them
+            write_row_scores(folder.rows, result.row_scores, task.row_set())
         results.save(folder.results, measured)
     agreed(lambda: None)  # all of a launch go on when everything is written
     return result, measured

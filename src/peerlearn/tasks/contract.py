@@ -12,11 +12,16 @@ from peerlearn.cohort import Cohort
 from peerlearn.data import catalogue as data_catalogue
 from peerlearn.data.account import EMPTY, Account, counted
 from peerlearn.data.datasets import BatchLoader, NamedClasses
-from peerlearn.data.fingerprint import Fingerprint, data_fingerprint, file_fingerprint
+from peerlearn.data.fingerprint import (
+    Fingerprint,
+    data_fingerprint,
+    digest_of_text,
+    file_fingerprint,
+)
 from peerlearn.data.info import DataInfo
 from peerlearn.data.loaders import split_rows
 from peerlearn.data.words import data_facts
-from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.evaluate import Forward, Rows, concluded
 from peerlearn.engine.needs import check_needs
 from peerlearn.engine.stage import Stage, TrainingStage
 from peerlearn.engine.task import (
@@ -294,7 +299,19 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         for name in self.measured(purpose):
             for logits, y in forward(self.rows[name]):
                 assessment.add(logits, y)
-        return assessment.result()
+        return concluded(assessment, with_rows=purpose == "report")
+
+    def row_set(self) -> str:
+        """A short text for the rows that are reported on; empty where nobody knows which they are.
+
+        It is the same wherever they and their order are, whatever else of the data differs.
+        """
+        return self._row_set_of(self.measured("report"))
+
+    def _row_set_of(self, parts: Sequence[str], *further: str) -> str:
+        """That of rows that are told by parts of the fingerprint, and other texts."""
+        known = [self.fingerprint.get(part) for part in parts]
+        return "" if None in known else digest_of_text([list(parts), known, *further])
 
     def label_counts(self) -> Sequence[int] | None:
         """How many training rows each class has; None where nobody counts."""

@@ -10,7 +10,7 @@ from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.registry import DATASETS
 from peerlearn.data.words import label_counts
-from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.evaluate import Forward, Rows, concluded
 from peerlearn.engine.stage import Stage
 from peerlearn.engine.task import Block, Findings, Purpose, Trained
 from peerlearn.errors import InputError
@@ -106,7 +106,10 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
         for name, rows in self.rows.items():
             for logits, y in forward(rows):
                 assessment.add(logits, y, name)
-        return assessment.result()
+        return concluded(assessment, with_rows=purpose == "report")
+
+    def row_set(self) -> str:
+        return self._row_set_of(("train", "unlabelled", "truth", "test"))
 
     def finish(self, trained: Trained) -> Findings:
         members = members_of(trained.cohort, self.config)

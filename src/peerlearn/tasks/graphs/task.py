@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
+from peerlearn.data.fingerprint import digest
 from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.task import BatchSizes, Findings, Trained
@@ -108,6 +109,15 @@ class _GraphTask(Task[Config, Data, GraphInfo]):
         """Of nodes, whose features are those of the data: a step sees all of them, or some."""
         logits, nodes = FP32 * self.info.classes, self.info.nodes
         return BatchSizes(nodes, nodes, inputs=0, targets=INT64, outputs=logits)
+
+    def row_set(self) -> str:
+        """Of the graph, the nodes or graphs that count, and their labels; not of features."""
+        parts: Sequence[str] = self.measured("report")
+        data: Any = self.data
+        labels = [digest(data.y[getattr(data, part)]) for part in parts]
+        if isinstance(data, GraphsDataset):
+            labels.append(digest(data.ptr))
+        return self._row_set_of(("edge_index", *parts), *labels)
 
     def label_counts(self) -> Sequence[int] | None:
         return label_counts(self.data.y[self.data.train], self.info.classes)

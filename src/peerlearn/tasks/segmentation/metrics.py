@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from peerlearn.errors import InputError
-from peerlearn.metrics.assessment import mean_metrics
+from peerlearn.metrics.assessment import RowTensors, mean_metrics
 from peerlearn.metrics.calibration import as_lists, calibration_error, means_of
 from peerlearn.metrics.catalogue import ACCURACY, BRIER, ECE, NLL, Metric, fraction
 from peerlearn.metrics.peers import phi
+from peerlearn.tasks.segmentation.by_image import ImageSums, image_scores, sums_by_image
 from peerlearn.tasks.segmentation.pixels import Counts, judge, read_outputs, read_truth, together
 
 METRICS = (
@@ -26,7 +27,7 @@ METRICS = (
 
 
 class SegmentationAssessment:
-    """Metrics of a cohort that segments, in memory that does not grow with the number of images.
+    """Metrics of a cohort that segments, from pixels that are counted and let go of.
 
     Pixels are rows: `accuracy`, `nll`, `ece` and `brier` are those of `classification_metrics` over
     all pixels that count, or of `multilabel_metrics` where masks overlap. Over all images together:
@@ -49,6 +50,7 @@ class SegmentationAssessment:
         multilabel: masks may overlap: every label is a decision of its own (sigmoid).
         boundaries: measure `hd95`, which takes most of the time.
         members: peers whose mean and ensemble are measured; None for all.
+        images: also keep the sums of every image, a few hundred numbers, for `row_scores`.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class SegmentationAssessment:
         multilabel: bool = False,
         boundaries: bool = True,
         members: Collection[str] | None = None,
+        images: bool = False,
     ) -> None:
         self.class_names, self.multilabel = tuple(class_names), multilabel
         self.boundaries, self.members = boundaries, members
+        self._images: dict[str, list[ImageSums]] | None = {} if images else None
         self._peers: dict[str, Counts] = {}
         self._ensemble: Counts | None = None
         self._agreed: Counter[tuple[str, str]] = Counter()
@@ -85,10 +89,15 @@ class SegmentationAssessment:
         truth = read_truth(y, len(self.class_names), self.boundaries)
         outputs = {peer: read_outputs(z, truth) for peer, z in logits.items()}
         judged = {peer: judge(output, truth) for peer, output in outputs.items()}
-        for peer, (_, _, counts) in judged.items():
-            self._peers[peer] = counts.plus(self._peers.get(peer))
-        ensemble = judge(together([outputs[peer] for peer in self._chosen(outputs)]), truth)
+        for peer, found in judged.items():
+            self._peers[peer] = found.counts.plus(self._peers.get(peer))
+        mean = together([outputs[peer] for peer in self._chosen(outputs)])
+        ensemble = judge(mean, truth)
         self._ensemble = ensemble.counts.plus(self._ensemble)
+        if self._images is not None:
+            for who, said in (outputs | {"ensemble": mean}).items():
+                found = ensemble if who == "ensemble" else judged[who]
+                self._images.setdefault(who, []).append(sums_by_image(said, found, truth))
         for a, b in combinations(judged, 2):
             self._agreed[a, b] += int((judged[a].decision == judged[b].decision).sum())
             self._both_wrong[a, b] += int((judged[a].wrong & judged[b].wrong).sum())
@@ -111,6 +120,11 @@ class SegmentationAssessment:
                 for who, counts in (self._peers | {"ensemble": self._ensemble}).items()
             },
         }
+
+    def row_scores(self) -> RowTensors:
+        """Of every image that was added; see `image_scores`. Empty unless `images` are kept."""
+        told = self.class_names, self.boundaries
+        return {who: image_scores(sums, *told) for who, sums in (self._images or {}).items()}
 
     def _chosen(self, peers: Iterable[str]) -> list[str]:
         return [peer for peer in peers if self.members is None or peer in self.members]

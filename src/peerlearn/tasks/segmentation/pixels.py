@@ -172,11 +172,18 @@ class Counts(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """The decisions of one network, (M,) or (M · C,) where masks overlap, and what they count."""
+    """The decisions of one network, (M,) or (M · C,) where masks overlap, and what they count.
+
+    `confidence` and `came_true` are of decisions, as calibration takes them; `distances` are
+    `hausdorff95` of the batch, (B, C), None where boundaries are not compared.
+    """
 
     decision: Tensor
     wrong: Tensor
     counts: Counts
+    confidence: Tensor
+    came_true: Tensor
+    distances: Tensor | None
 
 
 def read_truth(y: Tensor, classes: int, boundaries: bool) -> Truth:
@@ -243,6 +250,7 @@ def judge(outputs: Outputs, truth: Truth) -> Judged:
             torch.bincount(classes, minlength=truth.classes)
             for classes in (y[came_true], decision[decision >= 0], y)
         )
+    distances = _distances(truth, decision)
     counts = Counts(
         len(y),
         y.numel(),
@@ -253,17 +261,19 @@ def judge(outputs: Outputs, truth: Truth) -> Judged:
         hits,
         found,
         there,
-        *_distances(truth, decision),
+        0.0 if distances is None else float(np.nansum(distances)),
+        0 if distances is None else int(np.isfinite(distances).sum()),
     )
-    return Judged(decision.flatten(), wrong.flatten(), counts)
+    by_image = None if distances is None else torch.from_numpy(distances)
+    if by_image is not None:
+        by_image = by_image.reshape(len(truth.counted), -1)
+    return Judged(decision.flatten(), wrong.flatten(), counts, confidence, came_true, by_image)
 
 
-def _distances(truth: Truth, decision: Tensor) -> tuple[float, int]:
+def _distances(truth: Truth, decision: Tensor) -> NDArray[np.float64] | None:
     if truth.boundaries is None:
-        return 0.0, 0
-    found = _boundaries(decision, truth.counted, truth.classes)
-    distances = hausdorff95(truth.boundaries, found)
-    return float(np.nansum(distances)), int(np.isfinite(distances).sum())
+        return None
+    return hausdorff95(truth.boundaries, _boundaries(decision, truth.counted, truth.classes))
 
 
 def _boundaries(decision: Tensor, counted: Tensor, classes: int) -> Boundaries:

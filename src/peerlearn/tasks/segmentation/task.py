@@ -84,6 +84,7 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             multilabel=self.info.multilabel,
             boundaries=purpose == "report",
             members=self.config.evaluation.members,
+            images=purpose == "report",
         )
 
     def finish(self, trained: Trained) -> Findings:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.errors import InputError
-from peerlearn.metrics.assessment import mean_metrics
+from peerlearn.metrics.assessment import RowTensors, mean_metrics
 from peerlearn.metrics.catalogue import Metric, fraction
 from peerlearn.tasks.discovery.metrics.clustering import (
     align,
@@ -117,10 +117,7 @@ class DiscoveryAssessment:
         """What was measured, in the form of `assess_classification`; InputError without a row."""
         if not sum(map(len, self._y)):
             raise InputError("metrics: no row; nothing can be measured")
-        logits = {name: torch.cat(parts).double() for name, parts in self._logits.items()}
-        truth, unlabelled = torch.cat(self._y), torch.cat(self._unlabelled)
-        rows = _Rows(truth, unlabelled, self.known, self.incremental)
-        chosen = [name for name in logits if self.members is None or name in self.members]
+        logits, rows, chosen = self._everything()
         members = [logits[name] for name in chosen]
         peers = {name: rows.metrics([z]) for name, z in logits.items()}
         return {
@@ -129,6 +126,21 @@ class DiscoveryAssessment:
             "ensemble": rows.metrics(matched_members(members, self.known, rows.told_apart)),
             "between_peers": {"agreement": rows.agreement(logits)},
         }
+
+    def row_scores(self) -> RowTensors:
+        """Of all rows in the order they were added; see `_Rows.scores`."""
+        logits, rows, chosen = self._everything()
+        members = [logits[name] for name in chosen]
+        together = matched_members(members, self.known, rows.told_apart)
+        peers = {name: rows.scores([z]) for name, z in logits.items()}
+        return peers | {"ensemble": rows.scores(together)}
+
+    def _everything(self) -> tuple[dict[str, Tensor], "_Rows", list[str]]:
+        """Logits of all rows by peer, what the rows are, and who makes the ensemble."""
+        logits = {name: torch.cat(parts).double() for name, parts in self._logits.items()}
+        truth, unlabelled = torch.cat(self._y), torch.cat(self._unlabelled)
+        chosen = [name for name in logits if self.members is None or name in self.members]
+        return logits, _Rows(truth, unlabelled, self.known, self.incremental), chosen
 
 
 class _Rows:
@@ -151,36 +163,56 @@ class _Rows:
     def metrics(self, members: Sequence[Tensor]) -> dict[str, float]:
         """Of the mean probability of networks whose logits mean the same."""
         clusters = decided(members, self.new_classes).number
-        classes = decided(members, self.known_classes).number
-        metrics: dict[str, float] = {}
+        right = self._right(members)
+        metrics = {name: found.double().mean().item() for name, (_, found) in right.items()}
         if self.measured.any():
             found, truth = clusters[self.measured], self.truth[self.measured]
-            metrics |= {
-                "cluster_accuracy": cluster_accuracy(found, truth),
-                "nmi": nmi(found, truth),
-                "ari": ari(found, truth),
-            }
-            if self.generalised:
-                metrics |= self._old_and_new(found, truth)
-        if self.known_test.any():
-            right = classes[self.known_test] == self.truth[self.known_test]
-            metrics["known_accuracy"] = right.double().mean().item()
-        if self.new_test.any():
-            found, truth = clusters[self.new_test], self.truth[self.new_test]
-            metrics["test_cluster_accuracy"] = cluster_accuracy(found, truth)
+            accuracy = {"cluster_accuracy": metrics.pop("cluster_accuracy")}
+            metrics = accuracy | {"nmi": nmi(found, truth), "ari": ari(found, truth)} | metrics
         told_apart = clusters[self.told_apart]
         sizes = told_apart[told_apart >= 0].bincount(minlength=1)
         metrics["clusters"] = float(sizes.count_nonzero())
         metrics["largest_cluster"] = sizes.max().item() / len(told_apart)
         return metrics
 
-    def _old_and_new(self, found: Tensor, truth: Tensor) -> dict[str, float]:
-        right = right_rows(found, truth, align(found, truth)).double()
-        old, metrics = truth < self.known, {"all_accuracy": right.mean().item()}
-        metrics["old_accuracy"] = right[old].mean().item()
-        if not old.all():
-            metrics["new_accuracy"] = right[~old].mean().item()
-        return metrics
+    def scores(self, members: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What each row adds to the accuracies, float32 (N,), NaN where it is not of their rows.
+
+        And `cluster`, that of the row (−1 for none), and `label`, its class (−1 where nobody knows
+        it), by which `nmi`, `ari` and what needs no truth can be computed again.
+        """
+        found = {}
+        for name, (rows, right) in self._right(members).items():
+            found[name] = torch.full(self.truth.shape, torch.nan)
+            found[name][rows] = right.float()
+        cluster = decided(members, self.new_classes).number
+        return found | {"cluster": cluster.float(), "label": self.truth.float()}
+
+    def _right(self, members: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """By accuracy its rows, bool (N,), and which of these are right, bool (rows,)."""
+        clusters = decided(members, self.new_classes).number
+        classes = decided(members, self.known_classes).number
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        if self.measured.any():
+            right = self._matched(clusters, self.measured)
+            found["cluster_accuracy"] = self.measured, right
+            if self.generalised:
+                old = self.truth < self.known
+                found["all_accuracy"] = self.measured, right
+                for name, kind in (("old_accuracy", old), ("new_accuracy", ~old)):
+                    if (rows := self.measured & kind).any():
+                        found[name] = rows, right[kind[self.measured]]
+        if self.known_test.any():
+            right = classes[self.known_test] == self.truth[self.known_test]
+            found["known_accuracy"] = self.known_test, right
+        if self.new_test.any():
+            found["test_cluster_accuracy"] = self.new_test, self._matched(clusters, self.new_test)
+        return found
+
+    def _matched(self, clusters: Tensor, rows: Tensor) -> Tensor:
+        """Which of some rows are right once their clusters have classes."""
+        found, truth = clusters[rows], self.truth[rows]
+        return right_rows(found, truth, align(found, truth))
 
     def agreement(self, logits: Mapping[str, Tensor]) -> dict[str, float]:
         """Share of the rows in the same cluster, by pair of peers."""
