@@ -12,6 +12,7 @@ from tiny_commands import TINY
 from peerlearn.cli.launch import be_silent_unless_first, complain
 from peerlearn.engine.transports import MeshTransport
 from peerlearn.errors import InputError, RunError
+from peerlearn.row_scores import read_row_scores, read_row_set
 
 MEASURED = ("peers", "mean_peer", "ensemble")
 
@@ -34,6 +35,11 @@ def test_a_comparison_of_two_processes_equals_that_of_one(cli, tmp_path):
     assert one["differences"] == two["differences"]
     said, alike = (re.sub(r"[\d.]+ ms", "? ms", out) for out in (done.stdout, alone.out))
     assert said.replace("both-2", "one") == alike, "said once"
+    for arm in ("mutual", "independent"):
+        files = [tmp_path / x / f"cells/{arm}/seed-0/rows.npz" for x in ("one", "both-2")]
+        (a, b), sets = map(read_row_scores, files), set(map(read_row_set, files))
+        assert len(sets) == 1 and a.keys() == b.keys() == {"a", "b", "ensemble"}
+        assert all((a[who][name] == b[who][name]).all() for who in a for name in a[who])
     assert done.stderr.count("2/2 cells") == 1
     assert (tmp_path / "both-2" / "report.html").exists()
     assert not list(tmp_path.glob("both-2/**/.lock"))

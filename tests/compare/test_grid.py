@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from peerlearn.compare import grid
+from peerlearn.compare import grid, report
+from peerlearn.compare.folders import read_experiments
 from peerlearn.compare.grid import equal_arms, plan_cells, run_grid
 from peerlearn.errors import InputError
+from peerlearn.row_scores import read_row_scores
+from peerlearn.serving import evaluate_run, open_run
 from peerlearn.systems.overrides import apply_overrides, parse_assignments
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import find_recipe
@@ -234,3 +237,52 @@ def test_an_arm_of_equal_overrides_is_left_out_by_default():
     left_out, planned = equal("dml", "arms={one: {}, two: {lr: 0.05}, three: {lr: 0.1}}")
     assert left_out == {"two": "one"}
     assert planned == ["one", "three"]
+
+
+def test_cells_that_were_made_by_another_commit_are_told(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (alike,) = compare(out, [0])["made_by"]
+    assert alike["processor"] and "cells" not in alike
+    path = out / "cells/mutual/seed-0/results.json"
+    run = json.loads(path.read_text())
+    assert run["made_by"] == [alike]
+    run["made_by"][0]["commit"] = "0123456789ab"
+    path.write_text(json.dumps(run))
+    old = out / "cells/independent/seed-0/results.json"
+    text = json.loads(old.read_text())
+    del text["made_by"]
+    old.write_text(json.dumps(text))
+    makers = compare(out, [0, 1], resume=True)["made_by"]
+    assert [(maker.get("commit"), maker["cells"]) for maker in makers] == [
+        ("0123456789ab", {"mutual": [0]}),
+        (None, {"independent": [0]}),
+        (alike["commit"], {"mutual": [1], "independent": [1]}),
+    ]
+    (experiment,) = read_experiments([out])
+    said = report._made_by(experiment)
+    assert said.startswith("Not all cells were made alike: ") and "0123456789ab" in said
+    runs = read_experiments([out / f"cells/mutual/seed-{seed}" for seed in (0, 1)])
+    assert [maker["cells"] for maker in runs[0].made_by] == [{"mutual": [0]}, {"mutual": [1]}]
+
+
+def test_rows_are_those_of_the_results_beside_them(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compare(out, [0])
+    rows = out / "cells/mutual/seed-0/rows.npz"
+    before = read_row_scores(rows)["a"]["nll"]
+    compare(out, [0], resume=True)
+    assert (read_row_scores(rows)["a"]["nll"] == before).all()
+    results = compare(out, [0], resume=True, epochs=4)
+    after = read_row_scores(rows)["a"]["nll"]
+    assert not (after == before).all()
+    told = results["arms"]["mutual"]["peers"]["a"]["nll"]["mean"]
+    assert after.mean(dtype=float) == pytest.approx(told, abs=1e-6)
+
+
+def test_a_run_without_rows_is_read_as_before(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    results = compare(out, [0])
+    for path in out.rglob("rows.npz"):
+        path.unlink()
+    assert compare(out, [0], resume=True) == results
+    assert evaluate_run(open_run(out / "cells/mutual/seed-0"))["arms"]["mutual"]["peers"]

@@ -109,7 +109,8 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
         return concluded(assessment, with_rows=purpose == "report")
 
     def row_set(self) -> str:
-        return self._row_set_of(("train", "unlabelled", "truth", "test"))
+        """Unlabelled rows are those of train that have no label there."""
+        return self._row_set_of(("train", "truth", "test"))
 
     def finish(self, trained: Trained) -> Findings:
         members = members_of(trained.cohort, self.config)
