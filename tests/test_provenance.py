@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,11 +117,14 @@ def test_damaged_entries_are_refused(given: object, said: str) -> None:
 
 
 def test_the_module_asks_git_only_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls: list[Any] = []
     real = subprocess.run
-    monkeypatch.setattr(
-        provenance.subprocess, "run", lambda *a, **k: calls.append(a) or real(*a, **k)
-    )
+
+    def counted(*words: Any, **more: Any) -> Any:
+        calls.append(words)
+        return real(*words, **more)
+
+    monkeypatch.setattr(provenance.subprocess, "run", counted)
     made_by(torch.device("cpu"))
     made_by(torch.device("cpu"))
     assert len(calls) <= 1

@@ -44,7 +44,9 @@ TINY_MASKS = [*MASKS, "epochs=1"]
 MLPS = [f"peers.{name}={{model: mlp, arguments: {{hidden: [8]}}}}" for name in "ab"]
 
 
-def run(recipe: str, overrides: list[str], out: Path, arrays: Mapping[str, Any] | None = None):
+def run(
+    recipe: str, overrides: list[str], out: Path, arrays: Mapping[str, Any] | None = None
+) -> tuple[Any, dict[str, Any], str]:
     """The block of a run, its row scores, and which rows they are of."""
     changes = parsed(*overrides)
     if arrays is not None:
