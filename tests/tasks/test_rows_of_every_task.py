@@ -163,3 +163,18 @@ def test_a_run_in_python_keeps_its_rows_too(tmp_path: Path) -> None:
     kept = read_row_scores(tmp_path / "run/rows.npz")
     assert kept["a"]["accuracy"].mean() == pytest.approx(result.block["peers"]["a"]["accuracy"])
     np.testing.assert_array_equal(kept["b"]["nll"], result.row_scores["b"]["nll"])
+
+
+def test_rows_of_a_mean_over_epochs_are_the_same_after_a_resume(tmp_path: Path) -> None:
+    words = parsed(*TINY, "evaluation.select=mean_last", "evaluation.last_epochs=2")
+    recipe = peerlearn.recipe("dml", words)
+    recipe.run(out=tmp_path / "whole")
+    recipe.run(out=tmp_path / "resumed")
+    for name in ("results.json", "rows.npz"):  # killed before these were written
+        (tmp_path / "resumed" / name).unlink()
+    recipe.run(out=tmp_path / "resumed", resume=True)
+    one, other = (read_row_scores(tmp_path / at / "rows.npz") for at in ("whole", "resumed"))
+    assert set(one["a"]) == {"accuracy", "top5", "nll", "brier", "entropy"}
+    for who, scores in one.items():
+        for name, values in scores.items():
+            np.testing.assert_array_equal(values, other[who][name])

@@ -130,6 +130,19 @@ def validated(
     return {"validation": {name: {metric: value} for name, value in known.items()}}
 
 
+def of_an_epoch(block: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of an assessment for `mean_over_epochs`.
+
+    Of rows only what they add to metrics: the mean of a confidence would mean nothing.
+    """
+    measured = block["peers"] | {"ensemble": block["ensemble"]}
+    rows = {
+        who: {name: score for name, score in scores.items() if name in measured[who]}
+        for who, scores in block.get(ROW_SCORES, {}).items()
+    }
+    return block | {ROW_SCORES: rows}
+
+
 def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
     """Metrics averaged over the assessments of several epochs.
 
@@ -138,12 +151,10 @@ def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:
     """
     several = [block["peers"] for block in tail]
     rows = {}
-    if all(ROW_SCORES in block for block in tail):
-        measured = tail[0]["peers"] | {"ensemble": tail[0]["ensemble"]}
+    if all(block.get(ROW_SCORES) for block in tail):
         for who, scores in tail[0][ROW_SCORES].items():
             of_epochs = [block[ROW_SCORES][who] for block in tail]
-            # What is no metric, such as a confidence, has no meaning as a mean.
-            rows[who] = {name: _mean(name, of_epochs) for name in scores if name in measured[who]}
+            rows[who] = {name: _mean(name, of_epochs) for name in scores}
     return {
         ROW_SCORES: rows,
         "peers": {name: mean_metrics([peers[name] for peers in several]) for name in several[0]},

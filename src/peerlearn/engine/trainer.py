@@ -15,7 +15,7 @@ from peerlearn.engine.checks import check_training, check_transport, telling_whe
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
 from peerlearn.engine.loop import Loop, chunks
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
-from peerlearn.engine.result import TrainingResult, training_result
+from peerlearn.engine.result import TrainingResult, of_an_epoch, training_result
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
@@ -248,7 +248,7 @@ class Trainer:
             record["stopped"] = "patience"
         in_tail = spec.select == "mean_last" and at.epoch > stage.epochs - spec.last_epochs
         if last_stage and in_tail and (measured := self._measure("report", stage)):
-            at.tail.append(measured)
+            at.tail.append(of_an_epoch(measured))
         at.history.append(record)
         if self.folder is not None and self.transport.leads:
             self.folder.log(record)
