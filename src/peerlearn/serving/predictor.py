@@ -43,7 +43,10 @@ class Predictor:
         self.who = run.best_peer if who == "best" else who
         names = run.members if self.who == "ensemble" else [self.who]
         self.peers = self.reader.ready({name: run.cohort.peers[name] for name in names})
-        self.precision = run.precision(device=device)
+        # Where training was left to choose, what is shipped says the same on every machine, and the
+        # same as the weights in anyone's own loop.
+        own = run.config.precision
+        self.precision = run.precision("fp32" if own == "auto" else own, device)
         self.precision.place(run.cohort)
 
     def predict(self, inputs: Sequence[Path], observe: Watch | None = None) -> Iterator[Prediction]:
