@@ -8,6 +8,7 @@ from peerlearn.errors import InputError
 from peerlearn.tasks.segmentation.data.arrays import masks_from_arrays
 from peerlearn.tasks.segmentation.data.registry import load_segmentation
 from peerlearn.tasks.segmentation.data.spec import SegmentationDataSpec
+from peerlearn.validation import validated
 
 SIDE = 16
 ROWS = {"train": 6, "val": 2, "test": 3}
@@ -158,3 +159,23 @@ def test_a_value_is_of_one_class():
         SegmentationDataSpec(values=[0, [1, 0]])
     with pytest.raises(ValueError, match="given beside 'values'"):
         SegmentationDataSpec(values=[0, 1], ignore=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({0: "ground", 255: "tree"}, "Did you mean data.values=[0,255]? Names of classes go into"),
+        ({"ground": 0, "tree": [1, 255]}, "Did you mean data.values=[0,[1,255]]? Names"),
+        ("0, 255", "found '0, 255'; expected a list with the label value of each class"),
+        ({"#ff0000": 1}, "Colours are no label values: save masks as grey or palette images"),
+        ([0, 256], "found [0, 256]; expected a list with the label value of each class, 0 to 255"),
+        ([[0, 0, 0], [255, 0, 0]], "names a value twice, 0; expected a list"),
+    ],
+)
+def test_values_of_another_form_show_the_form_with_an_example(values, said):
+    with pytest.raises(InputError) as refused:
+        validated(SegmentationDataSpec, {"values": values}, "data")
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith("data.values: ")
+    assert said in line
+    assert "data.values=[0,255] or data.values=[0,[1,255]]" in line

@@ -245,3 +245,24 @@ def test_pickled_masks_are_never_loaded(tmp_path):
     np.savez(tmp_path / "f.npz", **arrays(y_train=np.array([{}] * 6)))
     with pytest.raises(InputError, match=r"array 'y_train' holds pickled"):
         load_segmentation(SegmentationDataSpec(name=str(tmp_path / "f.npz")))
+
+
+@pytest.mark.parametrize("axis", [3, 1])
+def test_grey_masks_drawn_in_rgb_are_read_as_grey(axis):
+    plain = read()
+    drawn = {key: np.stack([y] * 3, axis) for key, y in arrays().items() if key[0] == "y"}
+    source = read(**drawn)
+    assert torch.equal(source.test.y, plain.test.y)
+    assert not source.multilabel
+    (note,) = source.account.notes
+    assert "have equal channels: read as grey" in note
+
+
+def test_masks_in_colours_or_with_labels_last_are_refused_in_words_of_their_own():
+    y = np.stack([arrays()["y_train"]] * 3, 3)
+    y[0, 0, 0] = (9, 8, 7)
+    with pytest.raises(InputError, match=r"y_train: shape \(6, 4, 5, 3\) .* masks are in colours"):
+        read(y_train=y, y_test=y)
+    last = np.stack([arrays()["y_train"] == label for label in range(3)], 3)
+    with pytest.raises(InputError, match=r"labels last.*y_train\.transpose\(0, 3, 1, 2\)"):
+        read(y_train=last, y_test=last)

@@ -178,7 +178,7 @@ def damage(path, change):
         ("no mask", r"train/images/3\.png: has no mask; expected .*train/masks/3\.png\.$"),
         ("no image", r"val/masks/1\.png: has no image; expected .*val/images/1\.png"),
         ("other size", r"test/masks/2\.png: 7x5 .* its image .*test/images/2\.png has 5x7"),
-        ("colours", r"train/masks/0\.png: colour mode RGB; allowed: a PNG of one channel"),
+        ("colours", r"train/masks/0\.png: colour mode RGB, with #.*\n1 mask in colours; allowed"),
         ("jpeg", r"train/masks/0\.jpg: allowed for masks: PNG.*masks/0\.png"),
         ("deep", r"train/masks/0\.png: colour mode I;16"),
         ("new label", r"val/masks/1\.png: label 3 is no class of train; allowed: 0 to 2"),
@@ -250,3 +250,55 @@ def test_resizing_tells_how_proportions_change(folder):
     assert note == (
         "11 images fitted to 8×8, resized: the sides of a 5×7 image change by a factor of 1.40"
     )
+
+
+def drawn(path, name, mode, alpha=255):
+    """Save a mask again, with the same values in channels of colours."""
+    with Image.open(path / name) as image:
+        array = np.array(image)
+    planes = [array] * (1 if mode == "LA" else 3)
+    planes += [np.full_like(array, alpha)] if mode in ("LA", "RGBA") else []
+    save(path / name, np.stack(planes, 2))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_grey_masks_drawn_in_colours_are_read_as_grey_and_told(folder, mode):
+    path = folder()
+    names = [str(mask.relative_to(path)) for mask in path.glob("*/masks/*.png")]
+    for name in names:
+        drawn(path, name, mode)
+    data = load(path, in_memory=False)
+    assert np.array_equal(data.test.y[1].numpy(), labels(21))
+    what = "grey with alpha" if mode == "LA" else f"{mode} with equal channels"
+    assert f"11 masks are {what}: read as grey" in data.account.notes
+    assert set(load(path, size=6).test.y.unique().tolist()) == {0, 1, 2}
+
+
+def test_alpha_of_masks_is_not_read_and_said(folder):
+    path = folder()
+    drawn(path, "train/masks/0.png", "RGBA", alpha=7)
+    drawn(path, "train/masks/1.png", "RGB")
+    data = load(path)
+    assert np.array_equal(data.train.y[0].numpy(), labels(0))
+    assert data.account.notes[-2:] == (
+        "2 masks of 11 are RGB or RGBA with equal channels: read as grey",
+        "1 mask of 11 is not opaque everywhere: alpha is not read",
+    )
+
+
+def test_masks_of_true_colours_are_listed_with_those_of_other_sizes(folder):
+    path = folder()
+    drawn(path, "train/masks/3.png", "RGB")
+    one = np.zeros((7, 5, 3), np.uint8)
+    one[2, 4] = (255, 0, 0)
+    save(path / "train/masks/0.png", one)
+    save(path / "val/masks/1.png", pixels(3))
+    damage(path, "other size")
+    with pytest.raises(InputError) as refused:
+        load(path)
+    said = str(refused.value).splitlines()
+    assert len(said) == 4
+    assert "test/masks/2.png: 7x5 pixels" in said[0]
+    assert said[1].endswith("train/masks/0.png: colour mode RGB, with #ff0000 at row 2, column 4")
+    assert "val/masks/1.png: colour mode RGB" in said[2]
+    assert said[3].startswith("2 masks in colours; allowed for masks: one channel (grey, palette")

@@ -4,7 +4,8 @@ Layout of `x`: (N, H, W) grey images; of four axes, (N, H, W, C) where the last 
 long and (N, C, H, W) otherwise. uint8 stays uint8, any float becomes float32.
 
 Layout of `y`: (N, H, W) of whole label values, where 255 and -1 do not count; or (N, L, H, W),
-L > 1, of 0 and 1 for masks that overlap, where 255, -1 and NaN do not count.
+L > 1, of 0 and 1 for masks that overlap, where 255, -1 and NaN do not count. Grey masks that are
+drawn in RGB, (N, H, W, 3) or (N, 3, H, W) with equal channels, are read as grey.
 """
 
 from collections.abc import Mapping
@@ -17,13 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.data.account import Account
-from peerlearn.data.arrays import Array, check_lengths, check_names, check_shapes, read_rows
+from peerlearn.data.arrays import (
+    CHANNELS_LAST,
+    Array,
+    check_lengths,
+    check_names,
+    check_shapes,
+    read_rows,
+)
 from peerlearn.data.classes import read_class_names
 from peerlearn.data.datasets import Source
 from peerlearn.data.npz import array_names, array_shape, read_arrays
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.segmentation.data.labels import LabelTable, Tally, Values, label_table
+from peerlearn.tasks.segmentation.data.mask_pixels import same_in_all_channels
 from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit, any_labelled
 
 PARTS = ("train", "val", "test")
@@ -47,10 +56,10 @@ def masks_from_arrays(
     Raises InputError: the first thing that is wrong, with the array and what was found.
     """
     check_names(arrays, where, KEYS)
+    arrays, notes = _in_one_channel(arrays, where)
     splits = {part: _read_split(arrays, part, where) for part in PARTS if f"x_{part}" in arrays}
     check_shapes(splits, arrays, where)
     names = _names(arrays, where)
-    notes: tuple[str, ...] = ()
     multilabel = splits["train"].y.ndim == 4
     if multilabel:
         names = _overlapping(splits, names, ignore if values is None else values, where)
@@ -59,7 +68,7 @@ def masks_from_arrays(
         given = given if ignore is None else ignore
         tally = Tally.of({part: split.y.numpy() for part, split in splits.items()})
         table = label_table(tally, names, given, f"{where}: y_train", values, _blanks(arrays))
-        names, notes = table.names, table.notes
+        names, notes = table.names, notes + table.notes
         for part, split in splits.items():
             splits[part] = split.with_labels(_classes(split.y, table, f"{where}: y_{part}"))
     for part, split in splits.items():
@@ -135,6 +144,45 @@ def read_masks(y: Array, where: str) -> Tensor:
     reason = f"is no label; allowed: {low} to {high}, and {blanks} for pixels that do not count"
     _refuse(y, ~known, where, reason)
     return torch.from_numpy(np.require(labels.astype(np.uint8), requirements=["C", "W"]))
+
+
+def _in_one_channel(
+    arrays: Mapping[str, Array], where: str
+) -> tuple[Mapping[str, Array], tuple[str, ...]]:
+    """Arrays whose masks, where they are grey drawn in RGB, have one channel; and what is told.
+
+    Raises InputError: masks of true colours; masks that overlap, with the labels last.
+    """
+    masks = {key: y for key, y in arrays.items() if key.startswith("y_")}
+    last = all(_channels_last(y, arrays[f"x_{key[2:]}"]) for key, y in masks.items())
+    if not last and any(y.ndim != 4 or y.shape[1] != 3 for y in masks.values()):
+        return arrays, ()
+    axis = 3 if last else 1
+    if same_in_all_channels(list(masks.values()), axis):
+        one: dict[str, Array] = {key: y.take(0, axis) for key, y in masks.items()}
+        shape = "(N,H,W,C)" if last else "(N,3,H,W)"
+        return dict(arrays) | one, (f"masks of shape {shape} have equal channels: read as grey",)
+    if last:
+        key, y = next(iter(masks.items()))
+        if all(set(np.unique(each).tolist()) <= {0, 1} for each in masks.values()):
+            raise InputError(
+                f"{where}: {key}: shape {y.shape} of 0 and 1, the labels last; masks that overlap "
+                f"are (N,L,H,W): give {key}.transpose(0, 3, 1, 2)."
+            )
+        raise InputError(
+            f"{where}: {key}: shape {y.shape} with channels that differ, so masks are in colours; "
+            "allowed: (N,H,W) of label values, or (N,H,W,3) with equal channels."
+        )
+    return arrays, ()
+
+
+def _channels_last(y: Array, x: Array) -> bool:
+    """Whether a mask has the channels of RGB or RGBA behind the height and width of its image."""
+    if y.ndim != 4 or y.shape[3] not in (3, 4) or y.dtype.kind not in "iufb":
+        return False
+    sides = y.shape[1:3]
+    at_the_end = x.ndim == 4 and x.shape[3] in CHANNELS_LAST
+    return sides == (x.shape[1:3] if at_the_end or x.ndim == 3 else x.shape[2:4])
 
 
 def _classes(labels: Tensor, table: LabelTable, where: str) -> Tensor:

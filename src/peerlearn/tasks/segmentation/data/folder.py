@@ -1,15 +1,15 @@
 """Reads a folder of `images/` and `masks/`, of its own or in each of `train/`, `val/`, `test/`.
 
 A mask is a PNG of one channel (or what else `pairs.EXACT` has) with the name of its image,
-`masks/a.png` for `images/a.jpg`: grey or palette, whose values are label values. Every mask is
-looked through at the start, so that no wrong label comes up in the middle of training; images are
-decoded when they are asked for.
+`masks/a.png` for `images/a.jpg`: grey or palette, whose values are label values, or grey drawn in
+RGB (`mask_pixels`). Every mask is looked through at the start, so that no wrong label comes up in
+the middle of training; images are decoded when they are asked for.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -20,16 +20,16 @@ from peerlearn.data.datasets import Source
 from peerlearn.data.folders import Scan
 from peerlearn.data.image_folder import ALL_MEASURED, LazySplit, measured_parts
 from peerlearn.data.image_form import ANY_FORM, ImageFiles, ImageForm, sound_headers, told_of
-from peerlearn.data.images import opened_image, over_files, require_pillow
+from peerlearn.data.images import over_files, require_pillow
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
-from peerlearn.tasks.segmentation.data.labels import (
-    Counts,
-    LabelTable,
-    Tally,
-    Values,
-    counted,
-    label_table,
+from peerlearn.tasks.segmentation.data.labels import LabelTable, Tally, Values, label_table
+from peerlearn.tasks.segmentation.data.mask_pixels import (
+    LookedAt,
+    check_palettes,
+    looked_at,
+    read_labels,
+    told_of_channels,
 )
 from peerlearn.tasks.segmentation.data.masks import IGNORED, MaskSplit
 from peerlearn.tasks.segmentation.data.pairs import NAMES, Pair, check_pairs, listed_pairs
@@ -60,13 +60,12 @@ def read_mask_folder(
     """
     require_pillow()
     scan = Scan(folder)
-    pairs, files, account = _sound(scan, form)
-    looked = {part: over_files(_looked_at, found) for part, found in pairs.items()}
+    pairs, files, seen, account = _sound(scan, form)
     if values is None:
-        masks = [pair.mask for part in pairs.values() for pair in part]
-        check_palettes(masks, [each for part in looked.values() for each in part])
+        check_palettes(seen)
+    looked = {part: [seen[pair.mask] for pair in found] for part, found in pairs.items()}
     where = str(pairs["train"][0].mask.parent)
-    tally = Tally({part: np.stack([each.counts for each in seen]) for part, seen in looked.items()})
+    tally = Tally({part: np.stack([each.counts for each in of]) for part, of in looked.items()})
     table = label_table(tally, _names(folder), ignore, where, values)
 
     def split(part: str) -> MaskSplit | None:
@@ -91,8 +90,11 @@ def read_mask_folder(
     return Source(train, split("val"), split("test"), table.classes, names, account=account)
 
 
-def _sound(scan: Scan, form: ImageForm) -> tuple[Mapping[str, list[Pair]], "ResizedFiles", Account]:
-    """The pairs of every part that can be read, how their images are, and an account of both."""
+def _sound(
+    scan: Scan, form: ImageForm
+) -> tuple[Mapping[str, list[Pair]], "ResizedFiles", Mapping[Path, LookedAt], Account]:
+    """The pairs of every part that can be read, how their images are, what is in their masks, and
+    an account of it all."""
     listed = listed_pairs(scan, form.measuring)
     every = [pair for pairs in listed.values() for pair in pairs]
     headers, damage = sound_headers([path for pair in every for path in pair], form, scan.root)
@@ -105,52 +107,17 @@ def _sound(scan: Scan, form: ImageForm) -> tuple[Mapping[str, list[Pair]], "Resi
         if not pairs:
             raise InputError(f"{scan.root}: no image of {part} can be read.")
     sound = [pair for pairs in listed.values() for pair in pairs]
-    check_pairs(sound, by_path)
+    masks = [pair.mask for pair in sound]
+    seen = dict(zip(masks, over_files(looked_at, masks), strict=True))
+    check_pairs(sound, by_path, seen)
     images = [by_path[pair.image] for pair in sound]
     files = ResizedFiles.of(images, replace(form, fit="resize"))
     if form.measuring and "test" not in listed:
         scan.notes.append(ALL_MEASURED)
-    notes = told_of(images, files, scan.root)
+    notes = told_of(images, files, scan.root) + told_of_channels(seen)
     counts = {part: len(pairs) for part, pairs in listed.items()}
     account = Account(counts) + scan.account + damage + Account(notes=notes)
-    return measured_parts(listed, form.measuring), files, account
-
-
-class LookedAt(NamedTuple):
-    """What a mask file holds: how many pixels of each value, and the colours of its palette."""
-
-    counts: Counts
-    palette: bytes | None
-
-    @property
-    def values(self) -> list[int]:
-        """The label values that occur, ascending."""
-        occurring: list[int] = self.counts.nonzero()[0].tolist()
-        return occurring
-
-
-def _looked_at(pair: Pair) -> LookedAt:
-    with opened_image(pair.mask) as image:
-        palette = bytes(image.getpalette("RGB") or []) if image.mode == "P" else None
-    return LookedAt(counted(read_labels(pair.mask)), palette)
-
-
-def check_palettes(paths: Sequence[Path], looked: Sequence[LookedAt]) -> None:
-    """Refuse mask files in which one value has different colours, so that it is not one class.
-
-    Raises InputError: names two of the files, the value and its colours.
-    """
-    first: dict[int, tuple[str, Path]] = {}
-    for path, (counts, palette) in zip(paths, looked, strict=True):
-        for value in counts.nonzero()[0].tolist() if palette else ():
-            colour = f"#{(palette or b'')[3 * value : 3 * value + 3].hex()}"
-            known, other = first.setdefault(value, (colour, path))
-            if known != colour:
-                raise InputError(
-                    f"{path}: value {value} is {colour}, but in {other} it is {known}: palettes "
-                    "differ, so a value is not the same class in all masks; save them with one "
-                    "palette. data.values=[…] takes values as they are, whatever their colour."
-                )
+    return measured_parts(listed, form.measuring), files, seen, account
 
 
 def _names(folder: Path) -> tuple[str, ...] | None:
@@ -249,16 +216,3 @@ class LazyMaskSplit(LazySplit, MaskSplit):
 
     def decoded(self) -> MaskSplit:
         return MaskSplit(self.x, self.y)
-
-
-def read_labels(path: Path, size: tuple[int, int] | None = None) -> "np.ndarray":
-    """Label values of a mask file, uint8 (H, W), resized to (width, height) where given.
-
-    Raises InputError: it cannot be read as an image.
-    """
-    from PIL.Image import Resampling
-
-    with opened_image(path) as image:
-        if size is not None and image.size != size:
-            image = image.resize(size, Resampling.NEAREST)
-        return np.array(image).astype(np.uint8)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peerlearn.data.folders import Scan
-from peerlearn.data.images import ALLOWED, GREY_MODES, ImageHeader
+from peerlearn.data.images import ALLOWED, ImageHeader
 from peerlearn.errors import Faults, InputError, nearest
+from peerlearn.tasks.segmentation.data.mask_pixels import LookedAt, colour_faults
 
 NAMES = "classes.txt"
 IMAGES, MASKS = "images", "masks"
-MASK_MODES = (*GREY_MODES, "P")
 EXACT = (".png", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".pbm")
 """Suffixes of formats that keep label values."""
 
@@ -83,24 +83,20 @@ def _hint(name: str, others: Mapping[str, Path]) -> str:
     return f" Did you mean {others[match]}?" if match else ""
 
 
-def check_pairs(pairs: list[Pair], headers: Mapping[Path, ImageHeader]) -> None:
-    """Masks have one channel, and the size of their images.
+def check_pairs(
+    pairs: list[Pair], headers: Mapping[Path, ImageHeader], looked: Mapping[Path, LookedAt]
+) -> None:
+    """Masks have one channel, or equal ones, and the size of their images.
 
     Raises InputError: lists every mask with colours or of another size.
     """
     faults = Faults()
     for pair in pairs:
         image, mask = headers[pair.image], headers[pair.mask]
-        with faults.gathered():
-            if mask.mode not in MASK_MODES:
-                raise InputError(
-                    f"{mask.path}: colour mode {mask.mode}; allowed: a PNG of one channel (grey, "
-                    "palette or black and white) whose values are label values, 255 for pixels "
-                    "that do not count."
-                )
-            if (image.height, image.width) != (mask.height, mask.width):
-                raise InputError(
-                    f"{mask.path}: {mask.width}x{mask.height} pixels, but its image {image.path} "
-                    f"has {image.width}x{image.height}."
-                )
+        if (image.height, image.width) != (mask.height, mask.width):
+            faults.said.append(
+                f"{mask.path}: {mask.width}x{mask.height} pixels, but its image {image.path} "
+                f"has {image.width}x{image.height}."
+            )
+    faults.said += colour_faults(looked)
     faults.check()
