@@ -176,3 +176,12 @@ def test_splits_in_two_scales_are_refused(swapped):
 def test_whole_numbers_are_ordered_by_value_and_other_names_as_texts():
     assert in_order(map(str, range(12))) == [str(n) for n in range(12)]
     assert in_order(["10", "9", "a"]) == ["10", "9", "a"]
+
+
+def test_far_more_names_than_labels_are_told():
+    names = np.array([f"c{number}" for number in range(1000)])
+    (note,) = read([0, 1, 2, 2], class_names=names).account.notes
+    assert note == "class_names has 1,000 names, but y_train holds 3 labels: 997 never occur"
+    (note,) = read([0, 1, 2, 2], count=7).account.notes
+    assert note == "data.classes says 7 classes, but y_train holds 3 labels: 4 never occur"
+    assert read([0, 1, 2, 2], class_names=names[:5]).account.notes == ()

@@ -1,6 +1,7 @@
 """Data as users have them in Python: read as what they are, or refused with what was found."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import (
 from peerlearn.data.given import read_given
 from peerlearn.data.items import ItemSplit
 from peerlearn.data.loaders import evaluation_batches, train_loader
+from peerlearn.data.spec import DataSpec
 from peerlearn.errors import InputError
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
@@ -267,3 +269,51 @@ class Stream(IterableDataset):
 def test_other_data_are_refused_with_what_was_found(given: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_given(given)
+
+
+PAIRS = [
+    (Subset(ROWS := Rows(), range(30)), Subset(ROWS, range(25, 40))),
+    (Subset(Rows(), range(30)), Subset(Subset(Rows(noise=True), range(10, 40)), range(15, 30))),
+    (Subset(ROWS, range(30)), ConcatDataset([Rows(C), Subset(ROWS, [29, 28, 3, 2, 1])])),
+    (TensorDataset(X[:30], Y[:30]), TensorDataset(X[25:], Y[25:])),
+    ((X[:30], Y[:30]), (X[25:], Y[25:])),
+    (({"a": X[:30]}, Y[:30]), ({"a": X[25:]}, Y[25:])),
+]
+
+
+@pytest.mark.parametrize("given", PAIRS)
+def test_rows_that_are_in_train_and_in_test_are_told(given: Any) -> None:
+    with pytest.warns(UserWarning, match="data: 5 of 1[35] rows of test are in train too; numbers"):
+        data = read_given(given).data
+    assert data.account.notes[0].startswith("5 of ")
+
+
+def test_the_same_data_set_twice_is_told_of_every_two_parts() -> None:
+    with pytest.warns(UserWarning, match="in train too"):
+        data = read_given((ROWS, Subset(ROWS, [1, 2]), ROWS)).data
+    assert data.account.notes[:3] == (
+        "2 of 2 rows of val are in train too",
+        "40 of 40 rows of test are in train too",
+        "2 of 40 rows of test are in val too",
+    )
+    with pytest.warns(UserWarning, match="40 of 40 rows of test are in train too"):
+        read_given(replace(data, val=data.test))
+
+
+AMOUNTS = torch.arange(40) * 7
+
+
+@pytest.mark.parametrize("given", [(X, AMOUNTS), TensorDataset(X, AMOUNTS)])
+def test_numbers_to_predict_are_refused_in_words_of_where_they_were_given(given: Any) -> None:
+    with pytest.raises(InputError, match=r"40 different .* classes, give them as texts, such as y"):
+        read_given(given)
+    with pytest.raises(InputError, match=r"If they are classes, say data\.classes=40; peer"):
+        read_given(given, DataSpec())
+
+
+def test_a_number_of_classes_counts_for_rows_at_hand() -> None:
+    spec = DataSpec(classes=300, val_size=1)
+    with pytest.raises(InputError, match="must keep one of each class"):
+        read_given((X, AMOUNTS), spec)
+    for given in ((X, Y), TensorDataset(X, Y)):
+        assert read_given(given, DataSpec(classes=5)).data.classes == 5

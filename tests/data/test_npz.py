@@ -266,3 +266,11 @@ def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
         read_npz(tmp_path / "pipe.npz")
     with pytest.raises(InputError, match="is neither a file nor a folder"):
         load_dataset(DataSpec(name=str(tmp_path / "pipe.npz")))
+
+
+def test_rows_that_two_parts_share_are_counted(saved):
+    x = RNG.integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
+    x_test = np.stack([x[3], x[3], *RNG.integers(0, 256, (4, 5, 4, 3), dtype=np.uint8)])
+    account = read_npz(saved(x_train=x, x_test=x_test)).account
+    assert account.notes == ("2 of 6 rows of test are in train too",)
+    assert read_npz(saved()).account.notes == ()

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from peerlearn.metrics.assessment import assess_classification
-from peerlearn.metrics.confusion import added, by_class, confused, matrix, worst_pairs
+from peerlearn.metrics.confusion import added, by_class, confused, matrix, without_rows, worst_pairs
 from peerlearn.results import merge, one_seed
 
 
@@ -71,3 +71,11 @@ def test_what_was_measured_by_an_older_version_is_left_out_of_a_merge():
 def test_several_labels_a_row_have_no_confusion():
     y = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
     assert "confusion" not in assess_classification({"a": torch.randn(2, 2)}, y)
+
+
+def test_classes_without_rows_are_told():
+    cells = confused(log_probs([0, 1, 1], 4), torch.tensor([0, 0, 2]))
+    assert without_rows(cells, list("abcd"), "test nodes") == (
+        "2 of 4 classes have no test nodes, so the numbers say nothing of them: b, d"
+    )
+    assert without_rows(confused(log_probs([1, 0], 2), torch.tensor([0, 1])), list("ab")) == ""

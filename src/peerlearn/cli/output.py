@@ -13,7 +13,7 @@ from peerlearn.engine.description import weights_words
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.errors import InputError, PeerlearnError
 from peerlearn.metrics.catalogue import base_name, is_of_class
-from peerlearn.metrics.confusion import by_class, matrix
+from peerlearn.metrics.confusion import by_class, matrix, without_rows
 from peerlearn.results import Results
 
 if TYPE_CHECKING:
@@ -102,6 +102,17 @@ def class_table(block: Mapping[str, Any], recipe: "Recipe") -> Table:
     return table(["class", *kinds], rows, right=True)
 
 
+def untested(block: Mapping[str, Any], rows: str) -> list[str]:
+    """A line with the classes that no row was measured of, if there are any.
+
+    `rows` is what they were measured on, "test rows".
+    """
+    if (found := block.get("confusion")) is None:
+        return []
+    said = without_rows(found["of"]["ensemble"], found["classes"], rows)
+    return [said] if said else []
+
+
 def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> None:
     """Print what a run measured, of which rows and weights, a line a peer."""
     screen, chosen = Console(), results.get("selected") or {}
@@ -117,6 +128,8 @@ def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> No
                 values.append(f"epoch {epoch}")
             line = f"  {who:<10} {'  '.join(values)}"
             screen.print(line, highlight=False, soft_wrap=True, markup=False)
+        for line in untested(block, recipe.task.pages.rows):
+            screen.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def measured_words(recipe: "Recipe", spec: EvaluationSpec) -> str:

@@ -52,7 +52,7 @@ def evaluate(
     trust: TrustOption = False,
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
-    from peerlearn.cli.output import class_table, console, metrics_table, tell_shipping
+    from peerlearn.cli.output import class_table, console, metrics_table, tell_shipping, untested
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
 
@@ -63,6 +63,8 @@ def evaluate(
     console().print(metrics_table(results["arms"][trained.arm]))
     if per_class:
         console().print(class_table(results["arms"][trained.arm], trained.recipe))
+    for line in untested(results["arms"][trained.arm], trained.recipe.task.pages.rows):
+        print(line, file=sys.stderr)
     tell_read(trained.reader)
     if trained.config.evaluation.select == "mean_last":
         print(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.data.account import Account
-from peerlearn.data.classes import classes_of, read_class_names, text_labels
+from peerlearn.data.classes import INSIST, classes_of, read_class_names, text_labels
 from peerlearn.data.datasets import Source, Split
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
@@ -36,12 +36,13 @@ def source_from_arrays(
     where: str,
     count: int | None = None,
     required: Sequence[str] = REQUIRED,
+    insist: str = INSIST,
 ) -> Source:
     """Splits from arrays named as in an `.npz` file (`KEYS`).
 
     `x_val, y_val` (held out of train otherwise), `class_names` and what else is not `required` may
     be missing; messages name the source of the arrays as `where`. `count` is that of the classes,
-    as `data.classes` gives it.
+    as `data.classes` gives it, and `insist` as in `classes_of`.
 
     Raises InputError: the first thing that is wrong, with the array and what was found.
     """
@@ -62,7 +63,7 @@ def source_from_arrays(
         )
     check_shapes(splits, arrays, where)
     check_ranges(splits, where)
-    return source_of(splits, where, names, count, notes)
+    return source_of(splits, where, names, count, notes, insist)
 
 
 def source_of(
@@ -71,6 +72,7 @@ def source_of(
     names: tuple[str, ...] = (),
     count: int | None = None,
     notes: tuple[str, ...] = (),
+    insist: str = INSIST,
 ) -> Source:
     """A source of splits whose labels are as they were read; see `peerlearn.data.classes`."""
     train, several = splits["train"], splits["train"].y.ndim == 2
@@ -78,7 +80,7 @@ def source_of(
         classes, further = _several(splits, names, where)
     else:
         labels = {f"y_{part}": split.y for part, split in splits.items()}
-        found = classes_of(labels, where, names, count)
+        found = classes_of(labels, where, names, count, insist=insist)
         splits = {part: split.with_labels(found.of(split.y)) for part, split in splits.items()}
         train, classes, names, further = splits["train"], len(found), found.names, found.notes
     account = Account(notes=notes + further)

@@ -17,6 +17,7 @@ from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED
 
 Array = NDArray[np.generic]
+INSIST = "say data.classes={count}"
 MOST_NAMES = 100_000
 """Several times the classes of the largest data sets."""
 SURELY_CLASSES = 20
@@ -55,6 +56,7 @@ def classes_of(
     names: tuple[str, ...] = (),
     count: int | None = None,
     none: str = "no row has a label",
+    insist: str = INSIST,
 ) -> Classes:
     """The classes of labels, found in the first of several arrays.
 
@@ -66,6 +68,7 @@ def classes_of(
         names: that are given, one for each label from 0 on.
         count: of classes, where somebody says it: of the labels that occur, or of 0 to `count` - 1.
         none: what to say where no row has a label.
+        insist: how one says that numbers are classes after all; {count} stands for how many.
 
     Raises InputError: fewer than two classes; a label without a name or outside the first array; a
     `count` that does not fit; numbers to predict rather than classes.
@@ -80,9 +83,11 @@ def classes_of(
         raise InputError(f"{where}: {first}: {what}; at least two classes are needed.")
     if names:
         reason = f"has no name: class_names has {len(names)}; allowed: 0 to {len(names) - 1}"
-        return _checked(Classes(np.arange(len(names)), names), labels, where, reason)
+        told = _far_more(len(names), found, f"class_names has {len(names):,} names", first)
+        made = Classes(np.arange(len(names)), names, told)
+        return _checked(made, labels, where, reason)
     if count is None:
-        _check_classes(labels[first], found, f"{where}: {first}")
+        _check_classes(labels[first], found, f"{where}: {first}", insist)
         together = _distinct(labels.values())
         count = len(together) if _counts(together) and together[-1] == found[-1] else len(found)
     if count != len(found) or _counts(found):
@@ -92,11 +97,19 @@ def classes_of(
                 f"{_listed(found)}; allowed: {len(found)}, or more than the largest label."
             )
         reason = f"is no class of {first}; allowed: 0 to {count - 1}"
-        return _checked(Classes(np.arange(count)), labels, where, reason)
+        told = _far_more(count, found, f"data.classes says {count:,} classes", first)
+        return _checked(Classes(np.arange(count), notes=told), labels, where, reason)
     said = f"{first} holds {len(found)} labels, {_listed(found)}: as many classes, named by them"
     made = Classes(found, tuple(map(str, found.tolist())), (said,))
     reason = f"is no class of {first}; allowed: {_listed(found)}"
     return _checked(made, {name: labels[name] for name in others}, where, reason)
+
+
+def _far_more(count: int, found: NDArray[np.int64], said: str, first: str) -> tuple[str, ...]:
+    """What is told where most classes are there by name or number alone."""
+    if count <= 2 * len(found):
+        return ()
+    return (f"{said}, but {first} holds {len(found):,} labels: {count - len(found):,} never occur",)
 
 
 def occurring(labels: Iterable[Tensor]) -> Classes:
@@ -191,7 +204,7 @@ def _counts(found: NDArray[np.int64]) -> bool:
     return bool(found[0] == 0 and found[-1] == len(found) - 1)
 
 
-def _check_classes(labels: Tensor, found: NDArray[np.int64], where: str) -> None:
+def _check_classes(labels: Tensor, found: NDArray[np.int64], where: str, insist: str) -> None:
     """Refuse numbers that somebody wants predicted, where classes are asked for."""
     rows = int((labels != UNLABELLED).sum())
     fewest = ROWS_A_CLASS if _counts(found) else ROWS_A_VALUE
@@ -199,7 +212,8 @@ def _check_classes(labels: Tensor, found: NDArray[np.int64], where: str) -> None
         raise InputError(
             f"{where}: looks like a regression target: {len(found)} different values from "
             f"{found[0]} to {found[-1]} in {rows} rows, {rows / len(found):.1f} rows each. "
-            f"If they are classes, say data.classes={len(found)}; peerlearn predicts no numbers."
+            f"If they are classes, {insist.format(count=len(found))}; peerlearn predicts no "
+            "numbers."
         )
 
 

@@ -5,7 +5,8 @@ A part is `(X, y)` of arrays, tensors, lists or pandas, a map-style torch `Datas
 of arrays by name. What is not given of validation and test is held out of train.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from peerlearn.data.account import Account
 from peerlearn.data.arrays import KEYS, Array, read_targets, source_from_arrays, source_of
-from peerlearn.data.classes import text_labels
+from peerlearn.data.classes import INSIST, text_labels
 from peerlearn.data.datasets import Dataset, Source, Split
 from peerlearn.data.items import Items, ItemSplit, NamedRows, collate_items, kept_names
+from peerlearn.data.overlap import shared_rows, with_shared_rows
 from peerlearn.data.registry import load_dataset
 from peerlearn.data.spec import DataSpec
 from peerlearn.data.splits import build_dataset
@@ -31,6 +33,9 @@ from peerlearn.objectives.targets import IGNORED
 PARTS = ("train", "val", "test")
 ALIASES = {"valid": "val", "validation": "val", "dev": "val"}
 """Other names of the validation part, such as Hugging Face's."""
+
+AS_TEXTS = "give them as texts, such as y.astype(str)"
+"""How one says in Python that numbers are classes, where there is no `data.classes`."""
 
 FORMS = (
     "(X, y) of arrays, tensors, lists or pandas; a torch Dataset or DataLoader; (train, test) or "
@@ -67,21 +72,25 @@ def read_given(data: Any, spec: DataSpec | None = None) -> Given:
 
     Args:
         data: see the module.
-        spec: how rows are held out and chosen; its name does not count.
+        spec: how rows are held out and chosen, and how many classes they have; its name does not
+            count. None where nobody could say it, as in `fit`.
 
     Raises InputError: another form, or data that cannot be used; says what was found, and where.
     """
+    insist = INSIST if spec is not None else AS_TEXTS
     spec = spec or DataSpec()
     if isinstance(data, Dataset):
-        return Given(data)
+        notes = shared_rows({part: getattr(data, part) for part in PARTS})
+        return Given(_noted(data, _warned(notes)))
     if isinstance(data, str | Path):
         return Given(load_dataset(spec.named(str(data))), str(data))
     parts = _parts(data)
     arrays = {part: each for part, each in parts.items() if isinstance(each, _Arrays)}
     if len(arrays) == len(parts):
         named = {key: value for each in arrays.values() for key, value in each.by_name.items()}
-        source = source_from_arrays(named, "data", required=("x_train", "y_train"))
-        return Given(_divided("arrays", source, spec))
+        required = ("x_train", "y_train")
+        source = source_from_arrays(named, "data", spec.classes, required, insist)
+        return Given(_divided("arrays", _compared(source), spec))
     if arrays:
         raise InputError(
             f"data: {', '.join(arrays)} are arrays, which are normalised, but "
@@ -93,9 +102,10 @@ def read_given(data: Any, spec: DataSpec | None = None) -> Given:
     sizes = [each.loading.batch_size for part, each in loaded.items() if part != "train"]
     evaluation = next((size for size in sizes if size is not None), None)
     said = Loading(train.loading.batch_size, evaluation, train.loading.workers)
-    source = _source({part: each.items for part, each in loaded.items()})
+    items = {part: each.items for part, each in loaded.items()}
+    source = _source(items, spec.classes, insist)
     name = type(train.items.data).__name__
-    data_set = replace(_divided(name, source, spec), in_memory=False)
+    data_set = replace(_divided(name, _compared(source), spec), in_memory=False)
     return Given(_noted(data_set, train.notes), None, said)
 
 
@@ -224,7 +234,7 @@ def _array(value: Any, where: str) -> Array:
 # The data set ------------------------------------------------------------------------------------
 
 
-def _source(parts: Mapping[str, Items]) -> Source:
+def _source(parts: Mapping[str, Items], count: int | None, insist: str) -> Source:
     arrays: dict[str, Array] = {f"y_{part}": items.labels() for part, items in parts.items()}
     names = kept_names(parts["train"].data)
     notes: tuple[str, ...] = ()
@@ -241,7 +251,23 @@ def _source(parts: Mapping[str, Items]) -> Source:
     train = splits["train"].y
     several = train.ndim == 2
     known = len(names) == train.shape[1] if several else len(names) > int(train.max())
-    return source_of(splits, "data", names if known else (), notes=notes)
+    return source_of(splits, "data", names if known else (), count, notes, insist)
+
+
+def _compared(source: Source) -> Source:
+    """A source that tells of rows that two of its parts have in common, and warns of them."""
+    made = with_shared_rows(source)
+    _warned([note for note in made.account.notes if note not in source.account.notes])
+    return made
+
+
+def _warned(notes: Sequence[str]) -> tuple[str, ...]:
+    """The notes, which nobody may see who trains in Python and observes nothing."""
+    for note in notes:
+        warnings.warn(
+            f"data: {note}; numbers of rows that were trained on say little", stacklevel=5
+        )
+    return tuple(notes)
 
 
 def _divided(name: str, source: Source, spec: DataSpec) -> Dataset:

@@ -19,6 +19,7 @@ from numpy.lib import format
 
 from peerlearn.data.arrays import KEYS, Array, check_names, source_from_arrays
 from peerlearn.data.datasets import Source
+from peerlearn.data.overlap import with_shared_rows
 from peerlearn.errors import InputError
 from peerlearn.memory import check_memory
 
@@ -57,7 +58,7 @@ def read_npz(path: Path, classes: int | None = None) -> Source:
     Raises InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
     check_names(dict.fromkeys(array_names(path)), str(path))
-    return source_from_arrays(read_arrays(path, KEYS), str(path), classes)
+    return with_shared_rows(source_from_arrays(read_arrays(path, KEYS), str(path), classes))
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from peerlearn.data.account import some
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -55,6 +57,21 @@ def matrix(cells: Cells, classes: int) -> NDArray[np.int64]:
         if said >= 0:
             dense[true, said] += count
     return dense
+
+
+def without_rows(cells: Cells, names: Sequence[str], rows: str = "test rows") -> str:
+    """A sentence about the classes that no row is of, of which numbers say nothing; "" for none.
+
+    `rows` is what they were measured on.
+    """
+    there = set(cells["true"])
+    gone = [name for place, name in enumerate(names) if place not in there]
+    if not gone:
+        return ""
+    return (
+        f"{len(gone):,} of {len(names):,} classes have no {rows}, so the numbers say nothing of "
+        f"them: {some(gone)}"
+    )
 
 
 def by_class(cells: Cells, classes: int) -> list[OfClass]:

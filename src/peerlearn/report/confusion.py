@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peerlearn.metrics.catalogue import ACCURACY
-from peerlearn.metrics.confusion import Cells, by_class, matrix, worst_pairs
+from peerlearn.metrics.confusion import Cells, by_class, matrix, without_rows, worst_pairs
 from peerlearn.report.experiment import Experiment, measured
 from peerlearn.report.figures import INK, new_figure, shorten
 from peerlearn.report.section import Chart, Drawer, Section
@@ -49,6 +49,8 @@ def confusion(draw: Drawer) -> Section:
     columns = f"The first columns are of the {_name(found[0], len(draw.styles))}."
     if len(experiment.seeds) > 1:
         lead += f" Rows of all {len(experiment.seeds)} seeds together."
+    if untested := without_rows(found[0].cells, classes, experiment.pages.rows):
+        lead += f" {untested}."
     charts = tuple(_chart(draw, one, classes) for one in found[:2])
     return Section(
         "confusion",

@@ -118,7 +118,12 @@ def test_three_values_with_gaps_are_asked_about(form, tmp_path):
         ([1, 2, 3], {}, ("1", "2", "3"), "1 to 3 and no 0: 3 classes"),
         ([0, 1, 2, 255], {}, ("0", "1", "2"), "value 255 do not count: 9.4% of all masks"),
         ([0, 1, 255], {}, ("0", "1"), "value 255 do not count: 9.4%"),
-        ([0, 4], {"class_names": np.array(list("abcde"))}, tuple("abcde"), None),
+        (
+            [0, 4],
+            {"class_names": np.array(list("abcde"))},
+            tuple("abcde"),
+            "3 of 5 classes are in no test mask",
+        ),
         ([0, 1, -1], {"dtype": np.int64}, ("0", "1"), "value 255 do not count"),
     ],
     ids=str,
@@ -127,7 +132,7 @@ def test_plain_values_are_read_and_told(values, more, names, said):
     source = masks_from_arrays(given(values, **more), "mine.npz")
     assert source.class_names == names
     notes = source.account.notes
-    assert notes == () if said is None else said in notes[-1]
+    assert said in notes[-1]
 
 
 def test_minus_one_says_what_does_not_count_and_is_no_object():
@@ -179,3 +184,11 @@ def test_values_of_another_form_show_the_form_with_an_example(values, said):
     assert line.startswith("data.values: ")
     assert said in line
     assert "data.values=[0,255] or data.values=[0,[1,255]]" in line
+
+
+@forms
+def test_classes_that_no_test_mask_has_are_told(form, tmp_path):
+    data = read(form, tmp_path, given([0, 1, 2], test=[0, 1]))
+    (note,) = data.account.notes
+    assert note.startswith("1 of 3 classes are in no test mask")
+    assert note.endswith(": 2")

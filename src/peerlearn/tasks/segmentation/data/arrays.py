@@ -29,6 +29,7 @@ from peerlearn.data.arrays import (
 from peerlearn.data.classes import read_class_names
 from peerlearn.data.datasets import Source
 from peerlearn.data.npz import array_names, array_shape, read_arrays
+from peerlearn.data.overlap import with_shared_rows
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.tasks.segmentation.data.labels import LabelTable, Tally, Values, label_table
@@ -87,7 +88,8 @@ def read_mask_npz(
     Raises InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
     check_names(dict.fromkeys(array_names(path)), str(path), KEYS)
-    return masks_from_arrays(read_arrays(path, KEYS), str(path), ignore, values)
+    arrays = read_arrays(path, KEYS)
+    return with_shared_rows(masks_from_arrays(arrays, str(path), ignore, values))
 
 
 def holds_masks(path: Path) -> bool:
@@ -159,7 +161,7 @@ def _in_one_channel(
         return arrays, ()
     axis = 3 if last else 1
     if same_in_all_channels(list(masks.values()), axis):
-        one: dict[str, Array] = {key: y.take(0, axis) for key, y in masks.items()}
+        one = {key: y[..., 0] if last else y[:, 0] for key, y in masks.items()}
         shape = "(N,H,W,C)" if last else "(N,3,H,W)"
         return dict(arrays) | one, (f"masks of shape {shape} have equal channels: read as grey",)
     if last:

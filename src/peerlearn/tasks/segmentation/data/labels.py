@@ -167,7 +167,23 @@ def label_table(
         share = tally.pixels[value] / tally.pixels.sum()
         notes.append(f"pixels of value {value} do not count: {share:.1%} of all masks")
     listed = [names[value] for value in chosen] if names else list(map(str, chosen))
+    notes += _untested(tally, {value: [value] for value in chosen}, listed)
     return _table(table, listed, tuple(notes))
+
+
+def _untested(tally: Tally, values: Mapping[int, Sequence[int]], names: Sequence[str]) -> list[str]:
+    """What is told of classes that no test mask has, where there are test masks."""
+    if "test" not in tally.counts:
+        return []
+    there = set(tally.found("test"))
+    pairs = zip(values.values(), names, strict=True)
+    gone = [name for group, name in pairs if not there & set(group)]
+    if not gone:
+        return []
+    return [
+        f"{len(gone)} of {len(names)} classes are in no test mask, so IoU and Dice are 0 of those "
+        f"that are predicted all the same, and of others not counted: {some(gone)}"
+    ]
 
 
 def _as_told(tally: Tally, names: Sequence[str] | None, values: Values, where: str) -> LabelTable:
@@ -191,7 +207,9 @@ def _as_told(tally: Tally, names: Sequence[str] | None, values: Values, where: s
         f"pixels of value {value} do not count: {int(tally.pixels[value]):,} of them"
         for value in others
     ]
-    return _table(table, names or [str(group[0]) for group in groups], tuple(notes[:8]))
+    listed = names or [str(group[0]) for group in groups]
+    notes = notes[:8] + _untested(tally, dict(enumerate(groups)), listed)
+    return _table(table, listed, tuple(notes))
 
 
 def _check_void(tally: Tally, names: Sequence[str] | None, ignore: int | None, where: str) -> None:
