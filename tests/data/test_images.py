@@ -64,3 +64,30 @@ def test_suffixes_are_those_that_pillow_reads_itself(tmp_path):
         assert readable(tmp_path / name)
     for name in ("a.eps", "a.h5", "a.txt", "a.npz", "a.pdf", "png"):
         assert not readable(tmp_path / name)
+
+
+def chunks(png):
+    """The chunks of a PNG, each with its name."""
+    at = 8
+    while at < len(png):
+        size = int.from_bytes(png[at : at + 4], "big")
+        yield png[at + 4 : at + 8], png[at : at + 12 + size]
+        at += 12 + size
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_tags_behind_the_pixels_of_a_png_turn_it_too(tmp_path, orientation):
+    path = tmp_path / "a.png"
+    stored(path, orientation)
+    found = list(chunks(path.read_bytes()))
+    moved = [kind for kind in found if kind[0] == b"eXIf"]
+    rest = [kind for kind in found if kind[0] != b"eXIf"]
+    ordered = [*rest[:-1], *moved, rest[-1]]
+    assert [name for name, _ in ordered][-3:] == [b"IDAT", b"eXIf", b"IEND"]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk for _, chunk in ordered))
+    header = image_header(path)
+    assert (header.height, header.width) == (2, 3)
+    pixels = ImageFiles((path,), 2, 3, grey=True).decode([0])
+    assert np.array_equal(pixels[0, 0].numpy(), ARROW)
+    path.write_bytes(path.read_bytes()[:-30])  # what is cut off is told where pixels are read
+    assert image_header(path).width in (2, 3)

@@ -4,6 +4,7 @@ Images come upright: an orientation that a camera noted in the file (EXIF) is ap
 so that sizes, pixels and masks agree wherever a file is read.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,11 @@ DAMAGE = (
 """What Pillow raises over a damaged file."""
 
 ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+TAGS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps the tags of a PNG."""
+TAG_CHUNKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+BEHIND = 1 << 14
+"""Bytes at the end of a PNG in which tags are looked for; larger ones stand before the pixels."""
 ENDING = 64
 """Bytes at the end of a file in which the mark of its end is looked for."""
 THREADS = 16
@@ -152,19 +158,39 @@ def _opened(path: Path) -> "Iterator[PillowImage]":
 def orientation(image: "PillowImage") -> int:
     """The orientation of a stored image as EXIF numbers it, 1 for upright ones, to 8.
 
-    Pillow turns TIFF and AVIF by itself. Of a PNG what stands before its pixels is read: to look
-    behind them they would have to be decoded.
+    Pillow turns TIFF and AVIF by itself. Tags of a PNG may stand behind its pixels, where Pillow
+    finds them once these are decoded; so they are where the end of the file names tags.
     """
     from PIL import ExifTags, Image
 
     if image.format in ("TIFF", "AVIF"):
         return 1
     try:
+        if image.format == "PNG" and not _tagged(image) and _tags_behind(image):
+            image.load()
         # Not `image.getexif`, which decodes a PNG without the tag.
         found: Any = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except DAMAGE:  # of the tags, which say nothing about the pixels
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _tagged(image: "PillowImage") -> bool:
+    return any(name in image.info for name in TAGS)
+
+
+def _tags_behind(image: "PillowImage") -> bool:
+    """Whether the last bytes of a PNG that is not decoded hold the name of a chunk of tags."""
+    file: Any = image.fp  # type: ignore[attr-defined]
+    if file is None:  # decoded, and closed
+        return False
+    place = file.tell()
+    try:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - BEHIND))
+        end = file.read()
+    finally:
+        file.seek(place)
+    return any(name in end for name in TAG_CHUNKS)
 
 
 def image_headers(paths: Sequence[Path]) -> tuple[list[ImageHeader], dict[Path, str]]:
