@@ -22,6 +22,7 @@ from peerlearn.objectives.base import (
 )
 from peerlearn.objectives.labels import labelled_mask
 from peerlearn.objectives.targets import read_labels
+from peerlearn.token_ids import unknown_id
 from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
@@ -272,12 +273,14 @@ def _run(
 ) -> Any:
     if before is not None:
         before(name)
-    if not isinstance(x, Tensor):
-        network = partial(called, network, name=name)
-    if learners is None or name in learners:
-        return network(x)
-    with torch.no_grad():
-        return network(x)
+    call = network if isinstance(x, Tensor) else partial(called, network, name=name)
+    try:
+        if learners is None or name in learners:
+            return call(x)
+        with torch.no_grad():
+            return call(x)
+    except IndexError as error:  # as torch says of an id, and nothing more
+        raise unknown_id(name, network, partial(call, x)) or error from None
 
 
 def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> None:

@@ -192,6 +192,23 @@ class ItemSplit(Split):
         return self
 
 
+def kept_ids(split: Split) -> dict[str, Tensor]:
+    """Inputs of whole numbers that are in memory, by name; "" is that of rows with one alone."""
+    if not isinstance(split, ItemSplit):
+        return {"": split.x} if split.as_it_is else {}
+    data: Any = split.items.data
+    places = split.places
+    while isinstance(data, Subset):
+        data, places = data.dataset, torch.as_tensor(data.indices)[places]
+    found: dict[str, Tensor] = {}
+    if isinstance(data, NamedRows):
+        found = {name if len(data.x) > 1 else "": x for name, x in data.x.items()}
+    elif isinstance(data, TensorDataset) and len(data.tensors) == 2:
+        found = {"": data.tensors[0]}
+    whole = (torch.int16, torch.int32, torch.int64)
+    return {name: x[places].cpu() for name, x in found.items() if x.dtype in whole}
+
+
 @contextmanager
 def seeded_random(seed: int, *key: str | int) -> Iterator[None]:
     """Run a block under the streams of torch, numpy and Python that `key` names; then put back."""

@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from peerlearn.calling import called
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader, Dataset
 from peerlearn.data.given import read_given
 from peerlearn.data.info import RowInfo
+from peerlearn.data.items import kept_ids
 from peerlearn.data.loaders import split_rows, train_loader
 from peerlearn.data.registry import DATASETS, load_dataset
 from peerlearn.data.spec import AugmentSpec
@@ -17,11 +19,14 @@ from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
+from peerlearn.modes import evaluating
 from peerlearn.objectives.labels import labelled_rows
+from peerlearn.randomness import preserved_rng
 from peerlearn.reading.rows import RowReader
 from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task
+from peerlearn.token_ids import check_ids
 from peerlearn.transfer.outputs import PeerOutput
 
 PROBE_ROWS = 1_000
@@ -57,6 +62,15 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
                     f"peers.{name}: gives outputs of shape {shape} for 2 rows; data "
                     f"{self.info.name!r} has {classes} classes, so (2, {classes}) is needed"
                 )
+        self._check_ids(cohort)
+
+    def _check_ids(self, cohort: Cohort) -> None:
+        """Refuse ids of tokens that an embedding of a peer does not have, in any row."""
+        parts = {part: kept_ids(getattr(self.data, part)) for part in ("train", "val", "test")}
+        if any(parts.values()) and cohort.trunk is None:
+            few = self.few()[0]
+            with evaluating(cohort), preserved_rng():
+                check_ids(dict(cohort.peers.items()), few, lambda net: called(net, few, ""), parts)
 
     def loader(self) -> BatchLoader:
         config = self.config
