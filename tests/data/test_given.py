@@ -232,6 +232,13 @@ def test_rows_without_a_label_are_those_of_the_field() -> None:
     assert read_given(TensorDataset(X, several)).data.multilabel
 
 
+class Sparse:
+    """What a matrix of scipy.sparse is to us."""
+
+    def toarray(self) -> np.ndarray:
+        raise NotImplementedError
+
+
 class Stream(IterableDataset):
     def __iter__(self) -> Any:
         return iter(zip(X, Y, strict=True))
@@ -241,7 +248,19 @@ class Stream(IterableDataset):
     ("given", "said"),
     [
         (3, r"data: found int; allowed: \(X, y\)"),
-        ((X, Y, X, Y), "data: found a tuple of 4; allowed"),
+        ((X, X, X, Y, Y), "data: found a tuple of 5; allowed"),
+        ((X, X, Y, Y), r"data: found a tuple of 4, .*make it \(\(X_train, y_train\), .*; allowed"),
+        (Rows, r"data: found the class Rows itself, rather than Rows\(…\); allowed"),
+        ((X.to_sparse(), Y), r"data: X: found a tensor of layout torch.sparse_coo.*a dense one"),
+        ((X.to("meta"), Y), "data: X: found a tensor of .* on meta; give a dense one"),
+        ((Sparse(), Y), r"data: X: found Sparse, which is sparse; give \.toarray"),
+        ((np.ma.masked_array(X, X > 2), Y), r"masked array, of which \d values are hidden"),
+        (
+            (X, [None] + ["a", "b"] * 19 + ["a"]),
+            "data: y: found values of type NoneType, str; .*an",
+        ),
+        ((X, torch.where(Y > 0, torch.nan, 0.0)), "holds nan, .*; -1 marks a row without a label"),
+        ({"train": None, "test": Rows()}, "data: train is None; allowed"),
         (X, "data: found Tensor; allowed"),
         (Stream(), "data: an IterableDataset has no length"),
         (DataLoader(Stream(), 4), "data: an IterableDataset has no length"),
@@ -252,7 +271,7 @@ class Stream(IterableDataset):
         ({"train": Rows(), "val": Rows(), "valid": Rows()}, "validation part is given twice"),
         ({"train": (X, Y), "test": Rows()}, "data: train are arrays, .*test is a Dataset"),
         ((X, Y[:3]), "data: x_train has 40 rows but y_train has 3"),
-        ((X, np.array(["a", 1] * 20, object)), "data: y: found values of several types"),
+        ((X, np.array(["a", 1] * 20, object)), "data: y: found values of type str, int; give"),
         (([[1.0], [1.0, 2.0]], [0, 1]), "data: X: no array"),
         (({"a": X, "b": X[:3]}, Y), "data: b has 3 rows but y has 40"),
         (TensorDataset(X, Y, Y), r"data: items make list of 3; expected \(x, y\)"),

@@ -207,7 +207,8 @@ def _classes(y: Array, where: str, blanks: bool) -> Tensor:
     if y.dtype.kind == "f":
         values = y.astype(np.float64)
         whole = np.isfinite(values) & (values == np.round(values)) & (np.abs(values) <= 2**53)
-        _refuse(y, ~whole, where, "is not a whole number")
+        none = "; -1 marks a row without a label" if blanks and np.isnan(values).any() else ""
+        _refuse(y, ~whole, where, f"is not a whole number{none}")
     labels = y.astype(np.int64)
     lowest = UNLABELLED if blanks else 0
     allowed = "0 or more, or -1 for a row without a label" if blanks else "0 or more"

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
-from peerlearn.data.account import Account
+from peerlearn.data.account import Account, some
 from peerlearn.data.arrays import KEYS, Array, read_targets, source_from_arrays, source_of
 from peerlearn.data.classes import INSIST, text_labels
 from peerlearn.data.datasets import Dataset, Source, Split
@@ -143,6 +143,8 @@ def _parts(data: Any) -> dict[str, Any]:
         if len(keys) < len(data):
             raise InputError(f"data: the validation part is given twice: {', '.join(data)}")
         given = {part: data[key] for part, key in keys.items() if data[key] is not None}
+        if "train" not in given:
+            raise InputError(f"data: train is None; allowed: {FORMS}")
         return {part: _part(each, part, f"data: {part}") for part, each in given.items()}
     if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(map(_is_part, data)):
         names = ("train", "test") if len(data) == 2 else PARTS
@@ -164,7 +166,8 @@ def _is_map_style(given: Any) -> bool:
     """Whether it has a length and items, and is no array."""
     arrays = (Tensor, np.ndarray, str, bytes, Mapping)
     indexed = hasattr(given, "__getitem__") and hasattr(given, "__len__")
-    return indexed and not isinstance(given, arrays) and not hasattr(given, "__array__")
+    array = isinstance(given, (*arrays, type)) or hasattr(given, "__array__")
+    return indexed and not array
 
 
 def _part(given: Any, part: str, where: str) -> _Arrays | _Loaded:
@@ -188,7 +191,13 @@ def _part(given: Any, part: str, where: str) -> _Arrays | _Loaded:
         return _Arrays({f"x_{part}": _array(x, f"{where}: X"), f"y_{part}": y})
     if isinstance(given, TorchDataset) or (_is_map_style(given) and not isinstance(given, tuple)):
         return _Loaded(Items(given, collate_items, where))
-    found = f"a tuple of {len(given)}" if isinstance(given, tuple) else type(given).__name__
+    found = type(given).__name__
+    if isinstance(given, type):
+        found = f"the class {given.__name__} itself, rather than {given.__name__}(…)"
+    elif isinstance(given, tuple):
+        found = f"a tuple of {len(given)}"
+        if len(given) == 4 and not any(map(_is_part, given)):
+            found += ", as train_test_split gives: make it ((X_train, y_train), (X_test, y_test))"
     raise InputError(f"{where}: found {found}; allowed: {FORMS}")
 
 
@@ -216,8 +225,19 @@ def _of_loader(loader: DataLoader[Any], part: str, where: str) -> _Loaded:
 def _array(value: Any, where: str) -> Array:
     """A numpy array of a tensor, a list, or a table of pandas."""
     if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        return value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
+        try:
+            value = value.detach().cpu()
+            return value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised, or without values
+            what = f"a tensor of layout {value.layout}, dtype {value.dtype} on {value.device}"
+            raise InputError(f"{where}: found {what}; give a dense one ({error})") from None
+    if hasattr(value, "toarray"):
+        raise InputError(f"{where}: found {type(value).__name__}, which is sparse; give .toarray()")
+    if np.ma.is_masked(value):
+        raise InputError(
+            f"{where}: found a masked array, of which {np.ma.count_masked(value):,} values are "
+            "hidden; fill them (.filled), or leave their rows out"
+        )
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
     try:
@@ -227,7 +247,11 @@ def _array(value: Any, where: str) -> Array:
     if array.dtype == object and all(isinstance(each, str) for each in array.flat):
         array = array.astype(str)
     if array.dtype == object:
-        raise InputError(f"{where}: found values of several types; give numbers alone")
+        kinds = list(dict.fromkeys(type(each).__name__ for each in array.flat))
+        hint = "; an empty text is no label" if "str" in kinds and where.endswith("y") else ""
+        raise InputError(
+            f"{where}: found values of type {some(kinds)}; give numbers alone, or texts{hint}"
+        )
     return array
 
 
