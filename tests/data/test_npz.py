@@ -274,3 +274,8 @@ def test_rows_that_two_parts_share_are_counted(saved):
     account = read_npz(saved(x_train=x, x_test=x_test)).account
     assert account.notes == ("2 of 6 rows of test are in train too",)
     assert read_npz(saved()).account.notes == ()
+
+
+def test_arrays_that_are_not_read_are_told(saved):
+    account = read_npz(saved(weights=np.arange(3), X_more=np.arange(3))).account
+    assert account.notes == ("arrays that are not read: weights, X_more",)

@@ -9,7 +9,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.lib import format
 
+from peerlearn.data.account import Account, some
 from peerlearn.data.arrays import KEYS, Array, check_names, source_from_arrays
 from peerlearn.data.datasets import Source
 from peerlearn.data.overlap import with_shared_rows
@@ -58,7 +59,14 @@ def read_npz(path: Path, classes: int | None = None) -> Source:
     Raises InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
     check_names(dict.fromkeys(array_names(path)), str(path))
-    return with_shared_rows(source_from_arrays(read_arrays(path, KEYS), str(path), classes))
+    source = source_from_arrays(read_arrays(path, KEYS), str(path), classes)
+    return with_shared_rows(source._replace(account=source.account + not_read(path, KEYS)))
+
+
+def not_read(path: Path, known: Collection[str]) -> Account:
+    """What is told of arrays of a file that mean nothing to who reads it."""
+    others = [name for name in array_names(path) if name not in known]
+    return Account(notes=(f"arrays that are not read: {some(others)}",) if others else ())
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

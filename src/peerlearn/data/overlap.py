@@ -4,8 +4,10 @@ Rows in memory are equal where all their numbers are. Of items that a torch `Dat
 one nothing is compared but their places in a data set that two parts share.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from peerlearn.data.account import Account
 from peerlearn.data.datasets import Source, Split
+from peerlearn.data.image_folder import LazySplit
+from peerlearn.data.images import over_files
 from peerlearn.data.items import ItemSplit, NamedRows
 
 MOST_ROWS = 100_000
@@ -38,9 +42,10 @@ def with_shared_rows(source: Source[Any]) -> Source[Any]:
 def shared_rows(splits: Mapping[str, Split]) -> tuple[str, ...]:
     """A sentence for every two splits that have rows in common.
 
-    Rows that files hold are not compared, nor are more of those in memory than `MOST_ROWS`.
+    Files are equal where their bytes are; more rows than `MOST_ROWS` are not compared, in files or
+    in memory.
     """
-    found = _keys(splits)
+    found = _keys(splits) | _of_files(splits)
     told = []
     for (one, mine), (other, theirs) in combinations(found.items(), 2):
         common = sum(int(np.isin(theirs[base], mine[base]).sum()) for base in mine.keys() & theirs)
@@ -76,6 +81,32 @@ def _keys(splits: Mapping[str, Split]) -> dict[str, dict[int, Places]]:
                 keys.setdefault(_number(base, bases), []).append(places)
         found[part] = {number: np.concatenate(several) for number, several in keys.items()}
     return found
+
+
+def _of_files(splits: Mapping[str, Split]) -> dict[str, dict[int, Places]]:
+    """The same of rows that are files: hashes of those of which another part has one as large."""
+    files = {
+        part: split.files.paths for part, split in splits.items() if isinstance(split, LazySplit)
+    }
+    if sum(map(len, files.values())) > MOST_ROWS:
+        return {}
+    sizes = {part: [path.stat().st_size for path in paths] for part, paths in files.items()}
+    parts_of = Counter(size for each in sizes.values() for size in set(each))
+    if sum(size for each in sizes.values() for size in each if parts_of[size] > 1) > MOST_BYTES:
+        return {}
+    hashes = {}
+    for part, paths in files.items():
+        pairs = zip(paths, sizes[part], strict=True)
+        alike = [path for path, size in pairs if parts_of[size] > 1]
+        hashes[part] = {-1: np.array(over_files(_content, alike), np.int64)}
+    return hashes
+
+
+def _content(path: Path) -> int:
+    try:
+        return hash(path.read_bytes())
+    except OSError:  # told where it is decoded
+        return hash(str(path))
 
 
 def _flat(data: Any, places: Places) -> Iterator[tuple[Any, Places]]:

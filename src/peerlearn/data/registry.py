@@ -15,6 +15,7 @@ from peerlearn.data.image_folder import LazySplit, read_image_folder
 from peerlearn.data.image_form import ANY_FORM, ImageForm
 from peerlearn.data.npz import read_npz
 from peerlearn.data.originals import ORIGINALS, fetch_original
+from peerlearn.data.overlap import with_shared_rows
 from peerlearn.data.spec import DataSpec, ImageDataSpec
 from peerlearn.data.splits import divide, hold_out
 from peerlearn.errors import InputError
@@ -98,7 +99,8 @@ def read_source(
 
     def at(path: Path) -> Source:
         if path.is_dir():
-            return read_image_folder(path, form)
+            source = read_image_folder(path, form)
+            return source if form.measuring else with_shared_rows(source)
         return read_npz(npz_at(path, "a folder with train/CLASS/*.png"), classes)
 
     return DATASETS.read(name, root, at)

@@ -255,7 +255,7 @@ def test_grey_masks_drawn_in_rgb_are_read_as_grey(axis):
     assert torch.equal(source.test.y, plain.test.y)
     assert not source.multilabel
     (note,) = source.account.notes
-    assert "have equal channels: read as grey" in note
+    assert note == "y_train, y_test: masks with equal channels are read as grey"
 
 
 def test_masks_in_colours_or_with_labels_last_are_refused_in_words_of_their_own():
@@ -266,3 +266,24 @@ def test_masks_in_colours_or_with_labels_last_are_refused_in_words_of_their_own(
     last = np.stack([arrays()["y_train"] == label for label in range(3)], 3)
     with pytest.raises(InputError, match=r"labels last.*y_train\.transpose\(0, 3, 1, 2\)"):
         read(y_train=last, y_test=last)
+
+
+def test_masks_that_overlap_without_a_label_are_refused_and_missing_labels_told():
+    planes = np.stack([arrays()["y_train"] == label for label in (1, 2)], 1).astype(np.uint8)
+    with pytest.raises(InputError, match=r"no pixel is 1, .*; 255 does not count: give y // 255"):
+        read(y_train=planes * 255, y_test=planes * 255)
+    with pytest.raises(InputError, match=r"y_train: no pixel is 1, so nothing has a label\.$"):
+        read(y_train=planes * 0, y_test=planes)
+    half = planes.copy()
+    half[:, 1] = 0
+    names = np.array(["tree", "house"])
+    (note,) = read(y_train=planes, y_test=half, classes=names).account.notes
+    assert note == "1 of 2 labels are in no mask of test: house"
+
+
+def test_one_part_may_be_drawn_in_rgb_and_arrays_that_are_not_read_are_told(tmp_path):
+    y = arrays()["y_train"]
+    data = load(tmp_path, {"y_train": np.stack([y] * 3, 3), "depth": y})
+    assert "y_train: masks with equal channels are read as grey" in data.account.notes
+    assert "arrays that are not read: depth" in data.account.notes
+    assert data.classes == 3

@@ -185,7 +185,7 @@ def damage(path, change):
         ("two files", r"train/images/2\.png: has the name of .*2\.jpg"),
         ("empty", r"test/masks: no pixel has a label"),
         ("broken", r"train/masks/4\.png: cannot be read as an image"),
-        ("no masks", r"val/masks: no images"),
+        ("no masks", r"val/masks: no such folder; .*val has images/, labels/\."),
     ],
 )
 def test_what_is_wrong_is_named_by_file(folder, change, message):
@@ -302,3 +302,29 @@ def test_masks_of_true_colours_are_listed_with_those_of_other_sizes(folder):
     assert said[1].endswith("train/masks/0.png: colour mode RGB, with #ff0000 at row 2, column 4")
     assert "val/masks/1.png: colour mode RGB" in said[2]
     assert said[3].startswith("2 masks in colours; allowed for masks: one channel (grey, palette")
+
+
+def test_masks_in_alpha_and_longer_names_and_empty_names_are_told(folder):
+    path = folder()
+    whole = np.dstack([np.full((7, 5, 3), 255, np.uint8), labels(0) * np.uint8(100)])
+    save(path / "train/masks/0.png", whole)
+    with pytest.raises(InputError, match="mode RGBA, where alpha alone differs, which is not read"):
+        load(path)
+    (path / "train/masks/0.png").rename(path / "train/masks/0_mask.png")
+    with pytest.raises(InputError, match=r"0\.png: has no mask; .*Did you mean .*0_mask\.png\?"):
+        load(path)
+    save(path / "train/masks/0.png", labels(0))
+    (path / "train/masks/0_mask.png").unlink()
+    (path / "classes.txt").write_text("\n")
+    with pytest.raises(InputError, match=r"classes\.txt: is empty"):
+        load(path)
+
+
+def test_of_masks_with_several_pictures_the_first_is_read_and_said(folder):
+    path = folder()
+    (path / "train/masks/0.png").unlink()
+    frames = [Image.fromarray(labels(seed)) for seed in (0, 1)]
+    frames[0].save(path / "train/masks/0.tif", save_all=True, append_images=frames[1:])
+    data = load(path)
+    assert "only the first picture (frame, page) is read of masks 0.tif" in data.account.notes
+    assert np.array_equal(data.train.y[0].numpy(), labels(0))

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.data.account import Account
+from peerlearn.data.account import Account, some
 from peerlearn.data.arrays import (
     CHANNELS_LAST,
     Array,
@@ -28,7 +28,7 @@ from peerlearn.data.arrays import (
 )
 from peerlearn.data.classes import read_class_names
 from peerlearn.data.datasets import Source
-from peerlearn.data.npz import array_names, array_shape, read_arrays
+from peerlearn.data.npz import array_names, array_shape, not_read, read_arrays
 from peerlearn.data.overlap import with_shared_rows
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED
@@ -63,7 +63,9 @@ def masks_from_arrays(
     names = _names(arrays, where)
     multilabel = splits["train"].y.ndim == 4
     if multilabel:
-        names = _overlapping(splits, names, ignore if values is None else values, where)
+        said = ignore if values is None else values
+        names, told = _overlapping(splits, names, said, where)
+        notes += told
     else:
         given = _ignore(arrays["ignore"], where) if "ignore" in arrays else None
         given = given if ignore is None else ignore
@@ -88,8 +90,8 @@ def read_mask_npz(
     Raises InputError: the file is missing, damaged or holds pickled objects, or an array is wrong.
     """
     check_names(dict.fromkeys(array_names(path)), str(path), KEYS)
-    arrays = read_arrays(path, KEYS)
-    return with_shared_rows(masks_from_arrays(arrays, str(path), ignore, values))
+    source = masks_from_arrays(read_arrays(path, KEYS), str(path), ignore, values)
+    return with_shared_rows(source._replace(account=source.account + not_read(path, KEYS)))
 
 
 def holds_masks(path: Path) -> bool:
@@ -156,26 +158,28 @@ def _in_one_channel(
     Raises InputError: masks of true colours; masks that overlap, with the labels last.
     """
     masks = {key: y for key, y in arrays.items() if key.startswith("y_")}
-    last = all(_channels_last(y, arrays[f"x_{key[2:]}"]) for key, y in masks.items())
-    if not last and any(y.ndim != 4 or y.shape[1] != 3 for y in masks.values()):
-        return arrays, ()
-    axis = 3 if last else 1
-    if same_in_all_channels(list(masks.values()), axis):
-        one = {key: y[..., 0] if last else y[:, 0] for key, y in masks.items()}
-        shape = "(N,H,W,C)" if last else "(N,3,H,W)"
-        return dict(arrays) | one, (f"masks of shape {shape} have equal channels: read as grey",)
-    if last:
-        key, y = next(iter(masks.items()))
-        if all(set(np.unique(each).tolist()) <= {0, 1} for each in masks.values()):
+    axes = {key: 3 for key, y in masks.items() if _channels_last(y, arrays[f"x_{key[2:]}"])}
+    if not axes and all(y.ndim == 4 and y.shape[1] == 3 for y in masks.values()):
+        if not same_in_all_channels(list(masks.values()), 1):
+            return arrays, ()
+        axes = dict.fromkeys(masks, 1)
+    drawn = [masks[key] for key in axes]
+    for key, axis in axes.items():
+        if same_in_all_channels([masks[key]], axis):
+            continue
+        shape = masks[key].shape
+        if all(set(np.unique(each).tolist()) <= {0, 1} for each in drawn):
             raise InputError(
-                f"{where}: {key}: shape {y.shape} of 0 and 1, the labels last; masks that overlap "
+                f"{where}: {key}: shape {shape} of 0 and 1, the labels last; masks that overlap "
                 f"are (N,L,H,W): give {key}.transpose(0, 3, 1, 2)."
             )
         raise InputError(
-            f"{where}: {key}: shape {y.shape} with channels that differ, so masks are in colours; "
+            f"{where}: {key}: shape {shape} with channels that differ, so masks are in colours; "
             "allowed: (N,H,W) of label values, or (N,H,W,3) with equal channels."
         )
-    return arrays, ()
+    one = {key: masks[key][:, 0] if axis == 1 else masks[key][..., 0] for key, axis in axes.items()}
+    told = f"{', '.join(axes)}: masks with equal channels are read as grey"
+    return dict(arrays) | one, (told,) if axes else ()
 
 
 def _channels_last(y: Array, x: Array) -> bool:
@@ -198,8 +202,11 @@ def _overlapping(
     names: tuple[str, ...] | None,
     said: int | Values | None,
     where: str,
-) -> tuple[str, ...]:
-    """The name of each label of masks that overlap."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(the name of each label of masks that overlap, what is told of them).
+
+    Raises InputError: names or values that do not fit, or no pixel of train with a label.
+    """
     labels = splits["train"].y.shape[1]
     if said is not None:
         field = "ignore" if isinstance(said, int) else "values"
@@ -211,7 +218,19 @@ def _overlapping(
         raise InputError(
             f"{where}: {len(names)} class names; expected one for each of {labels} labels."
         )
-    return names or tuple(map(str, range(labels)))
+    names = names or tuple(map(str, range(labels)))
+    there = {part: (split.y == 1).flatten(2).any(2).any(0) for part, split in splits.items()}
+    if not bool(there["train"].any()):
+        white = bool((splits["train"].y == IGNORED).any())
+        hint = "; 255 does not count: give y // 255 where it marks an object" if white else ""
+        raise InputError(f"{where}: y_train: no pixel is 1, so nothing has a label{hint}.")
+    told = []
+    for part in [part for part in ("train", "test") if part in there]:
+        if gone := [
+            name for name, known in zip(names, there[part].tolist(), strict=True) if not known
+        ]:
+            told.append(f"{len(gone)} of {labels} labels are in no mask of {part}: {some(gone)}")
+    return names, tuple(told)
 
 
 def _names(arrays: Mapping[str, Array], where: str) -> tuple[str, ...] | None:

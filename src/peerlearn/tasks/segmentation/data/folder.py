@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peerlearn.data.account import Account
+from peerlearn.data.account import Account, some
 from peerlearn.data.datasets import Source
 from peerlearn.data.folders import Scan
 from peerlearn.data.image_folder import ALL_MEASURED, LazySplit, measured_parts
@@ -111,6 +111,8 @@ def _sound(
     seen = dict(zip(masks, over_files(looked_at, masks), strict=True))
     check_pairs(sound, by_path, seen)
     images = [by_path[pair.image] for pair in sound]
+    if several := [by_path[mask].path.name for mask in masks if by_path[mask].several]:
+        scan.notes.append(f"only the first picture (frame, page) is read of masks {some(several)}")
     files = ResizedFiles.of(images, replace(form, fit="resize"))
     if form.measuring and "test" not in listed:
         scan.notes.append(ALL_MEASURED)
@@ -129,6 +131,8 @@ def _names(folder: Path) -> tuple[str, ...] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error}).") from error
     names = tuple(line.strip() for line in lines)
+    if not names:
+        raise InputError(f"{path}: is empty; expected a class name a line, or no such file.")
     for number, name in enumerate(names, 1):
         if not name or name in names[: number - 1]:
             what = "is empty" if not name else f"repeats {name!r}"

@@ -62,7 +62,13 @@ def looked_at(path: Path) -> LookedAt:
         return LookedAt(np.zeros(256, np.int64), mode=mode, coloured=f"colour mode {mode}")
     coloured = "" if pixels.ndim == 2 or mode == "LA" else _first_colour(pixels, mode)
     clear = mode in ("LA", "RGBA") and bool((pixels[..., -1] != 255).any())
+    if clear and not coloured and not _differs(pixels[..., 0]) and _differs(pixels[..., -1]):
+        coloured = f"colour mode {mode}, where alpha alone differs, which is not read"
     return LookedAt(counted(grey(pixels)), palette, mode, coloured, clear)
+
+
+def _differs(channel: Pixels) -> bool:
+    return bool((channel != channel[0, 0]).any())
 
 
 def _first_colour(pixels: Pixels, mode: str) -> str:

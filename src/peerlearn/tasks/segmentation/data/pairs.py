@@ -1,5 +1,6 @@
 """Which image has which mask, in a folder of `images/` and `masks/`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -67,6 +68,9 @@ def paired_files(scan: Scan, folder: Path) -> list[Pair]:
 def _by_name(scan: Scan, folder: Path) -> dict[str, Path]:
     """The images below a folder by their path in it without suffix."""
     files = scan.images(folder) if folder.is_dir() else []
+    if not folder.is_dir():
+        beside = ", ".join(f"{path.name}/" for path in scan.folders(folder.parent)) or "nothing"
+        raise InputError(f"{folder}: no such folder; {folder.parent} has {beside}.")
     if not files:
         raise InputError(f"{folder}: no images; allowed: {ALLOWED}.")
     named: dict[str, Path] = {}
@@ -79,7 +83,8 @@ def _by_name(scan: Scan, folder: Path) -> dict[str, Path]:
 
 
 def _hint(name: str, others: Mapping[str, Path]) -> str:
-    match = nearest(name, others)
+    longer = (other for other in others if re.fullmatch(rf"{re.escape(name)}[-_. ]\w+", other))
+    match = next(longer, None) or nearest(name, others)
     return f" Did you mean {others[match]}?" if match else ""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from peerlearn.data.catalogue import Catalogue, Known, npz_at
 from peerlearn.data.datasets import Source
 from peerlearn.data.image_form import ImageForm
+from peerlearn.data.overlap import with_shared_rows
 from peerlearn.data.registry import built, image_form
 from peerlearn.errors import InputError
 from peerlearn.tasks.segmentation.data.arrays import holds_masks, read_mask_npz
@@ -40,7 +41,9 @@ def load_segmentation(
 
     def at(path: Path) -> Source[MaskSplit]:
         if path.is_dir():
-            return read_mask_folder(path, form or image_form(spec), spec.ignore, spec.values)
+            read_as = form or image_form(spec)
+            source = read_mask_folder(path, read_as, spec.ignore, spec.values)
+            return source if read_as.measuring else with_shared_rows(source)
         file = npz_at(path, "a folder with train/images/ and train/masks/")
         return read_mask_npz(file, spec.ignore, spec.values)
 
