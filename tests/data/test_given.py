@@ -232,6 +232,11 @@ def test_rows_without_a_label_are_those_of_the_field() -> None:
     assert read_given(TensorDataset(X, several)).data.multilabel
 
 
+class Unsized(Dataset):
+    def __getitem__(self, row: int) -> Any:
+        return X[row], Y[row]
+
+
 class Sparse:
     """What a matrix of scipy.sparse is to us."""
 
@@ -260,6 +265,12 @@ class Stream(IterableDataset):
             "data: y: found values of type NoneType, str; .*an",
         ),
         ((X, torch.where(Y > 0, torch.nan, 0.0)), "holds nan, .*; -1 marks a row without a label"),
+        (Subset(Rows(), [1, 99]), "data: item 1 of 2 fails: IndexError: "),
+        (Unsized(), "data: Unsized has no __len__"),
+        (
+            DataLoader(Rows(), 4, collate_fn=lambda items: (X[:1], Y[:1])),
+            "items make a batch with 1",
+        ),
         ({"train": None, "test": Rows()}, "data: train is None; allowed"),
         (X, "data: found Tensor; allowed"),
         (Stream(), "data: an IterableDataset has no length"),
@@ -336,3 +347,22 @@ def test_a_number_of_classes_counts_for_rows_at_hand() -> None:
         read_given((X, AMOUNTS), spec)
     for given in ((X, Y), TensorDataset(X, Y)):
         assert read_given(given, DataSpec(classes=5)).data.classes == 5
+
+
+class Named(Rows):
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.classes = names
+
+
+def test_names_of_classes_that_do_not_fit_are_told_or_refused() -> None:
+    (note, _) = read_given(Named("cat")).data.account.notes
+    assert note == "names of classes that the data set keeps are not used: 1 of 2"
+    with pytest.raises(InputError, match="class_names has 'cat' twice"):
+        read_given(Named("cat", "cat"))
+
+
+def test_rows_that_were_drawn_twice_before_others_were_held_out_are_told() -> None:
+    with pytest.warns(UserWarning, match="rows of (val|test) are in train too"):
+        data = read_given(Subset(ROWS, [0, 1, 2, 3] * 10)).data
+    assert "4 of 4 rows of test are in train too" in data.account.notes

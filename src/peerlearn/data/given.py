@@ -6,7 +6,7 @@ of arrays by name. What is not given of validation and test is held out of train
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from peerlearn.data.account import Account, some
 from peerlearn.data.arrays import KEYS, Array, read_targets, source_from_arrays, source_of
-from peerlearn.data.classes import INSIST, text_labels
+from peerlearn.data.classes import INSIST, read_class_names, text_labels
 from peerlearn.data.datasets import Dataset, Source, Split
 from peerlearn.data.items import Items, ItemSplit, NamedRows, collate_items, kept_names
-from peerlearn.data.overlap import shared_rows, with_shared_rows
+from peerlearn.data.overlap import shared_rows
 from peerlearn.data.registry import load_dataset
 from peerlearn.data.spec import DataSpec
 from peerlearn.data.splits import build_dataset
@@ -80,8 +80,7 @@ def read_given(data: Any, spec: DataSpec | None = None) -> Given:
     insist = INSIST if spec is not None else AS_TEXTS
     spec = spec or DataSpec()
     if isinstance(data, Dataset):
-        notes = shared_rows({part: getattr(data, part) for part in PARTS})
-        return Given(_noted(data, _warned(notes)))
+        return Given(_compared(data))
     if isinstance(data, str | Path):
         return Given(load_dataset(spec.named(str(data))), str(data))
     parts = _parts(data)
@@ -90,7 +89,7 @@ def read_given(data: Any, spec: DataSpec | None = None) -> Given:
         named = {key: value for each in arrays.values() for key, value in each.by_name.items()}
         required = ("x_train", "y_train")
         source = source_from_arrays(named, "data", spec.classes, required, insist)
-        return Given(_divided("arrays", _compared(source), spec))
+        return Given(_divided("arrays", source, spec))
     if arrays:
         raise InputError(
             f"data: {', '.join(arrays)} are arrays, which are normalised, but "
@@ -105,7 +104,7 @@ def read_given(data: Any, spec: DataSpec | None = None) -> Given:
     items = {part: each.items for part, each in loaded.items()}
     source = _source(items, spec.classes, insist)
     name = type(train.items.data).__name__
-    data_set = replace(_divided(name, _compared(source), spec), in_memory=False)
+    data_set = replace(_divided(name, source, spec), in_memory=False)
     return Given(_noted(data_set, train.notes), None, said)
 
 
@@ -275,29 +274,31 @@ def _source(parts: Mapping[str, Items], count: int | None, insist: str) -> Sourc
     train = splits["train"].y
     several = train.ndim == 2
     known = len(names) == train.shape[1] if several else len(names) > int(train.max())
-    return source_of(splits, "data", names if known else (), count, notes, insist)
+    if names and not known:
+        most = train.shape[1] if several else int(train.max()) + 1
+        notes += (f"names of classes that the data set keeps are not used: {len(names)} of {most}",)
+        names = ()
+    return source_of(splits, "data", read_class_names(names, "data"), count, notes, insist)
 
 
-def _compared(source: Source) -> Source:
-    """A source that tells of rows that two of its parts have in common, and warns of them."""
-    made = with_shared_rows(source)
-    _warned([note for note in made.account.notes if note not in source.account.notes])
-    return made
+def _compared(data: Dataset) -> Dataset:
+    """Data that tell of rows which two of their parts have in common.
 
-
-def _warned(notes: Sequence[str]) -> tuple[str, ...]:
-    """The notes, which nobody may see who trains in Python and observes nothing."""
+    Who trains in Python and observes nothing sees no account, and is warned.
+    """
+    notes = shared_rows({part: getattr(data, part) for part in PARTS})
     for note in notes:
         warnings.warn(
             f"data: {note}; numbers of rows that were trained on say little", stacklevel=5
         )
-    return tuple(notes)
+    return _noted(data, notes)
 
 
 def _divided(name: str, source: Source, spec: DataSpec) -> Dataset:
     data = build_dataset(name, source, spec)
     missing = [part for part in ("val", "test") if getattr(source, part) is None]
     held_out = " and ".join(f"{len(getattr(data, part)):,} for {part}" for part in missing)
+    data = _compared(data)
     return _noted(data, (f"held out of train: {held_out} rows",) if missing else ())
 
 

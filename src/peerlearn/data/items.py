@@ -64,7 +64,7 @@ class Items:
 
         Raises InputError: items of another form, or that do not make a batch.
         """
-        items = [self.data[place] for place in places]
+        items = [self._item(place) for place in places]
         try:
             made = self.collate(items)
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
@@ -74,7 +74,22 @@ class Items:
                 "one shape, or a DataLoader with a collate_fn"
             ) from error
         x, y = self._parted(made)
+        if isinstance(y, Tensor) and y.ndim and len(y) != len(items):
+            raise InputError(
+                f"{self.where}: {len(items)} items make a batch with {len(y)} targets; the "
+                "collate_fn must keep all of them"
+            )
         return _in_fp32(x), y
+
+    def _item(self, place: int) -> Any:
+        try:
+            return self.data[place]
+        except Exception as error:  # of anybody's code
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"{self.where}: item {place} of {len(self.data):,} fails: "
+                f"{type(error).__name__}: {reason}"
+            ) from error
 
     def _parted(self, batch: Any) -> tuple[Any, Any]:
         if isinstance(batch, Mapping):
@@ -96,12 +111,19 @@ class Items:
 
     def labels(self) -> NDArray[Any]:
         """The targets of all items; those that the data set keeps where they are the same."""
+        if not hasattr(self.data, "__len__"):
+            raise InputError(
+                f"{self.where}: {type(self.data).__name__} has no __len__; a map-style Dataset "
+                "says how many items it has"
+            )
         if not len(self.data):
             raise InputError(f"{self.where}: is empty; a part needs at least one row")
         places = range(len(self.data))
         with seeded_random(0, "labels"):
             few = sorted({0, len(places) // 2, len(places) - 1})
-            known = kept_labels(self.data)
+            known = None
+            with suppress(IndexError, TypeError, ValueError):  # of places that are not there
+                known = kept_labels(self.data)
             if known is not None and len(known) == len(places):
                 with suppress(IndexError, TypeError, ValueError):
                     if np.array_equal(np.asarray(known)[few], np.asarray(self.batch(few)[1])):
