@@ -65,8 +65,10 @@ class Confusion(TypedDict):
 class Arm(TypedDict, total=False):
     """What was measured of one arm.
 
-    `validation` is of the weights that peers hold, by the metric that selects; `members` make the
-    ensemble. `edges` are described by `TransferGraph.edges`; pairs of peers are called `a~b`.
+    `validation` is of the weights that peers hold, by the metric that selects. `epochs` says which
+    epoch these are `selected` from, `of` how many, and the first that counts (`from`; where it is
+    not there, none does). `members` make the ensemble. `edges` are described by
+    `TransferGraph.edges`; pairs of peers are called `a~b`.
     """
 
     peers: dict[str, Measured]
@@ -81,6 +83,7 @@ class Arm(TypedDict, total=False):
     class_weights: dict[str, Measured]
     sizes: dict[str, Measured]
     validation: dict[str, Measured]
+    epochs: dict[str, Measured]
     members: list[str]
     confusion: Confusion
 
@@ -199,7 +202,7 @@ def save(path: Path, results: Results) -> None:
 
 _MEASURED = ("mean_peer", "ensemble", "cost")
 _CURVES = ("flatness", "noise")
-_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation")
+_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation", "epochs")
 
 
 _BINS = {name: [NUMBER] for name in ("confidence", "accuracy", "fraction")}
@@ -408,4 +411,4 @@ _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     "confusion": _add_confusions,
 }
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER = ("sizes", "class_weights", "validation", "members", "confusion")
+_NEWER = ("sizes", "class_weights", "validation", "epochs", "members", "confusion")

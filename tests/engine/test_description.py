@@ -9,7 +9,7 @@ from peerlearn.data.info import RowInfo
 from peerlearn.data.words import data_facts, label_counts
 from peerlearn.engine.description import described, edge_lines
 from peerlearn.models import build_model
-from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.registry import RECIPES, find_recipe
 
 
 def built(name, **overrides):
@@ -26,9 +26,9 @@ def info(*names, **rows):
 
 def test_steps_are_those_of_the_optimiser():
     plain = built("dml", **{"epochs": 12, "data.train_size": 200, "batch_size": 64})
-    assert plain["stages"] == ["mutual: 12 epochs = 36 steps"]
+    assert plain["stages"] == ["mutual: 36 steps (12 epochs of 3 batches)"]
     halved = built("dml", **{"epochs": 1, "data.train_size": 200, "accumulate": 2})
-    assert halved["stages"] == ["mutual: 1 epoch = 2 steps"]
+    assert halved["stages"] == ["mutual: 2 steps (1 epoch of 2 batches)"]
 
 
 @pytest.mark.parametrize(
@@ -36,21 +36,49 @@ def test_steps_are_those_of_the_optimiser():
     [
         (
             {},
-            "weights of each peer's epoch of best accuracy on val (180 rows)",
+            [
+                "weights of each peer's epoch of best accuracy on val (180 rows)",
+                "a, b: epochs 21 to 30, in which edges have their full weight",
+            ],
             "test (360 rows)",
         ),
-        ({"select": "last"}, "weights of the last epoch", "test (360 rows)"),
+        ({"select": "last"}, ["weights of the last epoch"], "test (360 rows)"),
         (
             {"select": "mean_last", "report": "val+test"},
-            "mean over the last 5 epochs",
+            ["mean over the last 5 epochs"],
             "val (180 rows) and test (360 rows)",
         ),
     ],
 )
 def test_what_selects_and_what_reports(evaluation, selects, reports):
     facts = built("dml", **{f"evaluation.{key}": value for key, value in evaluation.items()})
-    assert facts["selects"] == [selects]
+    assert facts["selects"] == selects
     assert facts["reports"] == [reports]
+
+
+def test_edges_that_never_open_are_told_before_the_training():
+    schedule = {"kind": "linear", "begin": 0.9, "over": 0.5}
+    facts = built("dml", **{"transfer.weight_schedule": schedule})
+    assert facts["selects"][1:] == ["a, b: the last epoch, for edges never have their full weight"]
+
+
+def test_a_schedule_that_starves_few_rows_names_the_epochs_that_do_not():
+    small = {"data.train_size": 200, "batch_size": 64}
+    (said,) = built("dml", **small, epochs=12)["warning"]
+    assert said == (
+        "mutual: 36 steps per peer are few, training has hardly begun; epochs=34 makes at least 100"
+    )
+    assert "warning" not in built("dml", **small, epochs=34)
+    many = {"stages.rotation.epochs": 1, "data.train_size": 200}
+    (staged,) = built("discovery", **many)["warning"]
+    assert staged.startswith("rotation: ") and "stages.rotation.epochs=" in staged
+    (masks,) = built("styles-segment", **{"data.train_size": 24})["warning"]
+    assert masks.endswith("epochs=100 makes at least 300")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_train_long_enough_as_they_come(name):
+    assert "warning" not in built(name)
 
 
 def test_stages_say_who_learns_and_what_is_no_step():
@@ -115,7 +143,7 @@ def test_observers_of_fit_are_told_what_begins_and_where_steps_are():
     peerlearn.fit(cohort, data, epochs=2, batch_size=12, observe=events.append)
     begin = events[0]
     assert begin["event"] == "begin"
-    assert begin["facts"]["stages"] == ["fit: 2 epochs = 6 steps"]
+    assert begin["facts"]["stages"] == ["fit: 6 steps (2 epochs of 3 batches)"]
     assert begin["batches"] == {"fit": 6}
     steps = [event for event in events if event["event"] == "step"]
     places = [(event["done"], event["epoch"], event["step"]) for event in steps]

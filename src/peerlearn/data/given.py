@@ -23,7 +23,7 @@ from peerlearn.data.datasets import Dataset, Source, Split
 from peerlearn.data.items import Items, ItemSplit, NamedRows, collate_items, kept_names
 from peerlearn.data.registry import load_dataset
 from peerlearn.data.spec import DataSpec
-from peerlearn.data.splits import build_dataset
+from peerlearn.data.splits import dataset_of, divide
 from peerlearn.errors import InputError, did_you_mean, unknown_name
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.objectives.targets import IGNORED
@@ -245,10 +245,10 @@ def _source(parts: Mapping[str, Items]) -> Source:
 
 
 def _divided(name: str, source: Source, spec: DataSpec) -> Dataset:
-    data = build_dataset(name, source, spec)
-    missing = [part for part in ("val", "test") if getattr(source, part) is None]
-    held_out = " and ".join(f"{len(getattr(data, part)):,} for {part}" for part in missing)
-    return _noted(data, (f"held out of train: {held_out} rows",) if missing else ())
+    divided = divide(source, spec)
+    held_out = " and ".join(f"{count:,} for {part}" for part, count in divided.held_out.items())
+    notes = (f"held out of train: {held_out} rows",) if held_out else ()
+    return _noted(dataset_of(name, source, divided), notes)
 
 
 def _noted(data: Dataset, notes: tuple[str, ...]) -> Dataset:

@@ -97,6 +97,8 @@ def training_result(
         block["members"] = spec.members or list(cohort.peers)
         if task is not None and task.chooses:
             block |= validated(spec.metric, selected, progress.history, list(cohort.peers))
+    if epochs := epochs_of(selected):
+        block["epochs"] = epochs
     block["edges"] = list(cohort.transfer.edges())
     block["cost"] = {
         "train_s": progress.seconds,
@@ -141,6 +143,19 @@ def of_an_epoch(block: dict[str, Any]) -> dict[str, Any]:
         for who, scores in block.get(ROW_SCORES, {}).items()
     }
     return block | {ROW_SCORES: rows}
+
+
+def epochs_of(selected: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """By peer the epoch that was `selected`, `of` how many, and the first that counts (`from`).
+
+    Without the latter none does, and it is the last one.
+    """
+    return {
+        peer: {"selected": known["epoch"], "of": known["of"]}
+        | ({"from": known["from"]} if known.get("from") is not None else {})
+        for peer, known in selected.items()
+        if "of" in known  # older versions did not say
+    }
 
 
 def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:

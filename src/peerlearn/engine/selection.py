@@ -1,5 +1,6 @@
 """Which weights of each peer count: the best by validation, or the last."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from peerlearn.engine.transports import Transport
 from peerlearn.engine.unfinished import Unfinished
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Metric
+from peerlearn.transfer.graph import TransferGraph
 
 Selected = dict[str, Any]
 
@@ -34,15 +36,54 @@ class Selection:
         """By peer, the epoch that was chosen on validation and its value."""
         return {name: known for name, known in self.known.items() if known}
 
-    def offer(self, peer: str, value: float, epoch: int, module: nn.Module) -> None:
-        """Keep `module` if it beats what is kept; equal values keep the earlier epoch."""
-        before = self.known.get(peer)
-        if not before or self.metric.beats(value, before["value"]):
-            self.keep(peer, module, {"epoch": epoch, self.metric.name: value, "value": value})
+    def offer(
+        self,
+        measured: Mapping[str, Mapping[str, float]],
+        modules: Mapping[str, nn.Module],
+        transfer: TransferGraph,
+        epoch: int,
+        of: int,
+    ) -> None:
+        """Keep what was measured on validation unless what is kept is better.
 
-    def improved_after(self, epoch: int, peers: Iterable[str]) -> bool:
-        """Whether the best epoch so far of any of the peers is a later one."""
-        return any(self.known.get(name, {}).get("epoch", 0) > epoch for name in peers)
+        Of equal epochs the last one counts, and only those in which the edges that teach a peer
+        have their full weight. Where there is none, the last one is kept, with `from` None.
+
+        Args:
+            measured: metrics by peer.
+            modules: the networks that are to be chosen from now, by peer.
+            transfer: the edges of the stage.
+            epoch: number of this one, of so many.
+        """
+        for peer, module in modules.items():
+            value, before = measured[peer][self.metric.name], self.known.get(peer)
+            first = first_epoch(transfer, peer, of)
+            counts = first is not None and epoch >= first
+            if before and before["from"] is None:
+                before = None  # the last one, before the run got more epochs
+            if not counts and (before or epoch < of):
+                continue
+            since = epoch
+            if before and value == before["value"]:
+                since = before["since"]
+            elif before and not self.metric.beats(value, before["value"]):
+                continue
+            known = {"epoch": epoch, "of": of, "since": since, "from": first if counts else None}
+            self.keep(peer, module, known | {self.metric.name: value, "value": value})
+
+    def may_improve(
+        self, peers: Iterable[str], patience: int, transfer: TransferGraph, epoch: int, of: int
+    ) -> bool:
+        """Whether any peer had a better epoch among the last `patience`, or waits for its edges.
+
+        An epoch that is as good as the best one is not a better one. Arguments as for `offer`.
+        """
+        return any(
+            (first := first_epoch(transfer, name, of)) is None
+            or epoch < first
+            or self.known.get(name, {}).get("since", 0) > epoch - patience
+            for name in peers
+        )
 
     def keep(self, peer: str, module: nn.Module, known: Selected | None = None) -> None:
         """Copy the weights of `module`, whatever was kept before."""
@@ -88,6 +129,17 @@ class Selection:
         self.weights = transport.collect(self.weights) | trunk
         for name, peer in cohort.peers.items():
             peer.load_state_dict(self.weights[name])
+
+
+def first_epoch(transfer: TransferGraph, peer: str, epochs: int) -> int | None:
+    """The first epoch at whose end every edge that teaches a peer has its full weight.
+
+    Weights from before have learned something else than what was asked for. 1 where no edge opens
+    late, None where the stage is over before.
+    """
+    # A sum such as 0.1 + 0.2 is a little more than it says.
+    epoch = max(1, math.ceil(transfer.full_at(peer) * epochs - 1e-6))
+    return epoch if epoch <= epochs else None
 
 
 def load_selected(folder: Path, cohort: Cohort) -> None:

@@ -64,10 +64,12 @@ class Evaluator(ABC):
     Attributes:
         metrics: what it measures.
         validates: whether there is something to select weights by.
+        least_steps: of the optimiser in a stage; with fewer, training has hardly begun.
     """
 
     metrics: Catalogue = Catalogue(CLASSIFICATION)
     validates: bool = True
+    least_steps: int = 100
 
     @property
     def chooses(self) -> bool:

@@ -195,8 +195,9 @@ class Trainer:
         at, patience = self.progress, self.training.evaluation.patience
         if at.epoch >= stage.epochs or patience is None or not self.plan.last_learners(at.stage):
             return at.epoch >= stage.epochs
-        better = self.selection.improved_after(at.epoch - patience, self._last_here(at.stage))
-        return at.epoch >= patience and not self.transport.anywhere(better)
+        when = self.cohort.transfer, at.epoch, stage.epochs
+        goes_on = self.selection.may_improve(self._last_here(at.stage), patience, *when)
+        return at.epoch >= patience and not self.transport.anywhere(goes_on)
 
     def _run_epoch(self, run: StageRun, loop: Loop) -> None:
         began, stage, at = time.perf_counter(), run.stage, self.progress
@@ -243,7 +244,9 @@ class Trainer:
             measured = self._measure("validation", stage)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
             if spec.select == "best":
-                self._offer(measured["peers"])
+                able = {name: self._evaluated(name) for name in self._last_here(at.stage)}
+                when = self.cohort.transfer, at.epoch, stage.epochs
+                self.selection.offer(measured["peers"], able, *when)
         if (final := self._over(stage)) and at.epoch < stage.epochs:
             record["stopped"] = "patience"
         in_tail = spec.select == "mean_last" and at.epoch > stage.epochs - spec.last_epochs
@@ -272,11 +275,6 @@ class Trainer:
     def _last_here(self, stage: int) -> list[str]:
         """Peers that live here and train in a stage for the last time."""
         return [name for name in self.plan.last_learners(stage) if name in self.transport.owned]
-
-    def _offer(self, measured: Mapping[str, Mapping[str, float]]) -> None:
-        for name in self._last_here(self.progress.stage):
-            value = measured[name][self.selection.metric.name]
-            self.selection.offer(name, value, self.progress.epoch, self._evaluated(name))
 
     def _finish_learning(self, stage: int) -> None:
         """Peers that will train no more hold from now on what they are selected for."""
