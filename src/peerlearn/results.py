@@ -67,7 +67,8 @@ class Arm(TypedDict, total=False):
 
     `validation` is of the weights that peers hold, by the metric that selects. `epochs` says which
     epoch these are `selected` from, `of` how many, and the first that counts (`from`; where it is
-    not there, none does). `members` make the ensemble. `edges` are described by
+    not there, none does). `calibration` has the temperatures of peers, and what was measured before
+    logits were divided by them. `members` make the ensemble. `edges` are described by
     `TransferGraph.edges`; pairs of peers are called `a~b`.
     """
 
@@ -84,6 +85,7 @@ class Arm(TypedDict, total=False):
     sizes: dict[str, Measured]
     validation: dict[str, Measured]
     epochs: dict[str, Measured]
+    calibration: dict[str, Measured]
     members: list[str]
     confusion: Confusion
 
@@ -202,7 +204,9 @@ def save(path: Path, results: Results) -> None:
 
 _MEASURED = ("mean_peer", "ensemble", "cost")
 _CURVES = ("flatness", "noise")
-_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation", "epochs")
+# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
+_NEWER_OF_PEERS = ("sizes", "class_weights", "validation", "epochs", "calibration")
+_OF_PEERS = ("peers", "between_peers", *_NEWER_OF_PEERS)
 
 
 _BINS = {name: [NUMBER] for name in ("confidence", "accuracy", "fraction")}
@@ -410,5 +414,4 @@ _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys(_CURVES, _pool_curves),
     "confusion": _add_confusions,
 }
-# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER = ("sizes", "class_weights", "validation", "epochs", "members", "confusion")
+_NEWER = (*_NEWER_OF_PEERS, "members", "confusion")

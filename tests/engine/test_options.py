@@ -79,6 +79,7 @@ REPORTING = {
         ["epochs=6", "lr=0.3", "transfer.weight_schedule=constant"],
         "evaluation.patience=1",
     ),
+    "evaluation.calibrate": ([], "evaluation.calibrate=temperature"),
     "evaluation.flatness": ([], "evaluation.flatness=true"),
     "evaluation.noise": ([], "evaluation.noise=[0, 0.5]"),
 }

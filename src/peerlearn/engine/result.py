@@ -69,6 +69,7 @@ def training_result(
     forwards: int,
     selected: dict[str, dict[str, Any]],
     seed: int,
+    calibration: Mapping[str, Mapping[str, float]],
 ) -> TrainingResult:
     """What a training gave; without a task only its cost is measured.
 
@@ -76,6 +77,7 @@ def training_result(
         forwards: training forwards of all peers in all processes.
         selected: by peer, what is known of its weights.
         seed: of what is drawn while measuring.
+        calibration: see `calibrate`; empty where nobody was calibrated.
     """
     cohort, precision, forward, _ = trained
     block: dict[str, Any] = {}
@@ -97,6 +99,8 @@ def training_result(
         block["members"] = spec.members or list(cohort.peers)
         if task is not None and task.chooses:
             block |= validated(spec.metric, selected, progress.history, list(cohort.peers))
+    if calibration:
+        block["calibration"] = calibration
     if epochs := epochs_of(selected):
         block["epochs"] = epochs
     block["edges"] = list(cohort.transfer.edges())

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from peerlearn.cohort import TRUNK, Cohort
+from peerlearn.engine.calibration import set_temperature, temperature_in
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.transports import Transport
 from peerlearn.engine.unfinished import Unfinished
@@ -30,6 +31,7 @@ class Selection:
         self.weights: dict[str, dict[str, Tensor]] = {}
         self.known: dict[str, Selected] = {}
         self._unsaved: set[str] = set()
+        self._temperatures: dict[str, float] = {}
 
     @property
     def best(self) -> dict[str, Selected]:
@@ -98,9 +100,22 @@ class Selection:
         if folder is not None:
             for name in sorted(self._unsaved):
                 known = self.known[name]
-                by = {"metric": self.metric.name} if known else {}
+                by: Selected = {"metric": self.metric.name} if known else {}
+                if name in self._temperatures:
+                    by["temperature"] = self._temperatures[name]
                 folder.save_best(name, self.weights[name], by | known)
         self._unsaved.clear()
+
+    def note_temperatures(
+        self,
+        calibrated: Mapping[str, Mapping[str, float]],
+        owned: Iterable[str],
+        folder: RunFolder | None,
+    ) -> None:
+        """Write into the files of peers that live here what their logits are to be divided by."""
+        self._temperatures = {n: calibrated[n]["temperature"] for n in owned if n in calibrated}
+        self._unsaved |= set(self._temperatures)
+        self.save(folder)
 
     def restore(self, folder: RunFolder, known: dict[str, Selected], cohort: Cohort) -> None:
         """Go on with what was kept in `folder`.
@@ -145,7 +160,7 @@ def first_epoch(transfer: TransferGraph, peer: str, epochs: int) -> int | None:
 def load_selected(folder: Path, cohort: Cohort) -> None:
     """Give every peer of `cohort`, and its trunk, the selected weights of the run in `folder`.
 
-    Of a run that is not finished, those that it has so far.
+    Of a run that is not finished, those that it has so far. Calibrated peers get their temperature.
 
     Raises InputError: weights that are missing or do not fit; names the peer and the file.
     """
@@ -153,9 +168,10 @@ def load_selected(folder: Path, cohort: Cohort) -> None:
     weights = run.load_best if run.results.exists() else Unfinished(run).weights
     trunk = {} if cohort.trunk is None else {TRUNK: cohort.trunk}
     for name, module in (dict(cohort.peers) | trunk).items():
-        selected = weights(name)
-        _check_fit(selected, module, name, run.best(name))
+        selected, path = weights(name), run.best(name)
+        _check_fit(selected, module, name, path)
         module.load_state_dict(selected)
+        set_temperature(module, temperature_in(path) if path.exists() else None)
 
 
 def _check_fit(weights: Mapping[str, Tensor], module: nn.Module, peer: str, file: Path) -> None:

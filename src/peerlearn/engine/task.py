@@ -87,6 +87,13 @@ class Evaluator(ABC):
     def example(self) -> Any:
         """What peers read in one batch, by which they are sized; None where there are no rows."""
 
+    def calibration_rows(self) -> Sequence[Rows]:
+        """Rows to fit temperatures on, one class or several labels each; empty if there are none.
+
+        They are none of those that are reported on.
+        """
+        return ()
+
     def batch_sizes(self) -> BatchSizes | None:
         """How large batches are; None where that is not known."""
         return None
@@ -126,6 +133,9 @@ class RowEvaluator(Evaluator):
         if rows is None:
             return {}
         return assessed(forward(rows), self.assess(), with_rows=purpose == "report")
+
+    def calibration_rows(self) -> Sequence[Rows]:
+        return () if self.validation is None else (self.validation,)
 
     def facts(self) -> Mapping[str, Sequence[str]]:
         return self.told

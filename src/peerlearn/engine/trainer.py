@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from peerlearn.cohort import TRUNK, Cohort
+from peerlearn.engine.calibration import calibrate, uncalibrate
 from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
@@ -92,6 +93,7 @@ class Trainer:
             self.shared or nullcontext(),  # others wait for what is trained of it
             Teaching.kept(self.cohort) as own,
         ):
+            uncalibrate(self.cohort)
             self.precision.place(self.cohort)
             self.transport = launched_transport(self.cohort.names, self.device)
             check_transport(self.cohort, self.plan, self.transport)
@@ -318,11 +320,12 @@ class Trainer:
         trained = Trained(self.cohort, self.precision, self.forward, self.progress.history)
         forwards = self.transport.collect({self.transport.owned[0]: self.progress.forwards})
         of_all = sum(forwards.values())
-        settings, best = self.training.evaluation, self.selection.best
+        settings = self.training.evaluation
         with telling_where("final evaluation", self.folder):
-            result = training_result(
-                trained, self.task, settings, self.progress, of_all, best, self.seed
-            )
+            found = calibrate(self.cohort, self.task, settings, self.forward)
+            self.selection.note_temperatures(found, self.transport.owned, self.folder)
+            known = of_all, self.selection.best, self.seed, found
+            result = training_result(trained, self.task, settings, self.progress, *known)
         if result.pictures and self.folder is not None and self.transport.leads:
             self.folder.save_gallery(result.pictures)
         return result

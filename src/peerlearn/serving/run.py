@@ -228,7 +228,11 @@ def _with_the_runs_own(measured: Results, run: TrainedRun) -> Results:
     """With what the run knows of its networks whatever they are measured on."""
     own, block = run.results["arms"][run.arm], measured["arms"][run.arm]
     kept = {key: own[key] for key in ("validation", "epochs", "members", "sizes") if key in own}
-    measured["arms"][run.arm] = cast(Arm, kept | dict(block))
+    # What calibration changed was measured on the run's rows; what it is holds for all.
+    known = {who: each.get("temperature") for who, each in own.get("calibration", {}).items()}
+    calibration = {who: {"temperature": each} for who, each in known.items() if each is not None}
+    further = {"calibration": calibration} if calibration else {}
+    measured["arms"][run.arm] = cast(Arm, kept | further | dict(block))
     if "selected" in run.results:
         measured["selected"] = run.results["selected"]
     return describe(measured, run.config.own_metrics)

@@ -1,7 +1,7 @@
 """Images with a class, or several labels, for every pixel."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -87,6 +87,10 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             members=self.config.evaluation.members,
             images=purpose == "report",
         )
+
+    def calibration_rows(self) -> Sequence[Rows]:
+        """None: pixels of one image are no independent rows."""
+        return ()
 
     def finish(self, trained: Trained) -> Findings:
         spec = self.config.evaluation
