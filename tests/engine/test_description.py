@@ -1,5 +1,6 @@
 """What a training is about to do, in words; and what observers are told of its steps."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,6 +80,23 @@ def test_a_schedule_that_starves_few_rows_names_the_epochs_that_do_not():
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_train_long_enough_as_they_come(name):
     assert "warning" not in built(name)
+
+
+@pytest.mark.parametrize(
+    ("crop", "told"),
+    [
+        ({}, ["training sees windows of 256×40 of images of 300×40 (augment.crop)"]),
+        ({"augment.crop": None}, []),
+    ],
+)
+def test_windows_of_large_images_are_told(tmp_path, crop, told):
+    x = np.zeros((12, 300, 40), np.uint8)
+    y = np.arange(40)[None, None] * np.ones((12, 300, 1)) > 20
+    y = y.astype(np.uint8)
+    np.savez(tmp_path / "large.npz", x_train=x, y_train=y, x_test=x[:3], y_test=y[:3])
+    small = {f"peers.{name}.arguments.levels": 1 for name in ("teacher", "s1", "s2")}
+    facts = built("styles-segment", data=str(tmp_path / "large.npz"), **small, **crop)
+    assert facts.get("crops", []) == told
 
 
 def test_stages_say_who_learns_and_what_is_no_step():

@@ -72,6 +72,14 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             workers=config.data.workers,
         )
 
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        whole = tuple(self.info.sample_shape[1:])
+        window, of = (
+            f"{height}×{width}" for height, width in (self.config.augment.window(*whole), whole)
+        )
+        told = f"training sees windows of {window} of images of {of} (augment.crop)"
+        return {**super().facts(), **({"crops": [told]} if window != of else {})}
+
     def batch_sizes(self) -> BatchSizes:
         return sizes_of_rows(self.config, self.info, math.prod(self.info.sample_shape[1:]))
 
