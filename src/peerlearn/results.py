@@ -65,8 +65,11 @@ class Confusion(TypedDict):
 class Arm(TypedDict, total=False):
     """What was measured of one arm.
 
-    `validation` is of the weights that peers hold, by the metric that selects; `members` make the
-    ensemble. `edges` are described by `TransferGraph.edges`; pairs of peers are called `a~b`.
+    `validation` is of the weights that peers hold, by the metric that selects. `epochs` says which
+    epoch these are `selected` from, `of` how many, and the first that counts (`from`; where it is
+    not there, none does). `calibration` has the temperatures of peers, and what was measured before
+    logits were divided by them. `members` make the ensemble. `edges` are described by
+    `TransferGraph.edges`; pairs of peers are called `a~b`.
     """
 
     peers: dict[str, Measured]
@@ -81,6 +84,8 @@ class Arm(TypedDict, total=False):
     class_weights: dict[str, Measured]
     sizes: dict[str, Measured]
     validation: dict[str, Measured]
+    epochs: dict[str, Measured]
+    calibration: dict[str, Measured]
     members: list[str]
     confusion: Confusion
 
@@ -199,7 +204,9 @@ def save(path: Path, results: Results) -> None:
 
 _MEASURED = ("mean_peer", "ensemble", "cost")
 _CURVES = ("flatness", "noise")
-_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation")
+# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
+_NEWER_OF_PEERS = ("sizes", "class_weights", "validation", "epochs", "calibration")
+_OF_PEERS = ("peers", "between_peers", *_NEWER_OF_PEERS)
 
 
 _BINS = {name: [NUMBER] for name in ("confidence", "accuracy", "fraction")}
@@ -407,5 +414,4 @@ _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys(_CURVES, _pool_curves),
     "confusion": _add_confusions,
 }
-# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER = ("sizes", "class_weights", "validation", "members", "confusion")
+_NEWER = (*_NEWER_OF_PEERS, "members", "confusion")

@@ -53,8 +53,11 @@ def test_verbs_tell_the_same(cli, verb):
         "classes  0 (10 training rows), 1 (10), 2 (10), 3 (10), 4 (10), 5 (10), 6 (10),",
         "peers    a: mlp, 1,210 parameters",
         "device   cpu, fp32, 1 thread",
-        "stages   mutual: 2 epochs = 2 steps",
+        "stages   mutual: 2 steps (2 epochs of 1 batch)",
+        "warning  mutual: 2 steps per peer are few, training has hardly begun;",
+        "epochs=100 makes at least 100",
         "selects  weights of each peer's epoch of best accuracy on val (180 rows)",
+        "a, b: epoch 2, in which edges have their full weight",
         "reports  test (360 rows)",
     ):
         assert line in told

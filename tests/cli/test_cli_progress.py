@@ -173,10 +173,10 @@ def block(metrics: dict[str, float]) -> dict:
 )
 def test_a_summary_tells_the_metrics_of_the_task(capsys, recipe, metrics, said):
     results = {"arms": {"mutual": block(metrics)}, "data": "digits", "seeds": [0]}
-    results["selected"] = {"a": {"epoch": 7}}
+    results["selected"] = {"a": {"epoch": 7, "of": 9}}
     tell_results(results, RECIPES[recipe], EvaluationSpec())
     lines = capsys.readouterr().out.splitlines()
-    assert f"  a          {said}  epoch 7" in lines
+    assert f"  a          {said}  epoch 7 of 9" in lines
     assert f"  ensemble   {said}" in lines
 
 

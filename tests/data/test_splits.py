@@ -36,11 +36,45 @@ def test_val_size_of_one_or_more_is_a_count():
     assert len(build_dataset("d", source(), DataSpec(val_size=7)).val) == 7
 
 
-def test_validation_depends_on_the_split_seed_only():
+def test_validation_depends_on_the_split_seed_and_on_how_many_labels_it_may_have():
     base = build_dataset("d", source(), DataSpec())
-    smaller = build_dataset("d", source(), DataSpec(train_size=9, labels=6))
+    smaller = build_dataset("d", source(), DataSpec(train_size=9, labels=6, val_labels="all"))
     assert ids(base.val) == ids(smaller.val)
     assert ids(base.val) != ids(build_dataset("d", source(), DataSpec(split_seed=1)).val)
+
+
+def test_validation_has_no_more_labels_than_training():
+    whole = build_dataset("d", source(), DataSpec(val_size=30))
+    few = build_dataset("d", source(), DataSpec(val_size=30, labels=6))
+    assert counts(few.val.y) == [2, 2, 2], "of every class as many, as labels of train"
+    assert set(ids(few.val)) < set(ids(whole.val))
+    assert few.account.notes == (
+        "val: 6 of 30 rows are used (no more labels than training has; data.val_labels=all for "
+        "all of them)",
+    )
+    more = build_dataset("d", source(), DataSpec(val_size=30, labels=6, val_labels=9))
+    assert set(ids(few.val)) < set(ids(more.val)) and len(more.val) == 9
+    other = build_dataset("d", source(), DataSpec(val_size=30, labels=6, split_seed=1))
+    assert ids(other.val) != ids(few.val)
+    many = build_dataset("d", source(), DataSpec(val_size=30, labels=40))
+    assert ids(many.val) == ids(whole.val) and not many.account.notes
+
+
+def test_labels_of_fewer_classes_than_validation_has_still_choose_rows():
+    given = Source(Split(torch.zeros(9, 1), torch.arange(9) % 2), *[source(val=True).test] * 2, 3)
+    assert len(build_dataset("d", given, DataSpec(labels=2)).val) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (31, r"data\.val_labels: 31 asked for; allowed: up to 30"),
+        (2, r"data\.val_labels: 2 is less"),
+    ],
+)
+def test_labels_that_validation_does_not_have_are_refused(asked, said):
+    with pytest.raises(InputError, match=said):
+        build_dataset("d", source(), DataSpec(val_size=30, val_labels=asked))
 
 
 def test_a_given_validation_split_is_kept():

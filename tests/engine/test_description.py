@@ -1,5 +1,6 @@
 """What a training is about to do, in words; and what observers are told of its steps."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,7 @@ from peerlearn.data.info import RowInfo
 from peerlearn.data.words import data_facts, label_counts
 from peerlearn.engine.description import described, edge_lines
 from peerlearn.models import build_model
-from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.registry import RECIPES, find_recipe
 
 
 def built(name, **overrides):
@@ -26,9 +27,9 @@ def info(*names, **rows):
 
 def test_steps_are_those_of_the_optimiser():
     plain = built("dml", **{"epochs": 12, "data.train_size": 200, "batch_size": 64})
-    assert plain["stages"] == ["mutual: 12 epochs = 36 steps"]
+    assert plain["stages"] == ["mutual: 36 steps (12 epochs of 3 batches)"]
     halved = built("dml", **{"epochs": 1, "data.train_size": 200, "accumulate": 2})
-    assert halved["stages"] == ["mutual: 1 epoch = 2 steps"]
+    assert halved["stages"] == ["mutual: 2 steps (1 epoch of 2 batches)"]
 
 
 @pytest.mark.parametrize(
@@ -36,21 +37,66 @@ def test_steps_are_those_of_the_optimiser():
     [
         (
             {},
-            "weights of each peer's epoch of best accuracy on val (180 rows)",
+            [
+                "weights of each peer's epoch of best accuracy on val (180 rows)",
+                "a, b: epochs 21 to 30, in which edges have their full weight",
+            ],
             "test (360 rows)",
         ),
-        ({"select": "last"}, "weights of the last epoch", "test (360 rows)"),
+        ({"select": "last"}, ["weights of the last epoch"], "test (360 rows)"),
         (
             {"select": "mean_last", "report": "val+test"},
-            "mean over the last 5 epochs",
+            ["mean over the last 5 epochs"],
             "val (180 rows) and test (360 rows)",
         ),
     ],
 )
 def test_what_selects_and_what_reports(evaluation, selects, reports):
     facts = built("dml", **{f"evaluation.{key}": value for key, value in evaluation.items()})
-    assert facts["selects"] == [selects]
+    assert facts["selects"] == selects
     assert facts["reports"] == [reports]
+
+
+def test_edges_that_never_open_are_told_before_the_training():
+    schedule = {"kind": "linear", "begin": 0.9, "over": 0.5}
+    facts = built("dml", **{"transfer.weight_schedule": schedule})
+    assert facts["selects"][1:] == ["a, b: the last epoch, for edges never have their full weight"]
+
+
+def test_a_schedule_that_starves_few_rows_names_the_epochs_that_do_not():
+    small = {"data.train_size": 200, "batch_size": 64}
+    (said,) = built("dml", **small, epochs=12)["warning"]
+    assert said == (
+        "mutual: 36 steps per peer are few, training has hardly begun; epochs=34 makes at least 100"
+    )
+    assert "warning" not in built("dml", **small, epochs=34)
+    many = {"stages.rotation.epochs": 1, "data.train_size": 200}
+    (staged,) = built("discovery", **many)["warning"]
+    assert staged.startswith("rotation: ") and "stages.rotation.epochs=" in staged
+    (masks,) = built("styles-segment", **{"data.train_size": 24})["warning"]
+    assert masks.endswith("epochs=100 makes at least 300")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_train_long_enough_as_they_come(name):
+    assert "warning" not in built(name)
+
+
+@pytest.mark.parametrize(
+    ("crop", "told"),
+    [
+        ({}, ["training sees windows of 256×40 of images of 300×40 (augment.crop)"]),
+        ({"augment.crop": None}, []),
+    ],
+)
+def test_windows_of_large_images_are_told(tmp_path, crop, told):
+    x = np.zeros((12, 300, 40), np.uint8)
+    y = np.arange(40)[None, None] * np.ones((12, 300, 1)) > 20
+    y = y.astype(np.uint8)
+    np.savez(tmp_path / "large.npz", x_train=x, y_train=y, x_test=x[:3], y_test=y[:3])
+    small = {f"peers.{name}.arguments.levels": 1 for name in ("teacher", "s1", "s2")}
+    facts = built("styles-segment", data=str(tmp_path / "large.npz"), **small, **crop)
+    assert facts.get("crops", []) == told
 
 
 def test_stages_say_who_learns_and_what_is_no_step():
@@ -115,7 +161,7 @@ def test_observers_of_fit_are_told_what_begins_and_where_steps_are():
     peerlearn.fit(cohort, data, epochs=2, batch_size=12, observe=events.append)
     begin = events[0]
     assert begin["event"] == "begin"
-    assert begin["facts"]["stages"] == ["fit: 2 epochs = 6 steps"]
+    assert begin["facts"]["stages"] == ["fit: 6 steps (2 epochs of 3 batches)"]
     assert begin["batches"] == {"fit": 6}
     steps = [event for event in events if event["event"] == "step"]
     places = [(event["done"], event["epoch"], event["step"]) for event in steps]

@@ -85,7 +85,13 @@ def test_a_stage_that_others_have_gone_on_from_cannot_grow(tmp_path: Path) -> No
     run_recipe(recipe, recipe.resolve(given, small | {"epochs": 2}), tmp_path, resume=True)
 
 
-PATIENT = ["epochs=12", "lr=0.3", "evaluation.patience=1", "evaluation.metric=nll"]
+PATIENT = [
+    "epochs=12",
+    "lr=0.3",
+    "evaluation.patience=1",
+    "evaluation.metric=nll",
+    "transfer.weight_schedule=constant",
+]
 
 
 def test_a_stage_ends_when_no_peer_gets_better(tmp_path: Path) -> None:

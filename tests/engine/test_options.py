@@ -42,6 +42,10 @@ TRAINING = {
     "data.name": ([], "data.name=mnist"),
     "data.train_size": ([], "data.train_size=90"),
     "data.labels": ([], "data.labels=50"),
+    "data.val_labels": (
+        ["data.labels=50", "epochs=6", "lr=0.05", "transfer.weight_schedule=constant"],
+        "data.val_labels=10",
+    ),
     "data.split_seed": ([], "data.split_seed=1"),
     "augment.crop": ([], "augment.crop=2"),
     "augment.flip": ([], "augment.flip=true"),
@@ -71,7 +75,11 @@ REPORTING = {
     "evaluation.report": (["evaluation.select=last"], "evaluation.report=val+test"),
     "evaluation.members": ([], "evaluation.members=[a]"),
     "evaluation.every": (["epochs=3"], "evaluation.every=3"),
-    "evaluation.patience": (["epochs=6", "lr=0.3"], "evaluation.patience=1"),
+    "evaluation.patience": (
+        ["epochs=6", "lr=0.3", "transfer.weight_schedule=constant"],
+        "evaluation.patience=1",
+    ),
+    "evaluation.calibrate": ([], "evaluation.calibrate=temperature"),
     "evaluation.flatness": ([], "evaluation.flatness=true"),
     "evaluation.noise": ([], "evaluation.noise=[0, 0.5]"),
 }

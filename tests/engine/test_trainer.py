@@ -57,7 +57,9 @@ def test_nan_loss_before_any_checkpoint_says_so() -> None:
 
 
 def test_peers_hold_the_weights_of_their_best_validation_epoch() -> None:
-    trainer = tiny_trainer("epochs=6", "lr=0.3", "evaluation.metric=nll")
+    trainer = tiny_trainer(
+        "epochs=6", "lr=0.3", "evaluation.metric=nll", "transfer.weight_schedule=constant"
+    )
     result = trainer.run()
     for name in trainer.cohort.names:
         values = [record["val"][name]["nll"] for record in result.history]

@@ -3,7 +3,8 @@
     python tests/serving/old_runs.py    # write them anew, by the version on PYTHONPATH
 
 `numbers.json` beside the folders holds what that version's `eval` and `predict` said of each
-finished run, and where each cut run ended when it was not cut.
+finished run, and where each cut run ended when it was not cut; where equal epochs were best on
+validation, by the rule of today, which takes the last of them.
 """
 
 import csv

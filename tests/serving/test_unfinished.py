@@ -41,7 +41,7 @@ def every_epoch_is_saved(monkeypatch):
 
 
 def test_the_best_weights_so_far_count(tmp_path: Path) -> None:
-    folder = cut(tmp_path)
+    folder = cut(tmp_path, "transfer.weight_schedule=constant")
     run = open_run(tmp_path)
     assert all(same(run.cohort.peers[name], folder.load_best(name)) for name in "ab")
     best = {name: known["epoch"] for name, known in run.results["selected"].items()}
@@ -54,6 +54,15 @@ def test_the_best_weights_so_far_count(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.zeros((3, 8, 8), np.uint8))
     made = list(Predictor(run, "best").predict([tmp_path / "rows.npy"]))
     assert sum(len(each.probabilities) for each in made) == 3
+
+
+def test_weights_from_before_edges_opened_are_those_of_the_last_epoch(tmp_path: Path) -> None:
+    edge = "{from: a, to: b, weight_schedule: {kind: linear, begin: 0.5, over: 0.1}}"
+    folder = cut(tmp_path, f"transfer={{edges: [{edge}]}}")
+    run = open_run(tmp_path)
+    best = run.results["selected"]["a"]["epoch"]
+    assert run.unfinished.endswith(f"best weights so far, a of epoch {best}; b of epoch 2")
+    assert same(run.cohort.peers["b"], folder.load_last()["peers"]["b"])
 
 
 @pytest.mark.parametrize("averaged", [False, True])

@@ -53,6 +53,7 @@ TRAINING = {
 }  # fmt: skip
 ELSEWHERE = {
     "data.root": "where files are; tests/data/test_segmentation_registry.py",
+    "data.val_labels": "which rows validate; tests/data/test_splits.py",
     "data.in_memory": "how images are held; tests/data/test_segmentation_loaders.py",
     "data.workers": "where images are read; tests/data/test_segmentation_loaders.py",
     "data.damaged": "what folders are read; tests/data/test_image_folder.py",

@@ -124,8 +124,9 @@ def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> No
         rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
         for who, found in rows.items():
             values = [f"{name} {found[name]['mean']:.4f}" for name in names if name in found]
-            if epoch := chosen.get(who, {}).get("epoch"):
-                values.append(f"epoch {epoch}")
+            if known := chosen.get(who, {}):
+                of = f" of {known['of']}" if "of" in known else ""
+                values.append(f"epoch {known['epoch']}{of}")
             line = f"  {who:<10} {'  '.join(values)}"
             screen.print(line, highlight=False, soft_wrap=True, markup=False)
         for line in untested(block, recipe.task.pages.rows):

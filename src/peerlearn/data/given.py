@@ -25,7 +25,7 @@ from peerlearn.data.items import Items, ItemSplit, NamedRows, collate_items, kep
 from peerlearn.data.overlap import shared_rows
 from peerlearn.data.registry import load_dataset
 from peerlearn.data.spec import DataSpec
-from peerlearn.data.splits import build_dataset
+from peerlearn.data.splits import dataset_of, divide
 from peerlearn.errors import InputError, did_you_mean, unknown_name
 from peerlearn.objectives.labels import UNLABELLED
 from peerlearn.objectives.targets import IGNORED
@@ -295,11 +295,10 @@ def _compared(data: Dataset) -> Dataset:
 
 
 def _divided(name: str, source: Source, spec: DataSpec) -> Dataset:
-    data = build_dataset(name, source, spec)
-    missing = [part for part in ("val", "test") if getattr(source, part) is None]
-    held_out = " and ".join(f"{len(getattr(data, part)):,} for {part}" for part in missing)
-    data = _compared(data)
-    return _noted(data, (f"held out of train: {held_out} rows",) if missing else ())
+    divided = divide(source, spec)
+    held_out = " and ".join(f"{count:,} for {part}" for part, count in divided.held_out.items())
+    notes = (f"held out of train: {held_out} rows",) if held_out else ()
+    return _noted(_compared(dataset_of(name, source, divided)), notes)
 
 
 def _noted(data: Dataset, notes: tuple[str, ...]) -> Dataset:

@@ -1,6 +1,5 @@
 """Finds a data set by name or path, downloads it where it must, and builds its splits."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from peerlearn.data.npz import read_npz
 from peerlearn.data.originals import ORIGINALS, fetch_original
 from peerlearn.data.overlap import with_shared_rows
 from peerlearn.data.spec import DataSpec, ImageDataSpec
-from peerlearn.data.splits import divide, hold_out
+from peerlearn.data.splits import Divided, divide, hold_out
 from peerlearn.errors import InputError
 
 MEMORY_LIMIT = 2 * 1024**3
@@ -117,17 +116,15 @@ def built(kind: type[D], source: Source[Any], spec: ImageDataSpec) -> D:
     in_memory = spec.in_memory
     if in_memory == "auto":
         in_memory = sum(split.nbytes for split in splits) < MEMORY_LIMIT
-    parts = divide(source, spec)
-    said = source.said() | {"account": source.account + _held_out(source, parts)}
-    data = kind(spec.short_name, *parts, **said, in_memory=in_memory)
+    divided = divide(source, spec)
+    account = source.account + _held_out(divided) + divided.account
+    said = source.said() | {"account": account}
+    data = kind(spec.short_name, *divided.parts, **said, in_memory=in_memory)
     return data.decoded() if in_memory else data
 
 
-def _held_out(source: Source[Any], parts: Sequence[Split]) -> Account:
+def _held_out(divided: Divided[Any]) -> Account:
     """What is told of parts that the data do not have."""
-    said = [
-        f"no {part}: {len(split):,} of train are held out for it"
-        for part, split in zip(("val", "test"), parts[1:], strict=True)
-        if getattr(source, part) is None
-    ]
+    counts = divided.held_out.items()
+    said = [f"no {part}: {count:,} of train are held out for it" for part, count in counts]
     return Account(notes=tuple(said))

@@ -55,6 +55,11 @@ class NamedDataSpec(SourceSpec):
     labels: Annotated[int, Field(ge=1)] | None = Field(
         None, description="training labels to keep; the other rows stay, unlabelled"
     )
+    val_labels: Annotated[int, Field(ge=1)] | Literal["all"] | None = Field(
+        None,
+        description="labelled validation rows to use, as many of each class as possible; None: no "
+        "more than `labels`, so that few labels are few labels; the others are left out",
+    )
     val_size: Annotated[float, AfterValidator(fraction_or_count)] = Field(
         0.1, gt=0, description="held out of train where the data has no val: a fraction, or a count"
     )

@@ -4,11 +4,14 @@ Rows of a class are taken from the front of one keyed permutation of it, so a sm
 is part of every larger one, and equal sizes pick equal rows whatever they are used for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Generic, NamedTuple
 
 import torch
 from torch import Tensor
 
+from peerlearn.data.account import Account
 from peerlearn.data.datasets import Dataset, S, Source, Split, strata
 from peerlearn.data.spec import DataSpec, NamedDataSpec
 from peerlearn.errors import InputError
@@ -16,28 +19,83 @@ from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import keyed_generator
 
 
+class Divided(NamedTuple, Generic[S]):
+    """The rows of a source in their parts.
+
+    Attributes:
+        held_out: how many rows were held out of train for the parts that the source lacks.
+        account: of what is not used.
+    """
+
+    train: S
+    val: S
+    test: S
+    held_out: Mapping[str, int]
+    account: Account
+
+    @property
+    def parts(self) -> tuple[S, S, S]:
+        """Train, val and test."""
+        return self.train, self.val, self.test
+
+
 def build_dataset(name: str, source: Source, spec: DataSpec) -> Dataset:
     """The data set of a source, divided as `divide` does."""
-    return Dataset(name, *divide(source, spec), **source.said())
+    return dataset_of(name, source, divide(source, spec))
 
 
-def divide(source: Source[S], spec: NamedDataSpec) -> tuple[S, S, S]:
-    """(train, val, test): hold out what the source lacks, then keep what `spec` asks for.
+def dataset_of(name: str, source: Source, divided: Divided[Split]) -> Dataset:
+    """The data set of a source that was divided."""
+    data = Dataset(name, *divided.parts, **source.said())
+    return replace(data, account=data.account + divided.account)
 
-    The validation rows do not depend on `train_size` or `labels`.
 
-    Raises InputError: `data.val_size`, `data.train_size` or `data.labels` does not fit the rows.
+def divide(source: Source[S], spec: NamedDataSpec) -> Divided[S]:
+    """Hold out what the source lacks, then keep what `spec` asks for.
+
+    The validation rows do not depend on `train_size`, and on `labels` only as `val_labels` says.
+
+    Raises InputError: `data.val_size`, `data.train_size`, `data.labels` or `data.val_labels` does
+    not fit the rows.
     """
-    train, val, test = source.train, source.val, source.test
+    train, val, test, held_out = source.train, source.val, source.test, {}
     if test is None:
         train, test = hold_out(train, spec.val_size, spec.split_seed, "test")
+        held_out["test"] = len(test)
     if val is None:
         train, val = hold_out(train, spec.val_size, spec.split_seed, "val")
+        held_out = {"val": len(val)} | held_out
     if spec.train_size is not None:
         train = train.select(kept_rows(train.strata, spec.train_size, spec.split_seed))
     if spec.labels is not None:
         train = train.labelled_only(_labelled(train.strata, spec.labels, spec.split_seed))
-    return train, val, test
+    chosen, account = used_to_validate(val.strata, spec)
+    if chosen is not None:
+        val = val.select(chosen)
+    return Divided(train, val, test, held_out, account)
+
+
+def used_to_validate(y: Tensor, spec: NamedDataSpec) -> tuple[Tensor | None, Account]:
+    """Positions of the validation rows that are used, None for all; and what is told of it.
+
+    Weights that were selected, or calibrated, with many labels are no weights of few labels. The
+    rows are chosen as those of `data.labels` are; the others, which would have no label, are left
+    out.
+
+    Raises InputError: `data.val_labels` is more than there are, or less than one of each class.
+    """
+    asked, known = spec.val_labels, labelled_rows(y).nonzero()[:, 0]
+    if asked == "all" or (asked is None and (spec.labels is None or spec.labels >= len(known))):
+        return None, Account()
+    if isinstance(asked, int):
+        chosen = _labelled(y, asked, spec.split_seed, "data.val_labels")
+        why = "data.val_labels"
+    else:
+        assert spec.labels is not None, "asked above"
+        chosen = stratified_rows(y, spec.labels, spec.split_seed, "kept", even_shares)
+        why = "no more labels than training has; data.val_labels=all for all of them"
+    note = f"val: {len(chosen):,} of {len(y):,} rows are used ({why})"
+    return chosen, Account(notes=(note,))
 
 
 def hold_out(
@@ -130,12 +188,12 @@ def proportional_shares(counts: Tensor, size: int) -> Tensor:
     return shares
 
 
-def _labelled(y: Tensor, size: int, seed: int) -> Tensor:
+def _labelled(y: Tensor, size: int, seed: int, field: str = "data.labels") -> Tensor:
     """Positions of the rows whose labels `kept_labels` leaves."""
     known = labelled_rows(y).nonzero()[:, 0]
     if size > len(known):
-        raise InputError(f"data.labels: {size} asked for; allowed: up to {len(known)}, all labels.")
-    return known[kept_rows(y[known], size, seed, "data.labels")]
+        raise InputError(f"{field}: {size} asked for; allowed: up to {len(known)}, all labels.")
+    return known[kept_rows(y[known], size, seed, field)]
 
 
 def _class_counts(y: Tensor) -> Tensor:

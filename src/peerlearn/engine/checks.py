@@ -50,6 +50,18 @@ def check_training(
             f"evaluation.patience: found {spec.patience} with evaluation.select {spec.select!r}; "
             "it waits for a better epoch, so it needs select: best"
         )
+    if spec.calibrate != "none":
+        found = f"evaluation.calibrate: found {spec.calibrate!r}"
+        if task is None or not task.calibration_rows():
+            raise InputError(
+                f"{found}, but there are no validation rows to fit it on; it needs rows, nodes or "
+                "graphs with classes, none of them among those that are reported on. Allowed: none"
+            )
+        if spec.select == "mean_last":
+            raise InputError(
+                f"{found} with evaluation.select 'mean_last', which reports means over several "
+                "networks; use best or last"
+            )
     for number, stage in enumerate(plan.stages):
         if isinstance(stage, TrainingStage) and not plan.learners(number):
             raise InputError(

@@ -8,8 +8,9 @@ import torch
 
 from peerlearn.data.account import counted
 from peerlearn.engine.needs import needed
+from peerlearn.engine.selection import first_epoch
 from peerlearn.engine.settings import EvaluationSpec
-from peerlearn.engine.stage import Procedure, Stage
+from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,11 +46,12 @@ def described(trainer: "Trainer") -> Facts:
         "device": [_device(trainer)],
         "memory": needed(trainer).lines,
         "stages": [_stage(trainer, n, stage) for n, stage in enumerate(trainer.stages)],
+        "warning": list(_too_short(trainer)),
     }
     if trainer.task is not None:
         rows = trainer.task.rows_words("validation") if trainer.task.validates else ""
-        selects = weights_words(trainer.training.evaluation, rows)
-        facts |= {"selects": [selects], "reports": [trainer.task.rows_words("report")]}
+        selects = [weights_words(trainer.training.evaluation, rows), *_late(trainer)]
+        facts |= {"selects": selects, "reports": [trainer.task.rows_words("report")]}
     return {word: lines for word, lines in facts.items() if lines}
 
 
@@ -71,6 +73,26 @@ def weights_words(spec: EvaluationSpec, rows: str = "validation") -> str:
     return f"weights of each peer's epoch of best {spec.metric} on {rows}"
 
 
+def _late(trainer: "Trainer") -> Iterable[str]:
+    """Which epochs do not count, for edges have not their full weight there."""
+    if trainer.training.evaluation.select != "best":
+        return
+    began: dict[tuple[int | None, int], list[str]] = {}
+    for number, stage in enumerate(trainer.stages):
+        if isinstance(stage, TrainingStage):
+            transfer = stage.transfer or trainer.cohort.transfer
+            for name in trainer.plan.last_learners(number):
+                first = first_epoch(transfer, name, stage.epochs)
+                began.setdefault((first, stage.epochs), []).append(name)
+    for (first, of), names in began.items():
+        who = ", ".join(names)
+        if first is None:
+            yield f"{who}: the last epoch, for edges never have their full weight"
+        elif first > 1:
+            which = f"epochs {first} to {of}" if first < of else f"epoch {of}"
+            yield f"{who}: {which}, in which edges have their full weight"
+
+
 def edge_lines(edges: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     """Edges that teach the same in the same way share a line."""
     alike: dict[str, list[str]] = {}
@@ -85,6 +107,27 @@ def edge_lines(edges: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     if not alike:
         return ["none: peers learn alone"]
     return [f"{_pairs(pairs)}: {kind}" for kind, pairs in alike.items()]
+
+
+def steps_of(trainer: "Trainer", stage: TrainingStage) -> int:
+    """Steps of the optimiser in an epoch of a stage."""
+    return math.ceil(len(stage.loader) / trainer.training.accumulate)
+
+
+def _too_short(trainer: "Trainer") -> Iterable[str]:
+    """Stages whose schedule, which counts epochs, makes hardly any steps of few rows."""
+    least = trainer.task.least_steps if trainer.task is not None else 0
+    own = getattr(trainer.training, "stages", None)
+    for stage in trainer.stages:
+        if not isinstance(stage, TrainingStage):
+            continue
+        each = max(1, steps_of(trainer, stage))
+        if each * stage.epochs < least:
+            key = f"stages.{stage.name}.epochs" if hasattr(own, stage.name) else "epochs"
+            yield (
+                f"{stage.name}: {counted(each * stage.epochs, 'step')} per peer are few, training "
+                f"has hardly begun; {key}={math.ceil(least / each)} makes at least {least}"
+            )
 
 
 def _pairs(pairs: Sequence[str]) -> str:
@@ -111,8 +154,10 @@ def _device(trainer: "Trainer") -> str:
 def _stage(trainer: "Trainer", number: int, stage: Stage) -> str:
     if isinstance(stage, Procedure):
         return f"{stage.name}: no gradient steps"
-    steps = stage.epochs * math.ceil(len(stage.loader) / trainer.training.accumulate)
-    words = f"{stage.name}: {counted(stage.epochs, 'epoch')} = {counted(steps, 'step')}"
+    each = steps_of(trainer, stage)
+    batches = "batch" if each == 1 else "batches"
+    words = f"{stage.name}: {counted(each * stage.epochs, 'step')}"
+    words += f" ({counted(stage.epochs, 'epoch')} of {each:,} {batches})"
     learners = trainer.plan.learners(number)
     if len(learners) < len(trainer.cohort.peers):
         words += f", in which {' and '.join(learners)} " + ("learn" if learners[1:] else "learns")

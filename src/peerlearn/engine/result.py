@@ -69,6 +69,7 @@ def training_result(
     forwards: int,
     selected: dict[str, dict[str, Any]],
     seed: int,
+    calibration: Mapping[str, Mapping[str, float]],
 ) -> TrainingResult:
     """What a training gave; without a task only its cost is measured.
 
@@ -76,6 +77,7 @@ def training_result(
         forwards: training forwards of all peers in all processes.
         selected: by peer, what is known of its weights.
         seed: of what is drawn while measuring.
+        calibration: see `calibrate`; empty where nobody was calibrated.
     """
     cohort, precision, forward, _ = trained
     block: dict[str, Any] = {}
@@ -97,6 +99,10 @@ def training_result(
         block["members"] = spec.members or list(cohort.peers)
         if task is not None and task.chooses:
             block |= validated(spec.metric, selected, progress.history, list(cohort.peers))
+    if calibration:
+        block["calibration"] = calibration
+    if epochs := epochs_of(selected):
+        block["epochs"] = epochs
     block["edges"] = list(cohort.transfer.edges())
     block["cost"] = {
         "train_s": progress.seconds,
@@ -141,6 +147,19 @@ def of_an_epoch(block: dict[str, Any]) -> dict[str, Any]:
         for who, scores in block.get(ROW_SCORES, {}).items()
     }
     return block | {ROW_SCORES: rows}
+
+
+def epochs_of(selected: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """By peer the epoch that was `selected`, `of` how many, and the first that counts (`from`).
+
+    Without the latter none does, and it is the last one.
+    """
+    return {
+        peer: {"selected": known["epoch"], "of": known["of"]}
+        | ({"from": known["from"]} if known.get("from") is not None else {})
+        for peer, known in selected.items()
+        if "of" in known  # older versions did not say
+    }
 
 
 def mean_over_epochs(tail: list[dict[str, Any]]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from peerlearn.locks import Hold, held, is_lock
 from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
 from peerlearn.provenance import environment
 
-VERSION = 2
+VERSION = 3
 """Of checkpoints; raised whenever what they hold, or its order, changes."""
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]

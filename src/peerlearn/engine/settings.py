@@ -51,6 +51,11 @@ class EvaluationSpec(Spec):
         "stopping); the learning rate goes on as planned for all of them, so a constant one, or "
         "steps, suit it best",
     )
+    calibrate: Literal["none", "temperature"] = Field(
+        "none",
+        description="after training: temperature fits to validation rows, for each peer, a number "
+        "that its logits are divided by; for rows, nodes and graphs that are classified",
+    )
     flatness: bool = Field(False, description="probe the loss under growing weight noise")
     noise: tuple[NoiseLevel, ...] = Field(
         (),

@@ -64,10 +64,12 @@ class Evaluator(ABC):
     Attributes:
         metrics: what it measures.
         validates: whether there is something to select weights by.
+        least_steps: of the optimiser in a stage; with fewer, training has hardly begun.
     """
 
     metrics: Catalogue = Catalogue(CLASSIFICATION)
     validates: bool = True
+    least_steps: int = 100
 
     @property
     def chooses(self) -> bool:
@@ -84,6 +86,13 @@ class Evaluator(ABC):
     @abstractmethod
     def example(self) -> Any:
         """What peers read in one batch, by which they are sized; None where there are no rows."""
+
+    def calibration_rows(self) -> Sequence[Rows]:
+        """Rows to fit temperatures on, one class or several labels each; empty if there are none.
+
+        They are none of those that are reported on.
+        """
+        return ()
 
     def batch_sizes(self) -> BatchSizes | None:
         """How large batches are; None where that is not known."""
@@ -124,6 +133,9 @@ class RowEvaluator(Evaluator):
         if rows is None:
             return {}
         return assessed(forward(rows), self.assess(), with_rows=purpose == "report")
+
+    def calibration_rows(self) -> Sequence[Rows]:
+        return () if self.validation is None else (self.validation,)
 
     def facts(self) -> Mapping[str, Sequence[str]]:
         return self.told

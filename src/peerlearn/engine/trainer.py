@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from peerlearn.cohort import TRUNK, Cohort
+from peerlearn.engine.calibration import calibrate, uncalibrate
 from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
@@ -92,6 +93,7 @@ class Trainer:
             self.shared or nullcontext(),  # others wait for what is trained of it
             Teaching.kept(self.cohort) as own,
         ):
+            uncalibrate(self.cohort)
             self.precision.place(self.cohort)
             self.transport = launched_transport(self.cohort.names, self.device)
             check_transport(self.cohort, self.plan, self.transport)
@@ -195,8 +197,9 @@ class Trainer:
         at, patience = self.progress, self.training.evaluation.patience
         if at.epoch >= stage.epochs or patience is None or not self.plan.last_learners(at.stage):
             return at.epoch >= stage.epochs
-        better = self.selection.improved_after(at.epoch - patience, self._last_here(at.stage))
-        return at.epoch >= patience and not self.transport.anywhere(better)
+        when = self.cohort.transfer, at.epoch, stage.epochs
+        goes_on = self.selection.may_improve(self._last_here(at.stage), patience, *when)
+        return at.epoch >= patience and not self.transport.anywhere(goes_on)
 
     def _run_epoch(self, run: StageRun, loop: Loop) -> None:
         began, stage, at = time.perf_counter(), run.stage, self.progress
@@ -243,7 +246,9 @@ class Trainer:
             measured = self._measure("validation", stage)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
             if spec.select == "best":
-                self._offer(measured["peers"])
+                able = {name: self._evaluated(name) for name in self._last_here(at.stage)}
+                when = self.cohort.transfer, at.epoch, stage.epochs
+                self.selection.offer(measured["peers"], able, *when)
         if (final := self._over(stage)) and at.epoch < stage.epochs:
             record["stopped"] = "patience"
         in_tail = spec.select == "mean_last" and at.epoch > stage.epochs - spec.last_epochs
@@ -272,11 +277,6 @@ class Trainer:
     def _last_here(self, stage: int) -> list[str]:
         """Peers that live here and train in a stage for the last time."""
         return [name for name in self.plan.last_learners(stage) if name in self.transport.owned]
-
-    def _offer(self, measured: Mapping[str, Mapping[str, float]]) -> None:
-        for name in self._last_here(self.progress.stage):
-            value = measured[name][self.selection.metric.name]
-            self.selection.offer(name, value, self.progress.epoch, self._evaluated(name))
 
     def _finish_learning(self, stage: int) -> None:
         """Peers that will train no more hold from now on what they are selected for."""
@@ -320,11 +320,12 @@ class Trainer:
         trained = Trained(self.cohort, self.precision, self.forward, self.progress.history)
         forwards = self.transport.collect({self.transport.owned[0]: self.progress.forwards})
         of_all = sum(forwards.values())
-        settings, best = self.training.evaluation, self.selection.best
+        settings = self.training.evaluation
         with telling_where("final evaluation", self.folder):
-            result = training_result(
-                trained, self.task, settings, self.progress, of_all, best, self.seed
-            )
+            found = calibrate(self.cohort, self.task, settings, self.forward)
+            self.selection.note_temperatures(found, self.transport.owned, self.folder)
+            known = of_all, self.selection.best, self.seed, found
+            result = training_result(trained, self.task, settings, self.progress, *known)
         if result.pictures and self.folder is not None and self.transport.leads:
             self.folder.save_gallery(result.pictures)
         return result

@@ -50,7 +50,9 @@ class Unfinished:
         if not self.selected:
             return f"not finished: weights of {of}"
         best = ", ".join(f"{name} of epoch {k['epoch']}" for name, k in self.selected.items())
-        return f"not finished, after {of}: best weights so far, {best}"
+        others = [f"{n} of epoch {last['epoch']}" for n in self.peers if n not in self.selected]
+        further = "; ".join(["", *others])  # peers of which no epoch counts yet
+        return f"not finished, after {of}: best weights so far, {best}{further}"
 
     def weights(self, peer: str) -> Mapping[str, Tensor]:
         """Those selected so far, else those of the checkpoint, averaged where the run averages."""

@@ -11,12 +11,14 @@ from textwrap import wrap
 from typing import Any, cast
 
 from peerlearn.metrics.catalogue import Catalogue, Metric, is_of_class
+from peerlearn.report.calibrated import told_calibration
+from peerlearn.report.epochs import told_epochs
 from peerlearn.report.experiment import is_value
 from peerlearn.report.words import NO_BREAK, amount, counted, joined, number
 from peerlearn.results import Arm, Measured, Results, summary
 
 TITLE = "Which network to use"
-ABOUT = ("epoch", "value")
+ABOUT = ("epoch", "of", "since", "from", "value")
 """What `selected` says of a peer beside its metric."""
 WIDTH = 79
 Place = Callable[[str, int], str]
@@ -93,6 +95,7 @@ def shipping(
     sentences = [_why(who, chosen), _reported(block, chosen, metrics, rows, len(seeds))]
     sentences += [size] if (size := _size(block, chosen.peer)) else []
     sentences += [gain] if (gain := _ensemble(block, chosen, metrics, rows, len(seeds))) else []
+    sentences += told_epochs(arms, metrics) + told_calibration(arms, metrics, rows)
     folder = place(chosen.arm, seed) if place is not None else "RUN"
     is_program = "latency_ms" in block.get("sizes", {}).get(chosen.peer, {})
     return Shipping(tuple(sentences), _commands(folder, chosen.peer, is_program))

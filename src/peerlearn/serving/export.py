@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.data.info import RowInfo
+from peerlearn.engine.calibration import temperature_of
 from peerlearn.engine.weight_files import described, write_weights
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import write_atomically
@@ -135,6 +136,11 @@ def _about(run: Loaded, who: str) -> dict[str, Any]:
         about |= {"model": spec.model, "arguments": spec.arguments}
         if known := (run.results.get("selected") or {}).get(who):
             about |= {"metric": config.evaluation.metric} | known
+    temperatures = {name: temperature_of(run.peers[name]) for name in names}
+    if who == "ensemble" and any(temperatures.values()):
+        about["temperatures"] = temperatures
+    elif (temperature := temperatures.get(who)) is not None:
+        about["temperature"] = temperature
     return about | described(run.info.model_dump())
 
 

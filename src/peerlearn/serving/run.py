@@ -26,6 +26,7 @@ from peerlearn.results import Arm, Results, describe, load_run, of_one_seed
 from peerlearn.serving.places import begun_in, check_there, located
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
+from peerlearn.tasks.config import as_meant
 from peerlearn.validation import validated
 
 
@@ -178,7 +179,7 @@ def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
     if not trust:
         refuse_code(written, paths.config)
     with nullcontext() if trust else trusting(()):
-        config = validated(recipe.config, written, str(paths.config))
+        config = validated(recipe.config, as_meant(written), str(paths.config))
     if paths.results.exists():
         return TrainedRun(folder, recipe, config, load_run(paths.results), trust, begun=begun)
     so_far = Unfinished(paths)
@@ -226,8 +227,12 @@ def evaluate_run(
 def _with_the_runs_own(measured: Results, run: TrainedRun) -> Results:
     """With what the run knows of its networks whatever they are measured on."""
     own, block = run.results["arms"][run.arm], measured["arms"][run.arm]
-    kept = {key: own[key] for key in ("validation", "members", "sizes") if key in own}
-    measured["arms"][run.arm] = cast(Arm, kept | dict(block))
+    kept = {key: own[key] for key in ("validation", "epochs", "members", "sizes") if key in own}
+    # What calibration changed was measured on the run's rows; what it is holds for all.
+    known = {who: each.get("temperature") for who, each in own.get("calibration", {}).items()}
+    calibration = {who: {"temperature": each} for who, each in known.items() if each is not None}
+    further = {"calibration": calibration} if calibration else {}
+    measured["arms"][run.arm] = cast(Arm, kept | further | dict(block))
     if "selected" in run.results:
         measured["selected"] = run.results["selected"]
     return describe(measured, run.config.own_metrics)

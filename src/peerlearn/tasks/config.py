@@ -120,9 +120,21 @@ class RecipeConfig(TrainingSpec):
         """
         try:
             with trusting(code_in(self.dump()).values()):
-                return validated(type(self), resolved).dump()
+                return validated(type(self), as_meant(resolved)).dump()
         except InputError:
             return resolved
+
+
+def as_meant(resolved: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that a run wrote, with what it meant before there was an option for it.
+
+    Its default is for runs to come: all validation rows used to be taken, however few labels
+    training had.
+    """
+    data = resolved.get("data")
+    if not isinstance(data, Mapping) or data.get("labels") is None or "val_labels" in data:
+        return resolved
+    return {**resolved, "data": {**data, "val_labels": "all"}}
 
 
 def _without_target(block: Any) -> Any:

@@ -286,6 +286,9 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def chooses(self) -> bool:
         return not set(self.measured("validation")) & set(self.measured("report"))
 
+    def calibration_rows(self) -> Sequence[Rows]:
+        return [self.rows[name] for name in self.measured("validation")] if self.chooses else ()
+
     def assessment(self, purpose: Purpose) -> Assessment:
         """Begins to measure."""
         return ClassificationAssessment(

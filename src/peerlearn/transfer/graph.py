@@ -78,6 +78,14 @@ class TransferGraph(nn.Module):
         """What the edges learn on behalf of one peer, for its optimiser, entry by entry."""
         return [parameter for entry in self.entries for parameter in entry.parameters_of(peer)]
 
+    def full_at(self, peer: str) -> float:
+        """The fraction of a stage after which all edges that teach a peer have their full weight.
+
+        0 where none of them opens late. It may lie beyond the end of the stage, which is 1.
+        """
+        entries = (entry.options for entry in self.entries if entry.wanted([peer]))
+        return max((it.weight_schedule.full_at(it.weight) for it in entries), default=0.0)
+
     def edges(self) -> Iterator[dict[str, Any]]:
         """Every edge as a flat mapping, for reports."""
         for entry in self.entries:

@@ -224,6 +224,14 @@ class Schedule(Spec):
         }[self.kind]
         return self.start + (value - self.start) * done
 
+    def full_at(self, value: float) -> float:
+        """The fraction of the stage after which a quantity that grows has its full `value`.
+
+        0 where it is there from the first step, or falls.
+        """
+        grows = self.kind != "constant" and self.start < value
+        return self.begin + self.over if grows else 0.0
+
     def describe(self, value: float) -> str:
         """A short reading for reports, such as `linear 0 → 1 over 20 %`."""
         if self.kind == "constant":

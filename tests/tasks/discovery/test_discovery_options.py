@@ -108,6 +108,7 @@ ELSEWHERE = {
     "evaluation.report": "only test; tests/systems/test_discovery_system.py",
     "evaluation.flatness": "refused; tests/systems/test_discovery_system.py",
     "evaluation.noise": "refused; tests/systems/test_discovery_system.py",
+    "evaluation.calibrate": "refused, as nothing is validated; tests/engine/test_calibration.py",
     "evaluation.patience": "refused, as select is last; tests/engine/test_growth.py",
     "evaluation.last_epochs": "of mean_last, which nothing is reported by",
     "evaluation.batch_size": "how fast; test_evaluation_batch_size_changes_no_metric",

@@ -58,6 +58,7 @@ CONFIGS: dict[str, type[GraphConfig]] = {"gml-node": NodeConfig, "gml-graph": Gr
 
 #: Options that are tested elsewhere, or have no part in a task.
 ELSEWHERE = {
+    "data.val_labels": "which rows validate; tests/tasks/graphs/data/test_graph_encoding.py",
     "data.root": "where files are; tests/data/test_graph_registry.py",
     "data.classes": "labels that leave it open; tests/data/test_classes.py",
     **dict.fromkeys(RecipeConfig.model_fields, "tests/engine/test_options.py"),

@@ -14,6 +14,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.data.fingerprint import digest
 from peerlearn.data.words import label_counts
+from peerlearn.engine.calibration import uncalibrated
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.task import BatchSizes, Findings, Trained
 from peerlearn.errors import InputError
@@ -144,7 +145,8 @@ class _GraphTask(Task[Config, Data, GraphInfo]):
         weights: dict[str, dict[str, float]] = {}
         if not entries:
             return weights
-        with evaluating(trained.cohort), torch.no_grad(), trained.precision.autocast():
+        plain, modes = uncalibrated(trained.cohort.peers.values()), evaluating(trained.cohort)
+        with plain, modes, torch.no_grad(), trained.precision.autocast():
             outputs = trained.cohort(trained.precision.place(self.example()))
         for entry in entries:
             for peer, weighting in entry.weightings.items():

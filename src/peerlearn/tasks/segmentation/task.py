@@ -1,7 +1,7 @@
 """Images with a class, or several labels, for every pixel."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -39,6 +39,7 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
     Reader = MaskReader
     catalogue = MASK_SETS
     models = SEGMENTATION_MODELS
+    least_steps = 300  # teacher .66 and students .58 and .55 Dice after 36 on 20 retina images
 
     @classmethod
     def read(cls, config: SegmentationConfig) -> SegmentationDataset:
@@ -71,6 +72,14 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             workers=config.data.workers,
         )
 
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        whole = tuple(self.info.sample_shape[1:])
+        window, of = (
+            f"{height}×{width}" for height, width in (self.config.augment.window(*whole), whole)
+        )
+        told = f"training sees windows of {window} of images of {of} (augment.crop)"
+        return {**super().facts(), **({"crops": [told]} if window != of else {})}
+
     def batch_sizes(self) -> BatchSizes:
         return sizes_of_rows(self.config, self.info, math.prod(self.info.sample_shape[1:]))
 
@@ -86,6 +95,10 @@ class SegmentationTask(Task[SegmentationConfig, SegmentationDataset, Segmentatio
             members=self.config.evaluation.members,
             images=purpose == "report",
         )
+
+    def calibration_rows(self) -> Sequence[Rows]:
+        """None: pixels of one image are no independent rows."""
+        return ()
 
     def finish(self, trained: Trained) -> Findings:
         spec = self.config.evaluation

@@ -122,6 +122,27 @@ def test_labels_leave_graphs_in_train_and_train_size_does_not():
     assert torch.equal(blank.y[blank.test], whole.y[whole.test])
 
 
+def test_nodes_and_graphs_validate_with_no_more_labels_than_they_train_with():
+    y = np.tile(np.arange(3), 12)
+    split = np.repeat([0, 1, 2], 12)
+
+    def of_nodes(**options):
+        arrays = node_arrays(x=np.eye(36)[:, :4], y=y, split=split)
+        return node_dataset(arrays, GraphDataSpec(**options), "my.npz")
+
+    def of_graphs(**options):
+        return graphs_dataset(graph_arrays(), GraphDataSpec(val_size=4, **options), "my.npz")
+
+    for kept, classes in ((of_nodes, 3), (of_graphs, 2)):
+        whole, few = kept(), kept(labels=classes)
+        more = kept(labels=classes, val_labels=classes + 1)
+        assert sorted(few.y[few.val].tolist()) == list(range(classes))
+        assert set(few.val.tolist()) < set(more.val.tolist()) < set(whole.val.tolist())
+        assert torch.equal(kept(labels=classes, val_labels="all").val, whole.val)
+        assert torch.equal(few.test, whole.test)
+        assert f"val: {classes} of {len(whole.val)} rows are used" in few.account.notes[-1]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -99,6 +99,28 @@ def test_crops_are_windows_and_all_places_occur():
     assert bool(same.any(0).all())
 
 
+@pytest.mark.parametrize(
+    ("crop", "size", "window"),
+    [
+        ("auto", (48, 256), (48, 256)),
+        ("auto", (565, 584), (256, 256)),
+        ("auto", (100, 300), (100, 256)),
+        (None, (565, 584), (565, 584)),
+        (64, (48, 584), (64, 64)),
+    ],
+)
+def test_large_images_are_cut_unless_told_otherwise(crop, size, window):
+    assert spec(crop=crop).window(*size) == window
+    assert SegmentAugmentSpec().crop == "auto"
+
+
+def test_windows_of_large_images_move():
+    x = torch.arange(300 * 2, dtype=torch.float32).view(1, 1, 300, 2).repeat(40, 1, 1, 1)
+    found, _ = moved(spec(), x, torch.zeros(40, 300, 2, dtype=torch.uint8))
+    assert found.shape == (40, 1, 256, 2)
+    assert len(found[:, 0, 0, 0].unique()) > 10
+
+
 def test_small_images_lie_in_their_reflection_which_does_not_count():
     x, masks = numbered(50, 4, 4)
     found, found_masks = moved(spec(crop=10), x, masks)

@@ -86,8 +86,11 @@ def node_dataset(
                 f"{spec.val_size:g} each (data.val_size, data.split_seed)"
             )
         split = _labelled(found, y)
-    split, y = keep(split, y, spec)
-    parts, account = _labelled(split, y), account_of(arrays) + Account(notes=tuple(notes))
+    split, y, left_out = keep(split, y, spec)
+    parts, account = (
+        _labelled(split, y),
+        account_of(arrays) + Account(notes=tuple(notes)) + left_out,
+    )
     named = len(classes), classes.names
     return NodeDataset(spec.short_name, Graph(x, edges), y, *parts, *named, encoding, account)
 
@@ -115,8 +118,8 @@ def graphs_dataset(
     if split is None:
         fold = arrays.get("fold") if spec.split == "public" else None
         split = folds(y, fold, spec, where)
-    split, y = keep(split, y, spec)
-    account = account_of(arrays) + Account(notes=tuple(notes))
+    split, y, left_out = keep(split, y, spec)
+    account = account_of(arrays) + Account(notes=tuple(notes)) + left_out
     named = len(classes), classes.names
     return GraphsDataset(spec.short_name, x, edges, ptr, y, *split, *named, encoding, account)
 

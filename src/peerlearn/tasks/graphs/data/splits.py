@@ -9,9 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from peerlearn.data.account import Account
 from peerlearn.data.arrays import Array
 from peerlearn.data.datasets import Split
-from peerlearn.data.splits import hold_out, kept_labels, kept_rows, stratified_rows
+from peerlearn.data.splits import (
+    hold_out,
+    kept_labels,
+    kept_rows,
+    stratified_rows,
+    used_to_validate,
+)
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 from peerlearn.randomness import keyed_generator
@@ -150,11 +157,12 @@ def folds(y: Tensor, fold: Array | None, spec: GraphDataSpec, where: str) -> Spl
     return SplitIndex(train, val, test[labelled_rows(y)[test]])
 
 
-def keep(split: SplitIndex, y: Tensor, spec: GraphDataSpec) -> tuple[SplitIndex, Tensor]:
-    """(split, y) after `data.train_size` and then `data.labels` have taken their part.
+def keep(split: SplitIndex, y: Tensor, spec: GraphDataSpec) -> tuple[SplitIndex, Tensor, Account]:
+    """(split, y, account) after `data.train_size` and `data.labels` have taken their part.
 
-    Only train changes, and labels that are not kept become `UNLABELLED`: a function of the split
-    seed; see `peerlearn.data.splits`.
+    Train changes, and val where there are no more labels for it (`data.val_labels`). Labels of
+    train that are not kept become `UNLABELLED`: a function of the split seed; see
+    `peerlearn.data.splits`.
 
     Raises InputError: more than there is, or less than one of each class.
     """
@@ -164,7 +172,9 @@ def keep(split: SplitIndex, y: Tensor, spec: GraphDataSpec) -> tuple[SplitIndex,
     if spec.labels is not None:
         known = y.clone()
         known[train] = kept_labels(y[train], spec.labels, spec.split_seed)
-    return split._replace(train=train), known
+    val = split.val
+    used, account = used_to_validate(y[val], spec)
+    return split._replace(train=train, val=val if used is None else val[used]), known, account
 
 
 def _drawn_folds(y: Tensor, seed: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """What a configuration may say about images with masks, and about changing them at random."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,8 @@ _EXPECTED = (
     "data.values=[0,255] or data.values=[0,[1,255]]"
 )
 Factor = Annotated[float, Field(gt=0, le=100)]
+LARGEST = 256
+"""Side of images up to which training sees them whole, unless it is told otherwise."""
 
 
 class SegmentationDataSpec(ImageDataSpec):
@@ -108,8 +110,10 @@ class SegmentAugmentSpec(Spec):
     scale: tuple[Factor, Factor] = Field(
         (1.0, 1.0), description="smallest and largest magnification, drawn evenly in its logarithm"
     )
-    crop: Side | tuple[Side, Side] | None = Field(
-        None, description="side, or height and width, in pixels of a window at a random place"
+    crop: Side | tuple[Side, Side] | Literal["auto"] | None = Field(
+        "auto",
+        description="side, or height and width, in pixels of a window at a random place, a new one "
+        "in every epoch; auto: at most 256 either way; null: whole images",
     )
     brightness: float = Field(
         0, ge=0, allow_inf_nan=False, description="largest shift, in standard deviations of train"
@@ -127,4 +131,6 @@ class SegmentAugmentSpec(Spec):
 
     def window(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of what is cut out of images of the given height and width."""
+        if self.crop == "auto":
+            return min(height, LARGEST), min(width, LARGEST)
         return sides(self.crop or (height, width))
