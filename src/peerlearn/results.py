@@ -66,6 +66,7 @@ class Arm(TypedDict, total=False):
 
     `validation` is of the weights that peers hold, by the metric that selects; `members` make the
     ensemble. `edges` are described by `TransferGraph.edges`; pairs of peers are called `a~b`.
+    `open_edges`: see `engine.proving.share_of_validations`.
     """
 
     peers: dict[str, Measured]
@@ -78,6 +79,7 @@ class Arm(TypedDict, total=False):
     edges: list[dict[str, Any]]
     cost: Measured
     class_weights: dict[str, Measured]
+    open_edges: dict[str, Measured]
     sizes: dict[str, Measured]
     validation: dict[str, Measured]
     members: list[str]
@@ -195,7 +197,7 @@ def save(path: Path, results: Results) -> None:
 
 _MEASURED = ("mean_peer", "ensemble", "cost")
 _CURVES = ("flatness", "noise")
-_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation")
+_OF_PEERS = ("peers", "between_peers", "sizes", "class_weights", "validation", "open_edges")
 
 
 _BINS = {name: [NUMBER] for name in ("confidence", "accuracy", "fraction")}
@@ -404,4 +406,4 @@ _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     "confusion": _add_confusions,
 }
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER = ("sizes", "class_weights", "validation", "members", "confusion")
+_NEWER = ("sizes", "class_weights", "validation", "members", "confusion", "open_edges")

@@ -12,6 +12,7 @@ from peerlearn.data.info import DataInfo
 from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.evaluate import sound
 from peerlearn.engine.probes import flatness_curves, noise_curves, peer_sizes
+from peerlearn.engine.proving import share_of_validations
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.engine.task import Evaluator, Findings, Trained
 from peerlearn.metrics.assessment import mean_metrics
@@ -91,6 +92,7 @@ def training_result(
         if task is not None and task.chooses:
             block |= validated(spec.metric, selected, progress.history, list(cohort.peers))
     block["edges"] = list(cohort.transfer.edges())
+    block |= share_of_validations(progress.history)
     block["cost"] = {
         "train_s": progress.seconds,
         "forwards_per_step": forwards / max(progress.steps, 1),

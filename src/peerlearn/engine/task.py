@@ -63,10 +63,12 @@ class Evaluator(ABC):
     Attributes:
         metrics: what it measures.
         validates: whether there is something to select weights by.
+        unprovable: why its validation is nothing by which edges could be `proven`; else empty.
     """
 
     metrics: Catalogue = Catalogue(CLASSIFICATION)
     validates: bool = True
+    unprovable: str = ""
 
     @property
     def chooses(self) -> bool:

@@ -15,6 +15,7 @@ from peerlearn.engine.checks import check_training, check_transport, telling_whe
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
 from peerlearn.engine.loop import Loop, chunks
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
+from peerlearn.engine.proving import Proving, open_edges
 from peerlearn.engine.result import TrainingResult, training_result
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
@@ -242,6 +243,7 @@ class Trainer:
         if self.task is not None and self.task.validates and due:
             measured = self._measure("validation", stage)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
+            record |= open_edges(self.cohort.transfer)
             if spec.select == "best":
                 self._offer(measured["peers"])
         if (final := self._over(stage)) and at.epoch < stage.epochs:
@@ -295,11 +297,16 @@ class Trainer:
     # Evaluation ------------------------------------------------------------------------------
 
     def _measure(self, purpose: Purpose, stage: TrainingStage) -> dict[str, Any]:
-        """Metrics of the peers as they would be reported now."""
+        """Metrics of the peers as they would be reported now; a validation moves edges."""
         assert self.task is not None, "asked where there is a task"
         evaluate = partial(self.task.evaluate, purpose=purpose)
+        proves = purpose == "validation" and self.cohort.transfer.proves
+        proving = Proving(self.cohort.transfer, self.forward)
         with telling_where(stage.where(self.progress.epoch), self.folder):
-            return sound(evaluate, self.forward, self.task.metrics)
+            forward = proving.forward if proves else self.forward
+            measured = sound(evaluate, forward, self.task.metrics)
+        proving.conclude()
+        return measured
 
     def forward(self, rows: Rows) -> Iterator[tuple[Logits, Tensor]]:
         """Logits of all peers as they are evaluated, batch by batch; see `predict`."""
