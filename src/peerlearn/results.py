@@ -66,7 +66,7 @@ class Arm(TypedDict, total=False):
 
     `validation` is of the weights that peers hold, by the metric that selects; `members` make the
     ensemble. `edges` are described by `TransferGraph.edges`; pairs of peers are called `a~b`.
-    `open_edges`: see `engine.proving.share_of_validations`.
+    `open_edges`: of the validations after which an edge was open, by learner and teacher.
     """
 
     peers: dict[str, Measured]

@@ -74,7 +74,7 @@ def test_edges_open_only_after_a_validation_that_shows_them_right() -> None:
 def test_a_validation_makes_no_forward_more() -> None:
     calls = []
     for options in (PROVEN, [PROVEN[0], *PROVEN[2:]]):
-        trainer, count = tiny_trainer(*options), Counter()
+        trainer, count = tiny_trainer(*options), Counter[str]()
         for name, peer in trainer.cohort.peers.items():
             peer.register_forward_hook(lambda m, i, o, name=name, c=count: c.update([name]))
         trainer.run()
@@ -115,7 +115,7 @@ def test_a_training_without_validation_rows_is_refused() -> None:
 
 
 def test_shares_are_of_validations_and_of_the_last_stage() -> None:
-    history = [
+    history: list[dict[str, Any]] = [
         {"open": {"x": {"y": 1.0}}},
         {"open": {"a": {"b": 1.0}, "b": {"a": 0.0}}},
         {"epoch": 2},

@@ -1,42 +1,41 @@
 """Validation rows as those on which edges prove themselves: no forward beside the one there is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from peerlearn.engine.evaluate import Forward, Logits, Rows
+from peerlearn.engine.evaluate import Forward, Logits, Rows, sound
 from peerlearn.engine.task import Evaluator
 from peerlearn.errors import InputError
+from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.transfer.graph import TransferGraph
 
 
-class Proving:
-    """Keeps what a validation sees, for the edges that must be proven.
+def proving(
+    evaluate: Callable[[Forward], dict[str, Any]],
+    forward: Forward,
+    metrics: Catalogue,
+    transfer: TransferGraph,
+) -> dict[str, Any]:
+    """What `sound` measures on validation rows, by which edges are opened and shut in passing.
 
-    Args:
-        transfer: the edges.
-        forward: runs the peers; `forward` of this object does the same.
+    Raises RunError: as `sound`. InputError: labels that are not one class a row.
     """
+    seen: list[tuple[Mapping[str, Tensor], Any]] = []
 
-    def __init__(self, transfer: TransferGraph, forward: Forward) -> None:
-        self.transfer, self._forward = transfer, forward
-        self._seen: list[tuple[Mapping[str, Tensor], Any]] = []
-
-    def forward(self, rows: Rows) -> Iterator[tuple[Logits, Any]]:
-        """See `Forward`."""
-        for logits, y in self._forward(rows):
-            self._seen.append((logits, y))
+    def watched(rows: Rows) -> Iterator[tuple[Logits, Any]]:
+        for logits, y in forward(rows):
+            seen.append((logits, y))
             yield logits, y
 
-    def conclude(self) -> None:
-        """Open and shut edges by what was seen."""
-        if not self._seen:
-            return
-        names = self._seen[0][0]
-        logits = {name: torch.cat([each[name] for each, _ in self._seen]) for name in names}
-        self.transfer.prove(logits, torch.cat([y for _, y in self._seen]))
+    measured = sound(evaluate, watched, metrics)
+    if seen:
+        names = seen[0][0]
+        logits = {name: torch.cat([each[name] for each, _ in seen]) for name in names}
+        transfer.prove(logits, torch.cat([y for _, y in seen]))
+    return measured
 
 
 def open_edges(transfer: TransferGraph) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from peerlearn.engine.checks import check_training, check_transport, telling_whe
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
 from peerlearn.engine.loop import Loop, chunks
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
-from peerlearn.engine.proving import Proving, open_edges
+from peerlearn.engine.proving import open_edges, proving
 from peerlearn.engine.result import TrainingResult, training_result
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
@@ -300,13 +300,10 @@ class Trainer:
         """Metrics of the peers as they would be reported now; a validation moves edges."""
         assert self.task is not None, "asked where there is a task"
         evaluate = partial(self.task.evaluate, purpose=purpose)
-        proves = purpose == "validation" and self.cohort.transfer.proves
-        proving = Proving(self.cohort.transfer, self.forward)
         with telling_where(stage.where(self.progress.epoch), self.folder):
-            forward = proving.forward if proves else self.forward
-            measured = sound(evaluate, forward, self.task.metrics)
-        proving.conclude()
-        return measured
+            if purpose == "validation" and self.cohort.transfer.proves:
+                return proving(evaluate, self.forward, self.task.metrics, self.cohort.transfer)
+            return sound(evaluate, self.forward, self.task.metrics)
 
     def forward(self, rows: Rows) -> Iterator[tuple[Logits, Tensor]]:
         """Logits of all peers as they are evaluated, batch by batch; see `predict`."""
