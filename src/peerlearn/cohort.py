@@ -143,6 +143,8 @@ class Cohort(nn.Module):
         form, losses = self.transfer.form, {}
         for name in chosen:
             view = PeerView(outputs[name], peer=self.peers[name], form=form, **batch)
+            if self.transfer.proves:
+                view = view._replace(taught=self.transfer.share_taught(name))
             losses[name] = PeerLoss(self._objectives[name].loss(view), transfer[name])
         return losses
 
@@ -220,6 +222,7 @@ class Cohort(nn.Module):
             self._compared = True
             if pairs := twins(self.peers, self.transfer):
                 warnings.warn(said_of(pairs), stacklevel=2)
+            self.transfer.warn_of_shut_edges()
         outputs = self(x)
         y, labelled = self.labels(outputs, y)
         losses = self.losses(outputs, y, labelled=labelled, progress=progress)

@@ -69,7 +69,8 @@ class Arm(TypedDict, total=False):
     epoch these are `selected` from, `of` how many, and the first that counts (`from`; where it is
     not there, none does). `calibration` has the temperatures of peers, and what was measured before
     logits were divided by them. `members` make the ensemble. `edges` are described by
-    `TransferGraph.edges`; pairs of peers are called `a~b`.
+    `TransferGraph.edges`; pairs of peers are called `a~b`. `open_edges`: of the validations after
+    which an edge was open, by learner and teacher.
     """
 
     peers: dict[str, Measured]
@@ -82,6 +83,7 @@ class Arm(TypedDict, total=False):
     edges: list[dict[str, Any]]
     cost: Measured
     class_weights: dict[str, Measured]
+    open_edges: dict[str, Measured]
     sizes: dict[str, Measured]
     validation: dict[str, Measured]
     epochs: dict[str, Measured]
@@ -205,7 +207,7 @@ def save(path: Path, results: Results) -> None:
 _MEASURED = ("mean_peer", "ensemble", "cost")
 _CURVES = ("flatness", "noise")
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER_OF_PEERS = ("sizes", "class_weights", "validation", "epochs", "calibration")
+_NEWER_OF_PEERS = ("sizes", "class_weights", "validation", "epochs", "calibration", "open_edges")
 _OF_PEERS = ("peers", "between_peers", *_NEWER_OF_PEERS)
 
 

@@ -28,6 +28,7 @@ EVERYTHING = [
     "evaluation.metric=nll",
 ]
 
+OPEN_EDGES = ["transfer.weight_schedule=constant"]
 HELPERS = Path(__file__).parents[1] / "helpers"
 
 
@@ -140,13 +141,15 @@ def test_invariant_4_survives_kill_9(tmp_path: Path) -> None:
     assert weights(again) == weights(whole)
 
 
-@pytest.mark.parametrize("update", ["simultaneous", "sequential"])
-def test_invariant_5_one_process_equals_two(tmp_path: Path, update: str) -> None:
+@pytest.mark.parametrize("mode", ["simultaneous", "sequential", "proven"])
+def test_invariant_5_one_process_equals_two(tmp_path: Path, mode: str) -> None:
     options = [
         "peers.c={model: mlp, arguments: {hidden: [8]}}",
-        f"transfer.update={update}",
+        f"transfer.update={'sequential' if mode == 'sequential' else 'simultaneous'}",
         "threads=1",
     ]
+    if mode == "proven":
+        options += ["transfer.proven={ends: teacher, least: 0.01}", *OPEN_EDGES]
     alone = tiny_trainer(*options, folder=tmp_path / "one")
     expected = alone.run()
     script = "t.run()\nassert len(t.transport.owned) < 3, 'nothing was spread'\n"
@@ -161,7 +164,9 @@ def test_invariant_5_one_process_equals_two(tmp_path: Path, update: str) -> None
         for record in state["progress"]["history"]:
             record.pop("seconds")
     assert _plain(states[0]) == _plain(states[1])
-    assert expected.block["cost"]["forwards_per_step"] == (3 if update == "simultaneous" else 5)
+    assert expected.block["cost"]["forwards_per_step"] == (5 if mode == "sequential" else 3)
+    told = expected.history[0].get("open", {})
+    assert any(1.0 in teachers.values() for teachers in told.values()) is (mode == "proven")
 
 
 def test_processes_save_together_whatever_their_clocks_say(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ MLP = {"model": "mlp", "arguments": {"hidden": [16], "dropout": 0.2}}
 CNN = {"model": "cnn", "arguments": {"width": 0.25}}
 PAIR: Changes = {"data.train_size": 100, "batch_size": 32, "peers.a": MLP, "peers.b": CNN}
 STUDENTS = ("s1", "s2")
-NODES: Changes = {
+#: Edges are open: so few epochs prove nothing.
+UNPROVEN = {"transfer.proven": "none"}
+NODES: Changes = UNPROVEN | {
     "epochs": 3,
     "peers.gcn.arguments": {"hidden": 8, "dropout": 0.5},
     "peers.gat.arguments": {"hidden": 2, "heads": 2},
@@ -27,7 +29,8 @@ TINY: dict[str, Changes] = {
     "dml": PAIR,
     "renyi": PAIR,
     "gml-node": NODES,
-    "gml-graph": {
+    "gml-graph": UNPROVEN
+    | {
         "data.train_size": 60,
         "batch_size": 16,
         "peers.gcn.arguments": {"hidden": 8, "layers": 2, "dropout": 0.2, "readout": "sum"},
@@ -135,6 +138,10 @@ FURTHER: dict[str, dict[str, Changes]] = {
             "transfer.weighting": "sample",
         },
         "auxiliary": {"auxiliary.task": "degree"},
+        "proven": {
+            "transfer.proven": {"ends": "teacher", "least": 0.05},
+            "transfer.weight_schedule": "constant",
+        },
         "random-split": {"data.split": "random", "data.directed": "symmetric"},
         "relations": {
             "transfer": {"knowledge": "relations", "memory": 50},

@@ -106,6 +106,31 @@ def test_graphs_without_a_label_stay_in_the_batches(graphs: Path) -> None:
     assert labels.bincount().tolist() == [3, 3, 3]
 
 
+def test_edges_prove_themselves_on_validation_nodes_and_never_on_those_of_test(
+    tmp_path: Path,
+) -> None:
+    options = [
+        "transfer.proven={ends: teacher, least: 0.3}", "transfer.weight_schedule=constant",
+        "transfer.gate=through", "epochs=12", "lr=0.05",
+    ]  # fmt: skip
+    split = node_arrays()["split"][0]
+    made = {}
+    for name, part in (("true", -1), ("test", 2), ("val", 1)):
+        y = node_arrays()["y"]
+        y = np.where(split == part, (y + 1) % CLASSES, y)
+        path = write(tmp_path / f"{name}.npz", node_arrays(y=y, split=split))
+        made[name] = weights(run(graph_trainer("gml-node", path, *options)))
+    assert made["true"] == made["test"]
+    assert made["true"] != made["val"]
+    path = tmp_path / "true.npz"
+    alone = run(
+        graph_trainer("gml-node", path, "transfer=none", "objective.entropy=0", *options[3:])
+    )
+    shut = run(graph_trainer("gml-node", path, *options, "transfer.proven.least=0.99"))
+    peers = {name: it for name, it in weights(shut).items() if name.startswith("peers.")}
+    assert peers == weights(alone), "peers whom nobody teaches do not train as alone"
+
+
 # Cohorts -------------------------------------------------------------------------------------
 
 
@@ -119,7 +144,7 @@ def test_invariant_7_equal_seeds_give_equal_weights_and_batches_in_every_arm(
     path = write(tmp_path / "mine.npz", ARRAYS[recipe]())
     seen = []
     for arm, own in find_recipe(recipe)[1]["arms"].items():
-        by_sample = {"transfer.weighting": "sample"} if arm in ("full", "weighting") else {}
+        by_sample = {"transfer.weighting": "sample"} if arm in ("full", "open", "weighting") else {}
         trainer = graph_trainer(
             recipe, path, f"arm={arm}", f"arms.{arm}={json.dumps(own | by_sample)}",
             *(SAMPLED[:1] if sampled else []),

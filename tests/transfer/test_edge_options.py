@@ -42,6 +42,7 @@ CASES = {
     "rows": ({}, ["labelled", "unlabelled"]),
     "detach": ({}, [False]),
     "target": ({}, ["sum", "ensemble"]),
+    "proven": ({}, ["both", "teacher"]),  # shut before a validation; see test_proven.py
 }
 
 

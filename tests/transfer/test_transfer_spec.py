@@ -101,6 +101,7 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
         "rows": "labelled",
         "detach": False,
         "target": "sum",
+        "proven": {"ends": "teacher", "least": 0.6},
     }
     features = {"knowledge": "features", "layer": {"from": "a", "to": "b"}, "feature_loss": "hint"}
     relations = {"knowledge": "relations", "layer": "pooled", "memory": 512, "views": 2}

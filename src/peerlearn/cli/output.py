@@ -14,6 +14,7 @@ from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.errors import InputError, PeerlearnError
 from peerlearn.metrics.catalogue import base_name, is_of_class
 from peerlearn.metrics.confusion import by_class, matrix, without_rows
+from peerlearn.report.open_edges import never_open
 from peerlearn.results import Results
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> No
             screen.print(line, highlight=False, soft_wrap=True, markup=False)
         for line in untested(block, recipe.task.pages.rows):
             screen.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+        if shut := never_open(block.get("open_edges") or {}):
+            print(f"  {shut}")
 
 
 def measured_words(recipe: "Recipe", spec: EvaluationSpec) -> str:

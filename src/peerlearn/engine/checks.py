@@ -8,6 +8,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import most_threads
 from peerlearn.engine.probes import takes_no_noise
+from peerlearn.engine.proving import check_proven
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import TrainingSpec
 from peerlearn.engine.stage import Plan, TrainingStage
@@ -69,6 +70,7 @@ def check_training(
                 "one of them"
             )
     _check_schedules(plan, training)
+    check_proven(_graphs(cohort, plan), task)
     if training.threads is not None and training.threads > most_threads():
         raise InputError(
             f"threads: {training.threads}; this machine has {os.cpu_count()} cores, allowed: up to "

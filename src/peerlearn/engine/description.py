@@ -32,6 +32,7 @@ EDGE_WORDS = (
     ("gate", "gate", "through"),
     ("classes", "classes", "all"),
     ("target", "target", "mean"),
+    ("proven", "proven", None),
 )
 MOST_PAIRS = 6
 """Pairs of peers that are named; the others are counted."""

@@ -65,11 +65,13 @@ class Evaluator(ABC):
         metrics: what it measures.
         validates: whether there is something to select weights by.
         least_steps: of the optimiser in a stage; with fewer, training has hardly begun.
+        unprovable: why its validation is nothing by which edges could be `proven`; else empty.
     """
 
     metrics: Catalogue = Catalogue(CLASSIFICATION)
     validates: bool = True
     least_steps: int = 100
+    unprovable: str = ""
 
     @property
     def chooses(self) -> bool:

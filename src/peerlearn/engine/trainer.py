@@ -16,6 +16,7 @@ from peerlearn.engine.checks import check_training, check_transport, telling_whe
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
 from peerlearn.engine.loop import Loop, chunks
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
+from peerlearn.engine.proving import open_edges, proving
 from peerlearn.engine.result import TrainingResult, of_an_epoch, training_result
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
@@ -245,6 +246,7 @@ class Trainer:
         if self.task is not None and self.task.validates and due:
             measured = self._measure("validation", stage)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}
+            record |= open_edges(self.cohort.transfer)
             if spec.select == "best":
                 able = {name: self._evaluated(name) for name in self._last_here(at.stage)}
                 when = self.cohort.transfer, at.epoch, stage.epochs
@@ -295,10 +297,12 @@ class Trainer:
     # Evaluation ------------------------------------------------------------------------------
 
     def _measure(self, purpose: Purpose, stage: TrainingStage) -> dict[str, Any]:
-        """Metrics of the peers as they would be reported now."""
+        """Metrics of the peers as they would be reported now; a validation moves edges."""
         assert self.task is not None, "asked where there is a task"
         evaluate = partial(self.task.evaluate, purpose=purpose)
         with telling_where(stage.where(self.progress.epoch), self.folder):
+            if purpose == "validation" and self.cohort.transfer.proves:
+                return proving(evaluate, self.forward, self.task.metrics, self.cohort.transfer)
             return sound(evaluate, self.forward, self.task.metrics)
 
     def forward(self, rows: Rows) -> Iterator[tuple[Logits, Tensor]]:

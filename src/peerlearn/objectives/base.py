@@ -30,6 +30,7 @@ class PeerView(NamedTuple):
         peer: the network itself, whose parameters an objective may read; None where nobody says.
         progress: finished fraction of the stage, 0 to 1; None where nobody counts.
         form: of the cohort's outputs; None where nobody says.
+        taught: share of the peer's edges that are open, where they must prove themselves.
     """
 
     output: PeerOutput
@@ -38,6 +39,7 @@ class PeerView(NamedTuple):
     peer: nn.Module | None = None
     progress: float | None = None
     form: OutputForm | None = None
+    taught: float = 1.0
 
     @classmethod
     def of(cls, output: PeerOutput, targets: Any, **more: Any) -> "PeerView":
@@ -175,7 +177,8 @@ class Classification(Spec, Objective):
     entropy: float = Field(
         0.0,
         ge=0,
-        description="γ of −γ·H: rewards predictions that keep their entropy (confidence penalty)",
+        description="γ of −γ·H: rewards predictions that keep their entropy (confidence penalty), "
+        "times the share of a peer's edges that are open where they must be proven",
     )
     entropy_rows: Literal["all", "labelled"] = Field(
         "all", description="rows whose entropy is rewarded"
@@ -213,10 +216,11 @@ class Classification(Spec, Objective):
             loss = PlainLoss(_loss_named(self.function)).loss(view)
         else:
             loss = cross_entropy(logits, targets, labelled, self.label_smoothing)
-        if self.entropy == 0:
+        reward = self.entropy * view.taught  # whom nobody teaches trains exactly as alone
+        if reward == 0:
             return loss
         rows = labelled if self.entropy_rows == "labelled" else torch.ones_like(labelled)
-        return loss - self.entropy * mean_entropy(logits, rows, targets.is_floating_point())
+        return loss - reward * mean_entropy(logits, rows, targets.is_floating_point())
 
 
 @cache

@@ -228,6 +228,8 @@ def _words(edge: Edge) -> tuple[str, ...]:
         words.append(f"gate {edge['gate']}")
     if edge.get("classes") not in (None, "all"):
         words.append(f"{edge['classes']} classes".replace("_", "-"))
+    if edge.get("proven"):
+        words.append(f"proven {edge['proven']}")
     return tuple(words)
 
 

@@ -1,5 +1,6 @@
 """Who teaches whom: the entries of a transfer graph between the peers of a cohort."""
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from peerlearn.errors import InputError, unknown_name
 from peerlearn.transfer.knowledge import kind_named
 from peerlearn.transfer.knowledge.base import SELF, EdgeOptions, IncomingEdges, Knowledge
 from peerlearn.transfer.outputs import BatchView, OutputForm, PeerOutput
+from peerlearn.transfer.proven import Proof, labels_to_prove_on
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import validated
 
@@ -24,6 +26,7 @@ class TransferGraph(nn.Module):
 
     Attributes:
         entries: one `Knowledge` for each entry of the configuration.
+        proves: whether some edges are open only while validation shows them right; see `prove`.
 
     Raises InputError: unknown key or value, an unknown peer in `from` or `to`, or edges without two
     peers to connect.
@@ -42,6 +45,7 @@ class TransferGraph(nn.Module):
         # A plain tuple beside the registered modules: a step must not look them up by name.
         self.entries = tuple(_made(self.spec, peers, form))
         self.modules_of_entries = nn.ModuleList(self.entries)
+        self.proves = bool(self.proofs)
 
     @property
     def sequential(self) -> bool:
@@ -52,6 +56,11 @@ class TransferGraph(nn.Module):
     def remembers(self) -> bool:
         """Whether some entry keeps something of every batch that trains."""
         return any(entry.remembers for entry in self.entries)
+
+    @property
+    def proofs(self) -> list[Proof]:
+        """Of the entries whose edges must prove themselves."""
+        return [entry.proof for entry in self.entries if entry.proof is not None]
 
     @property
     def travels(self) -> bool:
@@ -125,7 +134,7 @@ class TransferGraph(nn.Module):
             options = entry.options
             weight = view.at(options.weight_schedule, options.weight, "weight")
             if weight != 0:
-                _add(losses, entry.losses(view, chosen), weight)
+                _add(losses, _of_all_edges(entry, entry.losses(view, chosen)), weight)
         for entry in self.entries:
             if entry.supervised:
                 _add(losses, entry.own_losses(view, chosen))
@@ -133,6 +142,55 @@ class TransferGraph(nn.Module):
             if name not in losses:
                 losses[name] = outputs[name].logits.new_zeros((), dtype=torch.float32)
         return {name: losses[name] for name in chosen}
+
+    def prove(self, outputs: Mapping[str, PeerOutput | Tensor], y: Tensor) -> None:
+        """Let edges with `proven` show on validation rows whether they may teach until next time.
+
+        Training does so after every validation. In a loop of your own, after every epoch:
+
+        ```python
+        cohort.eval()
+        with torch.no_grad():
+            cohort.transfer.prove(cohort(x_val), y_val)
+        cohort.train()
+        ```
+
+        Args:
+            outputs: of every peer, or logits (rows, classes), for the same rows every time.
+            y: int64 (rows,), their classes; rows with −1 do not count.
+
+        Raises InputError: other rows than last time, or labels that are not one class a row.
+        """
+        for proof in self.proofs:
+            raw = {n: z if isinstance(z, Tensor) else z.logits for n, z in outputs.items()}
+            proof.update(raw, labels_to_prove_on(raw.values(), y, proof.field))
+
+    def share_taught(self, learner: str) -> float:
+        """The share of a learner's edges that are open; 1 for one without edges."""
+        edges = [p for entry in self.entries for p in entry.pairs if p[1] == learner]
+        shut = [p for proof in self.proofs for p in proof.shut if p[1] == learner]
+        return 1 - len(shut) / max(len(edges), 1)
+
+    def warn_of_shut_edges(self) -> None:
+        """Say, where a training begins without one, that edges wait for `prove`."""
+        if any(not proof.seen for proof in self.proofs):
+            warnings.warn(
+                "transfer.proven: edges are shut until they have proven themselves; call "
+                "cohort.transfer.prove(cohort(x_val), y_val) after every epoch, in eval mode and "
+                "under torch.no_grad()",
+                stacklevel=3,
+            )
+
+    def open_edges(self) -> dict[str, dict[str, float]]:
+        """By learner and teacher, the share of their edges with `proven` that are open now."""
+        found: dict[str, dict[str, list[bool]]] = {}
+        for proof in self.proofs:
+            for (teacher, learner), it in zip(proof.pairs, proof.found, strict=True):
+                found.setdefault(learner, {}).setdefault(teacher, []).append(it)
+        return {
+            learner: {teacher: sum(them) / len(them) for teacher, them in teachers.items()}
+            for learner, teachers in found.items()
+        }
 
     def remember(
         self,
@@ -163,6 +221,13 @@ class TransferGraph(nn.Module):
         with torch.no_grad():
             for entry in active:
                 entry.remember(view)
+
+
+def _of_all_edges(entry: Knowledge, terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Means over the edges that are open, as those over all edges, where the others give 0."""
+    if entry.proof is None or entry.options.target == "sum":
+        return terms
+    return {name: entry.share_open(name) * term for name, term in terms.items()}
 
 
 def _add(losses: dict[str, Tensor], terms: Mapping[str, Tensor], weight: float = 1.0) -> None:

@@ -46,6 +46,10 @@ class DiscoveryTask(Task[DiscoveryConfig, DiscoveryDataset, DiscoveryInfo]):
     Reader = ClusterReader
     catalogue = DATASETS
     models = MODELS
+    unprovable = (
+        "whether a cluster is right can only be told from labels of new classes, which training "
+        "must not read"
+    )
 
     @classmethod
     def read(cls, config: DiscoveryConfig) -> DiscoveryDataset:

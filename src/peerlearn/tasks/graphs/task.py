@@ -29,6 +29,7 @@ from peerlearn.tasks.graphs.data.geometric import (
     graphs_dataset_from_data,
     node_dataset_from_data,
 )
+from peerlearn.tasks.graphs.data.homophily import homophily
 from peerlearn.tasks.graphs.data.loaders import GraphBatchLoader, NodeLoader, SampledLoader
 from peerlearn.tasks.graphs.data.registry import (
     GRAPH_SETS,
@@ -173,6 +174,18 @@ class NodeTask(_GraphTask[NodeConfig, NodeDataset]):
 
     def training_sizes(self) -> Tensor:
         return sizes(self.data.graph)
+
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        found = homophily(self.data)
+        if found is None:
+            return super().facts()
+        lines = [str(found)]
+        if found.low:
+            lines.append(
+                "neighbours say little about a node's class, and graph peers may mislead each "
+                "other unless edges have to prove themselves (transfer.proven)"
+            )
+        return {**super().facts(), "graph": lines}
 
     def loader(self) -> BatchLoader:
         """The whole graph in every step, or samples of it where `fanout` is given."""

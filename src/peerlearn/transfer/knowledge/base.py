@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
+import torch
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from peerlearn.errors import did_you_mean
+from peerlearn.errors import InputError, did_you_mean
 from peerlearn.importing import PREFIX
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
 from peerlearn.transfer.outputs import BatchView, OutputForm, Schedule
+from peerlearn.transfer.proven import Pair, Proof, ProvenSpec
 from peerlearn.validation import Spec
 
 #: In place of the teachers: every learner is its own.
@@ -66,6 +68,9 @@ class EdgeOptions(Spec):
         description="mean or sum of the divergences from each teacher, or the divergence from "
         "the teachers' mean probability (DML_e)",
     )
+    proven: ProvenSpec = Field(
+        ProvenSpec(), description="open while validation shows it right; see ProvenSpec"
+    )
 
     @property
     def fixed_rows(self) -> bool:
@@ -81,6 +86,8 @@ class EdgeOptions(Spec):
         """What the edges teach and how, as flat values for reports."""
         values = {name: getattr(self, name) for name in self.reported}
         values["weight"] = self.weight_schedule.describe(self.weight)
+        if self.proven.ends != "none":
+            values["proven"] = self.proven.described()
         return {"knowledge": self.knowledge, "divergence": self.loss_name} | values
 
     def faults(self) -> Iterator[str]:
@@ -165,6 +172,8 @@ class Knowledge(nn.Module, ABC):
         remembers: whether it keeps something of every batch that trains.
         supervised: whether it has losses of its own for what it learns; see `own_losses`.
         ready: whether `losses` can be asked; otherwise `prepare` comes first.
+        provable: whether `losses` asks `taught` which edges are open, so that they may be `proven`.
+        proof: what says which edges are open; None where all of them always are.
     """
 
     Options: ClassVar[type[EdgeOptions]]
@@ -172,6 +181,7 @@ class Knowledge(nn.Module, ABC):
     remembers: bool = False
     supervised: bool = False
     ready: bool = True
+    provable: bool = False
 
     def __init__(
         self, options: Any, field: str, incoming: Sequence[IncomingEdges], form: OutputForm
@@ -179,6 +189,15 @@ class Knowledge(nn.Module, ABC):
         super().__init__()
         self.options, self.field, self.incoming = options, field, tuple(incoming)
         self.form: OutputForm = form
+        self.proof: Proof | None = None
+        if self.options.proven.ends != "none":
+            self._check_provable()
+            self.proof = Proof(self.options.proven, self.pairs, self.speaks, field)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All edges as (teacher, learner)."""
+        return [(teacher, learner) for learner, all_ in self.incoming for teacher in all_]
 
     @abstractmethod
     def losses(self, view: BatchView, learners: Collection[str]) -> Mapping[str, Tensor]:
@@ -209,5 +228,43 @@ class Knowledge(nn.Module, ABC):
         return []
 
     def wanted(self, learners: Collection[str]) -> list[IncomingEdges]:
-        """The edges that lead to one of `learners`."""
+        """The edges that lead to one of `learners`, open or not."""
         return [edges for edges in self.incoming if edges.learner in learners]
+
+    def taught(self, learners: Collection[str]) -> list[IncomingEdges]:
+        """The edges that lead to one of `learners` and are open."""
+        if self.proof is None:
+            return self.wanted(learners)
+        open_ = self.proof.open
+        edges = (
+            IncomingEdges(learner, tuple(t for t in teachers if (t, learner) in open_))
+            for learner, teachers in self.wanted(learners)
+        )
+        return [each for each in edges if each.teachers]
+
+    def share_open(self, learner: str) -> float:
+        """The share of a learner's edges that are open."""
+        of_all = [len(edges.teachers) for edges in self.wanted([learner])]
+        open_ = [len(edges.teachers) for edges in self.taught([learner])]
+        return sum(open_) / max(sum(of_all), 1)
+
+    def speaks(self, log_probs_RC: Tensor, y_R: Tensor) -> Tensor:
+        """The rows, bool (R,), on which a peer teaches here that holds classes so probable.
+
+        Shapes:
+            log_probs_RC: up to a constant of each row.
+            y_R: labels, −1 for none.
+        """
+        return torch.ones_like(y_R, dtype=torch.bool)
+
+    def _check_provable(self) -> None:
+        if not self.provable:
+            raise InputError(
+                f"{self.field}.proven: knowledge {self.options.knowledge!r} does not ask which "
+                "edges are open; its class must read `taught` and set provable = True"
+            )
+        if self.form == "sigmoid":
+            raise InputError(
+                f"{self.field}.proven: counts the rows whose one class is right, but the outputs "
+                "are multi-label (form 'sigmoid'); allowed: none"
+            )

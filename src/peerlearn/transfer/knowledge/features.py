@@ -100,6 +100,7 @@ class FeatureKnowledge(Knowledge):
     """
 
     Options = FeatureOptions
+    provable = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -121,7 +122,7 @@ class FeatureKnowledge(Knowledge):
         return [parameter for adapter in adapters for parameter in adapter.parameters()]
 
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
-        return {edges.learner: self._loss(edges, view) for edges in self.wanted(learners)}
+        return {edges.learner: self._loss(edges, view) for edges in self.taught(learners)}
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
         options, adapters, losses = self.options, self.adapters, []

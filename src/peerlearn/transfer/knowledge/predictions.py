@@ -44,6 +44,7 @@ class PredictionKnowledge(Knowledge):
 
     Options = PredictionOptions
     options: PredictionOptions
+    provable = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -52,15 +53,16 @@ class PredictionKnowledge(Knowledge):
         self.temperatures = nn.ModuleDict()  # by learner
         self.weights = options.weighting.by != "none"
         self.travels = self.ready = not self.weights and options.temperature != "learned"
-        counts = {len(edges.teachers) for edges in self.incoming}
         owner = id(self) if self.weights else None
         self._on_logits = options.on_logits
         self._compares = owner, options.on_logits, options.classes, options.clamp
-        self._pairs = sum(len(edges.teachers) for edges in self.incoming)
+        self._everyone = list(self.incoming)
+        self._learners = [edges.learner for edges in self.incoming]
+        self._pairs = len(self.pairs)
         self._teachers = list(dict.fromkeys(t for edges in self.incoming for t in edges.teachers))
         plain = options.temperature != "learned" and options.target != "ensemble"
         plain = plain and options.detach and options.teachers != SELF and not options.is_own
-        self._alike = plain and len(counts) == 1
+        self._plain = plain
         plain = plain and options.teacher_temperature in (None, options.temperature)
         plain = plain and options.gate == "through" and self.form == "softmax"
         self._summable = plain and len(self._teachers) > 2 and options.divergence in SUMMABLE
@@ -117,18 +119,35 @@ class PredictionKnowledge(Knowledge):
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
         if self.options.gate == "cutoff":
             return {}
-        wanted = [edges for edges in self.incoming if edges.learner in learners]
+        everyone = self._everyone if self.proof is None else self.taught(self._learners)
+        wanted = [edges for edges in everyone if edges.learner in learners]
         self._check_shapes(view, wanted)
         if not wanted:
             return {}
         # By the entry, not by the learners asked for: a peer's loss is the same to the last bit
         # whoever else is asked for, in this process or in another.
-        logits = view.outputs[wanted[0].learner].logits
-        if self._alike and logits.ndim == 2 and logits.numel() * self._pairs <= FEW:
+        logits, counts = view.outputs[wanted[0].learner].logits, [len(e.teachers) for e in everyone]
+        alike = self._plain and len(set(counts)) == 1
+        if alike and logits.ndim == 2 and logits.numel() * sum(counts) <= FEW:
             return self._all_at_once(view, wanted)
-        if self._summable:
+        if self._summable and sum(counts) == self._pairs:
             return self._by_sums(view, wanted)
         return {edges.learner: self._loss(edges, view) for edges in wanted}
+
+    def speaks(self, log_probs_RC: Tensor, y_R: Tensor) -> Tensor:
+        options, temperature = self.options, self.options.temperature
+        if options.gate != "confident":
+            return super().speaks(log_probs_RC, y_R)
+        if options.teacher_temperature is not None:
+            temperature = options.teacher_temperature
+        scaled_RC = log_probs_RC / (1.0 if temperature == "learned" else temperature)
+        if options.classes == "non_target":
+            read_RC = non_target_log_probabilities(scaled_RC.clamp_min(LEFT_OUT), y_R)
+        else:
+            read_RC = F.log_softmax(scaled_RC, dim=-1)
+        gate = gate_value(options.gate, read_RC, y_R, None, options.gate_threshold)
+        assert isinstance(gate, Tensor), "a confident teacher is so row by row"
+        return gate > 0
 
     def _all_at_once(self, view: BatchView, wanted: list[IncomingEdges]) -> dict[str, Tensor]:
         """All edges in one call, where what a call costs outweighs what it computes.

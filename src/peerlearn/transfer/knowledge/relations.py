@@ -88,6 +88,7 @@ class RelationKnowledge(Knowledge):
 
     Options = RelationOptions
     remembers = True
+    provable = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -123,7 +124,7 @@ class RelationKnowledge(Knowledge):
 
         Raises InputError: no memory, no such layer, or features or rows that cannot be compared.
         """
-        return {edges.learner: self._loss(edges, view) for edges in self.wanted(learners)}
+        return {edges.learner: self._loss(edges, view) for edges in self.taught(learners)}
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
         options = self.options
