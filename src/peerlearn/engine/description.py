@@ -24,6 +24,7 @@ EDGE_WORDS = (
     ("layer", "layer", None),
     ("temperature", "temperature", None),
     ("teacher_temperature", "teacher's", None),
+    ("teacher_ema", "teacher's average", None),
     ("memory", "memory", None),
     ("views", "views", 1),
     ("weight", "weight", None),

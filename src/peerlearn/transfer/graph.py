@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.transfer.averages import Averages, average_name, peer_averaged
 from peerlearn.transfer.knowledge import kind_named
 from peerlearn.transfer.knowledge.base import SELF, EdgeOptions, IncomingEdges, Knowledge
 from peerlearn.transfer.outputs import BatchView, OutputForm, PeerOutput
@@ -24,6 +25,7 @@ class TransferGraph(nn.Module):
 
     Attributes:
         entries: one `Knowledge` for each entry of the configuration.
+        averages: of peers' weights, where an average teaches (`teacher_ema`).
 
     Raises InputError: unknown key or value, an unknown peer in `from` or `to`, or edges without two
     peers to connect.
@@ -42,6 +44,13 @@ class TransferGraph(nn.Module):
         # A plain tuple beside the registered modules: a step must not look them up by name.
         self.entries = tuple(_made(self.spec, peers, form))
         self.modules_of_entries = nn.ModuleList(self.entries)
+        self.averages = Averages(
+            (peer_averaged(teacher), decay)
+            for entry in self.entries
+            if (decay := entry.options.teacher_ema) is not None
+            for edges in entry.incoming
+            for teacher in edges.teachers
+        )
 
     @property
     def sequential(self) -> bool:
@@ -56,7 +65,7 @@ class TransferGraph(nn.Module):
     @property
     def travels(self) -> bool:
         """Whether peers can live in different processes, which share nothing but logits."""
-        return all(entry.travels for entry in self.entries)
+        return not self.averages.of and all(entry.travels for entry in self.entries)
 
     def prepare(
         self,
@@ -70,7 +79,10 @@ class TransferGraph(nn.Module):
 
         Raises InputError: peers whose predictions or features cannot be compared.
         """
-        view = BatchView(outputs, peers={} if peers is None else peers)
+        if peers:
+            self.averages.make(peers)
+        alike = {name: outputs[peer] for name, (peer, _) in self.averages.of.items()}
+        view = BatchView({**outputs, **alike}, peers={} if peers is None else peers)
         for entry in self.entries:
             entry.prepare(view)
 
@@ -78,12 +90,21 @@ class TransferGraph(nn.Module):
         """What the edges learn on behalf of one peer, for its optimiser, entry by entry."""
         return [parameter for entry in self.entries for parameter in entry.parameters_of(peer)]
 
+    def averages_for(self, learners: Collection[str]) -> list[str]:
+        """Names of the averages that teach one of `learners`."""
+        if not self.averages.of:
+            return []
+        edges = [each for entry in self.entries for each in entry.wanted(learners)]
+        teachers = {teacher for each in edges for teacher in each.teachers}
+        return [name for name in self.averages.of if name in teachers]
+
     def edges(self) -> Iterator[dict[str, Any]]:
         """Every edge as a flat mapping, for reports."""
         for entry in self.entries:
             for learner, teachers in entry.incoming:
                 for teacher in teachers:
-                    yield {"from": teacher, "to": learner} | entry.options.described()
+                    source = peer_averaged(teacher)  # a peer's own name where it is none
+                    yield {"from": source, "to": learner} | entry.options.described()
 
     def losses(
         self,
@@ -100,13 +121,21 @@ class TransferGraph(nn.Module):
         It leaves everything as it is: what a batch adds to memories, `remember` takes.
 
         Args:
-            outputs, targets, labelled, progress, peers: see `BatchView`.
+            outputs, targets, labelled, progress, peers: see `BatchView`. Where averages teach,
+                theirs are among the outputs; see `Cohort.averaged`.
             learners: peers to compute the loss of; None for all.
 
-        Raises InputError: peers of one entry disagree in the shape of their logits or features.
+        Raises InputError: peers of one entry disagree in the shape of their logits or features, or
+        the outputs of an average are missing.
         """
         view = BatchView(outputs, targets, labelled, progress, {} if peers is None else peers)
-        chosen = outputs if learners is None else learners
+        own = [name for name in outputs if name not in self.averages.of]
+        chosen = own if learners is None else learners
+        if missing := [n for n in self.averages_for(chosen) if n not in outputs]:
+            raise InputError(
+                f"transfer.teacher_ema: no outputs of {', '.join(missing)}; give those of "
+                "cohort.averaged(x) beside those of cohort(x)"
+            )
         losses: dict[str, Tensor] = {}
         for entry in self.entries:
             if not entry.ready and entry.wanted(chosen):
@@ -178,6 +207,11 @@ def _incoming(options: EdgeOptions, peers: Sequence[str], field: str) -> list[In
         teachers = _peer_names(options.teachers, peers, f"{field}.from")
         pairs = [IncomingEdges(to, tuple(t for t in teachers if t != to)) for to in learners]
     incoming = [edges for edges in pairs if edges.teachers]
+    if (decay := options.teacher_ema) is not None:
+        incoming = [
+            IncomingEdges(to, tuple(average_name(teacher, decay) for teacher in teachers))
+            for to, teachers in incoming
+        ]
     if not incoming:
         raise InputError(
             f"{field}: nobody to learn from: an edge needs two different peers, found "
