@@ -125,7 +125,8 @@ class Cohort(nn.Module):
         called: once for every step, before its forwards.
 
         Args:
-            x: as in `forward`; an average reads the view of its peer.
+            x: as in `forward`; an average reads the view of its peer, or what a mapping has under
+                its own name.
             learners: whose teachers are wanted; None for everyone's.
         """
         names = self.transfer.averages_for(self.names if learners is None else learners)
@@ -133,8 +134,7 @@ class Cohort(nn.Module):
             return {}
         averages = self.transfer.averages
         averages.follow(self.peers, training=False)  # those that have not begun begin
-        if isinstance(x, Mapping) and set(x) >= set(self.peers):
-            x = {name: x[averages.of[name][0]] for name in names}
+        x = averages.views_of(x, names, self.peers)
         return forward_peers(averages.networks(names), x, learners=())
 
     def losses(

@@ -16,7 +16,7 @@ MODES = {
     "sequential": ["transfer.update=sequential"],
     "accumulate": ["accumulate=2"],
     "each other": ["transfer.from=all"],
-    "own views": ["peers.b.view=1"],
+    "own views": ["peers.b.view=1", "transfer.teacher_view=2"],
 }
 
 
@@ -45,7 +45,8 @@ def test_invariant_4_a_run_with_averages_resumes_to_the_same_run(tmp_path: Path,
 def test_the_decay_and_the_edge_change_what_is_learned() -> None:
     runs = (MEAN_TEACHER, [*MEAN_TEACHER, "transfer.teacher_ema=0.5"], ["data.labels=50"])
     seen: list[dict[str, list[float]]] = []
-    for options in (*runs, ["data.labels=50", "transfer=none"]):
+    another = [*MEAN_TEACHER, "transfer.teacher_view=1"]
+    for options in (*runs, another, ["data.labels=50", "transfer=none"]):
         trainer = tiny_trainer(*options)
         trainer.run()
         assert weights(trainer) not in seen

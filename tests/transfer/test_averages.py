@@ -104,6 +104,17 @@ def test_an_average_reads_the_view_of_its_peer():
         torch.testing.assert_close(output.logits, cohort.peers[peer](views[peer]))
 
 
+def test_an_average_can_read_a_view_of_its_own():
+    cohort = Cohort({"a": net(0)}, MEAN_TEACHER | {"teacher_view": 2})
+    cohort.eval()
+    (name,) = cohort.transfer.averages.of
+    views = {"a": batch(1)[0], name: batch(2)[0]}
+    found = cohort.averaged(views)[name].logits
+    torch.testing.assert_close(found, cohort.peers["a"](views[name]))
+    with pytest.raises(InputError, match=rf"teacher_view: {name} reads a view of its own"):
+        cohort.loss(*batch())
+
+
 @pytest.mark.parametrize(
     "edge", [{"knowledge": "features", "layer": "hidden"}, {"knowledge": "relations", "memory": 8}]
 )

@@ -42,6 +42,7 @@ CASES = {
     "gate_temperature": ({"gate": "confident", "gate_threshold": 0.6}, [0.3, 3.0]),
     "rows": ({}, ["labelled", "unlabelled"]),
     "teacher_ema": ({}, [0.5]),
+    "teacher_view": ({"teacher_ema": 0.5}, [1]),
     "detach": ({}, [False]),
     "target": ({}, ["sum", "ensemble"]),
 }
@@ -54,7 +55,10 @@ def learned(spec):
     graph, outputs = TransferGraph(spec, NAMES), {n: _output(z) for n, z in logits.items()}
     with seeded_rng(0):
         graph.prepare(outputs)
-    lagging = {name: _output(0.5 * logits[peer]) for name, (peer, _) in graph.averages.of.items()}
+    lagging = {
+        name: _output((0.5 + (of.view or 0)) * logits[of.peer])
+        for name, of in graph.averages.of.items()
+    }
     losses = graph.losses(
         outputs | lagging,
         TARGETS,

@@ -101,6 +101,7 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
         "gate_temperature": 2.0,
         "rows": "labelled",
         "teacher_ema": 0.9,
+        "teacher_view": 1,
         "detach": True,
         "target": "sum",
     }
@@ -321,6 +322,7 @@ def test_sequential_is_read_from_update():
         ({"teacher_ema": 1}, ["transfer.teacher_ema", "found 1"]),
         ({"teacher_ema": 0.9, "detach": False}, ["detach: false", "allowed: true"]),
         ({"teacher_ema": 0.9, "weighting": "class"}, ["weighting: 'class'", "allowed: none"]),
+        ({"teacher_view": 1}, ["teacher_view: found 1", "peers.NAME.view"]),
         ({"gate_temperature": 1}, ["gate_temperature: found 1", "'through'", "confident"]),
         ({"from": "self", "knowledge": "relations"}, ["'relations'", "allowed: predictions"]),
         ({"from": ["self"]}, ["transfer.from", "'self'", "net_a, net_b, net_c"]),

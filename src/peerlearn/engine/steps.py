@@ -216,9 +216,15 @@ class Stepper:
 
     def _read(self, batch: Batch) -> Any:
         """What peers read: one view, or one for each."""
-        if not any(self.views.values()):
+        if not any(self._views.values()):
             return batch.views[0]
-        return {name: batch.views[self.views.get(name, 0)] for name in self.cohort.names}
+        return {name: batch.views[number] for name, number in self._views.items()}
+
+    @cached_property
+    def _views(self) -> dict[str, int]:
+        """By peer, and by average where it has one of its own, the number of its view."""
+        peers = {name: self.views.get(name, 0) for name in self.cohort.names}
+        return peers | self.cohort.transfer.averages.views
 
     def _trunk(self, batch: Batch) -> Callable[[Any], Any] | None:
         """The trunk; where it stands still, what it has made of these rows before."""

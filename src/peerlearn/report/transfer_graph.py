@@ -37,6 +37,7 @@ _SETTINGS = (
     ("temperature", "T ="),
     ("teacher_temperature", "teacher's T ="),
     ("teacher_ema", "teacher's average"),
+    ("teacher_view", "of view"),
     ("weight", "weight"),
 )
 _LOOP = 0.12  # room above the peers for the arrows of those who teach themselves

@@ -6,6 +6,7 @@ teacher's weights are `θ'_t = α θ'_{t−1} + (1 − α) θ_t`, and it learns 
 
 import copy
 from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,18 @@ from torch import Tensor, nn
 from peerlearn.errors import InputError
 
 
-def average_name(peer: str, decay: float) -> str:
-    """What an average is called among outputs; no peer can be called so."""
-    return f"{peer}:ema{decay!r}".replace(".", "_")  # names of submodules have no dots
+class Followed(NamedTuple):
+    """What an average follows, and what it reads."""
+
+    peer: str
+    decay: float
+    view: int | None = None  # number of the augmented view that it reads; None: its peer's
+
+    @property
+    def name(self) -> str:
+        """What the average is called among outputs; no peer can be called so."""
+        view = "" if self.view is None else f":view{self.view}"
+        return f"{self.peer}:ema{self.decay!r}{view}".replace(".", "_")  # as submodules need it
 
 
 def peer_averaged(name: str) -> str:
@@ -78,12 +88,17 @@ class Averages(nn.ModuleDict):
     They are made of a cohort's networks, so a graph by itself has none yet.
 
     Attributes:
-        of: by name, the peer and the decay.
+        of: by name, what each follows.
     """
 
-    def __init__(self, wanted: Iterable[tuple[str, float]]) -> None:
+    def __init__(self, wanted: Iterable[Followed]) -> None:
         super().__init__()
-        self.of = {average_name(peer, decay): (peer, decay) for peer, decay in wanted}
+        self.of = {followed.name: followed for followed in wanted}
+
+    @property
+    def views(self) -> dict[str, int]:
+        """Of those that read another view than their peers, its number."""
+        return {name: it.view for name, it in self.of.items() if it.view is not None}
 
     def make(self, peers: Mapping[str, nn.Module] | nn.ModuleDict, trunk: object = None) -> None:
         """Make those that are not there yet, as copies of the peers.
@@ -95,9 +110,9 @@ class Averages(nn.ModuleDict):
                 "transfer.teacher_ema: peers on a shared trunk have no weights of their own that "
                 "make a whole network; leave it out, or give each peer its own network"
             )
-        for name, (peer, decay) in self.of.items():
+        for name, followed in self.of.items():
             if name not in self:
-                self[name] = AveragedPeer(peers[peer], decay)
+                self[name] = AveragedPeer(peers[followed.peer], followed.decay)
 
     def networks(self, names: Iterable[str]) -> dict[str, nn.Module]:
         """The averaged networks of these names."""
@@ -107,10 +122,25 @@ class Averages(nn.ModuleDict):
         """See `AveragedPeer.follow`: once for every step, before its forwards."""
         if self.of:
             self.make(peers)
-        for name, (peer, _) in self.of.items():
+        for name, followed in self.of.items():
             average = self[name]
             assert isinstance(average, AveragedPeer)
-            average.follow(peers[peer], training)
+            average.follow(peers[followed.peer], training)
+
+    def views_of(
+        self, x: Any, names: Iterable[str], peers: Mapping[str, nn.Module] | nn.ModuleDict
+    ) -> Any:
+        """What averages read: all of them `x`, or each its own of views by name.
+
+        Raises InputError: one that reads a view of its own, and `x` does not have it by its name.
+        """
+        by_name = isinstance(x, Mapping) and set(x) >= set(peers)
+        if missing := [n for n in names if n in self.views and not (by_name and n in x)]:
+            raise InputError(
+                f"transfer.teacher_view: {missing[0]} reads a view of its own; give x as a mapping "
+                f"that has it under that name, beside one for each of {', '.join(peers)}"
+            )
+        return {n: x[n if n in x else self.of[n].peer] for n in names} if by_name else x
 
 
 def _tensors(network: nn.Module) -> Iterable[Tensor]:

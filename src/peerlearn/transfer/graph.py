@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
-from peerlearn.transfer.averages import Averages, average_name, peer_averaged
+from peerlearn.transfer.averages import Averages, Followed, peer_averaged
 from peerlearn.transfer.knowledge import kind_named
 from peerlearn.transfer.knowledge.base import SELF, EdgeOptions, IncomingEdges, Knowledge
 from peerlearn.transfer.outputs import BatchView, OutputForm, PeerOutput
@@ -45,7 +45,7 @@ class TransferGraph(nn.Module):
         self.entries = tuple(_made(self.spec, peers, form))
         self.modules_of_entries = nn.ModuleList(self.entries)
         self.averages = Averages(
-            (peer_averaged(teacher), decay)
+            Followed(peer_averaged(teacher), decay, entry.options.teacher_view)
             for entry in self.entries
             if (decay := entry.options.teacher_ema) is not None
             for edges in entry.incoming
@@ -81,7 +81,7 @@ class TransferGraph(nn.Module):
         """
         if peers:
             self.averages.make(peers)
-        alike = {name: outputs[peer] for name, (peer, _) in self.averages.of.items()}
+        alike = {name: outputs[it.peer] for name, it in self.averages.of.items()}
         view = BatchView({**outputs, **alike}, peers={} if peers is None else peers)
         for entry in self.entries:
             entry.prepare(view)
@@ -208,8 +208,9 @@ def _incoming(options: EdgeOptions, peers: Sequence[str], field: str) -> list[In
         pairs = [IncomingEdges(to, tuple(t for t in teachers if t != to)) for to in learners]
     incoming = [edges for edges in pairs if edges.teachers]
     if (decay := options.teacher_ema) is not None:
+        view = options.teacher_view
         incoming = [
-            IncomingEdges(to, tuple(average_name(teacher, decay) for teacher in teachers))
+            IncomingEdges(to, tuple(Followed(teacher, decay, view).name for teacher in teachers))
             for to, teachers in incoming
         ]
     if not incoming:

@@ -68,6 +68,13 @@ class EdgeOptions(Spec):
         description="decay of an exponential moving average of each teacher's weights, which "
         "teaches in its place, for one more forward (Mean Teacher); null: teachers as they are",
     )
+    teacher_view: int | None = Field(
+        None,
+        ge=0,
+        lt=8,
+        description="number of the augmented view that averages of teachers read; null: each its "
+        "peer's",
+    )
     detach: bool = Field(True, description="keep the learner's loss from reaching the teacher")
     target: Literal["mean", "sum", "ensemble"] = Field(
         "mean",
@@ -91,11 +98,18 @@ class EdgeOptions(Spec):
         values["weight"] = self.weight_schedule.describe(self.weight)
         if self.teacher_ema is not None:
             values["teacher_ema"] = self.teacher_ema
+        if self.teacher_view is not None:
+            values["teacher_view"] = self.teacher_view
         return {"knowledge": self.knowledge, "divergence": self.loss_name} | values
 
     def faults(self) -> Iterator[str]:
         """What is wrong with options beside each other; the first is told."""
         averaged = self.teacher_ema is not None
+        if self.teacher_view is not None and not averaged:
+            yield (
+                f"teacher_view: found {self.teacher_view} without a teacher_ema; teachers as they "
+                "are run once, on their own view (peers.NAME.view)"
+            )
         if averaged and not self.detach:
             yield (
                 f"detach: false with teacher_ema {self.teacher_ema:g}, an average that no gradient "
