@@ -322,7 +322,7 @@ def test_the_second_task_is_learned(nodes: Path) -> None:
         ),
         (
             "gml-node",
-            ["transfer.teacher_ema=0.9", "transfer.teacher_view=1"],
+            ["transfer.weighting=none", "transfer.teacher_ema=0.9", "transfer.teacher_view=1"],
             "transfer.teacher_view: 1; graphs have one view, number 0",
         ),
         ("gml-node", ["peers.gat.view=1"], "peers.gat.view: 1; graphs have one view, number 0"),
