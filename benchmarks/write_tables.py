@@ -10,8 +10,8 @@ A page asks for a table with a pair of lines; the path is relative to the page:
 
 `peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
 order × weight tables of the Rényi benchmark, `questions:` with several files, put apart by commas,
-for the differences that say what is asked on all of them, and `counts:` for estimates of how many
-new classes there are.
+for the differences that say what is asked on all of them, `few:` with several files for what few
+labels gain on all of them, and `counts:` for estimates of how many new classes there are.
 """
 
 import json
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder that `benchmark
 
 from benchmarks.discovery.class_count import counts_markdown
 from benchmarks.discovery.questions import DISCOVERY
+from benchmarks.few_labels import few_labels_markdown
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
 from benchmarks.styles.questions import STYLES
@@ -35,7 +36,7 @@ from peerlearn.systems.registry import RECIPES
 HERE = Path(__file__).parent
 
 SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|questions|counts): (?P<file>\S+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few): (?P<file>\S+) -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -104,7 +105,10 @@ def filled(page: Path) -> str:
             json.loads((page.parent / name).read_text(encoding="utf-8"))
             for name in slot["file"].split(",")
         ]
-        if slot["kind"] == "questions":
+        if slot["kind"] == "few":
+            names = [Path(name).stem for name in slot["file"].split(",")]
+            made = few_labels_markdown(dict(zip(names, results, strict=True)))
+        elif slot["kind"] == "questions":
             made = questions_markdown(QUESTIONS[page.parent.name], *results)
         else:
             made = MAKERS[slot["kind"]](*results)
@@ -117,7 +121,7 @@ def main() -> int:
     """Rewrite or check every page."""
     check = "--check" in sys.argv[1:]
     stale = []
-    for page in sorted(HERE.glob("*/README.md")):
+    for page in sorted(HERE.rglob("*/README.md")):
         text = filled(page)
         if text != page.read_text(encoding="utf-8"):
             stale.append(page.parent.name)

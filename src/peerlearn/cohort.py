@@ -86,6 +86,7 @@ class Cohort(nn.Module):
                 f"transfer: a graph between {', '.join(self.transfer.peers)}, but the cohort's "
                 f"peers are {', '.join(peers)}"
             )
+        self.transfer.averages.make(self.peers, trunk)
         self.objectives = _objective_per_peer(objective, peers)
         self._looked = False  # at the values of targets on an accelerator, once
         self._compared = False  # with each other, at the first loss
@@ -111,6 +112,31 @@ class Cohort(nn.Module):
     def forward(self, x: Any) -> dict[str, PeerOutput]:
         """Outputs of every peer for a batch, or for views by peer; see `forward_peers`."""
         return forward_peers(self.peers, x, self.trunk)
+
+    def averaged(
+        self,
+        x: Any,
+        *,
+        learners: Collection[str] | None = None,
+    ) -> dict[str, PeerOutput]:
+        """Outputs of the averages of peers that teach (`teacher_ema`), without gradient.
+
+        They stand beside those of the peers in what `losses` and `remember` take. `loss` does so by
+        itself. An average follows its peer when `cohort.transfer.averages.follow(cohort.peers)` is
+        called: once for every step, before its forwards.
+
+        Args:
+            x: as in `forward`; an average reads the view of its peer, or what a mapping has under
+                its own name.
+            learners: whose teachers are wanted; None for everyone's.
+        """
+        names = self.transfer.averages_for(self.names if learners is None else learners)
+        if not names:
+            return {}
+        averages = self.transfer.averages
+        averages.follow(self.peers, training=False)  # those that have not begun begin
+        x = averages.views_of(x, names, self.peers)
+        return forward_peers(averages.networks(names), x, learners=())
 
     def losses(
         self,
@@ -198,7 +224,8 @@ class Cohort(nn.Module):
     def loss(self, x: Any, y: Any, *, progress: float | None = None) -> Tensor:
         """Sum of every peer's loss: one `backward()` gives each peer the gradient of its own.
 
-        Edges about relations remember the batch, in training mode and with gradients enabled.
+        In training mode and with gradients enabled, edges about relations remember the batch, and
+        averages that teach (`teacher_ema`) take the peers' weights as they are before it.
         Warns where peers begin with the same weights, and so would stay alike.
 
         Args:
@@ -223,10 +250,12 @@ class Cohort(nn.Module):
             if pairs := twins(self.peers, self.transfer):
                 warnings.warn(said_of(pairs), stacklevel=2)
             self.transfer.warn_of_shut_edges()
-        outputs = self(x)
+        trains = self.training and torch.is_grad_enabled()
+        self.transfer.averages.follow(self.peers, trains)
+        outputs = self(x) | self.averaged(x)
         y, labelled = self.labels(outputs, y)
         losses = self.losses(outputs, y, labelled=labelled, progress=progress)
-        if self.training and torch.is_grad_enabled():
+        if trains:
             self.remember(outputs, y, labelled=labelled)
         return torch.stack([loss.total for loss in losses.values()]).sum()
 

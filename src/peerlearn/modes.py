@@ -49,14 +49,23 @@ def _running(layer: _NormBase) -> tuple:
 
 
 @contextmanager
-def counted_forwards(peers: Iterable[nn.Module], count: Callable[[], None]) -> Iterator[None]:
-    """Run a block in which every training forward is counted where it happens, at the network."""
+def counted_forwards(
+    peers: Iterable[nn.Module], count: Callable[[], None], teaching: Iterable[nn.Module] = ()
+) -> Iterator[None]:
+    """Run a block in which every training forward is counted where it happens, at the network.
+
+    Those of `teaching` networks, which only run to teach, count in evaluation mode too.
+    """
 
     def hook(module: nn.Module, args: object, output: object) -> None:
         if module.training:
             count()
 
+    def taught(module: nn.Module, args: object, output: object) -> None:
+        count()
+
     handles = [peer.register_forward_hook(hook) for peer in peers]
+    handles += [network.register_forward_hook(taught) for network in teaching]
     try:
         yield
     finally:

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.discovery.ranking import markdown as ranking_markdown
+from benchmarks.few_labels import few_labels_markdown
 from benchmarks.graph.tables import markdown as graph_markdown
 from benchmarks.speed.page import BEGIN, END, Results
 from benchmarks.speed.speed import markdown as speed_markdown
@@ -15,7 +17,7 @@ from benchmarks.styles.speed import markdown as styles_markdown
 from benchmarks.write_tables import QUESTIONS, filled
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-PAGES = sorted(BENCHMARKS.glob("*/README.md"))
+PAGES = sorted(BENCHMARKS.rglob("*/README.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
@@ -28,7 +30,7 @@ def test_tables_are_those_of_the_result_files(page: Path) -> None:
 def test_every_committed_comparison_has_at_least_three_seeds_and_both_arms() -> None:
     """Two are enough where a table only chooses what is compared in others: `ingredients`."""
     everything = {
-        path: json.loads(path.read_text(encoding="utf-8")) for path in BENCHMARKS.glob("*/*.json")
+        path: json.loads(path.read_text(encoding="utf-8")) for path in BENCHMARKS.rglob("*/*.json")
     }
     for path, results in everything.items():
         if "arms" not in results:  # a page on speed
@@ -36,6 +38,25 @@ def test_every_committed_comparison_has_at_least_three_seeds_and_both_arms() -> 
         assert len(results["seeds"]) >= (2 if "ingredients" in path.stem else 3), path
         assert "independent" in results["arms"], path
         assert len(results["arms"]) >= 2, path
+
+
+def test_few_labels_are_set_side_by_side() -> None:
+    def arm(accuracy: float, spread: float) -> dict[str, Any]:
+        values = [accuracy, accuracy + spread]
+        who = {"accuracy": {"values": values}, "nll": {"values": [1 - v for v in values]}}
+        who["ece"] = who["accuracy"]
+        together = {"accuracy": {"values": [v + 0.01 for v in values]}}
+        return {"peers": {"a": who, "b": who}, "mean_peer": who, "ensemble": together}
+
+    arms = {"mutual": arm(0.9, 0.02), "independent": arm(0.8, 0.01)}
+    compared = {"digits-mlp": {"arms": arms, "seeds": [0, 1]}}
+    head, _, row = few_labels_markdown(compared).strip().splitlines()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert head.count("|") == row.count("|")
+    assert cells[0] == "digits-mlp, K = 2, n = 2"
+    assert cells[1].startswith("**+10.50**") and cells[2].startswith("**-0.105**")
+    assert cells[5] == "", "nobody compared a mean teacher"
+    assert cells[6].startswith("**+9.50**"), "one network beside the ensemble"
 
 
 @pytest.mark.parametrize("page", QUESTIONS)

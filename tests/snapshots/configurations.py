@@ -27,6 +27,7 @@ NODES: Changes = UNPROVEN | {
 #: What makes each recipe small.
 TINY: dict[str, Changes] = {
     "dml": PAIR,
+    "dml-few-labels": PAIR | {"data.labels": 50, "peers.c": None, "peers.d": None},
     "renyi": PAIR,
     "gml-node": NODES,
     "gml-graph": UNPROVEN
@@ -115,6 +116,8 @@ FURTHER: dict[str, dict[str, Changes]] = {
         "logit-distance": OPEN | {"transfer.divergence": "mse"},
         "clamped-linear-gate": OPEN | {"transfer.clamp": 0.01, "transfer.gate": "linear"},
         "correct-gate": OPEN | {"transfer.gate": "correct", "transfer.teacher_temperature": 0.5},
+        "averaged": OPEN
+        | {"transfer.edges": [{"from": "self", "teacher_ema": 0.9}, {"teacher_ema": 0.5}]},
         "self": OPEN
         | {"transfer.edges": [{"from": "self", "to": "all", "teacher_temperature": 0.5}]},
         "three-peers": OPEN | {"peers.c": MLP, "peers.c.lr": 0.01, "peers.c.optimiser": "adam"},
@@ -125,6 +128,7 @@ FURTHER: dict[str, dict[str, Changes]] = {
         "streamed": {"data.in_memory": False, "augment.crop": 1},
         "several-labels": OPEN | {"data": "several.npz", "peers.b": MLP},
     },
+    "dml-few-labels": {},
     "renyi": {
         "order": OPEN | {"transfer.alpha_schedule": {"kind": "linear", "start": 0.5}},
         "unsure": OPEN | {"transfer.alpha": 0.5, "transfer.temperature": 2},

@@ -345,6 +345,11 @@ def test_the_second_task_is_learned(nodes: Path) -> None:
             ["unlabelled_per_batch=2"],
             "unlabelled_per_batch: belongs to sampled",
         ),
+        (
+            "gml-node",
+            ["transfer.weighting=none", "transfer.teacher_ema=0.9", "transfer.teacher_view=1"],
+            "transfer.teacher_view: 1; graphs have one view, number 0",
+        ),
         ("gml-node", ["peers.gat.view=1"], "peers.gat.view: 1; graphs have one view, number 0"),
         (
             "gml-node",

@@ -39,7 +39,10 @@ CASES = {
     "weight_schedule": ({}, ["linear", {"kind": "sigmoid", "over": 0.5}]),
     "gate": ({}, ["cutoff", "linear", "correct", "confident"]),
     "gate_threshold": ({"gate": "confident"}, [0.3]),
+    "gate_temperature": ({"gate": "confident", "gate_threshold": 0.6}, [0.3, 3.0]),
     "rows": ({}, ["labelled", "unlabelled"]),
+    "teacher_ema": ({}, [0.5]),
+    "teacher_view": ({"teacher_ema": 0.5}, [1]),
     "detach": ({}, [False]),
     "target": ({}, ["sum", "ensemble"]),
     "proven": ({}, ["both", "teacher"]),  # shut before a validation; see test_proven.py
@@ -53,8 +56,12 @@ def learned(spec):
     graph, outputs = TransferGraph(spec, NAMES), {n: _output(z) for n, z in logits.items()}
     with seeded_rng(0):
         graph.prepare(outputs)
+    lagging = {
+        name: _output((0.5 + (of.view or 0)) * logits[of.peer])
+        for name, of in graph.averages.of.items()
+    }
     losses = graph.losses(
-        outputs,
+        outputs | lagging,
         TARGETS,
         labelled=TARGETS != -1,
         progress=0.25,

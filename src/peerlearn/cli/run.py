@@ -83,6 +83,7 @@ def compare(
     resume: ResumeOption = False,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
+    from peerlearn.cli.closing import closing_lines
     from peerlearn.cli.output import console, measured_words, report_beside, tell_shipping
     from peerlearn.cli.progress import GridProgress
     from peerlearn.compare.grid import plan_cells, run_grid
@@ -116,6 +117,8 @@ def compare(
             print(f"warning: {mixed}")
         tell_shipping(results, found, folder)
         report_beside(folder)
+        for line in closing_lines(results, found, found.task.pages.rows):
+            print(line)
 
 
 def default_arms(

@@ -25,6 +25,8 @@ EDGE_WORDS = (
     ("layer", "layer", None),
     ("temperature", "temperature", None),
     ("teacher_temperature", "teacher's", None),
+    ("teacher_ema", "teacher's average", None),
+    ("teacher_view", "of view", None),
     ("memory", "memory", None),
     ("views", "views", 1),
     ("weight", "weight", None),

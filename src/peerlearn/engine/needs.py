@@ -36,7 +36,7 @@ LOWERED_BY = {
     "gradients": "peers (fewer, or smaller networks)",
     "optimiser": "optimiser (adam keeps two numbers a weight, sgd one or none)",
     "averages": "ema",
-    "edges": "transfer (memory)",
+    "edges": "transfer (memory, teacher_ema)",
     "batches": "batch_size and evaluation.batch_size",
     "rows": "data.train_size",
     "selected weights": "peers (fewer, or smaller networks)",

@@ -90,6 +90,10 @@ class Stepper:
         return self.cohort.transfer.remembers
 
     @cached_property
+    def _averages(self) -> bool:
+        return bool(self.cohort.transfer.averages.of)
+
+    @cached_property
     def _moves(self) -> bool:
         return self.precision.moves
 
@@ -110,6 +114,8 @@ class Stepper:
         for update in self.updates.values():
             update.set_rate(when, self.epochs)
             update.zero()
+        if self._averages:
+            self.cohort.transfer.averages.follow(self.cohort.peers)
         if self.cohort.transfer.sequential:
             return [self._sequential(batch, clock) for batch in micro_batches]
         results = [
@@ -152,7 +158,7 @@ class Stepper:
     def _accumulate(self, batch: Batch, clock: Clock, number: int, share: float) -> StepResult:
         """Forward once, exchange, add every peer's gradient."""
         own = self._forward(self._present, batch, clock, number)
-        outputs = self._exchange(own)
+        outputs = self._exchange(own) | self._averaged(batch)
         losses = self._losses(outputs, batch, clock, self.owned)
         totals = [loss.total if share == 1 else loss.total * share for loss in losses.values()]
         # A loss may be a constant, of a peer that learns nothing from this batch.
@@ -168,7 +174,7 @@ class Stepper:
         statistics alone, so that a batch counts once.
         """
         own = self._forward(self._present, batch, clock, 0)
-        before = self._exchange(own)
+        before = self._exchange(own) | self._averaged(batch)
         outputs = dict(before)
         losses: dict[str, PeerLoss] = {}
         for name in self.learners:
@@ -195,13 +201,30 @@ class Stepper:
         def start_stream(name: str) -> None:
             start_rng(self.seed, self.stage, clock.step, number, name)
 
-        x = batch.views[0]
-        if any(self.views.values()):
-            x = {name: batch.views[self.views.get(name, 0)] for name in peers}
+        x = self._read(batch)
         with preserved_rng(), self._autocast:
             return forward_peers(
                 peers, x, self._trunk(batch), learners=self._learning, before=start_stream
             )
+
+    def _averaged(self, batch: Batch) -> dict[str, PeerOutput]:
+        """What the averages that teach somebody here say, beside the peers."""
+        if not self._averages:
+            return {}
+        with preserved_rng(), self._autocast:
+            return self.cohort.averaged(self._read(batch), learners=self.learners)
+
+    def _read(self, batch: Batch) -> Any:
+        """What peers read: one view, or one for each."""
+        if not any(self._views.values()):
+            return batch.views[0]
+        return {name: batch.views[number] for name, number in self._views.items()}
+
+    @cached_property
+    def _views(self) -> dict[str, int]:
+        """By peer, and by average where it has one of its own, the number of its view."""
+        peers = {name: self.views.get(name, 0) for name in self.cohort.names}
+        return peers | self.cohort.transfer.averages.views
 
     def _trunk(self, batch: Batch) -> Callable[[Any], Any] | None:
         """The trunk; where it stands still, what it has made of these rows before."""

@@ -1,6 +1,6 @@
 """What the peers of a cohort learn: from each other, and from data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -40,6 +40,18 @@ class Teaching(NamedTuple):
             yield own
         finally:
             own.put_into(cohort)
+
+    @classmethod
+    def averages(cls, cohort: Cohort, stages: Iterable[Stage]) -> list[nn.Module]:
+        """The averaged networks that teach in any of the stages, made where they are not there yet.
+
+        Raises InputError: they cannot be made of this cohort.
+        """
+        own = cls.of(cohort)
+        graphs = {id(it): it for stage in stages for it in (own.within(stage).transfer,)}
+        for graph in graphs.values():
+            graph.averages.make(cohort.peers, cohort.trunk)
+        return [net for it in graphs.values() for net in it.averages.networks(it.averages).values()]
 
     def put_into(self, cohort: Cohort) -> None:
         """From now on the cohort learns this."""

@@ -74,6 +74,7 @@ class Trainer:
         self.selection = Selection(metrics[self.training.evaluation.metric])
         self.progress = Progress()
         self.current: StageRun | None = None
+        self.averages = Teaching.averages(self.cohort, self.stages)
         self.transport: Transport = LocalTransport(self.cohort.names)
 
     def run(self, resume: bool = False) -> TrainingResult:
@@ -102,8 +103,8 @@ class Trainer:
             state = checkpoints.load() if resume else None
             loop = Loop(own, checkpoints, self._keys(), self.transport)
             self._start(state, loop.keys)
-            peers = self.cohort.peers.values()
-            with loop.interruption, counted_forwards(peers, self.progress.count):
+            counted = self.cohort.peers.values(), self.progress.count, self.averages
+            with loop.interruption, counted_forwards(*counted):
                 while self.progress.stage < len(self.stages):
                     self._run_stage(self.stages[self.progress.stage], state, loop)
                     self.progress.next_stage()

@@ -33,7 +33,13 @@ _LINES: dict[str, tuple[Any, float]] = {
     "masks": ((0, (2.4, 1.6)), 2.2),
 }
 _OTHER_LINE: tuple[Any, float] = ((0, (8, 1.5, 1.2, 1.5, 1.2, 1.5)), 1.4)
-_SETTINGS = (("temperature", "T ="), ("teacher_temperature", "teacher's T ="), ("weight", "weight"))
+_SETTINGS = (
+    ("temperature", "T ="),
+    ("teacher_temperature", "teacher's T ="),
+    ("teacher_ema", "teacher's average"),
+    ("teacher_view", "of view"),
+    ("weight", "weight"),
+)
 _LOOP = 0.12  # room above the peers for the arrows of those who teach themselves
 _MOST_LABELS = 6  # more edges than this are told apart by the key under the figure alone
 

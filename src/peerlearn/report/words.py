@@ -26,6 +26,11 @@ def holds_unprintable(text: str) -> bool:
     return bool(_UNPRINTABLE.search(text) or _ESCAPED.search(text))
 
 
+def plain_spaces(text: str) -> str:
+    """The text for a terminal, where a line may break anywhere."""
+    return text.replace(NO_BREAK, " ")
+
+
 def joined(words: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     words = list(words)

@@ -39,6 +39,7 @@ class Recipe:
         task: what its cohorts are asked to do.
         system: folder of the system in `systems/`; None where it is called like the recipe.
         text: its YAML; None for the file of its name in that folder.
+        own_data: last lines of a comparison, which say how to go on with data of one's own.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Recipe:
     task: type[Task[Any, Any, Any]]
     system: str | None = None
     text: str | None = None
+    own_data: tuple[str, ...] = ()
 
     @property
     def config(self) -> type[RecipeConfig]:

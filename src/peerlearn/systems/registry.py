@@ -7,14 +7,19 @@ from typing import Any
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.plain_yaml import read_yaml
 from peerlearn.systems.discovery.recipe import DISCOVERY
-from peerlearn.systems.dml.recipe import DML
+from peerlearn.systems.dml.recipe import DML, FEW_LABELS
 from peerlearn.systems.fit.recipe import FIT
 from peerlearn.systems.graph.recipe import GML_GRAPH, GML_MLP, GML_NODE
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.renyi.recipe import RENYI
 from peerlearn.systems.styles.recipe import STYLES_CLASSIFY, STYLES_SEGMENT
 
-ALL = DML, RENYI, GML_NODE, GML_GRAPH, GML_MLP, STYLES_CLASSIFY, STYLES_SEGMENT, DISCOVERY
+ALL = (
+    *(DML, FEW_LABELS, RENYI),
+    *(GML_NODE, GML_GRAPH, GML_MLP),
+    *(STYLES_CLASSIFY, STYLES_SEGMENT),
+    DISCOVERY,
+)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in ALL}
 
 

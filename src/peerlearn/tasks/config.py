@@ -94,8 +94,9 @@ class RecipeConfig(TrainingSpec):
 
     @property
     def views(self) -> int:
-        """How many views of every batch the peers read between them."""
-        return 1 + max(peer.view for peer in self.peers.values())
+        """How many views of every batch the peers, and averages of them, read between them."""
+        averaged = [entry.teacher_view or 0 for entry in self.transfer.entries()]
+        return 1 + max([*averaged, *(peer.view for peer in self.peers.values())])
 
     def dump(self) -> dict[str, Any]:
         """The resolved configuration as plain values, readable as a recipe file again."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.transfer.averages import Averages, Followed, peer_averaged
 from peerlearn.transfer.knowledge import kind_named
 from peerlearn.transfer.knowledge.base import SELF, EdgeOptions, IncomingEdges, Knowledge
 from peerlearn.transfer.outputs import BatchView, OutputForm, PeerOutput
@@ -27,6 +28,7 @@ class TransferGraph(nn.Module):
     Attributes:
         entries: one `Knowledge` for each entry of the configuration.
         proves: whether some edges are open only while validation shows them right; see `prove`.
+        averages: of peers' weights, where an average teaches (`teacher_ema`).
 
     Raises InputError: unknown key or value, an unknown peer in `from` or `to`, or edges without two
     peers to connect.
@@ -46,6 +48,13 @@ class TransferGraph(nn.Module):
         self.entries = tuple(_made(self.spec, peers, form))
         self.modules_of_entries = nn.ModuleList(self.entries)
         self.proves = bool(self.proofs)
+        self.averages = Averages(
+            Followed(peer_averaged(teacher), decay, entry.options.teacher_view)
+            for entry in self.entries
+            if (decay := entry.options.teacher_ema) is not None
+            for edges in entry.incoming
+            for teacher in edges.teachers
+        )
 
     @property
     def sequential(self) -> bool:
@@ -65,7 +74,7 @@ class TransferGraph(nn.Module):
     @property
     def travels(self) -> bool:
         """Whether peers can live in different processes, which share nothing but logits."""
-        return all(entry.travels for entry in self.entries)
+        return not self.averages.of and all(entry.travels for entry in self.entries)
 
     def prepare(
         self,
@@ -79,7 +88,10 @@ class TransferGraph(nn.Module):
 
         Raises InputError: peers whose predictions or features cannot be compared.
         """
-        view = BatchView(outputs, peers={} if peers is None else peers)
+        if peers:
+            self.averages.make(peers)
+        alike = {name: outputs[it.peer] for name, it in self.averages.of.items()}
+        view = BatchView({**outputs, **alike}, peers={} if peers is None else peers)
         for entry in self.entries:
             entry.prepare(view)
 
@@ -95,12 +107,21 @@ class TransferGraph(nn.Module):
         entries = (entry.options for entry in self.entries if entry.wanted([peer]))
         return max((it.weight_schedule.full_at(it.weight) for it in entries), default=0.0)
 
+    def averages_for(self, learners: Collection[str]) -> list[str]:
+        """Names of the averages that teach one of `learners`."""
+        if not self.averages.of:
+            return []
+        edges = [each for entry in self.entries for each in entry.wanted(learners)]
+        teachers = {teacher for each in edges for teacher in each.teachers}
+        return [name for name in self.averages.of if name in teachers]
+
     def edges(self) -> Iterator[dict[str, Any]]:
         """Every edge as a flat mapping, for reports."""
         for entry in self.entries:
             for learner, teachers in entry.incoming:
                 for teacher in teachers:
-                    yield {"from": teacher, "to": learner} | entry.options.described()
+                    source = peer_averaged(teacher)  # a peer's own name where it is none
+                    yield {"from": source, "to": learner} | entry.options.described()
 
     def losses(
         self,
@@ -117,13 +138,21 @@ class TransferGraph(nn.Module):
         It leaves everything as it is: what a batch adds to memories, `remember` takes.
 
         Args:
-            outputs, targets, labelled, progress, peers: see `BatchView`.
+            outputs, targets, labelled, progress, peers: see `BatchView`. Where averages teach,
+                theirs are among the outputs; see `Cohort.averaged`.
             learners: peers to compute the loss of; None for all.
 
-        Raises InputError: peers of one entry disagree in the shape of their logits or features.
+        Raises InputError: peers of one entry disagree in the shape of their logits or features, or
+        the outputs of an average are missing.
         """
         view = BatchView(outputs, targets, labelled, progress, {} if peers is None else peers)
-        chosen = outputs if learners is None else learners
+        own = [name for name in outputs if name not in self.averages.of]
+        chosen = own if learners is None else learners
+        if missing := [n for n in self.averages_for(chosen) if n not in outputs]:
+            raise InputError(
+                f"transfer.teacher_ema: no outputs of {', '.join(missing)}; give those of "
+                "cohort.averaged(x) beside those of cohort(x)"
+            )
         losses: dict[str, Tensor] = {}
         for entry in self.entries:
             if not entry.ready and entry.wanted(chosen):
@@ -251,6 +280,12 @@ def _incoming(options: EdgeOptions, peers: Sequence[str], field: str) -> list[In
         teachers = _peer_names(options.teachers, peers, f"{field}.from")
         pairs = [IncomingEdges(to, tuple(t for t in teachers if t != to)) for to in learners]
     incoming = [edges for edges in pairs if edges.teachers]
+    if (decay := options.teacher_ema) is not None:
+        view = options.teacher_view
+        incoming = [
+            IncomingEdges(to, tuple(Followed(teacher, decay, view).name for teacher in teachers))
+            for to, teachers in incoming
+        ]
     if not incoming:
         raise InputError(
             f"{field}: nobody to learn from: an edge needs two different peers, found "

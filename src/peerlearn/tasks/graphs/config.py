@@ -34,6 +34,9 @@ class GraphConfig(RecipeConfig):
         for name, peer in self.peers.items():
             if peer.view:
                 raise ValueError(f"peers.{name}.view: {peer.view}; graphs have one view, number 0")
+        if self.views > 1:
+            found = f"transfer.teacher_view: {self.views - 1}"
+            raise ValueError(f"{found}; graphs have one view, number 0")
         return self
 
     def weights_rows(self) -> bool:

@@ -54,7 +54,8 @@ class EdgeOptions(Spec):
         "all",
         alias="from",
         description="teaching peers: 'all', a name or a list of names; 'self': every learner "
-        "itself, by its own predictions at a teacher_temperature other than its temperature",
+        "itself, by its own predictions at a teacher_temperature other than its temperature, or "
+        "by its teacher_ema",
     )
     learners: str | list[str] = Field(
         "all", alias="to", description="learning peers: 'all', a name or a list of names"
@@ -62,6 +63,20 @@ class EdgeOptions(Spec):
     knowledge: str = Field("predictions", description="what is transferred")
     weight: float = Field(1.0, ge=0, description="factor of this entry's loss")
     weight_schedule: Schedule = Field(Schedule(), description="path of the weight to its value")
+    teacher_ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of an exponential moving average of each teacher's weights, which "
+        "teaches in its place, for one more forward (Mean Teacher); null: teachers as they are",
+    )
+    teacher_view: int | None = Field(
+        None,
+        ge=0,
+        lt=8,
+        description="number of the augmented view that averages of teachers read; null: each its "
+        "peer's",
+    )
     detach: bool = Field(True, description="keep the learner's loss from reaching the teacher")
     target: Literal["mean", "sum", "ensemble"] = Field(
         "mean",
@@ -88,14 +103,29 @@ class EdgeOptions(Spec):
         values["weight"] = self.weight_schedule.describe(self.weight)
         if self.proven.ends != "none":
             values["proven"] = self.proven.described()
+        if self.teacher_ema is not None:
+            values["teacher_ema"] = self.teacher_ema
+        if self.teacher_view is not None:
+            values["teacher_view"] = self.teacher_view
         return {"knowledge": self.knowledge, "divergence": self.loss_name} | values
 
     def faults(self) -> Iterator[str]:
         """What is wrong with options beside each other; the first is told."""
-        if self.teachers == SELF and self.knowledge != "predictions":
+        averaged = self.teacher_ema is not None
+        if self.teacher_view is not None and not averaged:
+            yield (
+                f"teacher_view: found {self.teacher_view} without a teacher_ema; teachers as they "
+                "are run once, on their own view (peers.NAME.view)"
+            )
+        if averaged and not self.detach:
+            yield (
+                f"detach: false with teacher_ema {self.teacher_ema:g}, an average that no gradient "
+                "reaches; allowed: true"
+            )
+        if self.teachers == SELF and not averaged and self.knowledge != "predictions":
             yield (
                 f"from: {SELF!r} has its own predictions to learn from, and this edge has "
-                f"knowledge {self.knowledge!r}; allowed: predictions"
+                f"knowledge {self.knowledge!r}; allowed: predictions, or a teacher_ema"
             )
 
     @model_validator(mode="after")

@@ -36,6 +36,12 @@ class PredictionOptions(DivergenceOptions):
         description="τ of the teacher's side alone, where it differs; below the learner's it "
         "sharpens what is taught",
     )
+    gate_temperature: float | None = Field(
+        None,
+        gt=0,
+        description="τ at which the gate 'confident' reads teachers; null: that of what is taught. "
+        "1 asks how sure they are before they are sharpened (pseudo-labels)",
+    )
     temperature_range: tuple[float, float] = Field(
         (1.0, 4.0), description="bounds of a learned temperature"
     )
@@ -59,7 +65,12 @@ class PredictionOptions(DivergenceOptions):
 
     def faults(self) -> Iterator[str]:
         yield from super().faults()
-        if self.teachers == SELF:
+        if self.teacher_ema is not None and self.weighting.by != "none":
+            yield (
+                f"weighting: {self.weighting.by!r} with teacher_ema {self.teacher_ema:g}; weights "
+                "are learned by peers, and an average learns nothing; allowed: none"
+            )
+        if self.teachers == SELF and self.teacher_ema is None:
             yield from self._faults_of_self()
         found = f"with divergence {self.divergence!r}"
         if self.is_own and self.temperature == "learned":
@@ -71,6 +82,11 @@ class PredictionOptions(DivergenceOptions):
             yield f"temperature_range: found {low:g} to {high:g}; 0 < low < high"
         if self.on_logits and (taught_at := self.teacher_temperature) is not None:
             yield f"teacher_temperature: found {taught_at:g} {found}, which has none"
+        if self.gate_temperature is not None and self.gate != "confident":
+            yield (
+                f"gate_temperature: found {self.gate_temperature:g} with gate {self.gate!r}, which "
+                "does not read how sure a teacher is; allowed with: confident"
+            )
         if self.on_logits and self.clamp is not None:
             yield f"clamp: found {self.clamp:g} {found}, which has no probabilities"
         if self.classes == "non_target":
@@ -85,7 +101,8 @@ class PredictionOptions(DivergenceOptions):
         if self.teacher_temperature in (None, self.temperature):
             yield (
                 f"from: {SELF!r} teaches a peer nothing that it does not say already; set a "
-                f"teacher_temperature other than {self.temperature}, below it to sharpen"
+                f"teacher_temperature other than {self.temperature}, below it to sharpen, or a "
+                "teacher_ema"
             )
 
     def _faults_of_what_is_left(self) -> Iterator[str]:

@@ -62,7 +62,7 @@ class PredictionKnowledge(Knowledge):
         self._teachers = list(dict.fromkeys(t for edges in self.incoming for t in edges.teachers))
         plain = options.temperature != "learned" and options.target != "ensemble"
         plain = plain and options.detach and options.teachers != SELF and not options.is_own
-        self._plain = plain
+        self._plain = plain = plain and options.gate_temperature is None
         plain = plain and options.teacher_temperature in (None, options.temperature)
         plain = plain and options.gate == "through" and self.form == "softmax"
         self._summable = plain and len(self._teachers) > 2 and options.divergence in SUMMABLE
@@ -194,21 +194,31 @@ class PredictionKnowledge(Knowledge):
         else:
             temperature = options.temperature
         taught_at = options.teacher_temperature or temperature
-        teachers_RC = [self._compared(view, teacher, taught_at) for teacher in edges.teachers]
-        if options.detach:
-            teachers_RC = [each.detach() for each in teachers_RC]
+        teachers_RC = self._taught(edges, view, taught_at)
         learner_RC = self._compared(view, learner, temperature)
-        if options.target == "ensemble":
-            all_TRC = stacked(teachers_RC)
-            ensemble = all_TRC.mean(0) if self._on_logits else mean_log_probabilities(all_TRC)
-            teachers_RC = [ensemble]
+        asked_RC, asked_at = teachers_RC, options.gate_temperature
+        if asked_at is not None and asked_at != taught_at:
+            asked_RC = self._taught(edges, view, asked_at)
         mask_R, losses = self._rows(view), []
-        for teachers in _compared_at_once(teachers_RC):
-            loss = self._gated(teachers, learner_RC, temperature, view)
+        both = zip(_compared_at_once(teachers_RC), _compared_at_once(asked_RC), strict=True)
+        for teachers, asked in both:
+            loss = self._gated(teachers, learner_RC, temperature, view, asked)
             loss_TR = loss if teachers.ndim > learner_RC.ndim else loss.unsqueeze(0)
             losses.append(_mean_over_rows(loss_TR.flatten(1), mask_R))
         loss_T = torch.cat(losses)
         return loss_T.sum() if options.target == "sum" else loss_T.mean()
+
+    def _taught(
+        self, edges: IncomingEdges, view: BatchView, temperature: float | Tensor
+    ) -> list[Tensor]:
+        """What each teacher of a learner says at a temperature, or what all of them say."""
+        teachers_RC = [self._compared(view, teacher, temperature) for teacher in edges.teachers]
+        if self.options.detach:
+            teachers_RC = [each.detach() for each in teachers_RC]
+        if self.options.target != "ensemble":
+            return teachers_RC
+        all_TRC = stacked(teachers_RC)
+        return [all_TRC.mean(0) if self._on_logits else mean_log_probabilities(all_TRC)]
 
     def _check_shapes(self, view: BatchView, incoming: Collection[IncomingEdges]) -> None:
         for learner, teachers in incoming:
@@ -269,9 +279,17 @@ class PredictionKnowledge(Knowledge):
         return view.once(key, lambda: self.weightings[peer](logits_RC) * logits_RC)
 
     def _gated(
-        self, teachers: Tensor, learner: Tensor, temperature: float | Tensor, view: BatchView
+        self,
+        teachers: Tensor,
+        learner: Tensor,
+        temperature: float | Tensor,
+        view: BatchView,
+        asked: Tensor | None = None,
     ) -> Tensor:
-        """The divergence of each row, times τ² and what the gate lets through."""
+        """The divergence of each row, times τ² and what the gate lets through.
+
+        The gate reads `asked`, at its own temperature; None: what is taught.
+        """
         options = self.options
         if self._own is not None:
             loss, temperature = self._own(teachers, learner), 1
@@ -289,7 +307,9 @@ class PredictionKnowledge(Knowledge):
             loss = loss * temperature**2
         if options.gate == "through":
             return loss
-        read = None if self._on_logits or self.form == "sigmoid" else teachers
+        read: Tensor | None = teachers if asked is None else asked
+        if self._on_logits or self.form == "sigmoid":
+            read = None
         gate, threshold = options.gate, options.gate_threshold
         return loss * gate_value(gate, read, view.targets, view.progress, threshold)
 
