@@ -90,6 +90,28 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
+def check_writable(path: Path, said: str, folder: bool = False) -> None:
+    """See that a file, or a folder, could be written at `path`, before the work it is to hold.
+
+    Raises InputError: it could not; begins with what was `said`, and says why.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            found = "a folder" if path.is_dir() else "a file" if path.is_file() else "no plain file"
+            raise InputError(f"{said}: is {found}; expected a {'folder' if folder else 'file'}")
+        if not folder and path.exists() and not path.is_file():
+            raise InputError(f"{said}: is a pipe or a device; expected a file, which it would become")
+        place = path if folder else path.absolute().parent
+        place = next(it for it in (place, *place.absolute().parents) if it.exists())
+    except (OSError, ValueError) as error:  # a name that is too long, or has a NUL byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{said}: cannot be written ({reason})") from None
+    if not place.is_dir():
+        raise InputError(f"{said}: {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{said}: {place} cannot be written")
+
+
 def check_file(path: Path) -> None:
     """InputError where a path leads to a folder, or to a pipe or device, to be waited for."""
     if path.exists() and not path.is_file():

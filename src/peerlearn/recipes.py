@@ -83,7 +83,11 @@ def _of_data(task: type[Task[Any, Any, Any]], data: Any) -> type[Task[Any, Any, 
 
 
 def recipe(
-    name_or_file: str | Path, changes: Mapping[str, Any] | None = None, **more: Any
+    name_or_file: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    trust: bool = False,
+    **more: Any,
 ) -> BoundRecipe:
     """A recipe by name or file.
 
@@ -94,6 +98,7 @@ def recipe(
     Args:
         name_or_file: as on the command line.
         changes: dotted keys and their values.
+        trust: allow code that the `config.yaml` of a run folder names by `python:`.
         **more: top-level keys. `data` may be rows at hand: what `peerlearn.fit` takes where rows
             are classified; a torch-geometric `Data` for nodes, a list or data set of them for
             graphs. Choices of rows are then keys such as `{"data.train_size": 100}`.
@@ -101,7 +106,7 @@ def recipe(
     Raises:
         InputError: unknown names and values, all at once.
     """
-    system, given = find_recipe(str(name_or_file))
+    system, given = find_recipe(str(name_or_file), trust)
     changed = dict(changes or {}) | more
     if isinstance(changed.get("data"), Path):
         changed["data"] = str(changed["data"])

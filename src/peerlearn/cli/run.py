@@ -11,8 +11,10 @@ from peerlearn.cli.options import (
     DataOption,
     OverridesArgument,
     RecipeArgument,
+    RecipeTrustOption,
     ResumeOption,
     SeedOption,
+    check_out_file,
     gathered_overrides,
     out_folder,
     parse_numbers,
@@ -32,6 +34,7 @@ def run(
         Path | None, typer.Option(help="Run folder.", show_default="runs/RECIPE-N")
     ] = None,
     resume: ResumeOption = False,
+    trust: RecipeTrustOption = False,
 ) -> None:
     """Train a cohort and write a run folder with results and a report."""
     from peerlearn.cli.output import report_beside, tell_results, tell_shipping
@@ -41,7 +44,7 @@ def run(
 
     if resume:
         check_run(out)
-    found, given = find_recipe(recipe)
+    found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data, seed=seed)
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
@@ -81,6 +84,7 @@ def compare(
         Path | None, typer.Option(help="Folder.", show_default="runs/compare-RECIPE-N")
     ] = None,
     resume: ResumeOption = False,
+    trust: RecipeTrustOption = False,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
     from peerlearn.cli.output import console, measured_words, report_beside, tell_shipping
@@ -94,7 +98,7 @@ def compare(
 
     if resume and leads():
         check_comparison(out)
-    found, given = find_recipe(recipe)
+    found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data)
     for key, option in (("seed", "--seeds"), ("arm", "--arms")):
         if key in changes:
@@ -174,4 +178,5 @@ def report(
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out}: a report ends in .html")
+    check_out_file(out)
     print(write_report(folders, out))

@@ -11,6 +11,7 @@ from peerlearn.cli.options import (
     DeviceOption,
     RunArgument,
     TrustOption,
+    check_out_file,
     out_folder,
     refuse_own_file,
 )
@@ -56,7 +57,7 @@ def evaluate(
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
 
-    refuse_own_file(out)
+    check_out_file(out)
     trained = _opened(run, trust)
     results = evaluate_run(trained, data, precision.value if precision else None, device)
     print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
@@ -144,6 +145,8 @@ def predict(
         raise InputError(
             f"--overlay: shows masks; a run of recipe {trained.recipe.name!r} makes none"
         )
+    if reader.folder is None:
+        check_out_file(out)
     place = out if reader.folder is None else _folder(out, reader.folder)
     with RowProgress(reader.steps) as progress:
         made = predictor.predict(inputs, progress.observe)
@@ -198,7 +201,7 @@ def export(
     from peerlearn.serving import Loaded
     from peerlearn.serving.export import export as write
 
-    refuse_own_file(out)
+    check_out_file(out)
     made = write(Loaded(_opened(run, trust)), out, peer, format, normalised)
     who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
     print(f"{made.path}: {made.format} of {who}; {made.note}")

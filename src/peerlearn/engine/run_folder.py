@@ -1,7 +1,7 @@
 """A run on disk: what was asked, what happened, what came out, and where it can go on."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.data.fingerprint import Fingerprint, changes
+from peerlearn.data.fingerprint import Fingerprint, changes, files_of
 from peerlearn.engine.files import load_state, save_state
-from peerlearn.engine.growth import PLACES, Growth, check_growth, grown_epochs, moved_data
+from peerlearn.engine.growth import Growth, check_growth, grown_epochs
+from peerlearn.engine.places import PLACES, anchored, begun_in, is_place, moved, same_place
 from peerlearn.engine.weight_files import read_weights, write_weights
 from peerlearn.errors import InputError, shown
 from peerlearn.files import (
@@ -67,7 +68,7 @@ class RunFolder:
         self.gallery = path / "gallery.npz"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
         self._hold: Hold | None = None
-        self._moved: tuple[list[str], dict[str, Any]] | None = None
+        self._moved: tuple[Sequence[str], dict[str, Any]] = (), {}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -97,9 +98,29 @@ class RunFolder:
         if not (self.config.exists() and self.results.exists()):
             return False
         before = complete(read_yaml(self.config))
-        if self.knows_data and moved_data(before, config):
-            return False  # whether these are the same data is known once they are read
-        return not check_same(self.path, before, config)
+        grown = check_same(self.path, before, config, self._movable)
+        # Whether data at another place are the same is known once they are read: `found_moved`.
+        return not grown and not moved_words(self.path, before, config)
+
+    def found_moved(
+        self,
+        config: dict[str, Any],
+        now: Fingerprint,
+        complete: Complete = lambda before: before,
+    ) -> bool:
+        """Whether the folder holds the results of this run, whose data are at another place now.
+
+        Then it knows that place afterwards.
+
+        Raises InputError: as `finished` and `check_data`.
+        """
+        if not (self.config.exists() and self.results.exists()):
+            return False
+        if check_same(self.path, complete(read_yaml(self.config)), config, self._movable):
+            return False
+        self.open(config, True, complete)
+        self.check_data(now)
+        return True
 
     def open(
         self, config: dict[str, Any], resume: bool, complete: Complete = lambda before: before
@@ -119,9 +140,10 @@ class RunFolder:
                 raise holds(self.path, "a run")
             self._sweep()
             before = complete(read_yaml(self.config))
-            grown = check_same(self.path, before, config, moved=self.knows_data)
-            if said := moved_data(before, config):
-                self._moved = said, config
+            grown = check_same(self.path, before, config, self._movable)
+            words = moved_words(self.path, before, config)
+            config = anchored(config, before, begun_in(self.path))
+            self._moved = words, config
             if grown:
                 check_growth(grown, self.metrics)
                 self.results.unlink(missing_ok=True)  # first: they are not those of what follows
@@ -145,8 +167,8 @@ class RunFolder:
         Raises InputError: says what changed.
         """
         if said := self.data_changes(now):
-            raise data_changed(self.path, [*(self._moved[0] if self._moved else ()), *said])
-        if self._moved is not None:  # the same data at another place
+            raise data_changed(self.path, [*self._moved[0], *said])
+        if self._moved[0]:  # the same data at another place
             self._write_config(self._moved[1])
         if not any(each.exists() for each in (self.fingerprint, self.last, self.metrics)):
             write_json(self.fingerprint, now)
@@ -155,6 +177,11 @@ class RunFolder:
     def knows_data(self) -> bool:
         """Whether it is known what the data were, wherever they are."""
         return self.fingerprint.exists() and bool(read_json(self.fingerprint))
+
+    @property
+    def _movable(self) -> tuple[str, ...]:
+        """Keys of the configuration that name files of which it is known what they were."""
+        return (*PLACES, *files_of(read_json(self.fingerprint))) if self.knows_data else ()
 
     def data_changes(self, now: Fingerprint) -> list[str]:
         """What is different about the data now, in words; nothing where nobody knows.
@@ -263,8 +290,16 @@ def data_changed(folder: Path, said: Sequence[str]) -> InputError:
     )
 
 
-def holds(folder: Path, what: str) -> InputError:
-    """What to raise where `folder` holds `what`, which was not to be continued."""
+def holds(folder: Path, what: str, writer: str | None = None) -> InputError:
+    """What to raise where `folder` holds `what`, which was not to be continued.
+
+    `writer` is a process that works at it now, in words, where others may help it.
+    """
+    if writer is not None:
+        return InputError(
+            f"{folder}: {writer} works at {what} there; the same command with --resume helps it: "
+            "each takes what no other has begun. Or choose another --out"
+        )
     return InputError(
         f"{folder}: already holds {what}; continue it with --resume, or choose another --out"
     )
@@ -276,24 +311,28 @@ def not_empty(folder: Path) -> InputError:
 
 
 def check_same(
-    folder: Path, written: Mapping[str, Any], config: Mapping[str, Any], moved: bool = False
+    folder: Path,
+    written: Mapping[str, Any],
+    config: Mapping[str, Any],
+    movable: Collection[str] = (),
 ) -> Growth:
     """See that a folder is continued with the configuration it was started with, `PLANS` aside.
 
-    More epochs are not another configuration; they are returned. With `moved` the data may be
-    anywhere: whether they are the same is seen by their fingerprint.
+    More epochs are not another configuration; they are returned. Neither are other words for the
+    path of the same file. What `movable` keys name may be anywhere: whether it is the same is seen
+    by fingerprints.
 
     Raises InputError: names every key that differs.
     """
-    before, now = (
-        flatten({key: value for key, value in one.items() if key not in PLANS})
-        for one in (written, parse_yaml(to_yaml(dict(config)), "config"))
-    )
-    grown = grown_epochs(before, now)
+    before, now = _flat(written), _flat(config)
+    grown, begun = grown_epochs(before, now), begun_in(folder)
     changed = [
-        f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
+        _difference(key, before, now)
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in grown and not (moved and key in PLACES)
+        if before.get(key) != now.get(key)
+        and key not in grown
+        and key not in movable
+        and not (is_place(key) and same_place(before.get(key), now.get(key), begun))
     ]
     if changed:
         fewer = any(line.startswith("epochs: was") for line in changed)
@@ -304,6 +343,26 @@ def check_same(
             + hint
         )
     return grown
+
+
+def moved_words(
+    folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]
+) -> Sequence[str]:
+    """Where the files of a run are now, and were when its folder was written, where they moved."""
+    before, now = _flat(written), _flat(config)
+    return [_difference(key, before, now) for key in moved(before, now, begun_in(folder))]
+
+
+def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as it is read back, by dotted keys, without `PLANS`."""
+    plain = parse_yaml(to_yaml({k: v for k, v in config.items() if k not in PLANS}), "config")
+    if isinstance(plain.get("data"), str):  # a short form
+        plain["data"] = {"name": plain["data"]}
+    return flatten(plain)
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
