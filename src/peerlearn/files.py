@@ -97,10 +97,10 @@ def check_writable(path: Path, said: str, folder: bool = False) -> None:
     """
     try:
         if path.exists() and path.is_dir() != folder:
-            found = "a folder" if path.is_dir() else "a file" if path.is_file() else "no plain file"
-            raise InputError(f"{said}: is {found}; expected a {'folder' if folder else 'file'}")
-        if not folder and path.exists() and not path.is_file():
-            raise InputError(f"{said}: is a pipe or a device; expected a file, which it would become")
+            found, other = ("a file", "a folder") if folder else ("a folder", "a file")
+            raise InputError(f"{said}: is {found}; expected {other}")
+        if path.exists() and not (folder or path.is_file()):
+            raise InputError(f"{said}: is a pipe or a device, in whose place a file would stand")
         place = path if folder else path.absolute().parent
         place = next(it for it in (place, *place.absolute().parents) if it.exists())
     except (OSError, ValueError) as error:  # a name that is too long, or has a NUL byte
@@ -110,6 +110,15 @@ def check_writable(path: Path, said: str, folder: bool = False) -> None:
         raise InputError(f"{said}: {place} is no folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise InputError(f"{said}: {place} cannot be written")
+
+
+def check_inside(folder: Path, path: Path) -> None:
+    """InputError where a path in a folder leads out of it by a link, so that it is not written."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{path}: leads out of {folder} by a link, and what is written there would be too; put "
+            "it there itself"
+        )
 
 
 def check_file(path: Path) -> None:

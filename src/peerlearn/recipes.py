@@ -9,6 +9,7 @@ from peerlearn.compare.grid import plan_cells, run_grid
 from peerlearn.data.arrays import KEYS
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import ALIASES, PARTS
+from peerlearn.engine.continuing import check_begun
 from peerlearn.files import free_folder
 from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
@@ -40,7 +41,11 @@ class BoundRecipe:
             seed: key of initial weights, batches and dropout.
             out: run folder; None writes nothing.
             resume: continue what `out` holds.
+
+        Raises InputError: no run to continue in `out`.
         """
+        if resume:
+            check_begun(None if out is None else Path(out), "resume", "out")
         config = self.system.resolve(self.given, dict(self.changes) | {"seed": seed})
         return run_recipe(self.system, config, None if out is None else Path(out), resume)
 

@@ -58,15 +58,9 @@ def run(
 
 def check_run(out: Path | None) -> None:
     """InputError where `--resume` has no run to continue: no `--out`, no run, or a comparison."""
-    from peerlearn.errors import InputError
+    from peerlearn.engine.continuing import check_begun
 
-    if out is None:
-        raise InputError("--resume: name the run folder to continue with --out")
-    if (out / "cells").is_dir():
-        raise InputError(f"--resume: {out} holds a comparison; continue it with peerlearn compare")
-    if not (out / "config.yaml").exists():
-        what = "holds no run (no config.yaml)" if out.exists() else "does not exist"
-        raise InputError(f"--resume: {out} {what}; leave --resume out to start one there")
+    check_begun(out, "--resume", "--out")
 
 
 def compare(

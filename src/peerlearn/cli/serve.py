@@ -54,13 +54,14 @@ def evaluate(
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
     from peerlearn.cli.output import class_table, console, metrics_table, tell_shipping
+    from peerlearn.errors import harmless
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
 
     check_out_file(out)
     trained = _opened(run, trust)
     results = evaluate_run(trained, data, precision.value if precision else None, device)
-    print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
+    print(harmless(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}"))
     console().print(metrics_table(results["arms"][trained.arm]))
     if per_class:
         console().print(class_table(results["arms"][trained.arm], trained.recipe))
@@ -139,14 +140,14 @@ def predict(
     refuse_own_file(out)
     trained = _opened(run, trust)
     options = {"tile": tile, "overlap": overlap, "among": among}
+    if trained.reader.folder is None:
+        check_out_file(out)
     predictor = Predictor(trained, peer, device, **options)
     reader = predictor.reader
     if overlay and reader.folder is None:
         raise InputError(
             f"--overlay: shows masks; a run of recipe {trained.recipe.name!r} makes none"
         )
-    if reader.folder is None:
-        check_out_file(out)
     place = out if reader.folder is None else _folder(out, reader.folder)
     with RowProgress(reader.steps) as progress:
         made = predictor.predict(inputs, progress.observe)
@@ -164,8 +165,10 @@ def predict(
 
 def tell_read(reader: "Reader[Any]") -> None:
     """Print what was left out of data, and how they were read."""
+    from peerlearn.cli.output import folded
+
     for line in reader.account.lines():
-        print(line, file=sys.stderr)
+        print("\n".join(folded(line)), file=sys.stderr)
 
 
 def export(

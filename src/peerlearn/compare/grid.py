@@ -9,20 +9,19 @@ from typing import Any
 
 from peerlearn import results
 from peerlearn.data.fingerprint import Fingerprint
-from peerlearn.engine.description import described
-from peerlearn.engine.places import PLACES, anchored, begun_in
-from peerlearn.engine.run_folder import (
-    RunFolder,
+from peerlearn.engine.continuing import (
     check_same,
-    contents,
     data_changed,
     holds,
     moved_words,
     not_empty,
 )
+from peerlearn.engine.description import described
+from peerlearn.engine.places import PLACES, anchored, begun_in
+from peerlearn.engine.run_folder import RunFolder, contents
 from peerlearn.engine.transports import agreed, leads_launch
 from peerlearn.errors import InputError, RunError, unknown_name
-from peerlearn.files import write_text
+from peerlearn.files import check_inside, write_text
 from peerlearn.locks import LOCK, InUseError, held, in_use
 from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
 from peerlearn.provenance import together
@@ -123,7 +122,7 @@ def run_grid(
         facts[arm], rows[arm] = described(trainer), getattr(trainer.task, "fingerprint", {})
         del trainer  # its networks and rows, of which there is room for one arm at a time
     if leads_launch():
-        _open(out, given, resume, [(first[arm], rows[arm]) for arm in first])
+        _open(out, given, resume, cells, {arm: (first[arm], rows[arm]) for arm in first})
     observe({"event": "compare", "facts": facts})
     waiting = list(cells)
     while waiting:
@@ -233,16 +232,22 @@ def _worker(out: Path) -> str | None:
 
 
 def _open(
-    out: Path, given: Mapping[str, Any], resume: bool, rows: Sequence[tuple[Cell, Fingerprint]]
+    out: Path,
+    given: Mapping[str, Any],
+    resume: bool,
+    cells: Sequence[Cell],
+    rows: Mapping[str, tuple[Cell, Fingerprint]],
 ) -> None:
-    """Start the folder or go on with it; `rows` are the data of a cell of each arm."""
+    """Start the folder or go on with it; `rows` are a cell of each arm, and its data."""
     config = out / "config.yaml"
     if config.exists():
         if not resume:
             raise holds(out, "a comparison", _worker(out))
+        for path in (out / "shared", *(cell.folder(out) for cell in cells)):
+            check_inside(out, path)
         before = read_yaml(config)
         # Where the data moved, cells tell whether they are the same; then they may be anywhere.
-        known = [_check_data(out, cell, now) for cell, now in rows]
+        known = [_check_data(out, cell, now) for cell, now in rows.values()]
         # Arms may have come; a changed one is refused by its cells.
         if check_same(out, before, given, PLACES if any(known) else ()):
             (out / "results.json").unlink(missing_ok=True)  # of fewer epochs

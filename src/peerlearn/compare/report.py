@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.compare.folders import peer_models, read_experiments, seeds_text
-from peerlearn.engine.run_folder import flatten
+from peerlearn.engine.continuing import flatten
 from peerlearn.files import write_text
 from peerlearn.provenance import maker_words, mixture_words
 from peerlearn.report.agreement import agreement

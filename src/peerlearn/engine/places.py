@@ -62,7 +62,7 @@ def same_place(was: Any, now: Any, begun: Path | None) -> bool:
     """
     if was == now or begun is None or not (isinstance(was, str) and isinstance(now, str)):
         return bool(was == now)
-    one, other = (folder / Path(path).expanduser() for folder, path in ((begun, was), (Path(), now)))
+    one, other = begun / Path(was).expanduser(), Path(now).expanduser()
     return one.exists() and other.exists() and one.samefile(other)
 
 

@@ -1,7 +1,7 @@
 """A run on disk: what was asked, what happened, what came out, and where it can go on."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from peerlearn.data.fingerprint import Fingerprint, changes, files_of
+from peerlearn.engine.continuing import (
+    check_same,
+    data_changed,
+    holds,
+    moved_words,
+    not_empty,
+)
 from peerlearn.engine.files import load_state, save_state
-from peerlearn.engine.growth import Growth, check_growth, grown_epochs
-from peerlearn.engine.places import PLACES, anchored, begun_in, is_place, moved, same_place
+from peerlearn.engine.growth import Growth, check_growth
+from peerlearn.engine.places import PLACES, anchored, begun_in
 from peerlearn.engine.weight_files import read_weights, write_weights
 from peerlearn.errors import InputError, shown
 from peerlearn.files import (
     cannot_write,
+    check_inside,
     json_line,
     read_json,
     read_text,
@@ -25,7 +33,7 @@ from peerlearn.files import (
     write_text,
 )
 from peerlearn.locks import Hold, held, is_lock
-from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
+from peerlearn.plain_yaml import read_yaml, to_yaml
 from peerlearn.provenance import environment
 
 VERSION = 2
@@ -33,8 +41,6 @@ VERSION = 2
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
 About = Callable[[str], Mapping[str, Any]]
-#: Keys of a configuration that say what else could be run, not what this run does.
-PLANS = ("arms",)
 
 #: Of files that a run writes, what `write_atomically` calls them until they are whole.
 TEMPORARY = re.compile(
@@ -138,6 +144,9 @@ class RunFolder:
         if self.config.exists():
             if not resume:
                 raise holds(self.path, "a run")
+            for path in (self.metrics, self.last, self.best("any")):
+                check_inside(self.path, path.parent)
+                check_inside(self.path, path)
             self._sweep()
             before = complete(read_yaml(self.config))
             grown = check_same(self.path, before, config, self._movable)
@@ -281,97 +290,3 @@ def contents(folder: Path) -> set[str]:
     """
     found = folder.iterdir() if folder.exists() else ()
     return {p.name for p in found if not is_lock(p) and not TEMPORARY.fullmatch(p.name)}
-
-
-def data_changed(folder: Path, said: Sequence[str]) -> InputError:
-    """What to raise where a folder would be continued on other data."""
-    return InputError(
-        f"{folder}: cannot resume, for the data changed since it began:\n  " + "\n  ".join(said)
-    )
-
-
-def holds(folder: Path, what: str, writer: str | None = None) -> InputError:
-    """What to raise where `folder` holds `what`, which was not to be continued.
-
-    `writer` is a process that works at it now, in words, where others may help it.
-    """
-    if writer is not None:
-        return InputError(
-            f"{folder}: {writer} works at {what} there; the same command with --resume helps it: "
-            "each takes what no other has begun. Or choose another --out"
-        )
-    return InputError(
-        f"{folder}: already holds {what}; continue it with --resume, or choose another --out"
-    )
-
-
-def not_empty(folder: Path) -> InputError:
-    """What to raise where something else is in `folder`."""
-    return InputError(f"{folder}: exists and is not empty; choose another --out")
-
-
-def check_same(
-    folder: Path,
-    written: Mapping[str, Any],
-    config: Mapping[str, Any],
-    movable: Collection[str] = (),
-) -> Growth:
-    """See that a folder is continued with the configuration it was started with, `PLANS` aside.
-
-    More epochs are not another configuration; they are returned. Neither are other words for the
-    path of the same file. What `movable` keys name may be anywhere: whether it is the same is seen
-    by fingerprints.
-
-    Raises InputError: names every key that differs.
-    """
-    before, now = _flat(written), _flat(config)
-    grown, begun = grown_epochs(before, now), begun_in(folder)
-    changed = [
-        _difference(key, before, now)
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-        and key not in grown
-        and key not in movable
-        and not (is_place(key) and same_place(before.get(key), now.get(key), begun))
-    ]
-    if changed:
-        fewer = any(line.startswith("epochs: was") for line in changed)
-        hint = "\n(a run can get more epochs, not fewer)" if fewer else ""
-        raise InputError(
-            f"{folder}: cannot resume with a changed configuration:\n  "
-            + "\n  ".join(changed)
-            + hint
-        )
-    return grown
-
-
-def moved_words(
-    folder: Path, written: Mapping[str, Any], config: Mapping[str, Any]
-) -> Sequence[str]:
-    """Where the files of a run are now, and were when its folder was written, where they moved."""
-    before, now = _flat(written), _flat(config)
-    return [_difference(key, before, now) for key in moved(before, now, begun_in(folder))]
-
-
-def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    return f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as it is read back, by dotted keys, without `PLANS`."""
-    plain = parse_yaml(to_yaml({k: v for k, v in config.items() if k not in PLANS}), "config")
-    if isinstance(plain.get("data"), str):  # a short form
-        plain["data"] = {"name": plain["data"]}
-    return flatten(plain)
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key to value."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{path}.")
-        else:
-            flat[path] = value
-    return flat
