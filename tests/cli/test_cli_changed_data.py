@@ -217,3 +217,16 @@ def test_folders_are_known_by_their_files(tmp_path, in_memory):
     Image.fromarray(np.zeros((6, 6), np.uint8)).save(tmp_path / "moved" / "test" / "a" / "1.png")
     said = changes(before, data_fingerprint(load_dataset(spec)))
     assert any(each.startswith("x of test differs") for each in said)
+
+
+def test_results_say_what_was_left_out(cli, tmp_path):
+    folder_of_images(tmp_path / "images")
+    (tmp_path / "images" / "train" / "a" / "notes.txt").write_text("")
+    words = ["dml", *over(*TINY, "epochs=1"), "--data", "images"]
+    assert cli("run", *words, "--out", "run").status == 0
+    assert cli("compare", *words, "--arms", "mutual", "--seeds", "0,1", "--out", "two").status == 0
+    for folder in ("run", "two"):
+        said = json.loads((tmp_path / folder / "results.json").read_text())["account"]
+        assert said.count("left out 1 (no image): train/a/notes.txt") == 1
+    told = cli("eval", "run").err.splitlines()
+    assert "left out 1 (no image): train/a/notes.txt" in told

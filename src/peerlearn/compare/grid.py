@@ -161,10 +161,12 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
     """`results.json` of a comparison from the results of its cells."""
     by_arm: dict[str, list[Arm]] = {}
     makers = []
+    account: dict[str, None] = {}  # sentences, each once
     for cell in cells:
         run = results.load(cell.folder(out) / "results.json")
         by_arm.setdefault(cell.arm, []).append(run["arms"][cell.arm])
         makers.append((cell.arm, cell.seed, run.get("made_by") or []))
+        account |= dict.fromkeys(results.account_of(run))
     arms = {arm: merge(runs) for arm, runs in by_arm.items()}
     metrics = {each.name: each for cell in cells for each in cell.config.own_metrics}
     compared: Results = {
@@ -176,6 +178,8 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
         "differences": differences(arms),
         "made_by": together(makers),
     }
+    if account:
+        compared["account"] = list(account)
     return results.describe(compared, [*metrics.values()])
 
 

@@ -179,6 +179,8 @@ def run_task(
     measured["made_by"] = [made_by(trainer.device)]
     if odd := results.unlike_planned(result.history):
         measured["stages"] = odd
+    if said := task.account.lines():
+        measured["account"] = said
     if folder is not None and trainer.transport.leads:
         if result.info is not None:
             write_json(folder.info, result.info.model_dump())
