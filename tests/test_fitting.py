@@ -275,3 +275,18 @@ def test_a_result_prints_as_a_short_table() -> None:
     assert shown[3].split()[:2] == ["b", f"{accuracy:.4f}"]
     assert shown[3].split()[-1] == str(result.selected["b"]["epoch"])
     assert [line.split()[0] for line in shown[2:]] == ["a", "b", "mean", "ensemble"]
+
+
+def test_what_is_not_there_is_not_resumed(tmp_path: Path) -> None:
+    peers = peerlearn.Cohort({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    rows = torch.randn(20, 2), torch.arange(20) % 2
+    for folder, said in (
+        (tmp_path / "new", "resume: .*/new does not exist; leave resume out to start one there"),
+        (tmp_path, "resume: .* holds no run"),
+        (None, "resume: name the run folder to continue with folder"),
+    ):
+        with pytest.raises(InputError, match=said):
+            peerlearn.fit(peers, rows, epochs=1, folder=folder, resume=True)
+    with pytest.raises(InputError, match=r"resume: .*/new does not exist"):
+        peerlearn.recipe("dml").run(out=tmp_path / "new", resume=True)
+    assert not list(tmp_path.iterdir())

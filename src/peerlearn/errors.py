@@ -4,6 +4,7 @@ Every message names the field or file as the user typed it, what was found, what
 the nearest match. The command line turns `InputError` into exit status 2, `RunError` into 1.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -23,6 +24,11 @@ class InputError(PeerlearnError, ValueError):
 
 class RunError(PeerlearnError, RuntimeError):
     """A run that had started and could not go on."""
+
+
+def harmless(text: str) -> str:
+    """A text for a terminal, with a mark in place of control characters, which could steer it."""
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def shown(text: str) -> str:

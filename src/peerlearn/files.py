@@ -90,6 +90,37 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
+def check_writable(path: Path, said: str, folder: bool = False) -> None:
+    """See that a file, or a folder, could be written at `path`, before the work it is to hold.
+
+    Raises InputError: it could not; begins with what was `said`, and says why.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            found, other = ("a file", "a folder") if folder else ("a folder", "a file")
+            raise InputError(f"{said}: is {found}; expected {other}")
+        if path.exists() and not (folder or path.is_file()):
+            raise InputError(f"{said}: is a pipe or a device, in whose place a file would stand")
+        place = path if folder else path.absolute().parent
+        place = next(it for it in (place, *place.absolute().parents) if it.exists())
+    except (OSError, ValueError) as error:  # a name that is too long, or has a NUL byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{said}: cannot be written ({reason})") from None
+    if not place.is_dir():
+        raise InputError(f"{said}: {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{said}: {place} cannot be written")
+
+
+def check_inside(folder: Path, path: Path) -> None:
+    """InputError where a path in a folder leads out of it by a link, so that it is not written."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{path}: leads out of {folder} by a link, and what is written there would be too; put "
+            "it there itself"
+        )
+
+
 def check_file(path: Path) -> None:
     """InputError where a path leads to a folder, or to a pipe or device, to be waited for."""
     if path.exists() and not path.is_file():

@@ -11,6 +11,7 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import Given, read_given
 from peerlearn.data.spec import AugmentSpec, DataSpec
+from peerlearn.engine.continuing import check_begun
 from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
@@ -71,7 +72,7 @@ def fit(
         seed: keys batches, augmentation and dropout.
         folder: run folder, which `peerlearn report`, `peerlearn.load(folder, networks={...})` and,
             where nothing needs the networks, other commands read; None keeps all in memory.
-        resume: continue what `folder` holds.
+        resume: continue what `folder` holds; refused where that is no run.
         observe: is told what begins (`facts`: lines by a word), and of every step and epoch.
         **training: any field of `TrainingSpec`: `batch_size`, `lr`, `optimiser`, `precision`, ...
 
@@ -79,6 +80,8 @@ def fit(
     RunError: a loss that is not finite, or a file that cannot be written.
     """
     _refuse_graphs(data)
+    if resume:
+        check_begun(None if folder is None else Path(folder), "resume", "folder")
     validated(TrainingSpec, {"epochs": epochs} | training)
     settings = {
         name: validated(PeerSettings, own, f"peers.{name}") for name, own in (peers or {}).items()

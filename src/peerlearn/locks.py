@@ -112,6 +112,15 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         lease.release()
 
 
+def in_use(folder: Path) -> str | None:
+    """Who writes a folder now, in words; None where nobody has given a sign of life lately."""
+    path = folder / LOCK
+    if path.is_symlink() or not path.is_file():
+        return None
+    lease = _lease(path)
+    return _holder(lease) if _silence(lease, folder) < 3 * HEARTBEAT else None
+
+
 def is_lock(path: Path) -> bool:
     """Whether a file is there only because its folder is, or was, held."""
     return path.name.startswith(LOCK)

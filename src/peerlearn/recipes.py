@@ -9,6 +9,7 @@ from peerlearn.compare.grid import plan_cells, run_grid
 from peerlearn.data.arrays import KEYS
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import ALIASES, PARTS
+from peerlearn.engine.continuing import check_begun
 from peerlearn.files import free_folder
 from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
@@ -40,7 +41,11 @@ class BoundRecipe:
             seed: key of initial weights, batches and dropout.
             out: run folder; None writes nothing.
             resume: continue what `out` holds.
+
+        Raises InputError: no run to continue in `out`.
         """
+        if resume:
+            check_begun(None if out is None else Path(out), "resume", "out")
         config = self.system.resolve(self.given, dict(self.changes) | {"seed": seed})
         return run_recipe(self.system, config, None if out is None else Path(out), resume)
 
@@ -83,7 +88,11 @@ def _of_data(task: type[Task[Any, Any, Any]], data: Any) -> type[Task[Any, Any, 
 
 
 def recipe(
-    name_or_file: str | Path, changes: Mapping[str, Any] | None = None, **more: Any
+    name_or_file: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    trust: bool = False,
+    **more: Any,
 ) -> BoundRecipe:
     """A recipe by name or file.
 
@@ -94,6 +103,7 @@ def recipe(
     Args:
         name_or_file: as on the command line.
         changes: dotted keys and their values.
+        trust: allow code that the `config.yaml` of a run folder names by `python:`.
         **more: top-level keys. `data` may be rows at hand: what `peerlearn.fit` takes where rows
             are classified; a torch-geometric `Data` for nodes, a list or data set of them for
             graphs. Choices of rows are then keys such as `{"data.train_size": 100}`.
@@ -101,7 +111,7 @@ def recipe(
     Raises:
         InputError: unknown names and values, all at once.
     """
-    system, given = find_recipe(str(name_or_file))
+    system, given = find_recipe(str(name_or_file), trust)
     changed = dict(changes or {}) | more
     if isinstance(changed.get("data"), Path):
         changed["data"] = str(changed["data"])

@@ -109,7 +109,8 @@ class Results(TypedDict):
 
     `selected` says of a run which epoch each peer's weights are from; see `unlike_planned` for
     `stages`. `metrics` describes those that only this configuration measures. `made_by` says what
-    made a run; of a comparison whose cells were not all made alike, it lists every maker.
+    made a run; of a comparison whose cells were not all made alike, it lists every maker. `account` says what
+    was read of the data and left out.
     """
 
     schema: int
@@ -123,6 +124,13 @@ class Results(TypedDict):
     stages: NotRequired[dict[str, dict[str, Any]]]
     metrics: NotRequired[dict[str, dict[str, str | None]]]
     made_by: NotRequired[list[MadeBy]]
+    account: NotRequired[list[str]]
+
+
+def account_of(results: Results) -> list[str]:
+    """What was read of the data and what was left out, in sentences."""
+    said: Any = results.get("account")
+    return [each for each in said if isinstance(each, str)] if isinstance(said, list) else []
 
 
 def of_one_seed(

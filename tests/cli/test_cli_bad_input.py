@@ -1,5 +1,9 @@
 """Bad input ends with status 2, one message that names it, and nothing written."""
 
+import json
+import os
+import stat
+
 import numpy as np
 import pytest
 from overriding import over
@@ -175,3 +179,48 @@ def test_resume_where_there_is_nothing_to_resume(cli, tmp_path, run_folder):
     refused(cli("compare", "dml", "--out", "empty", "--resume"), "empty holds no comparison")
     refused(cli("compare", "dml", "--out", "run", "--resume"), "run holds a single run")
     assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval", "run"],
+        ["predict", "run", "rows.npz"],
+        ["export", "run", "--format", "safetensors"],
+        ["report", "run"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_file_that_cannot_be_written_is_found_before_the_work(
+    cli, tmp_path, run_folder, words, monkeypatch
+):
+    monkeypatch.setattr("peerlearn.cohort.Cohort.eval", lambda self: pytest.fail("work was done"))
+    (tmp_path / "a.html").mkdir()
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe.html")
+    refused(cli(*words, "--out", "a.html"), "--out a.html: is a folder; expected a file")
+    refused(cli(*words, "--out", "file/x.html"), "--out file/x.html: ", "file is no folder")
+    refused(cli(*words, "--out", "pipe.html"), "--out pipe.html: is a pipe or a device")
+    assert stat.S_ISFIFO((tmp_path / "pipe.html").stat().st_mode)
+    # What root is never told.
+    monkeypatch.setattr("peerlearn.files.os.access", lambda _, mode, **__: not mode & os.W_OK)
+    refused(cli(*words, "--out", "new/x.html"), f"--out new/x.html: {tmp_path} cannot be written")
+
+
+@pytest.mark.parametrize("verb", ["run", "compare"])
+def test_a_folder_that_cannot_be_made_is_found_before_the_work(cli, tmp_path, verb):
+    (tmp_path / "file").write_text("")
+    refused(cli(verb, "dml", *TINY, "--out", "file/run"), "--out file/run: ", "file is no folder")
+
+
+def test_names_of_strangers_do_not_reach_for_the_terminal(cli, run_folder):
+    info = json.loads((run_folder / "data.json").read_text())
+    info["class_names"] = ["\x1b[31mred", *map(str, range(1, 10))]
+    (run_folder / "data.json").write_text(json.dumps(info))
+    results = json.loads((run_folder / "results.json").read_text()) | {"data": "\x1b]0;title\x07"}
+    (run_folder / "results.json").write_text(json.dumps(results))
+    for words in (["eval"], ["predict", "no\x1b[2Jthing.npz"], ["eval", "--data", "\x1b[2J.npz"]):
+        said = cli(words[0], "run", *words[1:])
+        assert said.status == 2 and "\x1b" not in said.err + said.out
+    said = cli("run", "dml", *TINY, "--out", "run", "--resume")
+    assert said.status == 0 and "\x1b" not in said.err + said.out, said

@@ -108,6 +108,77 @@ def test_a_comparison_is_not_continued_on_other_data(cli, tmp_path):
     assert cli(*compare, "--seeds", "0-1", "--resume").status == 0
 
 
+def test_a_comparison_finds_the_same_data_at_another_place(cli, tmp_path):
+    saved(tmp_path / "my.npz")
+    compare = ["compare", "dml", *TINY, "--arms", "mutual", "--out", "versus", "--data"]
+    assert cli(*compare, "my.npz", "--seeds", "0").status == 0
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "my.npz").rename(tmp_path / "elsewhere" / "my.npz")
+    saved(tmp_path / "other.npz", y_train=other("y_train"))
+    trained = (tmp_path / "versus/cells/mutual/seed-0/results.json").read_bytes()
+    shutil.rmtree(tmp_path / "versus/cells/mutual/seed-0/checkpoints/last")
+    for seeds in ("0", "1", "0-1"):
+        found = cli(*compare, "other.npz", "--seeds", seeds, "--resume")
+        assert found.status == 2 and "labels of train differ" in found.err
+        assert "data.name: was 'my.npz', now 'other.npz'" in found.err
+    found = cli(*compare, "elsewhere/my.npz", "--seeds", "0-1", "--resume")
+    assert found.status == 0, found.err
+    cell = tmp_path / "versus/cells/mutual/seed-0"
+    assert (cell / "results.json").read_bytes() == trained, "trained again"
+    assert cli("eval", str(cell)).status == 0  # it knows where the data are
+    assert cli("compare", "versus/config.yaml", *compare[-3:-1], "--resume").status == 0
+
+
+def test_other_choices_of_rows_are_another_configuration_still(cli, tmp_path):
+    saved(tmp_path / "my.npz")
+    more = ["--arms", "mutual", "--out", "versus", "--seeds", "0", "--data"]
+    assert cli("compare", "dml", *TINY, *more, "my.npz").status == 0
+    saved(tmp_path / "same.npz")
+    fewer = over(*TINY, "data.train_size=9")
+    found = cli("compare", "dml", *fewer, *more, "same.npz", "--resume")
+    assert found.status == 2 and "data.train_size: was None, now 9" in found.err
+    assert "data.name: was 'my.npz', now 'same.npz'" in found.err
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """`elsewhere()` goes to another folder, from which `tmp_path` is `..`."""
+    (tmp_path / "deeper").mkdir()
+    return lambda: monkeypatch.chdir(tmp_path / "deeper")
+
+
+def test_a_run_goes_on_from_another_folder(cli, begun, elsewhere):
+    best = begun / "run" / "checkpoints" / "best" / "a.safetensors"
+    shutil.copy(best, begun / "start.safetensors")
+    told = ["--data", "my.npz", "peers.a.weights=start.safetensors", "--out", "new"]
+    assert cli("run", "dml", *TINY, *told).status == 0
+    cut_short(begun / "new")
+    typed = (begun / "new" / "config.yaml").read_text()
+    elsewhere()
+    found = cli("run", "../new/config.yaml", "--out", "../new", "--resume")
+    assert found.status == 0, found.err
+    assert (begun / "new" / "config.yaml").read_text() == typed, "paths stay as they were typed"
+    found = cli("run", "../new/config.yaml", "epochs=3", "--out", "../new", "--resume")
+    assert found.status == 0, found.err
+    assert cli("run", "../new/config.yaml", "epochs=1", "--out", "../another").status == 0
+    assert f"name: {begun}/my.npz" in (begun / "another" / "config.yaml").read_text()
+
+
+def test_a_comparison_goes_on_from_another_folder(cli, tmp_path, elsewhere):
+    saved(tmp_path / "my.npz")
+    arms = "arms={plain: {}, other: {data.name: my.npz, lr: 0.01}}"
+    compare = ["compare", "dml", *TINY, arms, "--data", "my.npz", "--out", "versus"]
+    assert cli(*compare, "--seeds", "0").status == 0
+    typed = (tmp_path / "versus" / "config.yaml").read_text()
+    elsewhere()
+    compare = ["compare", "../versus/config.yaml", "--out", "../versus", "--resume"]
+    found = cli(*compare, "--seeds", "0-1")
+    assert found.status == 0, found.err
+    assert (tmp_path / "versus" / "config.yaml").read_text().count("name: my.npz") == (
+        typed.count("name: my.npz")
+    )
+
+
 def test_weights_that_a_peer_begins_with_are_part_of_the_data(cli, tmp_path):
     saved(tmp_path / "my.npz")
     assert cli("run", "dml", *TINY, "--data", "my.npz", "--out", "first").status == 0
@@ -146,3 +217,16 @@ def test_folders_are_known_by_their_files(tmp_path, in_memory):
     Image.fromarray(np.zeros((6, 6), np.uint8)).save(tmp_path / "moved" / "test" / "a" / "1.png")
     said = changes(before, data_fingerprint(load_dataset(spec)))
     assert any(each.startswith("x of test differs") for each in said)
+
+
+def test_results_say_what_was_left_out(cli, tmp_path):
+    folder_of_images(tmp_path / "images")
+    (tmp_path / "images" / "train" / "a" / "notes.txt").write_text("")
+    words = ["dml", *over(*TINY, "epochs=1"), "--data", "images"]
+    assert cli("run", *words, "--out", "run").status == 0
+    assert cli("compare", *words, "--arms", "mutual", "--seeds", "0,1", "--out", "two").status == 0
+    for folder in ("run", "two"):
+        said = json.loads((tmp_path / folder / "results.json").read_text())["account"]
+        assert said.count("left out 1 (no image): train/a/notes.txt") == 1
+    told = cli("eval", "run").err.splitlines()
+    assert "left out 1 (no image): train/a/notes.txt" in told

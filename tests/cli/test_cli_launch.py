@@ -1,7 +1,9 @@
 """Processes that torchrun starts together train as one does, and one of them speaks."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,12 @@ import pytest
 from tiny_commands import TINY
 
 from peerlearn.cli.launch import be_silent_unless_first, complain
+from peerlearn.engine.checkpoint import Checkpoints
 from peerlearn.engine.transports import MeshTransport
 from peerlearn.errors import InputError, RunError
 from peerlearn.row_scores import read_row_scores, read_row_set
 
+LEVEL = "lr=0.1", "lr_schedule=constant"  # the second epoch is better for either peer
 MEASURED = ("peers", "mean_peer", "ensemble")
 
 
@@ -23,15 +27,37 @@ def torchrun(*words: object, place: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=240)
 
 
-def test_a_comparison_of_two_processes_equals_that_of_one(cli, tmp_path):
-    words = ["compare", "dml", *TINY, "--arms", "mutual,independent", "--seeds", "0"]
-    done = torchrun(*words, "--out", "both-2", place=tmp_path)
+@pytest.fixture
+def stopped(cli, monkeypatch):
+    """`stopped(*words)` is a command that a signal ends after its first epoch."""
+
+    def run(*words: str) -> None:
+        def ask(checkpoints: Checkpoints) -> bool:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return True
+
+        with monkeypatch.context() as until_then:
+            until_then.setattr(Checkpoints, "worth_saving", ask)
+            assert cli(*words).status == 75
+
+    return run
+
+
+def test_a_comparison_of_two_processes_equals_that_of_one(cli, stopped, tmp_path):
+    # The first of its cells was begun by one process, and is gone on with by two.
+    words = ["compare", "dml", *TINY, *LEVEL, "--arms", "mutual,independent", "--seeds", "0"]
+    stopped(*words, "--out", "both-2")
+    done = torchrun(*words, "--out", "both-2", "--resume", place=tmp_path)
     assert done.returncode == 0, done.stderr
     alone = cli(*words, "--out", "one")
     assert alone.status == 0
     one, two = (json.loads((tmp_path / x / "results.json").read_text()) for x in ("one", "both-2"))
     for arm in ("mutual", "independent"):
         assert [one["arms"][arm][k] for k in MEASURED] == [two["arms"][arm][k] for k in MEASURED]
+    for peer in "ab":
+        cells = (tmp_path / x / "cells/mutual/seed-0" for x in ("one", "both-2"))
+        chosen = [json.loads((cell / "results.json").read_text())["selected"] for cell in cells]
+        assert chosen[0] == chosen[1] and chosen[0][peer]["epoch"] == 2, "better than the first"
     assert one["differences"] == two["differences"]
     said, alike = (re.sub(r"[\d.]+ ms", "? ms", out) for out in (done.stdout, alone.out))
     assert said.replace("both-2", "one") == alike, "said once"
@@ -43,6 +69,24 @@ def test_a_comparison_of_two_processes_equals_that_of_one(cli, tmp_path):
     assert done.stderr.count("2/2 cells") == 1
     assert (tmp_path / "both-2" / "report.html").exists()
     assert not list(tmp_path.glob("both-2/**/.lock"))
+
+
+def test_a_process_tells_of_its_own_peers_alone(monkeypatch):
+    import torch.distributed as dist
+
+    told = []
+
+    def gather(parts, own, group):
+        told.append(own)
+        parts[:] = [own, {"b": "new"}]
+
+    monkeypatch.setattr(dist, "all_gather_object", gather)
+    monkeypatch.setattr(dist, "get_world_size", lambda group: 2)
+    transport = object.__new__(MeshTransport)
+    transport.group, transport.peers, transport.owned = None, ["a", "b"], ["a"]
+    # What it has of b is from a checkpoint that it went on from.
+    assert transport.collect({"b": "old", "a": "new"}) == {"a": "new", "b": "new"}
+    assert told == [{"a": "new"}]
 
 
 @pytest.fixture
@@ -73,11 +117,13 @@ def test_a_process_that_has_ended_is_a_message(monkeypatch):
     import torch.distributed as dist
 
     def broken(*_, **__):
-        raise RuntimeError("[/pytorch/gloo/pair.cc:534] Connection closed by peer\nmore")
+        raise RuntimeError("[/gloo/pair.cc:5] Read error [::1]:9: Reset by peer. This is\nmore")
 
     monkeypatch.setattr(dist, "all_reduce", broken)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     transport = object.__new__(MeshTransport)
     transport.device, transport.group = "cpu", None
-    with pytest.raises(RunError, match=r"^another of the 2 processes of this launch has ended \("):
+    with pytest.raises(
+        RunError, match=r"^another of the 2 processes .* ended \(Read error .*Reset by peer\); "
+    ):
         transport.anywhere(True)

@@ -10,6 +10,7 @@ from tiny_commands import TINY
 
 from peerlearn.errors import InputError
 from peerlearn.plain_yaml import read_yaml, to_yaml
+from peerlearn.recipes import recipe
 from peerlearn.serving import open_run
 
 #: A module that leaves a file behind when it is imported, and more when it is called.
@@ -169,3 +170,43 @@ def test_what_was_typed_is_built_by_validate(cli, tmp_path, module):
     typed = f"peers.b={{model: 'python:{module}:net'}}"
     assert cli("validate", "dml", "data.train_size=100", typed).status == 0
     assert "called" in (tmp_path / "canary").read_text()
+
+
+def test_the_configuration_of_a_run_folder_is_data_for_every_verb_that_trains(
+    cli, tmp_path, run_folder, foreign
+):
+    for verb in (["run", "--out", "run", "--resume"], ["run", "--out", "new"], ["compare"]):
+        said = cli(verb[0], "run/config.yaml", *verb[1:])
+        refused(said, "run/config.yaml: names code", f"peers.b.model: {foreign!r}", "--trust")
+    assert quiet(tmp_path)
+    said = cli("run", "run/config.yaml", "epochs=1", "--out", "new", "--trust")
+    assert said.status == 0, said.err
+    assert "called" in (tmp_path / "canary").read_text()
+
+
+def test_in_python_a_recipe_of_a_run_folder_needs_trust(run_folder, foreign, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="trust=True"):
+        recipe(run_folder / "config.yaml")
+    assert quiet(tmp_path)
+    assert recipe(run_folder / "config.yaml", trust=True).config.peers["b"].model == foreign
+
+
+@pytest.mark.parametrize("link", ["metrics.jsonl", "checkpoints", "checkpoints/best"])
+def test_a_run_is_not_continued_through_a_link_out_of_its_folder(cli, tmp_path, run_folder, link):
+    (run_folder / "results.json").unlink()
+    (run_folder / link).rename(tmp_path / "outside")
+    (run_folder / link).symlink_to(tmp_path / "outside")
+    before = [path.lstat().st_mtime_ns for path in [tmp_path, *tmp_path.glob("outside/**/*")]]
+    said = cli("run", "dml", *TINY, "--out", "run", "--resume")
+    refused(said, f"run/{link}", "leads out of run by a link")
+    assert before == [p.lstat().st_mtime_ns for p in [tmp_path, *tmp_path.glob("outside/**/*")]]
+
+
+def test_a_comparison_is_not_continued_through_a_link_out_of_its_folder(cli, tmp_path):
+    words = ["compare", "dml", *TINY, "--arms", "mutual", "--out", "versus", "--seeds"]
+    assert cli(*words, "0").status == 0
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "versus/cells/mutual/seed-1").symlink_to(tmp_path / "outside")
+    refused(cli(*words, "0-1", "--resume"), "versus/cells/mutual/seed-1: leads out of versus")
+    assert not list((tmp_path / "outside").iterdir())

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import threading
 import weakref
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from peerlearn.compare import grid, report
 from peerlearn.compare.folders import read_experiments
-from peerlearn.compare.grid import equal_arms, plan_cells, run_grid
+from peerlearn.compare.grid import _open, equal_arms, plan_cells, run_grid
 from peerlearn.errors import InputError
+from peerlearn.locks import held
 from peerlearn.row_scores import read_row_scores
 from peerlearn.serving import evaluate_run, open_run
 from peerlearn.systems.overrides import apply_overrides, parse_assignments
@@ -286,3 +288,14 @@ def test_a_run_without_rows_is_read_as_before(tmp_path: Path) -> None:
         path.unlink()
     assert compare(out, [0], resume=True) == results
     assert evaluate_run(open_run(out / "cells/mutual/seed-0"))["arms"]["mutual"]["peers"]
+
+
+def test_a_second_comparison_is_told_who_works_there(tmp_path: Path) -> None:
+    cell = tmp_path / "cells" / "mutual" / "seed-0"
+    (tmp_path / "config.yaml").write_text("recipe: dml\n")
+    with held(cell), pytest.raises(InputError) as told:
+        _open(tmp_path, {}, False, [], {})
+    assert f"process {os.getpid()} on host" in str(told.value)
+    assert "works at a comparison there; the same command with --resume helps it" in str(told.value)
+    with pytest.raises(InputError, match="already holds a comparison; continue it with --resume"):
+        _open(tmp_path, {}, False, [], {})

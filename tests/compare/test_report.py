@@ -224,7 +224,27 @@ def test_a_single_run_has_no_comparison(tmp_path):
     html = page(samples.leave(samples.run_folder(tmp_path / "run")), tmp_path / "report.html")
     assert "one seed: no interval; nothing to compare with" in plain(html)
     assert "forest" not in sections(html)
-    assert "peerlearn run run/config.yaml --seed 0" in plain(html)
+    run = tmp_path / "run"
+    assert f"peerlearn run {run}/config.yaml --seed 0" in plain(html), "to be typed as it stands"
+    assert f"Read from {run}." in plain(html)
+
+
+def test_what_was_left_out_of_the_data_is_told(tmp_path):
+    folder = samples.run_folder(tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    said = {"account": ["read 3 files: train 3", "left out 1 (no image): <b>notes.txt"]}
+    (folder / "results.json").write_text(json.dumps(results | said))
+    html = page(folder, tmp_path / "report.html")
+    assert "read 3 files: train 3; left out 1 (no image): &lt;b&gt;notes.txt" in html
+    (folder / "results.json").write_text(json.dumps(results | {"account": {"a": 1}}))
+    assert "left out" not in plain(page(folder, tmp_path / "report.html"))
+
+
+def test_a_command_with_code_says_that_it_needs_trust(tmp_path):
+    run = samples.run_folder(tmp_path / "run")
+    (run / "config.yaml").write_text("recipe: dml\npeers: {a: {model: 'python:nets:make'}}\n")
+    html = page(run, tmp_path / "report.html")
+    assert f"peerlearn run {run}/config.yaml --seed 0 --trust" in plain(html)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,8 @@ def refuse_repeated(changes: dict[str, Any]) -> None:
 
 def check_free(folder: Path) -> None:
     """InputError where a folder holds a run or something else, so that none can begin there."""
-    from peerlearn.engine.run_folder import contents, holds, not_empty
+    from peerlearn.engine.continuing import holds, not_empty
+    from peerlearn.engine.run_folder import contents
 
     if not contents(folder):
         return

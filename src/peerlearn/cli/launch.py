@@ -26,10 +26,13 @@ def be_silent_unless_first() -> None:
 
 def complain(error: Exception, everywhere: bool) -> None:
     """Print why a verb failed: once a machine what fails `everywhere` alike, else who it was."""
+    from peerlearn.errors import harmless
+
+    said = harmless(str(error))  # names in it may be a stranger's, and reach for the terminal
     if leads():
-        print(f"peerlearn: {error}", file=sys.stderr)
+        print(f"peerlearn: {said}", file=sys.stderr)
     elif not everywhere or os.environ.get("LOCAL_RANK") == "0":
-        print(f"peerlearn: process {os.environ['RANK']}: {error}", file=sys.__stderr__)
+        print(f"peerlearn: process {os.environ['RANK']}: {said}", file=sys.__stderr__)
 
 
 def command() -> list[str]:

@@ -27,6 +27,12 @@ TrustOption = Annotated[
     bool,
     typer.Option("--trust", help="Allow it to run the code that it names by python:MODULE:NAME."),
 ]
+RecipeTrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Where the recipe is the config.yaml of a run: allow code that it names."
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...", show_default="as in training"),
@@ -56,8 +62,8 @@ def gathered_overrides(
 
 #: What runs write beside their checkpoints, and go on from.
 OWN_FILES = (
-    "config.yaml", "env.json", "metrics.jsonl", "results.json", "data.json", "gallery.npz",
-    "rows.npz",
+    "config.yaml", "env.json", "metrics.jsonl", "results.json", "data.json", "fingerprint.json",
+    "gallery.npz", "rows.npz",
 )  # fmt: skip
 
 
@@ -71,6 +77,15 @@ def refuse_own_file(out: Path | None) -> None:
     own = out.name in OWN_FILES and (folder / "config.yaml").exists()
     if own or "checkpoints" in (folder.name, folder.parent.name):
         raise InputError(f"--out {out}: is a file of the run itself; choose another name or folder")
+
+
+def check_out_file(out: Path | None) -> None:
+    """InputError where `out` is a file of a run itself, or cannot be written; before any work."""
+    from peerlearn.files import check_writable
+
+    refuse_own_file(out)
+    if out is not None:
+        check_writable(out, f"--out {out}")
 
 
 def parse_numbers(text: str, option: str) -> list[int]:
@@ -88,13 +103,12 @@ def parse_numbers(text: str, option: str) -> list[int]:
 
 
 def out_folder(out: Path | None, name: str) -> Path:
-    """`out`, or the first free `runs/NAME-N`; InputError where `out` is a file."""
+    """`out`, or the first free `runs/NAME-N`; InputError where `out` cannot be a folder."""
     from peerlearn.errors import InputError
-    from peerlearn.files import free_folder
+    from peerlearn.files import check_writable, free_folder
 
     if out is not None:
-        if out.exists() and not out.is_dir():
-            raise InputError(f"--out {out}: is a file; expected a folder")
+        check_writable(out, f"--out {out}", folder=True)
         return out
     if processes() > 1:
         raise InputError(

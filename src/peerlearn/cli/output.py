@@ -1,6 +1,7 @@
 """Tables on stdout, as wide as they need to be where nobody sees a screen, and reports."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from rich.table import Table
 from peerlearn.cli.launch import leads
 from peerlearn.engine.description import weights_words
 from peerlearn.engine.settings import EvaluationSpec
-from peerlearn.errors import InputError, PeerlearnError
+from peerlearn.errors import InputError, PeerlearnError, harmless
 from peerlearn.metrics.catalogue import base_name, is_of_class
 from peerlearn.metrics.confusion import by_class, matrix, without_rows
 from peerlearn.report.open_edges import never_open
@@ -31,6 +32,17 @@ def console() -> Console:
 def screen_width() -> int:
     """Columns of the terminal; 80 where nobody sees one."""
     return console().width if sys.stdout.isatty() else 80
+
+
+def folded(line: str) -> list[str]:
+    """A sentence in lines that a terminal, or 80 columns, can hold; names of files stay whole."""
+    return textwrap.wrap(
+        harmless(line),
+        screen_width() - 1,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table(
@@ -55,7 +67,7 @@ def table(
         )
     for row in rows:
         # Keeps rich from reading `[...]` as markup.
-        made.add_row(*(text.replace("[", r"\[") for text in row))
+        made.add_row(*(harmless(text).replace("[", r"\[") for text in row))
     return made
 
 
@@ -120,7 +132,8 @@ def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> No
     metrics = recipe.metrics.told(results.get("metrics"))
     names = dict.fromkeys([*metrics.headlines, *metrics.brief])
     for arm, block in results["arms"].items():
-        screen.print(f"[bold]{arm}[/], {results['data']}, seed {results['seeds'][0]}")
+        name, data = (harmless(text).replace("[", r"\[") for text in (arm, results["data"]))
+        screen.print(f"[bold]{name}[/], {data}, seed {results['seeds'][0]}")
         print(measured_words(recipe, spec))
         rows = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
         for who, found in rows.items():
@@ -128,7 +141,7 @@ def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> No
             if known := chosen.get(who, {}):
                 of = f" of {known['of']}" if "of" in known else ""
                 values.append(f"epoch {known['epoch']}{of}")
-            line = f"  {who:<10} {'  '.join(values)}"
+            line = f"  {harmless(who):<10} {'  '.join(values)}"
             screen.print(line, highlight=False, soft_wrap=True, markup=False)
         for line in untested(block, recipe.task.pages.rows):
             screen.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
@@ -156,7 +169,7 @@ def tell_shipping(results: Results, recipe: "Recipe", folder: Path) -> None:
     metrics = recipe.metrics.told(results.get("metrics"))
     said = shipping_of(results, metrics, str(folder), recipe.task.pages.rows)
     for line in said.lines() if said is not None else ():
-        print(line)
+        print(harmless(line))
 
 
 def report_beside(folder: Path) -> None:

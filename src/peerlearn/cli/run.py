@@ -11,8 +11,10 @@ from peerlearn.cli.options import (
     DataOption,
     OverridesArgument,
     RecipeArgument,
+    RecipeTrustOption,
     ResumeOption,
     SeedOption,
+    check_out_file,
     gathered_overrides,
     out_folder,
     parse_numbers,
@@ -32,6 +34,7 @@ def run(
         Path | None, typer.Option(help="Run folder.", show_default="runs/RECIPE-N")
     ] = None,
     resume: ResumeOption = False,
+    trust: RecipeTrustOption = False,
 ) -> None:
     """Train a cohort and write a run folder with results and a report."""
     from peerlearn.cli.output import report_beside, tell_results, tell_shipping
@@ -41,7 +44,7 @@ def run(
 
     if resume:
         check_run(out)
-    found, given = find_recipe(recipe)
+    found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data, seed=seed)
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
@@ -55,15 +58,9 @@ def run(
 
 def check_run(out: Path | None) -> None:
     """InputError where `--resume` has no run to continue: no `--out`, no run, or a comparison."""
-    from peerlearn.errors import InputError
+    from peerlearn.engine.continuing import check_begun
 
-    if out is None:
-        raise InputError("--resume: name the run folder to continue with --out")
-    if (out / "cells").is_dir():
-        raise InputError(f"--resume: {out} holds a comparison; continue it with peerlearn compare")
-    if not (out / "config.yaml").exists():
-        what = "holds no run (no config.yaml)" if out.exists() else "does not exist"
-        raise InputError(f"--resume: {out} {what}; leave --resume out to start one there")
+    check_begun(out, "--resume", "--out")
 
 
 def compare(
@@ -81,6 +78,7 @@ def compare(
         Path | None, typer.Option(help="Folder.", show_default="runs/compare-RECIPE-N")
     ] = None,
     resume: ResumeOption = False,
+    trust: RecipeTrustOption = False,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
     from peerlearn.cli.closing import closing_lines
@@ -95,7 +93,7 @@ def compare(
 
     if resume and leads():
         check_comparison(out)
-    found, given = find_recipe(recipe)
+    found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data)
     for key, option in (("seed", "--seeds"), ("arm", "--arms")):
         if key in changes:
@@ -177,4 +175,5 @@ def report(
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {out}: a report ends in .html")
+    check_out_file(out)
     print(write_report(folders, out))

@@ -11,6 +11,7 @@ from peerlearn.cli.options import (
     DeviceOption,
     RunArgument,
     TrustOption,
+    check_out_file,
     out_folder,
     refuse_own_file,
 )
@@ -53,13 +54,14 @@ def evaluate(
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
     from peerlearn.cli.output import class_table, console, metrics_table, tell_shipping, untested
+    from peerlearn.errors import harmless
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
 
-    refuse_own_file(out)
+    check_out_file(out)
     trained = _opened(run, trust)
     results = evaluate_run(trained, data, precision.value if precision else None, device)
-    print(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}")
+    print(harmless(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}"))
     console().print(metrics_table(results["arms"][trained.arm]))
     if per_class:
         console().print(class_table(results["arms"][trained.arm], trained.recipe))
@@ -140,6 +142,8 @@ def predict(
     refuse_own_file(out)
     trained = _opened(run, trust)
     options = {"tile": tile, "overlap": overlap, "among": among}
+    if trained.reader.folder is None:
+        check_out_file(out)
     predictor = Predictor(trained, peer, device, **options)
     reader = predictor.reader
     if overlay and reader.folder is None:
@@ -163,8 +167,10 @@ def predict(
 
 def tell_read(reader: "Reader[Any]") -> None:
     """Print what was left out of data, and how they were read."""
+    from peerlearn.cli.output import folded
+
     for line in reader.account.lines():
-        print(line, file=sys.stderr)
+        print("\n".join(folded(line)), file=sys.stderr)
 
 
 def export(
@@ -200,7 +206,7 @@ def export(
     from peerlearn.serving import Loaded
     from peerlearn.serving.export import export as write
 
-    refuse_own_file(out)
+    check_out_file(out)
     made = write(Loaded(_opened(run, trust)), out, peer, format, normalised)
     who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
     print(f"{made.path}: {made.format} of {who}; {made.note}")

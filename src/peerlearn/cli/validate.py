@@ -32,7 +32,7 @@ def validate(
     from peerlearn.importing import code_in
     from peerlearn.systems.registry import find_recipe
 
-    found, given = find_recipe(recipe)
+    found, given = find_recipe(recipe, trust=True)
     changes = gathered_overrides(overrides, data)
     typed = set(code_in(changes).values())
     foreign = {

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from peerlearn.errors import InputError
 from peerlearn.files import read_json, read_text
+from peerlearn.importing import code_in
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.plain_yaml import parse_yaml
 from peerlearn.provenance import together
@@ -16,7 +17,7 @@ from peerlearn.report.experiment import Epochs, Experiment
 from peerlearn.report.section import Pages
 from peerlearn.report.statistics import Contrast, differences, is_finite
 from peerlearn.report.words import holds_unprintable, printable
-from peerlearn.results import Arm, check, merge, object_in
+from peerlearn.results import Arm, account_of, check, merge, object_in
 from peerlearn.systems.registry import of_file
 
 Json = dict[str, Any]
@@ -75,9 +76,10 @@ def _read_experiment(folder: Path) -> Experiment:
         epochs=epochs,
         config={"config.yaml": config} if config else {},
         env=object_in(_read_json(env_file), env_file, "the file") if env_file else {},
-        commands=(_command(folder, tuple(arms), seeds),) if config else (),
+        commands=(_command(folder, tuple(arms), seeds, config),) if config else (),
         galleries=galleries,
         made_by=results.get("made_by") or (),
+        account=tuple(account_of(results)),
     )
 
 
@@ -167,6 +169,7 @@ def _side_by_side(found: Sequence[Experiment]) -> Experiment:
         commands=tuple(command for one in found for command in one.commands),
         galleries=galleries,
         made_by=_makers(found),
+        account=tuple(dict.fromkeys(line for one in found for line in one.account)),
     )
 
 
@@ -242,12 +245,15 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ",".join(str(seed) for seed in seeds)
 
 
-def _command(folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...]) -> str:
-    # The last part of the path only: the page may travel to machines where the rest is not.
-    config = shlex.quote(f"{folder.resolve().name}/config.yaml")
+def _command(folder: Path, arms: tuple[str, ...], seeds: tuple[int, ...], config: str) -> str:
+    """What to type for the same results, in the folder in which this one's name was typed."""
+    trust = " --trust" if code_in(parse_yaml(config, str(folder / "config.yaml"))) else ""
+    config = shlex.quote(str(folder / "config.yaml"))
     if not (folder / "cells").is_dir():
-        return f"peerlearn run {config}" + (f" --seed {seeds[0]}" if len(seeds) == 1 else "")
+        options = f" --seed {seeds[0]}" if len(seeds) == 1 else ""
+        return f"peerlearn run {config}{options}{trust}"
     options = f" --arms {shlex.quote(','.join(arms))}"
     if seeds:
         options += f" --seeds {seeds_text(seeds)}"
+    options += trust
     return f"peerlearn compare {config}{options}"

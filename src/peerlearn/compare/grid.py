@@ -9,19 +9,20 @@ from typing import Any
 
 from peerlearn import results
 from peerlearn.data.fingerprint import Fingerprint
-from peerlearn.engine.description import described
-from peerlearn.engine.run_folder import (
-    RunFolder,
+from peerlearn.engine.continuing import (
     check_same,
-    contents,
     data_changed,
     holds,
+    moved_words,
     not_empty,
 )
+from peerlearn.engine.description import described
+from peerlearn.engine.places import PLACES, anchored, begun_in
+from peerlearn.engine.run_folder import RunFolder, contents
 from peerlearn.engine.transports import agreed, leads_launch
 from peerlearn.errors import InputError, RunError, unknown_name
-from peerlearn.files import write_text
-from peerlearn.locks import InUseError, held
+from peerlearn.files import check_inside, write_text
+from peerlearn.locks import LOCK, InUseError, held, in_use
 from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
 from peerlearn.provenance import together
 from peerlearn.report.statistics import differences
@@ -121,9 +122,7 @@ def run_grid(
         facts[arm], rows[arm] = described(trainer), getattr(trainer.task, "fingerprint", {})
         del trainer  # its networks and rows, of which there is room for one arm at a time
     if leads_launch():
-        _open(out, given, resume)
-    for arm, fingerprint in rows.items():
-        _check_data(out, first[arm], fingerprint)
+        _open(out, given, resume, cells, {arm: (first[arm], rows[arm]) for arm in first})
     observe({"event": "compare", "facts": facts})
     waiting = list(cells)
     while waiting:
@@ -162,10 +161,12 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
     """`results.json` of a comparison from the results of its cells."""
     by_arm: dict[str, list[Arm]] = {}
     makers = []
+    account: dict[str, None] = {}  # sentences, each once
     for cell in cells:
         run = results.load(cell.folder(out) / "results.json")
         by_arm.setdefault(cell.arm, []).append(run["arms"][cell.arm])
         makers.append((cell.arm, cell.seed, run.get("made_by") or []))
+        account |= dict.fromkeys(results.account_of(run))
     arms = {arm: merge(runs) for arm, runs in by_arm.items()}
     metrics = {each.name: each for cell in cells for each in cell.config.own_metrics}
     compared: Results = {
@@ -177,6 +178,8 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
         "differences": differences(arms),
         "made_by": together(makers),
     }
+    if account:
+        compared["account"] = list(account)
     return results.describe(compared, [*metrics.values()])
 
 
@@ -199,28 +202,60 @@ def _run_cell(
     observe({"event": "cell done"} | where)
 
 
-def _check_data(out: Path, cell: Cell, now: Fingerprint) -> None:
-    """Refuse to put new cells beside those of an arm that were trained on other rows."""
-    data = parse_yaml(to_yaml(cell.config.dump()), "data")["data"]
+def _check_data(out: Path, cell: Cell, now: Fingerprint) -> bool:
+    """Refuse to put new cells beside those of an arm that were trained on other rows.
+
+    False where there are none to compare with.
+    """
+    config, known = cell.config.dump(), False
     for path in sorted(cell.folder(out).parent.glob("seed-*")):
         folder = RunFolder(path)
         if not (folder.fingerprint.exists() and folder.config.exists()):
             continue
+        before = read_yaml(folder.config)
         # Seeds may choose among splits; then the others are left to their own check.
-        if read_yaml(folder.config).get("data") != data:
+        if _choices(before) != _choices(parse_yaml(to_yaml(config), "config")):
             continue
         if said := folder.data_changes(now):
-            raise data_changed(path, said)
+            raise data_changed(path, [*moved_words(path, before, config), *said])
+        known = True
+    return known
 
 
-def _open(out: Path, given: Mapping[str, Any], resume: bool) -> None:
+def _choices(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of its data but for where they are."""
+    data = config.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    return {key: value for key, value in data.items() if f"data.{key}" not in PLACES}
+
+
+def _worker(out: Path) -> str | None:
+    """A process that trains a cell now, in words."""
+    found = (in_use(lock.parent) for lock in sorted(out.glob(f"cells/*/*/{LOCK}")))
+    return next((who for who in found if who is not None), None)
+
+
+def _open(
+    out: Path,
+    given: Mapping[str, Any],
+    resume: bool,
+    cells: Sequence[Cell],
+    rows: Mapping[str, tuple[Cell, Fingerprint]],
+) -> None:
+    """Start the folder or go on with it; `rows` are a cell of each arm, and its data."""
     config = out / "config.yaml"
     if config.exists():
         if not resume:
-            raise holds(out, "a comparison")
+            raise holds(out, "a comparison", _worker(out))
+        for path in (out / "shared", *(cell.folder(out) for cell in cells)):
+            check_inside(out, path)
+        before = read_yaml(config)
+        # Where the data moved, cells tell whether they are the same; then they may be anywhere.
+        known = [_check_data(out, cell, now) for cell, now in rows.values()]
         # Arms may have come; a changed one is refused by its cells.
-        if check_same(out, read_yaml(config), given):
+        if check_same(out, before, given, PLACES if any(known) else ()):
             (out / "results.json").unlink(missing_ok=True)  # of fewer epochs
+        given = anchored(given, before, begun_in(out))
     elif contents(out):
         raise not_empty(out)
     write_text(config, to_yaml(dict(given)))

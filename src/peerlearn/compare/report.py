@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.compare.folders import peer_models, read_experiments, seeds_text
-from peerlearn.engine.run_folder import flatten
+from peerlearn.engine.continuing import flatten
 from peerlearn.files import write_text
 from peerlearn.provenance import maker_words, mixture_words
 from peerlearn.report.agreement import agreement
@@ -90,7 +90,7 @@ def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict
         "headline": sentences[0] if sentences else _no_comparison(experiment),
         "outcomes": sentences[1:],
         "trained": _trained(experiment),
-        "folders": [folder.resolve().name for folder in experiment.folders],
+        "folders": [str(folder) for folder in experiment.folders],
         "made_by": _made_by(experiment),
         "tiles": tiles(experiment),
         "transfer": transfer(draw),
@@ -118,11 +118,11 @@ def _sections(draw: Drawer) -> Iterator[Section]:
 
 
 def _use(experiment: Experiment) -> Shipping | None:
-    """Which network to use; folders by the last part of their names, as the page may travel."""
+    """Which network to use; folders as they were typed, so that commands can be typed there too."""
     arms, seeds, place = experiment.arms, experiment.seeds, None
     if len(experiment.folders) == 1:
         folder = experiment.folders[0]
-        place = cell_of(folder.resolve().name, (folder / "cells").is_dir())
+        place = cell_of(str(folder), (folder / "cells").is_dir())
     return shipping(arms, seeds, experiment.metrics, place, experiment.pages.rows)
 
 
@@ -156,6 +156,7 @@ def _trained(experiment: Experiment) -> list[tuple[str, str]]:
     rows = [
         ("recipe", experiment.recipe),
         ("data", experiment.data),
+        ("read", "; ".join(experiment.account)),
         ("peers", ", ".join(peers)),
         ("seeds", f"{len(seeds)} ({seeds_text(seeds)})" if seeds else ""),
     ]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peerlearn.data.account import some
+from peerlearn.data.account import counted, some
 from peerlearn.data.datasets import Split
 
 WHOLE = 64 * 1024**2
@@ -58,13 +58,23 @@ def digest_of_text(value: Any) -> str:
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two fingerprints, in words; of an older one, what both hold."""
-    said = []
+    said, found = [], {_field(name): value for name, value in now.items()}
     for name, was in before.items():
-        if name in now and was != now[name]:
-            said += list(_changed(name, was, now[name]))
-        elif name not in now:
+        if _field(name) not in found:
             said.append(f"{name} is not there any more")
+        elif was != found[_field(name)]:
+            said += list(_changed(name, was, found[_field(name)]))
     return said
+
+
+def files_of(found: Fingerprint) -> list[str]:
+    """The keys of a configuration that name files of which a fingerprint was taken."""
+    return [_field(name) for name in found if _field(name) != name]
+
+
+def _field(name: str) -> str:
+    """Of `peers.a.weights: FILE` the key alone: a file is the same wherever it is."""
+    return name.partition(": ")[0]
 
 
 def _changed(name: str, was: Any, now: Any) -> Iterator[str]:
@@ -74,7 +84,8 @@ def _changed(name: str, was: Any, now: Any) -> Iterator[str]:
     fewer = was.get("rows", 0) - now.get("rows", 0)
     if fewer:
         counts = f"{was['rows']:,}, now {now['rows']:,}"
-        yield f"{abs(fewer):,} rows {'fewer' if fewer > 0 else 'more'} in {name}: {counts}"
+        count = counted(abs(fewer), "row")
+        yield f"{count} {'fewer' if fewer > 0 else 'more'} in {name}: {counts}"
         return
     if was.get("shape") != now.get("shape"):
         yield f"rows of {name} had shape {was['shape']}, now {now['shape']}"

@@ -1,4 +1,4 @@
-"""Runs that are continued with more epochs than they were started with, or with data that moved.
+"""Runs that are continued with more epochs than they were started with.
 
 The schedules of learning rate, edges and augmentation are then those of the new length from where
 the run goes on. So the result equals that of an uninterrupted run of the new length only where
@@ -15,8 +15,6 @@ from peerlearn.files import read_text
 
 #: By the key of a configuration, the number of epochs before and now.
 Growth = Mapping[str, tuple[int, int]]
-#: Keys that say where the data are; which they are is known by their fingerprint.
-PLACES = ("data.root", "data.labelled", "data.unlabelled", "data.name")
 
 
 def grown_epochs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Growth:
@@ -70,14 +68,3 @@ def growth_note(grown: Growth) -> str:
         f"{lengths}. From here on learning rate and edges follow the schedule of the new length, "
         "so unless both are constant the results are not those of one uninterrupted run"
     )
-
-
-def moved_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is different in where two configurations say that the data are, in words."""
-    was, other = (config.get("data") or {} for config in (before, now))
-    keys = [place.removeprefix("data.") for place in PLACES]
-    return [
-        f"data.{key}: was {was.get(key)!r}, now {other.get(key)!r}"
-        for key in keys
-        if was.get(key) != other.get(key)
-    ]

@@ -9,13 +9,22 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peerlearn.data.fingerprint import Fingerprint, changes
+from peerlearn.data.fingerprint import Fingerprint, changes, files_of
+from peerlearn.engine.continuing import (
+    check_same,
+    data_changed,
+    holds,
+    moved_words,
+    not_empty,
+)
 from peerlearn.engine.files import load_state, save_state
-from peerlearn.engine.growth import PLACES, Growth, check_growth, grown_epochs, moved_data
+from peerlearn.engine.growth import Growth, check_growth
+from peerlearn.engine.places import PLACES, anchored, begun_in
 from peerlearn.engine.weight_files import read_weights, write_weights
 from peerlearn.errors import InputError, shown
 from peerlearn.files import (
     cannot_write,
+    check_inside,
     json_line,
     read_json,
     read_text,
@@ -24,7 +33,7 @@ from peerlearn.files import (
     write_text,
 )
 from peerlearn.locks import Hold, held, is_lock
-from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
+from peerlearn.plain_yaml import read_yaml, to_yaml
 from peerlearn.provenance import environment
 
 VERSION = 3
@@ -32,8 +41,6 @@ VERSION = 3
 State = dict[str, Any]
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
 About = Callable[[str], Mapping[str, Any]]
-#: Keys of a configuration that say what else could be run, not what this run does.
-PLANS = ("arms",)
 
 #: Of files that a run writes, what `write_atomically` calls them until they are whole.
 TEMPORARY = re.compile(
@@ -67,7 +74,7 @@ class RunFolder:
         self.gallery = path / "gallery.npz"
         self.last = path / "checkpoints" / "last" / "state.safetensors"
         self._hold: Hold | None = None
-        self._moved: tuple[list[str], dict[str, Any]] | None = None
+        self._moved: tuple[Sequence[str], dict[str, Any]] = (), {}
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -97,9 +104,29 @@ class RunFolder:
         if not (self.config.exists() and self.results.exists()):
             return False
         before = complete(read_yaml(self.config))
-        if self.knows_data and moved_data(before, config):
-            return False  # whether these are the same data is known once they are read
-        return not check_same(self.path, before, config)
+        grown = check_same(self.path, before, config, self._movable)
+        # Whether data at another place are the same is known once they are read: `found_moved`.
+        return not grown and not moved_words(self.path, before, config)
+
+    def found_moved(
+        self,
+        config: dict[str, Any],
+        now: Fingerprint,
+        complete: Complete = lambda before: before,
+    ) -> bool:
+        """Whether the folder holds the results of this run, whose data are at another place now.
+
+        Then it knows that place afterwards.
+
+        Raises InputError: as `finished` and `check_data`.
+        """
+        if not (self.config.exists() and self.results.exists()):
+            return False
+        if check_same(self.path, complete(read_yaml(self.config)), config, self._movable):
+            return False
+        self.open(config, True, complete)
+        self.check_data(now)
+        return True
 
     def open(
         self, config: dict[str, Any], resume: bool, complete: Complete = lambda before: before
@@ -117,11 +144,15 @@ class RunFolder:
         if self.config.exists():
             if not resume:
                 raise holds(self.path, "a run")
+            for path in (self.metrics, self.last, self.best("any")):
+                check_inside(self.path, path.parent)
+                check_inside(self.path, path)
             self._sweep()
             before = complete(read_yaml(self.config))
-            grown = check_same(self.path, before, config, moved=self.knows_data)
-            if said := moved_data(before, config):
-                self._moved = said, config
+            grown = check_same(self.path, before, config, self._movable)
+            words = moved_words(self.path, before, config)
+            config = anchored(config, before, begun_in(self.path))
+            self._moved = words, config
             if grown:
                 check_growth(grown, self.metrics)
                 self.results.unlink(missing_ok=True)  # first: they are not those of what follows
@@ -145,8 +176,8 @@ class RunFolder:
         Raises InputError: says what changed.
         """
         if said := self.data_changes(now):
-            raise data_changed(self.path, [*(self._moved[0] if self._moved else ()), *said])
-        if self._moved is not None:  # the same data at another place
+            raise data_changed(self.path, [*self._moved[0], *said])
+        if self._moved[0]:  # the same data at another place
             self._write_config(self._moved[1])
         if not any(each.exists() for each in (self.fingerprint, self.last, self.metrics)):
             write_json(self.fingerprint, now)
@@ -155,6 +186,11 @@ class RunFolder:
     def knows_data(self) -> bool:
         """Whether it is known what the data were, wherever they are."""
         return self.fingerprint.exists() and bool(read_json(self.fingerprint))
+
+    @property
+    def _movable(self) -> tuple[str, ...]:
+        """Keys of the configuration that name files of which it is known what they were."""
+        return (*PLACES, *files_of(read_json(self.fingerprint))) if self.knows_data else ()
 
     def data_changes(self, now: Fingerprint) -> list[str]:
         """What is different about the data now, in words; nothing where nobody knows.
@@ -254,65 +290,3 @@ def contents(folder: Path) -> set[str]:
     """
     found = folder.iterdir() if folder.exists() else ()
     return {p.name for p in found if not is_lock(p) and not TEMPORARY.fullmatch(p.name)}
-
-
-def data_changed(folder: Path, said: Sequence[str]) -> InputError:
-    """What to raise where a folder would be continued on other data."""
-    return InputError(
-        f"{folder}: cannot resume, for the data changed since it began:\n  " + "\n  ".join(said)
-    )
-
-
-def holds(folder: Path, what: str) -> InputError:
-    """What to raise where `folder` holds `what`, which was not to be continued."""
-    return InputError(
-        f"{folder}: already holds {what}; continue it with --resume, or choose another --out"
-    )
-
-
-def not_empty(folder: Path) -> InputError:
-    """What to raise where something else is in `folder`."""
-    return InputError(f"{folder}: exists and is not empty; choose another --out")
-
-
-def check_same(
-    folder: Path, written: Mapping[str, Any], config: Mapping[str, Any], moved: bool = False
-) -> Growth:
-    """See that a folder is continued with the configuration it was started with, `PLANS` aside.
-
-    More epochs are not another configuration; they are returned. With `moved` the data may be
-    anywhere: whether they are the same is seen by their fingerprint.
-
-    Raises InputError: names every key that differs.
-    """
-    before, now = (
-        flatten({key: value for key, value in one.items() if key not in PLANS})
-        for one in (written, parse_yaml(to_yaml(dict(config)), "config"))
-    )
-    grown = grown_epochs(before, now)
-    changed = [
-        f"{key}: was {before.get(key, 'not set')!r}, now {now.get(key, 'not set')!r}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in grown and not (moved and key in PLACES)
-    ]
-    if changed:
-        fewer = any(line.startswith("epochs: was") for line in changed)
-        hint = "\n(a run can get more epochs, not fewer)" if fewer else ""
-        raise InputError(
-            f"{folder}: cannot resume with a changed configuration:\n  "
-            + "\n  ".join(changed)
-            + hint
-        )
-    return grown
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key to value."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{path}.")
-        else:
-            flat[path] = value
-    return flat

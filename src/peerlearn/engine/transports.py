@@ -89,8 +89,10 @@ class MeshTransport:
 
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
         parts: list[Any] = [None] * dist.get_world_size(self.group)
+        # Whatever else a process holds may be old: a resumed one has read what was of all of them.
+        own = {name: entry for name, entry in own.items() if name in self.owned}
         with _all_there():
-            dist.all_gather_object(parts, dict(own), group=self.group)
+            dist.all_gather_object(parts, own, group=self.group)
         merged = {name: entry for part in parts for name, entry in part.items()}
         return {name: merged[name] for name in self.peers if name in merged}
 
@@ -138,7 +140,7 @@ def _all_there() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what torch.distributed raises where a connection breaks
-        first = str(error).splitlines()[0]
+        first = str(error).partition("\n")[0].partition(". ")[0].rpartition("] ")[2]
         raise RunError(
             f"another of the {dist.get_world_size()} processes of this launch has ended ({first}); "
             "start them again with --resume once it is known why"

@@ -36,6 +36,7 @@ class Experiment:
     commands: tuple[str, ...]  # what to type to get the same results
     galleries: dict[str, Path]  # `gallery.npz` of the first seed of every arm that has one
     made_by: Sequence[Mapping[str, Any]] = ()  # see `peerlearn.provenance`
+    account: tuple[str, ...] = ()  # what was read of the data and left out, in sentences
 
     @property
     def peers(self) -> tuple[str, ...]:

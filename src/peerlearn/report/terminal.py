@@ -23,7 +23,7 @@ def comparison_table(results: Results, metrics: Catalogue) -> Table:
     titles, rows = _cells(results, metrics)
     head, note = Text(f"{results['recipe']} on {results['data']}"), Text(_footnote(results))
     table = Table(title=head, caption=note, caption_justify="left", box=box.SIMPLE_HEAD)
-    table.pad_edge, table.collapse_padding = False, True
+    table.show_edge, table.pad_edge, table.collapse_padding = False, False, True
     table.add_column("arm", no_wrap=True)
     for title in titles:
         table.add_column(title, justify="right")

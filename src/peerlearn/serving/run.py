@@ -13,17 +13,16 @@ from peerlearn.cohort import Cohort
 from peerlearn.data.account import Account
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import ROW_SCORES, assessed, predict
+from peerlearn.engine.places import begun_in, check_there
 from peerlearn.engine.precision import Precision, PrecisionName, resolve_device, threads
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.selection import load_selected
 from peerlearn.engine.unfinished import Unfinished
 from peerlearn.errors import InputError, nearest
 from peerlearn.importing import refuse_code, trusting
-from peerlearn.plain_yaml import read_yaml
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.reader import Reader, UnreadableError
 from peerlearn.results import Arm, Results, describe, load_run, of_one_seed
-from peerlearn.serving.places import begun_in, check_there, located
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
 from peerlearn.tasks.config import as_meant
@@ -173,9 +172,8 @@ def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
         found = ", ".join(map(str, _runs_below(folder)))
         hint = f" Runs below it: {found}." if found else ""
         raise InputError(f"{folder}: holds no run (no config.yaml).{hint}")
-    recipe, _ = find_recipe(str(paths.config))
+    recipe, written = find_recipe(str(paths.config), trust)
     begun = begun_in(folder)
-    written = located(read_yaml(paths.config), begun, recipe.task.catalogue)
     if not trust:
         refuse_code(written, paths.config)
     with nullcontext() if trust else trusting(()):

@@ -139,7 +139,12 @@ def _run_in(
     # Asked first: the networks and data of what is finished need not be made again.
     if folder is not None and resume and folder.finished(config.dump(), config.completed):
         return results.load_run(folder.results)
-    return run_task(recipe.task.load(config), config, folder, resume, observe, shared)[1]
+    task = recipe.task.load(config)
+    if folder is not None and resume:
+        known = (config.dump(), task.fingerprint, config.completed)
+        if agreed(lambda: folder.found_moved(*known)):
+            return results.load_run(folder.results)
+    return run_task(task, config, folder, resume, observe, shared)[1]
 
 
 def run_task(
@@ -176,6 +181,8 @@ def run_task(
     measured["made_by"] = [made_by(trainer.device)]
     if odd := results.unlike_planned(result.history):
         measured["stages"] = odd
+    if said := task.account.lines():
+        measured["account"] = said
     if folder is not None and trainer.transport.leads:
         if result.info is not None:
             write_json(folder.info, result.info.model_dump())

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from peerlearn.engine.places import begun_in, located
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.importing import refuse_code
 from peerlearn.plain_yaml import read_yaml
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.dml.recipe import DML, FEW_LABELS
@@ -20,6 +22,8 @@ ALL = (
     *(STYLES_CLASSIFY, STYLES_SEGMENT),
     DISCOVERY,
 )
+WRITTEN = ("env.json", "metrics.jsonl", "results.json", "checkpoints", "cells")
+"""What stands beside the `config.yaml` of a run or a comparison."""
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in ALL}
 
 
@@ -28,10 +32,14 @@ def of_file(name: str) -> Recipe | None:
     return FIT if name == FIT.name else RECIPES.get(name)
 
 
-def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
+def find_recipe(name_or_file: str, trust: bool = False) -> tuple[Recipe, Mapping[str, Any]]:
     """The recipe of a name or a YAML file, and the mapping it starts from.
 
-    Raises InputError: neither a recipe, then it names the nearest one, nor a file that names one.
+    Of the `config.yaml` of a run or a comparison, paths are where they were when it was begun, from
+    whatever folder it is read; and such a folder is data: code that it names needs `trust`.
+
+    Raises InputError: neither a recipe, then it names the nearest one, nor a file that names one;
+    or code that is not trusted.
     """
     path, name, field, given = Path(name_or_file), name_or_file, None, None
     if path.suffix in (".yaml", ".yml"):
@@ -44,4 +52,15 @@ def find_recipe(name_or_file: str) -> tuple[Recipe, Mapping[str, Any]]:
     recipe = RECIPES.get(name) if given is None else of_file(name)
     if recipe is None:
         raise unknown_name("recipe", name, RECIPES, field)
-    return recipe, recipe.defaults() if given is None else given
+    if given is None:
+        return recipe, recipe.defaults()
+    if is_of_run(path):
+        if not trust:
+            refuse_code(given, path)
+        given = located(given, begun_in(path.parent), recipe.task.catalogue)
+    return recipe, given
+
+
+def is_of_run(file: Path) -> bool:
+    """Whether a file is the configuration that a run or a comparison has written."""
+    return file.name == "config.yaml" and any((file.parent / each).exists() for each in WRITTEN)

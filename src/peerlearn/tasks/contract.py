@@ -204,10 +204,11 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def fingerprint(self) -> Fingerprint:
         """What the data and the files of weights are, to tell later whether they changed."""
         found = data_fingerprint(self.data)
-        for name, peer in self.config.peers.items():
-            path = None if peer.weights is None else Path(peer.weights).expanduser()
-            if path is not None and path.is_file():
-                found[f"peers.{name}.weights: {peer.weights}"] = file_fingerprint(path)
+        typed = {f"peers.{name}.weights": it.weights for name, it in self.config.peers.items()}
+        typed["weights"] = getattr(self.config, "weights", None)  # of the whole network
+        for key, file in typed.items():
+            if file is not None and (path := Path(file).expanduser()).is_file():
+                found[f"{key}: {file}"] = file_fingerprint(path)
         return found
 
     @property

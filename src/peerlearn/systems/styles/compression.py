@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -49,6 +50,7 @@ def _fitting_width(config: StylesConfig, name: str, target: float, build: Build)
     """The width that comes nearest to `target` parameters, by bisection."""
     peer, field = config.peers[name], f"peers.{name}.model"
 
+    @cache
     def size(width: float) -> int:
         return _size(build, peer.model, peer.arguments | {"width": width}, field)
 

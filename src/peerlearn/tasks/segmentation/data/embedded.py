@@ -1,5 +1,7 @@
 """Small scenes that need no file: scikit-learn's digits, strewn over a noisy canvas."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +23,7 @@ NOISE = 0.1
 CLASSES = ("background", "even", "odd")
 
 
+@cache  # every arm that is validated asks for them
 def digits_scenes() -> Source[MaskSplit]:
     """460 grey scenes of 48x48 pixels with three digits each, some of them over others.
 

@@ -1,4 +1,4 @@
-"""Where the files of a finished run are, from whatever folder it is opened.
+"""Where the files of a run are, from whatever folder it is opened or continued.
 
 A run keeps paths as they were typed, and in `env.json` the folder in which they were.
 """
@@ -15,14 +15,25 @@ from peerlearn.importing import PREFIX
 
 OF_DATA = ("root", "labelled", "unlabelled", "name")
 """Keys of a `data` block that may hold a path; `root` comes first, for names are below it."""
-WEIGHTS = "weights"
-"""The key, of a peer or of a trunk, that holds the path of a file of weights."""
+PLACES = tuple(f"data.{key}" for key in OF_DATA)
+"""Keys that say where the data are; which they are is known by their fingerprint."""
+WEIGHTS = ("weights", "frozen")
+"""Keys, of a peer or of a whole network, that may hold the path of a file of weights."""
+ENVIRONMENT = "env.json"
+
+
+def is_place(key: str) -> bool:
+    """Whether the value of a dotted key may be the path of something that can move."""
+    return key in PLACES or key.rpartition(".")[2] in WEIGHTS
 
 
 def begun_in(run: Path) -> Path | None:
-    """The folder in which a run was begun; None where it does not say so."""
+    """The folder in which a run or a comparison was begun; None where it does not say so."""
+    kept = run / ENVIRONMENT
+    if not kept.exists():  # of a comparison every run has one
+        kept = next(iter(sorted(run.glob(f"cells/*/*/{ENVIRONMENT}"))), kept)
     try:
-        folder = read_json(run / "env.json").get("folder")
+        folder = read_json(kept).get("folder")
     except (InputError, AttributeError):
         return None
     return Path(folder) if isinstance(folder, str) else None
@@ -42,6 +53,47 @@ def located(
         if found is not None and not (typed.exists() and typed.samefile(found)):
             block[key] = str(found)
     return made
+
+
+def same_place(was: Any, now: Any, begun: Path | None) -> bool:
+    """Whether a value typed where a run was begun, and one typed here, are equal or name one file.
+
+    Without `begun`, which an older version did not keep, only what is equal is the same.
+    """
+    if was == now or begun is None or not (isinstance(was, str) and isinstance(now, str)):
+        return bool(was == now)
+    one, other = begun / Path(was).expanduser(), Path(now).expanduser()
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def moved(before: Mapping[str, Any], now: Mapping[str, Any], begun: Path | None) -> list[str]:
+    """The keys of two flat configurations that name files which are not at one place."""
+    return [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if is_place(key) and not same_place(before.get(key), now.get(key), begun)
+    ]
+
+
+def anchored(
+    now: Mapping[str, Any], before: Any, begun: Path | None, field: str = ""
+) -> dict[str, Any]:
+    """A configuration to keep where `before` was kept: its paths hold for a run begun in `begun`.
+
+    Those that name the same file as before stay as they were typed then; others become absolute.
+    """
+    kept = {}
+    for key, value in now.items():
+        was = before.get(key) if isinstance(before, Mapping) else None
+        if isinstance(value, Mapping):
+            # What stands in an arm is said anew: `arms.NAME.data.name` is as `data.name`.
+            value = anchored(value, was, begun, "" if field == "arms." else f"{field}{key}.")
+        elif isinstance(value, str) and is_place(f"{field}{key}"):
+            path = Path(value).expanduser()
+            absolute = str(path.absolute()) if path.exists() else value
+            value = was if same_place(was, value, begun) else absolute
+        kept[key] = value
+    return kept
 
 
 def check_there(written: Mapping[str, Any], begun: Path | None, catalogue: Catalogue[Any]) -> None:
@@ -69,7 +121,17 @@ def _paths(
             named = key == "name" and isinstance(value, str) and _is_name(data, catalogue)
             if isinstance(value, str) and not named:
                 yield data, key, value
+    elif isinstance(data, str) and not _is_name({"name": data}, catalogue):
+        yield config, "data", data
     yield from _weights(config)
+    arms = config.get("arms")  # whose keys are dotted
+    for arm in arms.values() if isinstance(arms, dict) else ():
+        if isinstance(arm, dict):
+            yield from _paths(arm, catalogue)
+            for key in PLACES:
+                value = arm.get(key)
+                if isinstance(value, str) and not _is_name({"name": value}, catalogue):
+                    yield arm, key, value
 
 
 def _is_name(data: Mapping[str, Any], catalogue: Catalogue[Any]) -> bool:
@@ -83,10 +145,10 @@ def _is_name(data: Mapping[str, Any], catalogue: Catalogue[Any]) -> bool:
 
 def _weights(block: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
     if isinstance(block, dict):
-        if isinstance(block.get(WEIGHTS), str):
-            yield block, WEIGHTS, block[WEIGHTS]
         for key, inner in block.items():
-            if key != "arms":  # what else could be run
+            if isinstance(inner, str) and key.rpartition(".")[2] in WEIGHTS:
+                yield block, key, inner
+            elif key != "arms":  # what else could be run
                 yield from _weights(inner)
 
 
