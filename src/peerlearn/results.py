@@ -109,8 +109,8 @@ class Results(TypedDict):
 
     `selected` says of a run which epoch each peer's weights are from; see `unlike_planned` for
     `stages`. `metrics` describes those that only this configuration measures. `made_by` says what
-    made a run; of a comparison whose cells were not all made alike, it lists every maker. `account` says what
-    was read of the data and left out.
+    made a run; of a comparison whose cells were not all made alike, it lists every maker. `account`
+    says what was read of the data and left out.
     """
 
     schema: int

@@ -239,3 +239,10 @@ def test_what_cannot_be_proven_is_refused():
     it.prove(dict.fromkeys(NAMES, said(9)), Y)
     with pytest.raises(InputError, match="the same validation rows"):
         it.prove(dict.fromkeys(NAMES, said(9)[:30]), Y[:30])
+
+
+def test_an_averaged_teacher_is_as_reliable_as_its_peer():
+    averaged = graph({"ends": "both"}, teacher_ema=0.9)
+    assert opened(averaged) == set()
+    averaged.prove({"a": said(40), "b": said(40)}, Y)
+    assert averaged.open_edges() == {"a": {"b": 1.0}, "b": {"a": 1.0}}

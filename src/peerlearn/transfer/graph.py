@@ -215,7 +215,7 @@ class TransferGraph(nn.Module):
         found: dict[str, dict[str, list[bool]]] = {}
         for proof in self.proofs:
             for (teacher, learner), it in zip(proof.pairs, proof.found, strict=True):
-                found.setdefault(learner, {}).setdefault(teacher, []).append(it)
+                found.setdefault(learner, {}).setdefault(peer_averaged(teacher), []).append(it)
         return {
             learner: {teacher: sum(them) / len(them) for teacher, them in teachers.items()}
             for learner, teachers in found.items()

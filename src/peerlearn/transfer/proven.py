@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.transfer.averages import peer_averaged
 from peerlearn.validation import Spec, short_form
 
 #: By (teacher, learner).
@@ -107,7 +108,8 @@ class Proof(nn.Module):
     def __init__(self, spec: ProvenSpec, pairs: Sequence[Pair], speaks: Speaks, field: str) -> None:
         super().__init__()
         self.spec, self.pairs, self.field = spec, tuple(pairs), field
-        self.peers = tuple(dict.fromkeys(name for pair in pairs for name in pair))
+        # The average of a peer is as reliable as the peer, whose predictions validation has.
+        self.peers = tuple(dict.fromkeys(peer_averaged(name) for pair in pairs for name in pair))
         self._speaks = speaks
         self.register_buffer("proven", torch.zeros(len(self.pairs), dtype=torch.bool))
         self._settle()
@@ -142,7 +144,7 @@ class Proof(nn.Module):
     def _holds(
         self, pair: Pair, reliable: Mapping[str, bool], spoken: Mapping[str, Spoken]
     ) -> bool:
-        teacher, learner = pair
+        teacher, learner = map(peer_averaged, pair)
         if self.spec.ends == "both":
             return reliable[teacher] and reliable[learner]
         rows, taught = spoken[teacher]
