@@ -1,10 +1,10 @@
 """What comparisons were made to ask: one arm against another on each data set, and on average."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
-from benchmarks.cells import difference_cell
+from benchmarks.cells import Pair, difference_cells
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.systems.registry import RECIPES
 
@@ -39,32 +39,44 @@ def questions_markdown(questions: Questions, *comparisons: Mapping[str, Any]) ->
     if len(comparisons) > 1:
         names.append("mean")
     asked = [question for question in questions.asked if {*question[:2]} <= arms]
-    parts = [_table(comparisons, [name, *names], who, asked) for who, name in questions.who.items()]
+    columns = [
+        difference_cells(pairs)
+        for pairs in zip(*_pairs(questions, asked, comparisons), strict=True)
+    ]
+    lines = iter(zip(*columns, strict=True))
+    parts = []
+    for name in questions.who.values():
+        table = [[name, *names], ["---"] + ["---:"] * len(names)]
+        table += [[f"`{a}` − `{b}`: {what}", *next(lines)] for a, b, what in asked]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in table) + "\n")
+    looks = len(asked) * len(questions.who)
     parts.append(
-        f"n = {len(seeds)} seeds; differences are paired by seed, with 95 % intervals; bold where "
-        "zero is outside."
+        f"n = {len(seeds)} seeds; differences are paired by seed, with 95 % intervals over seeds "
+        f"only: not other test rows, nor other training rows. {looks} comparisons looked at in "
+        "each column, Holm at 5 %: bold where a difference is shown."
     )
     return "\n".join(parts) + "\n"
 
 
-def _table(
-    comparisons: Sequence[Mapping[str, Any]],
-    header: list[str],
-    who: str,
+def _pairs(
+    questions: Questions,
     asked: Sequence[tuple[str, str, str]],
-) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1)]
-    for arm, against, what in asked:
-        ours, theirs = (
-            [results["arms"][name][who][_metric(results).name]["values"] for results in comparisons]
-            for name in (arm, against)
-        )
-        if len(comparisons) > 1:
-            for values in (ours, theirs):
-                values.append(list(map(mean, zip(*values, strict=True))))
-        cells = [difference_cell(a, b) for a, b in zip(ours, theirs, strict=True)]
-        lines.append([f"`{arm}` − `{against}`: {what}", *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    comparisons: Sequence[Mapping[str, Any]],
+) -> Iterator[list[Pair]]:
+    """Of everyone and every question: the pairs of each comparison and, if several, their mean."""
+    for who in questions.who:
+        for arm, against, _ in asked:
+            ours, theirs = (
+                [
+                    results["arms"][name][who][_metric(results).name]["values"]
+                    for results in comparisons
+                ]
+                for name in (arm, against)
+            )
+            if len(comparisons) > 1:
+                for values in (ours, theirs):
+                    values.append(list(map(mean, zip(*values, strict=True))))
+            yield list(zip(ours, theirs, strict=True))
 
 
 def _metric(results: Mapping[str, Any]) -> Metric:

@@ -56,12 +56,14 @@ def peers_markdown(results: dict[str, Any]) -> str:
             metric = block["peers"][peer]["accuracy"]
             cells.append(f"{100 * metric['mean']:.2f} ± {100 * metric['std']:.2f}")
             if entry := differences.get((arm, peer)):
-                low, high = (100 * end for end in entry["ci95"])
-                cells[-1] += f"<br>{100 * entry['mean']:+.2f} [{low:+.2f}, {high:+.2f}]"
+                low, high = (100 * end for end in entry["ci95"] or (0, 0))
+                cells[-1] += f"<br>{100 * entry['mean']:+.2f}"
+                cells[-1] += f" [{low:+.2f}, {high:+.2f}]" if low < high else ""
         lines.append([arm, *cells])
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     seeds = len(results["seeds"])
-    return f"{rows}\n\nn = {seeds} seeds; differences are paired by seed, with 95 % intervals.\n"
+    paired = "differences are paired by seed, with 95 % intervals over seeds only"
+    return f"{rows}\n\nn = {seeds} seeds; {paired}; single peers are not tested.\n"
 
 
 def comparison_markdown(results: Results) -> str:

@@ -148,6 +148,12 @@ def test_a_file_comes_back_as_it_was_saved_with_null_for_what_is_not_finite(tmp_
     assert back["arms"]["mutual"]["cost"] == found["arms"]["mutual"]["cost"]
 
 
+def compared(**changes):
+    """A file with one difference."""
+    entry = {"arm": "m", "against": "x", "who": "a", "metric": "nll", "mean": 0.0} | changes
+    return {"arms": {"m": {}}, "differences": [entry]}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -158,6 +164,10 @@ def test_a_file_comes_back_as_it_was_saved_with_null_for_what_is_not_finite(tmp_
         ({"arms": {"m": {"edges": [{"from": "a"}]}}}, r"arms\.m\.edges\[0\]\.to: missing"),
         ({"arms": {"m": {}}, "seeds": ["0"]}, r"seeds\[0\] must be a whole number, found '0'"),
         ({"arms": {"m": {}}, "differences": [{"arm": "m"}]}, r"differences\[0\]\.against: missing"),
+        (compared(p=1.5), r"differences\[0\]\.p must be from 0 to 1, found 1\.5"),
+        (compared(p="0"), r"differences\[0\]\.p must be a number or null, found '0'"),
+        (compared(rows=1.5), r"differences\[0\]\.rows must be a whole number, found 1\.5"),
+        (compared(covers=1), r"differences\[0\]\.covers must be a text, found 1"),
     ],
 )
 def test_a_file_without_what_readers_need_is_named_with_the_field(tmp_path, given, said):

@@ -10,13 +10,19 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NotRequired, TypedDict, cast
 
-from peerlearn.errors import InputError, unknown_name
+from peerlearn.errors import InputError
 from peerlearn.files import read_json, write_json
-from peerlearn.json_shapes import EACH, NUMBER, TEXT, WHOLE, check_shape
 from peerlearn.metrics.catalogue import Metric, is_of_class
-from peerlearn.metrics.confusion import COLUMNS, added
-from peerlearn.names import check_names
-from peerlearn.provenance import MadeBy, check_makers
+from peerlearn.metrics.confusion import added
+from peerlearn.provenance import MadeBy
+from peerlearn.results_checks import (
+    CURVES,
+    MEASURED,
+    NEWER_OF_PEERS,
+    OF_PEERS,
+    checked,
+    checked_run,
+)
 
 SCHEMA = 1
 
@@ -93,7 +99,12 @@ class Arm(TypedDict, total=False):
 
 
 class Difference(TypedDict):
-    """An arm minus another, paired by seed; `ci95` is null for a single seed."""
+    """An arm minus another, paired by seed; what is not known is null.
+
+    `ci95` covers other "seeds" or "seeds and test rows", nothing for a single seed; `p` is not
+    corrected for how many there are. `rows` are test rows, of all seeds where each has its own;
+    on `differing_rows` of them the arms differ. See `report.intervals`.
+    """
 
     arm: str
     against: str
@@ -102,6 +113,13 @@ class Difference(TypedDict):
     mean: float
     ci95: list[float] | None
     n: int
+    covers: str | None
+    p: float | None
+    rows: int | None
+    rows_shared: bool | None
+    differing_rows: int | None
+    half_with_twice_rows: float | None
+    half_with_twice_seeds: float | None
 
 
 class Results(TypedDict):
@@ -177,115 +195,17 @@ def load_run(path: Path) -> Results:
     Raises InputError: see `load`; or no name of its data, or an arm without peers that were
     measured, their mean and their ensemble.
     """
-    results = load(path)
-    arm, block = next(iter(results["arms"].items()))
-    if not isinstance(results.get("data"), str):
-        raise InputError(f"{path}: data must be a text, found {results.get('data')!r}")
-    for part in ("peers", "mean_peer", "ensemble"):
-        if part not in block or (part == "peers" and not block["peers"]):
-            raise InputError(f"{path}: arms.{arm}.{part}: missing; a finished run has it")
-    check_shape(results.get("selected") or {}, {EACH: {}}, path, "selected")
-    for peer, known in (results.get("selected") or {}).items():
-        if known:  # of a peer that was chosen on validation
-            check_shape(known, {"epoch": WHOLE, "value": NUMBER}, path, f"selected.{peer}")
-    return results
+    return cast(Results, checked_run(load(path), path))
 
 
 def check(given: Any, path: Path) -> Results:
     """See that what a file holds has what readers rely on, else InputError: file and field."""
-    results = object_in(given, path, "the file")
-    arms = object_in(results.get("arms"), path, "arms")
-    if not arms:
-        raise InputError(f"{path}: arms is empty; expected at least one arm")
-    check_names(arms, f"{path}: arms", "arm")  # folders of cells are called like them
-    for name, arm in arms.items():
-        _check_arm(arm, path, f"arms.{name}")
-    seeds = results.get("seeds") or []
-    check_shape(seeds, [WHOLE], path, "seeds")
-    _check_differences(results.get("differences") or [], path, arms)
-    check_makers(results.get("made_by") or [], path)
-    return cast(Results, results)
+    return cast(Results, checked(given, path))
 
 
 def save(path: Path, results: Results) -> None:
     """Write a results file, atomically; NaN and infinity become null. Raises RunError."""
     write_json(path, results)
-
-
-_MEASURED = ("mean_peer", "ensemble", "cost")
-_CURVES = ("flatness", "noise")
-# What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-_NEWER_OF_PEERS = ("sizes", "class_weights", "validation", "epochs", "calibration", "open_edges")
-_OF_PEERS = ("peers", "between_peers", *_NEWER_OF_PEERS)
-
-
-_BINS = {name: [NUMBER] for name in ("confidence", "accuracy", "fraction")}
-_SPREAD = {name: [NUMBER] for name in ("mean", "std")}
-_SHAPES: dict[str, Any] = {
-    "reliability": {EACH: _BINS},
-    **{key: {"sigma": [NUMBER], "peers": {EACH: _SPREAD}} for key in _CURVES},
-    "members": [TEXT],
-    "confusion": {"classes": [TEXT], "of": {EACH: {key: [WHOLE] for key in COLUMNS}}},
-    "edges": [{"from": TEXT, "to": TEXT}],
-}
-_DIFFERENCE = {"arm": TEXT, "against": TEXT, "who": TEXT, "metric": TEXT, "mean": NUMBER}
-
-
-def _check_arm(arm: Any, path: Path, name: str) -> None:
-    object_in(arm, path, name)
-    for part in (*_MEASURED, "reliability", *_CURVES, *_OF_PEERS):
-        field = f"{name}.{part}"
-        for key, value in object_in(arm.get(part) or {}, path, field).items():
-            measured = {f"{field}.{key}": value} if part in _MEASURED else {}
-            if part in _OF_PEERS:
-                object_in(value, path, f"{field}.{key}")
-                measured = {f"{field}.{key}.{metric}": it for metric, it in value.items()}
-            for where, summary in measured.items():
-                _check_summary(summary, path, where)
-    for part, shape in _SHAPES.items():
-        if arm.get(part):
-            check_shape(arm[part], shape, path, f"{name}.{part}")
-    if arm.get("confusion"):
-        _check_cells(arm["confusion"], path, f"{name}.confusion")
-
-
-def _check_cells(given: Confusion, path: Path, where: str) -> None:
-    for who, cells in given["of"].items():
-        true, said, count = (cells[column] for column in COLUMNS)
-        most = len(given["classes"])
-        if not len(true) == len(said) == len(count) or not all(
-            0 <= row < most and -1 <= column < most for row, column in zip(true, said, strict=True)
-        ):
-            raise InputError(f"{path}: {where}.of.{who}: its cells are not those of its classes")
-
-
-def _check_summary(given: Any, path: Path, where: str) -> None:
-    """See that a metric is one number, or the mean and values of several."""
-    found = given if isinstance(given, dict) else {"mean": given}
-    numbers = [found.get("mean"), found.get("std")]
-    values = found.get("values") or []
-    if not isinstance(values, list):
-        raise InputError(f"{path}: {where}.values must be a list, found {values!r}")
-    for number in [*numbers, *values]:
-        if isinstance(number, bool) or not isinstance(number, int | float | None):
-            raise InputError(f"{path}: {where} must hold numbers, found {number!r}")
-
-
-def _check_differences(entries: Any, path: Path, arms: Mapping[str, Any]) -> None:
-    check_shape(entries, [_DIFFERENCE], path, "differences")
-    for index, entry in enumerate(entries):
-        if entry.get("n") is not None:
-            check_shape(entry["n"], WHOLE, path, f"differences[{index}].n")
-        if entry["arm"] not in arms:
-            raise unknown_name("arm", entry["arm"], arms, f"{path}: differences[{index}].arm")
-
-
-def object_in(value: Any, path: Path, name: str) -> dict[str, Any]:
-    """A part of a JSON file that must be an object, else InputError: file and part."""
-    if isinstance(value, dict):
-        return value
-    found = "nothing" if value is None else type(value).__name__
-    raise InputError(f"{path}: {name} must be a JSON object, found {found}")
 
 
 def summary(values: Sequence[float]) -> Summary:
@@ -306,7 +226,7 @@ def sample_std(values: Sequence[float]) -> float:
 
 def one_seed(block: Mapping[str, Any]) -> Arm:
     """An arm of one run: every metric of `block` as the summary of one value."""
-    summed = {part: _summaries(block[part]) for part in (*_MEASURED, *_OF_PEERS) if part in block}
+    summed = {part: _summaries(block[part]) for part in (*MEASURED, *OF_PEERS) if part in block}
     return cast(Arm, dict(block) | summed)
 
 
@@ -419,9 +339,9 @@ def _add_confusions(blocks: Sequence[Mapping[str, Any]], where: str) -> Confusio
 
 
 _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
-    **dict.fromkeys((*_OF_PEERS, *_MEASURED), _join),
+    **dict.fromkeys((*OF_PEERS, *MEASURED), _join),
     "reliability": _pool_reliability,
-    **dict.fromkeys(_CURVES, _pool_curves),
+    **dict.fromkeys(CURVES, _pool_curves),
     "confusion": _add_confusions,
 }
-_NEWER = (*_NEWER_OF_PEERS, "members", "confusion")
+_NEWER = (*NEWER_OF_PEERS, "members", "confusion")

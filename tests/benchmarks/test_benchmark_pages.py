@@ -11,6 +11,7 @@ import pytest
 from benchmarks.discovery.ranking import markdown as ranking_markdown
 from benchmarks.few_labels import few_labels_markdown
 from benchmarks.graph.tables import markdown as graph_markdown
+from benchmarks.intervals.simulate import markdown as intervals_markdown
 from benchmarks.speed.page import BEGIN, END, Results
 from benchmarks.speed.speed import markdown as speed_markdown
 from benchmarks.styles.speed import markdown as styles_markdown
@@ -77,11 +78,12 @@ def test_every_arm_that_is_asked_about_was_compared(page: str) -> None:
     [
         ("speed/README.md", "speed/results.json", speed_markdown),
         ("graph/SPEED.md", "graph/speed.json", partial(graph_markdown, picture="growth.svg")),
+        ("intervals/README.md", "intervals/simulation.json", intervals_markdown),
         ("styles/README.md", "styles/speed.json", styles_markdown),
         ("discovery/README.md", "discovery/ranking.json", ranking_markdown),
     ],
 )
-def test_pages_on_speed_say_what_was_measured(
+def test_pages_say_what_was_measured(
     page: str, results: str, markdown: Callable[[Results], str]
 ) -> None:
     measured = json.loads((BENCHMARKS / results).read_text(encoding="utf-8"))

@@ -36,6 +36,7 @@ OTHERS = {
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
     "graph/memory.py": "a process of graph/speed.py",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
+    "intervals/simulate.py": "test_intervals_are_simulated",
 }
 
 
@@ -113,6 +114,16 @@ def test_killed_runs_come_out_as_those_left_in_peace(tmp_path: Path) -> None:
     found = json.loads(out.read_text(encoding="utf-8"))
     assert (found["kills"], found["runs_that_differ"]) == (2, 0)
     assert found["families"]["dml"]["kills"] == 2
+
+
+def test_intervals_are_simulated(tmp_path: Path) -> None:
+    out = tmp_path / "simulation.json"
+    printed = script("intervals/simulate.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert {line["seeds"] for line in found["false"]} == {3, 5, 8}
+    assert {line["metric"] for line in found["coverage"]} == {"accuracy", "nll", "brier", "ece"}
+    assert all(0 <= line["marked"] <= 0.2 for line in found["false"])
+    assert printed.startswith("| coverage")
 
 
 def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from peerlearn.compare.folders import read_experiments
 from peerlearn.compare.grid import _open, equal_arms, plan_cells, run_grid
 from peerlearn.errors import InputError
 from peerlearn.locks import held
+from peerlearn.report.statistics import contrasts
 from peerlearn.row_scores import read_row_scores
 from peerlearn.serving import evaluate_run, open_run
 from peerlearn.systems.overrides import apply_overrides, parse_assignments
@@ -54,6 +55,11 @@ def test_results_pair_arms_by_seed(tmp_path: Path) -> None:
     assert (entry["arm"], entry["against"], entry["n"]) == ("mutual", "independent", 3)
     assert entry["mean"] == pytest.approx(sum(x - y for x, y in zip(a, b, strict=True)) / 3)
     assert entry["ci95"][0] < entry["mean"] < entry["ci95"][1]
+    assert (entry["covers"], entry["rows_shared"]) == ("seeds and test rows", True)
+    cells = [tmp_path / f"out/cells/{arm}/seed-{seed}" for arm in ARMS for seed in range(3)]
+    (together,) = read_experiments(cells)
+    beside = contrasts(results["differences"], find_recipe("dml")[0].metrics)
+    assert sorted(together.differences, key=str) == sorted(beside, key=str)
     for arm in ARMS:
         for seed in range(3):
             run = json.loads((tmp_path / f"out/cells/{arm}/seed-{seed}/results.json").read_text())
@@ -286,7 +292,13 @@ def test_a_run_without_rows_is_read_as_before(tmp_path: Path) -> None:
     results = compare(out, [0])
     for path in out.rglob("rows.npz"):
         path.unlink()
-    assert compare(out, [0], resume=True) == results
+    without = compare(out, [0], resume=True)
+    assert without["arms"] == results["arms"]
+    assert {entry["rows"] for entry in without["differences"]} == {None}
+    assert None not in {entry["rows"] for entry in results["differences"]}
+    assert [e["mean"] for e in without["differences"]] == [
+        e["mean"] for e in results["differences"]
+    ]
     assert evaluate_run(open_run(out / "cells/mutual/seed-0"))["arms"]["mutual"]["peers"]
 
 

@@ -16,7 +16,7 @@ from peerlearn.compare.report import write_report
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.report.cost import short_count
-from peerlearn.report.statistics import Contrast, differences
+from peerlearn.report.statistics import contrasts, differences
 from peerlearn.report.words import outcomes
 from peerlearn.results import summary
 
@@ -71,7 +71,7 @@ def test_the_headline_is_the_outcome_of_the_study(compared, compared_page):
     results = json.loads((compared / "results.json").read_text())
     headline = re.search(r"<h1>(.*?)</h1>", compared_page, re.DOTALL)
     metrics = Catalogue(CLASSIFICATION)
-    differences = [Contrast.read(entry, metrics) for entry in results["differences"]]
+    differences = contrasts(results["differences"], metrics)
     assert plain(headline[1]) == outcomes(differences, metrics)[0]
 
 

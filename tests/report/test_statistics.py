@@ -5,7 +5,7 @@ from scipy import stats
 
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import CLASSIFICATION, COSTS, Catalogue
-from peerlearn.report.statistics import Contrast, differences, paired_difference
+from peerlearn.report.statistics import contrasts, differences, paired_difference
 from peerlearn.results import summary
 from peerlearn.tasks.discovery.metrics.assessment import METRICS as DISCOVERY
 from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
@@ -14,9 +14,10 @@ METRICS = Catalogue([*CLASSIFICATION, *SEGMENTATION, *DISCOVERY, *COSTS.values()
 
 
 def winner(metric, **entry):
-    """Which arm a difference of results.json shows to be better."""
-    entry = {"arm": "x", "against": "y", "who": "a", "metric": metric, "mean": 0.0} | entry
-    return Contrast.read(entry, METRICS).winner
+    """Which arm a difference of results.json, the only one there, shows to be better."""
+    what = {"arm": "x", "against": "y", "who": "ensemble", "metric": metric, "mean": 0.0, "n": 5}
+    (read,) = contrasts([what | entry], METRICS)
+    return read.winner
 
 
 @pytest.mark.parametrize(
@@ -42,13 +43,25 @@ def test_pairing_removes_what_seeds_share():
 
 
 def test_one_pair_has_no_interval():
-    assert paired_difference([0.75], [0.5]) == {"mean": 0.25, "ci95": None, "n": 1}
+    found = paired_difference([0.75], [0.5])
+    assert found == {"mean": 0.25, "ci95": None, "n": 1, "covers": None, "p": None}
 
 
-def test_equal_differences_give_an_interval_of_no_width():
-    assert paired_difference([0.75, 0.5], [0.5, 0.25])["ci95"] == [0.25, 0.25]
-    assert paired_difference([0.5, 0.25], [0.5, 0.25])["ci95"] == [0, 0]
-    assert paired_difference([0.1 + 0.2] * 3, [0.3] * 3)["ci95"] == [0, 0]  # rounding only
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([0.75, 0.5], [0.5, 0.25]),
+        ([0.5, 0.25], [0.5, 0.25]),
+        ([0.1 + 0.2] * 3, [0.3] * 3),  # rounding only
+        ([0.9175, 0.905, 0.9], [0.915, 0.9025, 0.8975]),  # as far as numbers can tell
+        ([2.3, 1e-3, 0.7], [2.2, 1e-3 - 0.1, 0.6]),
+    ],
+)
+def test_equal_differences_are_not_sure_ones(a, b):
+    found = paired_difference(a, b)
+    assert (found["ci95"], found["p"]) == (None, None)
+    entries = [{"arm": "x", "against": "y", "who": "ensemble", "metric": "accuracy"} | found]
+    assert contrasts(entries, METRICS)[0].side == ""
 
 
 def test_unequal_numbers_of_seeds_do_not_make_pairs():
@@ -89,8 +102,10 @@ def test_differences_cover_every_arm_and_metric_but_the_reference():
         "who": "a",
         "metric": "accuracy",
         "mean": pytest.approx(0.1),
-        "ci95": pytest.approx([0.1, 0.1]),
+        "ci95": None,
         "n": 2,
+        **dict.fromkeys(("covers", "p", "rows", "rows_shared", "differing_rows")),
+        **{f"half_with_twice_{what}": None for what in ("rows", "seeds")},
     }
 
 
@@ -110,15 +125,20 @@ def test_differences_name_what_does_not_fit():
         *((name, +1) for name in ("accuracy", "top5", "exact_match", "f1", "dice", "iou")),
         *((name, +1) for name in ("cluster_accuracy", "nmi", "ari")),
         *((name, -1) for name in ("nll", "ece", "adaptive_ece", "brier", "hd95")),
-        *((name, +1) for name in ("iou:road", "dice:a@b")),
         *((name, 0) for name in ("entropy", "train_s", "peak_rss_mb", "agreement")),
     ],
 )
 def test_direction_of_every_metric(metric, expected):
     assert METRICS[metric].better == {+1: "higher", -1: "lower", 0: None}[expected]
-    above, below = [0.1, 0.2], [-0.2, -0.1]
+    above, below = ({"mean": mean, "ci95": [mean - 0.05, mean + 0.05]} for mean in (0.15, -0.15))
     sides = {+1: ("arm", "against"), -1: ("against", "arm"), 0: (None, None)}[expected]
-    assert (winner(metric, ci95=above), winner(metric, ci95=below)) == sides
+    assert (winner(metric, **above), winner(metric, **below)) == sides
+
+
+@pytest.mark.parametrize("metric", ["iou:road", "dice:a@b"])
+def test_single_classes_have_a_direction_and_are_not_tested(metric):
+    assert METRICS[metric].better == "higher"
+    assert winner(metric, mean=0.15, ci95=[0.1, 0.2]) is None
 
 
 @pytest.mark.parametrize("ci95", [None, [-0.1, 0.2], [0.0, 0.1], [-0.1, 0.0], [0.0, 0.0]])

@@ -3,7 +3,7 @@
 import pytest
 
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
-from peerlearn.report.statistics import Contrast
+from peerlearn.report.statistics import Contrast, contrasts
 from peerlearn.report.words import interval_text, outcome, outcomes
 from peerlearn.tasks.segmentation.metrics import METRICS as SEGMENTATION
 
@@ -20,26 +20,27 @@ def difference(**changes) -> Contrast:
         "ci95": [0.004, 0.020],
         "n": 5,
     }
-    return Contrast.read(entry | changes, METRICS)
+    (read,) = contrasts([entry | changes], METRICS)  # the only one that was looked at
+    return read
 
 
 def test_a_shown_gain_is_told_with_its_interval():
     assert outcome(difference()) == (
-        "mutual beats independent on mean-peer accuracy: +1.2 points "
-        "(95 % interval [0.4, 2.0], 5 seeds)."
+        "mutual beats independent on mean-peer accuracy: +1.20 points "
+        "(95 % interval [0.40, 2.00], 5 seeds)."
     )
 
 
 def test_a_shown_loss_is_not_dressed_up():
     told = outcome(difference(mean=-0.012, ci95=[-0.020, -0.004]))
-    assert told.startswith("mutual is worse than independent on mean-peer accuracy: −1.2 points")
+    assert told.startswith("mutual is worse than independent on mean-peer accuracy: −1.20 points")
 
 
 def test_an_interval_with_zero_is_no_difference():
     told = outcome(difference(mean=0.002, ci95=[-0.004, 0.008]))
     assert told == (
-        "No difference in mean-peer accuracy shown between mutual and independent: +0.2 points "
-        "(95 % interval [−0.4, 0.8] includes zero, 5 seeds)."
+        "No difference in mean-peer accuracy shown between mutual and independent: +0.20 points "
+        "(95 % interval [−0.40, 0.80], 5 seeds); zero is inside."
     )
 
 
@@ -52,7 +53,7 @@ def test_one_seed_claims_nothing(ci95):
 
 def test_for_a_loss_lower_is_better():
     told = outcome(difference(metric="ece", mean=-0.021, ci95=[-0.030, -0.012]))
-    assert told.startswith("mutual beats independent on mean-peer ECE: −2.1 points")
+    assert told.startswith("mutual beats independent on mean-peer ECE: −2.10 points")
 
 
 def test_calibration_follows_an_accuracy_that_did_not_move():
@@ -64,7 +65,7 @@ def test_calibration_follows_an_accuracy_that_did_not_move():
         METRICS,
     )
     assert told[0].startswith("No difference in mean-peer accuracy")
-    assert told[1] == "Calibration is better: ECE −2.1 points [−3.0, −1.2]."
+    assert told[1] == "Calibration, not tested: ECE −2.10 points [−3.00, −1.20]."
 
 
 def test_a_distance_is_told_in_pixels_and_shorter_is_better():
@@ -90,15 +91,16 @@ def test_an_unknown_metric_is_neither_better_nor_worse():
 @pytest.mark.parametrize(
     ("ends", "written"),
     [
-        ((0.004, 0.020), "[0.4, 2.0]"),
+        ((0.004, 0.020), "[0.40, 2.00]"),
+        ((0.004, 0.040), "[0.4, 4.0]"),
         ((0.0003, 0.0170), "[0.03, 1.70]"),  # excludes zero, which one decimal would hide
         ((-0.0003, 0.0100), "[−0.03, 1.00]"),  # includes it, likewise
         ((-0.0000002, 0.0100), "[−0.00002, 1.00000]"),
-        ((0.0, 0.0100), "[0.0, 1.0]"),
+        ((0.0, 0.0100), "[0.00, 1.00]"),
     ],
 )
 def test_digits_agree_with_what_is_marked(ends, written):
     entry = difference(metric="ece", mean=sum(ends) / 2, ci95=list(ends))
     assert interval_text(entry) == written
-    shows = not ("−" in written or written.startswith("[0.0,"))
+    shows = not ("−" in written or written.startswith("[0.00,"))
     assert entry.excludes_zero == shows

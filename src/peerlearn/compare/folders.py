@@ -14,10 +14,12 @@ from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.plain_yaml import parse_yaml
 from peerlearn.provenance import together
 from peerlearn.report.experiment import Epochs, Experiment
+from peerlearn.report.row_tables import Rows, read_rows
 from peerlearn.report.section import Pages
-from peerlearn.report.statistics import Contrast, differences, is_finite
+from peerlearn.report.statistics import contrasts, differences, is_finite
 from peerlearn.report.words import holds_unprintable, printable
-from peerlearn.results import Arm, account_of, check, merge, object_in
+from peerlearn.results import Arm, account_of, check, merge
+from peerlearn.results_checks import object_in
 from peerlearn.systems.registry import of_file
 
 Json = dict[str, Any]
@@ -51,7 +53,7 @@ def _read_experiment(folder: Path) -> Experiment:
     metrics = recipe.metrics if recipe else Catalogue(CLASSIFICATION)
     metrics = metrics.told(results.get("metrics"))
     arms = {name: _filled(arm) for name, arm in results["arms"].items()}
-    entries = [Contrast.read(e, metrics) for e in results.get("differences") or []]
+    entries = contrasts(results.get("differences") or [], metrics)
     runs = list(_run_folders(folder, tuple(arms), seeds))
     config = _read_text(folder / "config.yaml")
     env_files = [folder / "env.json", *(run / "env.json" for _, _, run in runs)]
@@ -153,12 +155,13 @@ def _side_by_side(found: Sequence[Experiment]) -> Experiment:
         galleries = one.galleries | galleries  # of every arm, that of its first seed
     arms = {arm: merge(runs) if len(runs) > 1 else runs[0] for arm, runs in blocks.items()}
     metrics = found[0].metrics
+    entries = differences(arms, metrics=metrics, rows=_rows(found))
     return replace(
         found[0],
         folders=tuple(folder for one in found for folder in one.folders),
         seeds=tuple(sorted({seed for one in found for seed in one.seeds})),
         arms=arms,
-        differences=[Contrast.read(entry, metrics) for entry in differences(arms)],
+        differences=contrasts(entries, metrics),
         epochs={arm: runs for arm, runs in epochs.items() if runs},
         config={
             f"{one.folders[0].resolve().name}/{title}": text
@@ -171,6 +174,16 @@ def _side_by_side(found: Sequence[Experiment]) -> Experiment:
         made_by=_makers(found),
         account=tuple(dict.fromkeys(line for one in found for line in one.account)),
     )
+
+
+def _rows(found: Sequence[Experiment]) -> Rows:
+    """Scores of single test rows by arm, of those arms whose runs all kept them."""
+    runs: dict[str, list[Path]] = {}
+    for one in found:
+        for arm, _, run in _run_folders(one.folders[0], tuple(one.arms), one.seeds):
+            runs.setdefault(arm, []).append(run)
+    read = {arm: read_rows(folders) for arm, folders in runs.items()}
+    return {arm: rows for arm, rows in read.items() if rows is not None}
 
 
 def _makers(found: Sequence[Experiment]) -> Sequence[Mapping[str, Any]]:

@@ -25,6 +25,7 @@ from peerlearn.files import check_inside, write_text
 from peerlearn.locks import LOCK, InUseError, held, in_use
 from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
 from peerlearn.provenance import together
+from peerlearn.report.row_tables import read_rows
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
@@ -169,13 +170,16 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
         account |= dict.fromkeys(results.account_of(run))
     arms = {arm: merge(runs) for arm, runs in by_arm.items()}
     metrics = {each.name: each for cell in cells for each in cell.config.own_metrics}
+    catalogue = recipe.metrics.told({name: each.described for name, each in metrics.items()})
+    folders = {arm: [cell.folder(out) for cell in cells if cell.arm == arm] for arm in arms}
+    rows = {arm: kept for arm in arms if (kept := read_rows(folders[arm])) is not None}
     compared: Results = {
         "schema": results.SCHEMA,
         "recipe": recipe.name,
         "data": cells[0].config.data.short_name,
         "seeds": list(dict.fromkeys(cell.seed for cell in cells)),
         "arms": arms,
-        "differences": differences(arms),
+        "differences": differences(arms, metrics=catalogue, rows=rows),
         "made_by": together(makers),
     }
     if account:

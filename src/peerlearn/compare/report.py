@@ -15,6 +15,7 @@ from peerlearn.engine.continuing import flatten
 from peerlearn.files import write_text
 from peerlearn.provenance import maker_words, mixture_words
 from peerlearn.report.agreement import agreement
+from peerlearn.report.claims import claims
 from peerlearn.report.confusion import confusion
 from peerlearn.report.cost import cost
 from peerlearn.report.curves import curves
@@ -84,11 +85,12 @@ def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict
     draw = Drawer(experiment, styles, key)
     table, further = comparison(experiment)
     sentences = outcomes(experiment.differences, experiment.metrics)
+    said = claims(experiment.differences, experiment.arms, experiment.metrics)
     return {
         "key": key,
         "title": f"{experiment.title} on {experiment.data}",
         "headline": sentences[0] if sentences else _no_comparison(experiment),
-        "outcomes": sentences[1:],
+        "outcomes": sentences[1:] + [" ".join(said)] * bool(said),
         "trained": _trained(experiment),
         "folders": [str(folder) for folder in experiment.folders],
         "made_by": _made_by(experiment),

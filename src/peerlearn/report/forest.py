@@ -36,8 +36,11 @@ def forest(draw: Drawer) -> Section:
             entries = [entry for entry in entries if entry.who in TOGETHER] or entries
         seen = "one seed, so no interval"
         if any(entry.interval for entry in entries):
-            shown = sum(entry.winner is not None for entry in entries)
-            seen = f"{shown} of {len(entries)} shown to differ" if metric.better else ""
+            tested = [entry for entry in entries if entry.tested]
+            shown = sum(entry.winner is not None for entry in tested)
+            seen = (
+                f"{shown} of {len(tested)} tested are shown to differ" if tested else "not tested"
+            )
         remarks = "; ".join(part for part in (_SIDES[metric.better], seen) if part)
         caption, title = sentence(remarks, "."), sentence(metric.label)
         figure = _draw(entries, draw.styles)
@@ -60,7 +63,7 @@ def _lead(draw: Drawer, crowded: bool) -> str:
     pairs = dict.fromkeys((entry.arm, entry.against) for entry in differences)
     if any(entry.interval for entry in differences):
         lead = "each mark is the mean difference over seeds, each bar its 95 % interval. "
-        lead += "Filled: the interval excludes zero. Hollow: not shown to differ."
+        lead += "Filled: shown to differ once all that was looked at counts. Hollow: not shown."
     else:
         lead = "each mark is a difference without an interval, so it may be chance."
     if crowded:

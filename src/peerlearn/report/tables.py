@@ -166,7 +166,8 @@ def _seconds(experiment: Experiment, arm: str | None) -> float | None:
 
 
 def _note(entry: Contrast) -> str:
-    shown = "" if entry.winner else "; not shown to differ"
+    shown = "; not shown to differ" if entry.tested else "; not tested"
+    shown = "" if entry.winner else shown
     if entry.interval is None:
         shown = "; no interval"
     return f"{words.difference_text(entry)}, {entry.arm} vs {entry.against}{shown}"

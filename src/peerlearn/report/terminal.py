@@ -1,8 +1,8 @@
 """Arms side by side, for the terminal and for a README.
 
 Every cell holds a value ± its standard deviation over seeds and, below it, the difference to the
-reference arm and its 95 % interval. A word says which is better only where the interval excludes
-zero.
+reference arm and its 95 % interval. A word says which is better only where that is shown once all
+comparisons that were looked at count; see `contrasts`.
 """
 
 from rich import box
@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from peerlearn.metrics.catalogue import Catalogue, Metric
-from peerlearn.report.statistics import Contrast
+from peerlearn.report.claims import claims
+from peerlearn.report.statistics import Contrast, contrasts
 from peerlearn.report.tables import Cell
-from peerlearn.report.words import TOGETHER, decimals, who_label
+from peerlearn.report.words import TOGETHER, decimals, main_difference, outcome, who_label
 from peerlearn.results import Arm, Measured, Results, Summary
 
 _STYLE = {"better": "green", "worse": "red", "": "dim"}
@@ -21,7 +22,8 @@ _STYLE = {"better": "green", "worse": "red", "": "dim"}
 def comparison_table(results: Results, metrics: Catalogue) -> Table:
     """The arms of a results.json as a table for the terminal."""
     titles, rows = _cells(results, metrics)
-    head, note = Text(f"{results['recipe']} on {results['data']}"), Text(_footnote(results))
+    head = Text(f"{results['recipe']} on {results['data']}")
+    note = Text(_footnote(results, metrics, planned=True))
     table = Table(title=head, caption=note, caption_justify="left", box=box.SIMPLE_HEAD)
     table.show_edge, table.pad_edge, table.collapse_padding = False, False, True
     table.add_column("arm", no_wrap=True)
@@ -38,13 +40,13 @@ def markdown_table(results: Results, metrics: Catalogue) -> str:
     titles, rows = _cells(results, metrics)
     lines = [["arm", *titles], ["---", *("---:" for _ in titles)]]
     lines += [[arm, *map(_as_markdown, cells)] for arm, cells in rows.items()]
-    return "\n".join([*map(_markdown_row, lines), "", _footnote(results), ""])
+    return "\n".join([*map(_markdown_row, lines), "", _footnote(results, metrics), ""])
 
 
 def _cells(results: Results, metrics: Catalogue) -> tuple[list[str], dict[str, list[Cell]]]:
     """The titles of the columns, and the cells of every arm."""
     columns = _columns(results, metrics)
-    read = [Contrast.read(entry, metrics) for entry in results.get("differences", [])]
+    read = contrasts(results.get("differences", []), metrics)
     entries = {(entry.arm, entry.who, entry.metric.name): entry for entry in read}
     titles = [f"{who_label(who)}\n{_words(metric.label, metric.unit)}" for who, metric in columns]
     rows = {}
@@ -116,8 +118,9 @@ def _markdown_row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _footnote(results: Results) -> str:
-    seeds, entries = results["seeds"], results.get("differences", [])
+def _footnote(results: Results, metrics: Catalogue, planned: bool = False) -> str:
+    """What numbers are, what may be said of them and, if `planned`, what is shown and what next."""
+    seeds, entries = results["seeds"], contrasts(results.get("differences", []), metrics)
     listed = ", ".join(map(str, seeds))
     if len(seeds) == 1:
         note = f"One seed ({listed}): no spread over seeds can be given."
@@ -125,9 +128,8 @@ def _footnote(results: Results) -> str:
         note = f"n = {len(seeds)} seeds ({listed}); ± is the standard deviation over seeds."
     if not entries:
         return note
-    against = entries[0]["against"]
-    note += f" Below each value: difference to {against}, paired by seed"
-    if len(seeds) == 1:
-        return f"{note}; with one pair it has no interval, and nothing is called better."
-    shown = "better or worse only where the interval excludes zero"
-    return f"{note}, with its 95 % Student t interval; {shown}."
+    note += f" Below each value: difference to {entries[0].against}, paired by seed"
+    note += ", with its 95 % interval." if len(seeds) > 1 else "; with one pair it has no interval."
+    said = claims(entries, results["arms"], metrics, planned)
+    main = main_difference(entries, metrics) if planned else None
+    return "\n".join([outcome(main), note, *said]) if main else " ".join([note, *said])

@@ -1,13 +1,13 @@
 """Numbers and sentences of reports: one way to write a metric, an interval, an outcome."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
 from peerlearn.metrics.catalogue import Catalogue, Metric
-from peerlearn.report.statistics import REFERENCE, Contrast
+from peerlearn.report.intervals import ALPHA, LEAST_SEEDS
+from peerlearn.report.statistics import REFERENCE, TOGETHER, Contrast
 
-TOGETHER = ("mean_peer", "ensemble")
-"""Those of whom something is measured beside the peers."""
 NO_BREAK = "\N{NO-BREAK SPACE}"  # between a number and its unit
 MORE_DECIMALS = 4
 _MINUS = "−"
@@ -86,7 +86,10 @@ def decimals(difference: Contrast, usual: int) -> int:
 
 
 def _decimals(difference: Contrast) -> int:
-    return decimals(difference, difference.metric.decimals)
+    """One more than values have where less than a point is told apart."""
+    ends, metric = difference.interval, difference.metric
+    fine = metric.is_fraction and ends is not None and 50 * (ends[1] - ends[0]) < 1
+    return decimals(difference, metric.decimals + fine)
 
 
 def difference_number(difference: Contrast) -> str:
@@ -115,44 +118,70 @@ def _subject(difference: Contrast) -> str:
     return f"{label} of peer {difference.who}"
 
 
+def evidence(difference: Contrast) -> str:
+    """What an interval is from: `8 seeds × 5,000 test rows`; of seeds alone, `8 seeds`."""
+    seeds = counted(difference.n, "seed") if difference.n else ""
+    if difference.rows is None or difference.interval is None:
+        return seeds
+    rows = f"{difference.rows:,} test row" + ("" if difference.rows == 1 else "s")
+    if difference.rows_shared:
+        return f"{seeds} × {rows}" if seeds else rows
+    return f"{seeds} with rows of their own, {rows} in all"
+
+
 def outcome(difference: Contrast) -> str:
-    """What was shown and what was not: only intervals on one side of zero count as shown."""
-    arm, against, n = difference.arm, difference.against, difference.n
+    """What was shown and what was not: only what is left after all looks counts as shown."""
+    arm, against = difference.arm, difference.against
     size, subject = difference_text(difference), _subject(difference)
     if difference.interval is None:
-        why = sentence("one seed" if n in (None, 1) else counted(n or 0, "seed"))
-        chance = f"{why}: no interval, so this may be chance."
-        return f"{arm} against {against}: {size} in {subject}. {chance}"
-    evidence = f"95 % interval {interval_text(difference)}"
-    seeds = f", {counted(n, 'seed')}" if n else ""
+        text = f"{arm} against {against}: {size} in {subject}."
+        one = difference.n in (None, 1)
+        why = "One seed: no interval" if one else sentence(why_not_shown(difference))
+        return f"{text} {why}, so this may be chance."
+    interval = f"95 % interval {interval_text(difference)}"
+    numbers = f"{size} ({', '.join(part for part in (interval, evidence(difference)) if part)})"
     match difference.winner:
         case "arm":
-            return f"{arm} beats {against} on {subject}: {size} ({evidence}{seeds})."
+            return f"{arm} beats {against} on {subject}: {numbers}."
         case "against":
-            return f"{arm} is worse than {against} on {subject}: {size} ({evidence}{seeds})."
+            return f"{arm} is worse than {against} on {subject}: {numbers}."
     if difference.excludes_zero:  # a metric of which nobody said which way is better
-        return f"{arm} and {against} differ in {subject}: {size} ({evidence}{seeds})."
+        return f"{arm} and {against} differ in {subject}: {numbers}."
+    if not difference.tested:
+        return f"{arm} against {against} in {subject}, which is not tested: {numbers}."
     nothing = f"No difference in {subject} shown between {arm} and {against}"
-    return f"{nothing}: {size} ({evidence} includes zero{seeds})."
+    return f"{nothing}: {numbers}; {why_not_shown(difference)}."
+
+
+def why_not_shown(difference: Contrast) -> str:
+    """What keeps a difference from being shown, as the end of a sentence."""
+    n, rows, interval = difference.n, difference.differing, difference.interval
+    if n is None or n < LEAST_SEEDS:
+        few = f"{counted(n, 'seed') if n else 'number of seeds not known'}"
+        return f"{few}: at least {LEAST_SEEDS} are needed"
+    if rows == 0:
+        return "the arms differ on no test row"
+    if rows is not None and rows < least_rows(difference.looks):
+        return f"the arms differ on {counted(rows, 'test row')}"
+    if interval is None:
+        return "the difference is the same in every seed, which gives no interval"
+    if interval[0] <= 0 <= interval[1]:
+        return "zero is inside"
+    return f"zero is outside, but not after {counted(difference.looks, 'look')}"
+
+
+def least_rows(looks: int) -> int:
+    """On how many rows arms must differ for the first of so many looks to be marked."""
+    return math.ceil(1 + math.log2(max(looks, 1) / ALPHA))
 
 
 def _calibration_outcome(differences: Sequence[Contrast]) -> str | None:
     """A sentence about the calibration metrics among the differences of one pair of arms."""
-    found = [entry for entry in differences if entry.metric.calibration]
-    parts = []
-    for side in ("better", "worse"):
-        numbers = "; ".join(
-            f"{entry.metric.label} {difference_text(entry)} {interval_text(entry)}"
-            for entry in found
-            if entry.side == side
-        )
-        parts += [f"Calibration is {side}: {numbers}."] if numbers else []
-    if parts:
-        return " ".join(parts)
-    if found and all(entry.interval for entry in found):
-        labels = joined(entry.metric.label for entry in found)
-        return f"No difference in calibration shown ({labels})."
-    return None
+    found = [entry for entry in differences if entry.metric.calibration and entry.interval]
+    numbers = joined(
+        f"{entry.metric.label} {difference_text(entry)} {interval_text(entry)}" for entry in found
+    )
+    return f"Calibration, not tested: {numbers}." if numbers else None
 
 
 def main_difference(differences: Sequence[Contrast], metrics: Catalogue) -> Contrast | None:
