@@ -177,7 +177,7 @@ def open_run(folder: str | Path, trust: bool = False) -> TrainedRun:
     if not trust:
         refuse_code(written, paths.config)
     with nullcontext() if trust else trusting(()):
-        config = validated(recipe.config, as_meant(written), str(paths.config))
+        config = validated(recipe.config, as_meant(dict(written)), str(paths.config))
     if paths.results.exists():
         return TrainedRun(folder, recipe, config, load_run(paths.results), trust, begun=begun)
     so_far = Unfinished(paths)
