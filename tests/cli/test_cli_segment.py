@@ -33,7 +33,7 @@ def run(tmp_path_factory, arrays):
     """A finished run on scenes of three named classes; read only."""
     folder = tmp_path_factory.mktemp("segmented")
     np.savez(folder / "my.npz", **arrays)
-    return train(folder / "run", f"data.name={folder / 'my.npz'}")
+    return train(folder / "run", f"data.name={folder / 'my.npz'}", "precision=fp32")
 
 
 @pytest.fixture
