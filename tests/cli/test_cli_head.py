@@ -54,13 +54,15 @@ def test_verbs_tell_the_same(cli, verb):
         "peers    a: mlp, 1,210 parameters",
         "device   cpu, fp32, 1 thread",
         "stages   mutual: 2 steps (2 epochs of 1 batch)",
-        "warning  mutual: 2 steps per peer are few, training has hardly begun;",
-        "epochs=100 makes at least 100",
         "selects  weights of each peer's epoch of best accuracy on val (180 rows)",
         "a, b: epoch 2, in which edges have their full weight",
         "reports  test (360 rows)",
     ):
         assert line in told
+    few = (
+        "mutual: 2 steps per peer are few, training has hardly begun; epochs=100 makes at least 100"
+    )
+    assert few in " ".join(" ".join(told).split())
     assert any(line.startswith("memory   about ") for line in told)
 
 
@@ -73,4 +75,4 @@ def test_compare_says_which_arms_it_leaves_out(cli):
     assert "\ntwo " not in said.out
     named = cli("compare", *words, "--arms", "one,two", "--out", "named")
     assert "left out: with" not in named.err
-    assert "\n two " in named.out
+    assert "\ntwo " in named.out
