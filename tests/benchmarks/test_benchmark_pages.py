@@ -43,21 +43,22 @@ def test_every_committed_comparison_has_at_least_three_seeds_and_both_arms() -> 
 
 def test_few_labels_are_set_side_by_side() -> None:
     def arm(accuracy: float, spread: float) -> dict[str, Any]:
-        values = [accuracy, accuracy + spread]
+        values = [accuracy, accuracy + spread, accuracy + 1.5 * spread]
         who = {"accuracy": {"values": values}, "nll": {"values": [1 - v for v in values]}}
         who["ece"] = who["accuracy"]
         together = {"accuracy": {"values": [v + 0.01 for v in values]}}
         return {"peers": {"a": who, "b": who}, "mean_peer": who, "ensemble": together}
 
     arms = {"mutual": arm(0.9, 0.02), "independent": arm(0.8, 0.01)}
-    compared = {"digits-mlp": {"arms": arms, "seeds": [0, 1]}}
-    head, _, row = few_labels_markdown(compared).strip().splitlines()
+    compared = {"digits-mlp": {"arms": arms, "seeds": [0, 1, 2]}}
+    head, _, row, *note = few_labels_markdown(compared).strip().splitlines()
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert head.count("|") == row.count("|")
-    assert cells[0] == "digits-mlp, K = 2, n = 2"
-    assert cells[1].startswith("**+10.50**") and cells[2].startswith("**-0.105**")
+    assert cells[0] == "digits-mlp, K = 2, n = 3"
+    assert cells[1].startswith("**+10.83** [") and cells[2].startswith("-0.108 [")
     assert cells[5] == "", "nobody compared a mean teacher"
-    assert cells[6].startswith("**+9.50**"), "one network beside the ensemble"
+    assert cells[6].startswith("**+9.83** ["), "one network beside the ensemble"
+    assert "Holm" in note[-1]
 
 
 @pytest.mark.parametrize("page", QUESTIONS)

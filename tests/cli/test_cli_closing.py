@@ -31,10 +31,12 @@ def said(seeds, recipe="dml-few-labels", data="digits"):
 def test_the_gain_is_told_with_its_interval_and_beside_the_ensemble():
     text = " ".join(said(3).split())
     assert "What was gained, on test rows:" in text
-    assert "mutual beats independent on mean-peer accuracy: +6.3 points (95 % interval" in text
-    assert "Calibration is better: NLL −0.210" in text
-    beside = "One network of mutual beside the ensemble of 2 of independent: +4.4 points [3.4, 5.4]"
-    assert f"{beside}, 3 seeds." in text
+    assert "mutual beats independent on mean-peer accuracy: +6.30 points (95 % interval" in text
+    assert "Calibration, not tested: NLL −0.210" in text
+    beside = (
+        "One network of mutual beside the ensemble of 2 of independent, not tested: +4.40 points"
+    )
+    assert f"{beside} [3.41, 5.39] over 3 seeds." in text
     assert "self" not in text.partition("On data of your own")[0]
 
 

@@ -5,7 +5,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from peerlearn.metrics.catalogue import Catalogue
-from peerlearn.report.statistics import Contrast, paired_difference
+from peerlearn.report.statistics import Contrast, contrasts, paired_difference
 from peerlearn.report.words import (
     counted,
     difference_text,
@@ -45,7 +45,7 @@ def closing_lines(results: Results, recipe: "Recipe", rows: str = "test rows") -
 
 def _gained(results: Results, metrics: Catalogue) -> Iterator[str]:
     """The main difference, calibration, and what one peer is beside the ensemble of the others."""
-    read = [Contrast.read(entry, metrics) for entry in results.get("differences", [])]
+    read = contrasts(results.get("differences", []), metrics)
     main = main_difference(read, metrics)
     if main is None:
         return
@@ -61,5 +61,5 @@ def _gained(results: Results, metrics: Catalogue) -> Iterator[str]:
     found = Contrast.read(about | paired_difference(*values), metrics)
     beside = f"One network of {main.arm} beside the ensemble of {several} of {main.against}"
     interval = f" {interval_text(found)}" if found.interval else ""
-    seeds = f", {counted(found.n, 'seed')}" if found.n else ""
-    yield plain_spaces(f"{beside}: {difference_text(found)}{interval}{seeds}.")
+    seeds = f" over {counted(found.n, 'seed')}" if found.n else ""
+    yield plain_spaces(f"{beside}, not tested: {difference_text(found)}{interval}{seeds}.")
