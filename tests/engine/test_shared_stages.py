@@ -120,6 +120,17 @@ def test_another_learning_rate_makes_another_stage(tmp_path: Path) -> None:
     assert len(list(shared.iterdir())) == 2
 
 
+def test_another_option_of_an_edge_makes_another_stage(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    for threshold in (0.5, 0.6):
+        trainer = sharing(shared, tmp_path / f"{threshold}")
+        edges = {"gate": "confident", "gate_threshold": threshold}
+        graph = TransferGraph(edges, trainer.cohort.names)
+        trainer.stages[0] = replace(trainer.stages[0], transfer=graph)
+        trainer.run()
+    assert len(list(shared.iterdir())) == 2
+
+
 def test_a_stage_of_a_runs_own_is_not_shared(tmp_path: Path) -> None:
     trainer = sharing(tmp_path / "shared", tmp_path / "run")
     trainer.stages = [replace(stage, shared=False) for stage in trainer.stages]

@@ -22,6 +22,7 @@ from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.trainable import Submodules, joined, weights_of
 from peerlearn.files import cannot_write
 from peerlearn.locks import one_at_a_time
+from peerlearn.transfer.averages import peer_averaged
 
 State = dict[str, Any]
 RECORDS = ("history", "seconds", "forwards", "steps")
@@ -144,13 +145,18 @@ def stage_keys(
         learners, teaching = plan.learners(number), own.within(stage)
         submodules = trained_until(plan.stages, number)
         steps = [Steps.settled(training, stage.steps, plan.peers.get(n)) for n in learners]
-        edges = [edge for edge in teaching.transfer.edges() if edge["to"] in learners]
+        edges = [
+            (teacher, to, entry.options.model_dump(exclude={"teachers", "learners"}))
+            for entry in teaching.transfer.entries
+            for to, teachers in entry.wanted(learners)
+            for teacher in teachers
+        ]
         before += [
             replace(stage, transfer=None, objectives=None, learners=learners, steps=None),
             [*steps, Steps.settled(training, stage.steps) if stage.trunk else None],
             [plan.peers[name].view if name in plan.peers else 0 for name in learners],
             [teaching.objectives[name] for name in learners],
-            [(edge, cohort.peers[edge["from"]]) for edge in edges],
+            [(edge, cohort.peers[peer_averaged(edge[0])]) for edge in edges],
             [_submodules(cohort.peers[name], submodules) for name in learners],
         ]
         if stage.shared:
