@@ -82,7 +82,7 @@ class Family:
         if self.arms:
             recipe.compare(out, arms=self.arms, seeds=[0, 1], resume=True)
         else:
-            recipe.run(seed=0, out=out, resume=True)
+            recipe.run(seed=0, out=out, resume=(out / "config.yaml").exists())
 
 
 FAMILIES = {
