@@ -10,10 +10,9 @@ FACE = "__init__"
 ROOMS = (
     "errors", "names", "memory", "json_shapes", "files", "plain_yaml", "locks", "importing",
     "provenance", "validation", "randomness", "modes", "calling", "transfer", "objectives",
-    "data", "models", "metrics", "token_ids", "twins", "cohort", "engine", "results_checks",
-    "results",
-    "row_scores", "report", "reading", "tasks", "systems", "serving", "compare", "building",
-    "fitting", "recipes", FACE, "cli", "__main__",
+    "data", "models", "metrics", "token_ids", "twins", "membership", "cohort",
+    "engine", "results_checks", "results", "row_scores", "report", "reading", "tasks", "systems",
+    "serving", "compare", "building", "fitting", "recipes", FACE, "cli", "__main__",
 )  # fmt: skip
 #: The file of `tasks/` that names all of them, and those that all of them may import.
 REGISTRY = "tasks.registry"

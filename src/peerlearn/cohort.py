@@ -1,6 +1,5 @@
 """Peers side by side: the networks of a cohort, what each learns and who teaches whom."""
 
-import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from peerlearn.calling import called, rows_of
 from peerlearn.errors import InputError
-from peerlearn.names import check_names
+from peerlearn.membership import TRUNK, check_peers
 from peerlearn.objectives.base import (
     Classification,
     Function,
@@ -27,9 +26,6 @@ from peerlearn.transfer.graph import TransferGraph
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.twins import said_of, twins
-
-#: What a cohort's trunk is called among its peers.
-TRUNK = "trunk"
 
 
 class PeerLoss(NamedTuple):
@@ -75,7 +71,7 @@ class Cohort(nn.Module):
         form: OutputForm = "softmax",
     ) -> None:
         super().__init__()
-        _check_peers(peers, trunk)
+        check_peers(peers, trunk)
         self.peers = nn.ModuleDict(peers)
         self.trunk = trunk
         if not isinstance(transfer, TransferGraph):
@@ -313,43 +309,6 @@ def _run(
             return call(x)
     except IndexError as error:  # as torch says of an id, and nothing more
         raise unknown_id(name, network, partial(call, x)) or error from None
-
-
-def _check_peers(peers: Mapping[str, nn.Module], trunk: nn.Module | None) -> None:
-    if not peers:
-        raise InputError("peers: a cohort needs at least one network, found none")
-    check_names(peers, "peers", "peer")
-    taken = nn.ModuleDict()  # its own attributes, such as `keys`, cannot name its entries
-    owners: dict[int, str] = {}
-    for name, module in peers.items():
-        if (
-            not isinstance(name, str)
-            or not re.fullmatch(r"[A-Za-z0-9_-]+", name)
-            or name in ("ensemble", "best", "all", "self")
-            or hasattr(taken, name)
-        ):
-            raise InputError(
-                f"peers: {name!r} cannot name a peer; use letters, digits, '_' and '-', and none "
-                "of: all, best, ensemble, self, nor a method of torch's ModuleDict such as keys or "
-                "type"
-            )
-        if not isinstance(module, nn.Module):
-            raise InputError(f"peers.{name}: expected an nn.Module, found {type(module).__name__}")
-        for part in (module, *module.parameters()):
-            other = owners.setdefault(id(part), name)
-            if other != name:
-                raise InputError(
-                    f"peers: {other!r} and {name!r} share parameters; give each its own network, "
-                    "or share on purpose with trunk="
-                )
-    if trunk is not None and TRUNK in peers:
-        raise InputError("peers: 'trunk' cannot name a peer beside a shared trunk")
-    for parameter in () if trunk is None else trunk.parameters():
-        if id(parameter) in owners:
-            raise InputError(
-                f"trunk: shares parameters with peer {owners[id(parameter)]!r}; what is in the "
-                "trunk must not be in a peer too"
-            )
 
 
 def _objective_per_peer(

@@ -4,12 +4,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from peerlearn.cohort import TRUNK, Cohort
+from peerlearn.cohort import Cohort
 from peerlearn.engine.run_folder import VERSION, RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.stage_run import StageRun
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import Transport
+from peerlearn.membership import TRUNK
 
 SAVING_SHARE = 20
 """Epochs may be as short as milliseconds: save for a twentieth of the time."""

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from peerlearn.cohort import TRUNK
 from peerlearn.engine.optimisers import OptimiserSpec, Steps
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainable import is_within
 from peerlearn.engine.transports import launched_together
 from peerlearn.errors import InputError
+from peerlearn.membership import TRUNK
 from peerlearn.memory import available_memory, in_words
 from peerlearn.objectives.base import as_objective, module_of
 from peerlearn.randomness import preserved_rng

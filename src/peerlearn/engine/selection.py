@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from peerlearn.cohort import TRUNK, Cohort
+from peerlearn.cohort import Cohort
 from peerlearn.engine.calibration import set_temperature, temperature_in
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.transports import Transport
 from peerlearn.engine.unfinished import Unfinished
 from peerlearn.errors import InputError
+from peerlearn.membership import TRUNK
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.transfer.graph import TransferGraph
 

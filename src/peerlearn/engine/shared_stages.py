@@ -17,11 +17,11 @@ from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import TrainingSpec
 from peerlearn.engine.stage import Plan, Stage, TrainingStage
-from peerlearn.engine.stage_run import TRUNK
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.trainable import Submodules, joined, weights_of
 from peerlearn.files import cannot_write
 from peerlearn.locks import one_at_a_time
+from peerlearn.membership import TRUNK
 from peerlearn.transfer.averages import peer_averaged
 
 State = dict[str, Any]

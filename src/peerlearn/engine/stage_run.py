@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from peerlearn.cohort import TRUNK, Cohort
+from peerlearn.cohort import Cohort
 from peerlearn.engine.feature_cache import FeatureCache
 from peerlearn.engine.monitor import EpochMonitor
 from peerlearn.engine.optimisers import PeerUpdate, Steps
@@ -19,6 +19,7 @@ from peerlearn.engine.steps import Stepper
 from peerlearn.engine.trainable import learning_only, train_submodules
 from peerlearn.engine.transports import Transport
 from peerlearn.errors import RunError
+from peerlearn.membership import TRUNK
 from peerlearn.modes import kept_modes
 
 

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from peerlearn.cohort import TRUNK, Cohort, PeerLoss, forward_peers
+from peerlearn.cohort import Cohort, PeerLoss, forward_peers
 from peerlearn.data.datasets import Batch
 from peerlearn.engine.feature_cache import FeatureCache
 from peerlearn.engine.optimisers import PeerUpdate
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.membership import TRUNK
 from peerlearn.modes import frozen_statistics
 from peerlearn.randomness import preserved_rng, start_rng
 from peerlearn.transfer.outputs import PeerOutput

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from peerlearn.cohort import TRUNK, Cohort
+from peerlearn.cohort import Cohort
 from peerlearn.engine.calibration import calibrate, uncalibrate
 from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
@@ -28,6 +28,7 @@ from peerlearn.engine.steps import StepResult
 from peerlearn.engine.task import Evaluator, Purpose, Trained
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
+from peerlearn.membership import TRUNK
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.modes import counted_forwards
 from peerlearn.randomness import preserved_rng

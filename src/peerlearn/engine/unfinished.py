@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from peerlearn.cohort import TRUNK
 from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.errors import InputError
+from peerlearn.membership import TRUNK
 
 AVERAGE = "module."
 """Begins the names of averaged weights in a checkpoint."""
