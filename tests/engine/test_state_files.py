@@ -50,6 +50,15 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
         files.load_state(path)
 
 
+def test_a_header_that_is_not_what_was_written_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    files.save_state(path, STATE)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"betas", b"betaz"))
+    with pytest.raises(InputError, match=r"s\.safetensors: the header of the state is damaged"):
+        files.load_state(path)
+
+
 def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

@@ -1,6 +1,7 @@
 """Cases that were a fault once, with what is said of them now."""
 
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,10 @@ def saved(state: Any) -> bytes:
     return stream.getvalue()
 
 
+def _data_of(run: str, **changes: Any) -> bytes:
+    return json.dumps(json.loads(run_files(run)["data.json"]) | changes).encode()
+
+
 FOUND: dict[str, tuple[Case, str]] = {
     "a header with an open bracket": (
         reading("images", **images(x_train=npy_of("(" * 500))),
@@ -78,5 +83,13 @@ FOUND: dict[str, tuple[Case, str]] = {
     "millions of names": (
         reading("masks", **{"odd.npz": npz(arrays("masks") | {"classes": np.zeros(2**20, "u1")})}),
         "1,048,576 names; allowed: up to 100,000",
+    ),
+    "a file whose arm is a mapping": (
+        Case(("validate", FILE), {FILE: dumped(recipe("images") | {"arm": {"a": 1}})}),
+        "arm: expected the name of an arm",
+    ),
+    "a run on images of six dimensions": (
+        opened("masks", **{"data.json": _data_of("masks", sample_shape=[1, 8, 8, 1, 8, 8])}),
+        "sample_shape",
     ),
 }

@@ -81,6 +81,8 @@ def checked_arms(
     arms, named = config.get("arms") or {}, config.get("arm")
     if not isinstance(arms, Mapping):
         return {}, [f"arms: expected a mapping of names to overrides; found {arms!r}"]
+    if not isinstance(named, str | None):
+        return {}, [f"arm: expected the name of an arm; found {named!r}"]
     facts: dict[str, Facts] = {}
     faults: dict[str, list[str | None]] = {}
     # The arm of the file may be one of those that are there, or one to be told of as unknown.

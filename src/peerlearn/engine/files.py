@@ -1,8 +1,10 @@
 """State without pickles: nested mappings and lists of tensors, numbers and strings in one file.
 
-The file is safetensors: tensors under their path, everything else as JSON in the header.
+The file is safetensors: tensors under their path, everything else as JSON in the header, with a
+hash of both, by which a header that is not what was written is known.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,15 @@ from torch import Tensor
 from peerlearn.errors import InputError
 from peerlearn.files import check_file, write_atomically
 
-_HEADER = "peerlearn"
+_HEADER, _HASH = "peerlearn", "hash"
 
 
 def save_state(path: Path, state: Any) -> None:
     """Write nested state to one safetensors file, atomically."""
     tensors: dict[str, Tensor] = {}
     skeleton = _take_apart(state, "", tensors)
-    header = {_HEADER: json.dumps(skeleton)}
+    said = json.dumps(skeleton)
+    header = {_HEADER: said, _HASH: _hash(said, tensors)}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
@@ -33,11 +36,19 @@ def load_state(path: Path) -> Any:
     tensors, said = read_tensors(path)
     if _HEADER not in said:
         raise InputError(f"{path}: a safetensors file, but not a state written by peerlearn")
+    # What passes for a state could fail in any later step, such as one of an optimiser.
+    if said.get(_HASH) not in (None, _hash(said[_HEADER], tensors)):  # None: an earlier version's
+        raise InputError(f"{path}: the header of the state is damaged (its hash is another)")
     try:
         return _put_together(json.loads(said[_HEADER]), tensors)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: the header of the state is damaged ({reason})") from None
+
+
+def _hash(said: str, tensors: dict[str, Tensor]) -> str:
+    forms = sorted((name, str(it.dtype), list(it.shape)) for name, it in tensors.items())
+    return hashlib.blake2b(json.dumps([said, forms]).encode(), digest_size=8).hexdigest()
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

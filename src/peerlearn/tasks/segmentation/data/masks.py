@@ -60,6 +60,8 @@ class SegmentationDataset(Dataset):
 class SegmentationInfo(RowInfo):
     """What holds of images with masks; `classes` leaves out labels that are ignored."""
 
+    sample_shape: tuple[int, int, int]  # of one image, (C, H, W)
+
     @property
     def channels(self) -> int:
         """How many numbers a pixel has."""
