@@ -95,6 +95,7 @@ def test_fit_resumes_in_its_folder_and_refuses_another_configuration_or_other_da
     ("wrong", "message"),
     [
         ({"epoch": 3}, "epoch: unknown key. Did you mean 'epochs'"),
+        ({"out": "runs/a"}, "out: unknown key. Did you mean 'folder'"),
         ({"optimiser": "sdg"}, "unknown optimiser 'sdg'. Did you mean 'sgd'"),
         ({"peers": {"c": {}}}, "'c'"),
         ({"augment": {"crops": 2}}, r"augment\.crops: unknown key. Did you mean 'crop'"),

@@ -103,6 +103,8 @@ def check_writable(path: Path, said: str, folder: bool = False) -> None:
             raise InputError(f"{said}: is a pipe or a device, in whose place a file would stand")
         place = path if folder else path.absolute().parent
         place = next(it for it in (place, *place.absolute().parents) if it.exists())
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # a name that is too long, or has a NUL byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{said}: cannot be written ({reason})") from None
@@ -112,9 +114,17 @@ def check_writable(path: Path, said: str, folder: bool = False) -> None:
         raise InputError(f"{said}: {place} cannot be written")
 
 
+def resolved(path: Path) -> Path:
+    """Where a path leads. Raises InputError: in a circle, by links."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        raise InputError(f"{path}: links that lead in a circle, and to no file") from None
+
+
 def check_inside(folder: Path, path: Path) -> None:
     """InputError where a path in a folder leads out of it by a link, so that it is not written."""
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not resolved(path).is_relative_to(resolved(folder)):
         raise InputError(
             f"{path}: leads out of {folder} by a link, and what is written there would be too; put "
             "it there itself"

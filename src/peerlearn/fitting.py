@@ -1,5 +1,6 @@
 """`peerlearn.fit`: train any cohort on data at hand, without a recipe."""
 
+import inspect
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ from peerlearn.engine.result import TrainingResult
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.trainer import Observer
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.base import Objective, PlainLoss
 from peerlearn.systems.fit.recipe import FIT
 from peerlearn.systems.recipe import run_task
@@ -82,6 +83,7 @@ def fit(
     _refuse_graphs(data)
     if resume:
         check_begun(None if folder is None else Path(folder), "resume", "folder")
+    _check_names(training)
     validated(TrainingSpec, {"epochs": epochs} | training)
     settings = {
         name: validated(PeerSettings, own, f"peers.{name}") for name, own in (peers or {}).items()
@@ -106,6 +108,17 @@ def fit(
     run = None if folder is None else RunFolder(Path(folder))
     with nullcontext() if run is None else run.held():
         return run_task(task, config, run, resume, observe)[0]
+
+
+def _check_names(training: Mapping[str, Any]) -> None:
+    """InputError for a name that is neither an argument of `fit` nor a field of `TrainingSpec`."""
+    own = [name for name in inspect.signature(fit).parameters if name != "training"]
+    allowed = sorted([*own, *TrainingSpec.model_fields])
+    for name in training:
+        if name not in TrainingSpec.model_fields:
+            # `out` is what recipes and the command line call it.
+            hint = " Did you mean 'folder'?" if name == "out" else did_you_mean(name, allowed)
+            raise InputError(f"{name}: unknown key.{hint} Allowed: {', '.join(allowed)}.")
 
 
 def _refuse_graphs(data: Any) -> None:

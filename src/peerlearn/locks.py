@@ -26,7 +26,7 @@ from pathlib import Path
 from filelock import SoftFileLease, Timeout
 
 from peerlearn.errors import InputError, RunError
-from peerlearn.files import cannot_write
+from peerlearn.files import cannot_write, resolved
 
 LOCK = ".lock"
 LEASE = 30.0
@@ -132,7 +132,7 @@ def _lease(path: Path) -> SoftFileLease:
         raise InputError(f"{path}: is no lock, but a link, a folder or a device; delete it")
     # One object a path and thread: so a folder can be held again by who holds it.
     return SoftFileLease(
-        path.parent.resolve() / path.name,
+        resolved(path.parent) / path.name,
         lease_duration=LEASE,
         heartbeat_interval=HEARTBEAT,
         is_singleton=True,

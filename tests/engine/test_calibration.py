@@ -134,10 +134,10 @@ def test_the_temperature_is_fitted_on_the_few_labels_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("words", "recipe", "said"),
     [
-        (["evaluation.report=val+test", "evaluation.select=last"], "dml", "no validation rows"),
+        (["evaluation.report=val+test", "evaluation.select=last"], "dml", "there are no such here"),
         (["evaluation.select=mean_last"], "dml", "with evaluation.select 'mean_last'"),
-        ([], "discovery", "no validation rows"),
-        ([], "styles-segment", "no validation rows"),
+        ([], "discovery", "there are no such here"),
+        ([], "styles-segment", "there are no such here"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(words: list[str], recipe: str, said: str) -> None:

@@ -10,12 +10,16 @@ METRICS = Catalogue(CLASSIFICATION)
 
 def arm(temperature: list[float]) -> Arm:
     """Two peers, the second of which was calibrated as it was."""
-    ece = {"ece": summary([0.01])}
+    ece = {"nll": summary([0.5]), "ece": summary([0.01])}
     return {
         "peers": {"a": ece, "b": ece},
         "ensemble": ece,
         "calibration": {
-            "a": {"temperature": summary(temperature), "ece_before": summary([0.05])},
+            "a": {
+                "temperature": summary(temperature),
+                "nll_before": summary([0.6]),
+                "ece_before": summary([0.05]),
+            },
             "b": {"temperature": summary([1.0]), "ece_before": summary([0.01])},
             "ensemble": {"ece_before": summary([0.04])},
         },
@@ -29,6 +33,7 @@ def told(arms: dict[str, Arm]) -> list[str]:
 def test_a_run_tells_temperatures_and_what_they_did() -> None:
     assert told({"mutual": arm([1.834])}) == [
         "Calibrated on validation: temperature 1.83 of a, 1 of b.",
+        "NLL on test rows: a 0.600 → 0.500.",
         "ECE on test rows: a 5.0 % → 1.0 %, b 1.0 % → 1.0 %, ensemble 4.0 % → 1.0 %.",
         "No temperature is best for b: every validation row is right, or chance is as good. It "
         "stays 1.",

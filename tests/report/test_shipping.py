@@ -73,9 +73,8 @@ def test_a_comparison_names_the_cell_and_the_mean_over_its_seeds() -> None:
 
 def test_equals_are_told_and_the_first_is_taken() -> None:
     arms = {"mutual": arm({"a": [0.8], "b": [0.8]}, {"a": [0.1], "b": [0.2]})}
-    assert "peer a: best of 2 on validation (accuracy 80.0 %, 1 other as good)." in (
-        told(arms).sentences
-    )
+    score = "peer a: best of 2 on validation (accuracy 80.0 %, 1 other as good)."
+    assert f"{score} Its rows do not tell them apart." in told(arms).sentences
 
 
 def test_a_metric_of_which_less_is_better_chooses_the_least() -> None:

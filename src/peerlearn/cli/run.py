@@ -39,6 +39,7 @@ def run(
     """Train a cohort and write a run folder with results and a report."""
     from peerlearn.cli.output import report_beside, tell_results, tell_shipping
     from peerlearn.cli.progress import EpochProgress
+    from peerlearn.engine.run_folder import RunFolder
     from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
 
@@ -49,6 +50,8 @@ def run(
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
     with resumable(folder):
+        if resume and RunFolder(folder).finished(config.dump(), config.completed):
+            print("This run was finished before: nothing is trained. Its results:")
         with EpochProgress(config.epochs, config.evaluation.metric) as progress:
             results = run_recipe(found, config, folder, resume, progress.observe)
         tell_results(results, found, config.evaluation)

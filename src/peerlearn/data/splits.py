@@ -192,7 +192,10 @@ def _labelled(y: Tensor, size: int, seed: int, field: str = "data.labels") -> Te
     """Positions of the rows whose labels `kept_labels` leaves."""
     known = labelled_rows(y).nonzero()[:, 0]
     if size > len(known):
-        raise InputError(f"{field}: {size} asked for; allowed: up to {len(known)}, all labels.")
+        raise InputError(
+            f"{field}: {size} asked for; allowed: up to {len(known)}, or null for all that are "
+            "left when rows have been held out"
+        )
     return known[kept_rows(y[known], size, seed, field)]
 
 

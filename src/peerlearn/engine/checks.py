@@ -55,8 +55,9 @@ def check_training(
         found = f"evaluation.calibrate: found {spec.calibrate!r}"
         if task is None or not task.calibration_rows():
             raise InputError(
-                f"{found}, but there are no validation rows to fit it on; it needs rows, nodes or "
-                "graphs with classes, none of them among those that are reported on. Allowed: none"
+                f"{found}; a temperature is fitted on validation rows, nodes or graphs with "
+                "classes that are none of those reported on, and there are no such here (pixels of "
+                "masks do not count). Allowed: none"
             )
         if spec.select == "mean_last":
             raise InputError(

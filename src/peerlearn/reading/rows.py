@@ -19,6 +19,7 @@ from peerlearn.data.loaders import evaluation_batches
 from peerlearn.data.registry import image_form, load_dataset
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
+from peerlearn.files import resolved
 from peerlearn.reading.inputs import (
     GIVEN,
     as_array,
@@ -185,4 +186,4 @@ class RowReader(Reader[RowInfo]):
 
 def _same(name: str, own: str) -> bool:
     """Whether two names are of one folder."""
-    return Path(name).expanduser().resolve() == Path(own).expanduser().resolve()
+    return resolved(Path(name).expanduser()) == resolved(Path(own).expanduser())

@@ -155,7 +155,8 @@ def _why(who: str, chosen: Choice) -> str:
     if chosen.among == 1:
         return f"{who}, the only one: {score} on validation."
     tied = f", {counted(chosen.equal - 1, 'other')} as good" if chosen.equal > 1 else ""
-    return f"{who}: best of {chosen.among} on validation ({score}{tied})."
+    alike = " Its rows do not tell them apart." if 2 * chosen.equal > chosen.among else ""
+    return f"{who}: best of {chosen.among} on validation ({score}{tied}).{alike}"
 
 
 def _reported(block: Arm, chosen: Choice, metrics: Catalogue, rows: str, seeds: int) -> str:

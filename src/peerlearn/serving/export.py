@@ -14,7 +14,7 @@ from peerlearn.data.info import RowInfo
 from peerlearn.engine.calibration import temperature_of
 from peerlearn.engine.weight_files import described, write_weights
 from peerlearn.errors import InputError, unknown_name
-from peerlearn.files import write_atomically
+from peerlearn.files import resolved, write_atomically
 from peerlearn.modes import evaluating
 from peerlearn.provenance import version_of
 from peerlearn.randomness import keyed_generator, preserved_rng
@@ -114,7 +114,7 @@ def _format(out: Path, given: str | None) -> str:
 def _check_place(out: Path) -> None:
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name a file")
-    above = out.resolve().parents
+    above = resolved(out).parents
     if any(
         (folder / "config.yaml").exists() and folder / "checkpoints" in above for folder in above
     ):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from peerlearn.data.images import require_pillow
 from peerlearn.errors import InputError
-from peerlearn.files import cannot_write
+from peerlearn.files import cannot_write, resolved
 from peerlearn.names import LONGEST
 from peerlearn.reading.predictions import Inputs, Prediction, failed_lines, write_table
 from peerlearn.tasks.segmentation.data.masks import IGNORED, SegmentationInfo
@@ -87,7 +87,7 @@ class Staging:
             )
         self.names[name] = source
         if source is not None:
-            self.read.add(Path(source).resolve())
+            self.read.add(resolved(Path(source)))
         self._check_inputs([name])
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class Staging:
 
     def _check_inputs(self, names: Iterable[str]) -> None:
         for name in names:
-            if (self.out / name).resolve() in self.read:
+            if resolved(self.out / name) in self.read:
                 raise InputError(
                     f"--out {self.out}: {self.out / name} is an input, and would be overwritten; "
                     "name another folder"

@@ -68,7 +68,7 @@ def test_train_of_0_and_1_beside_test_of_0_and_255_is_never_read_as_if_nothing_w
 @forms
 def test_values_given_settle_it(form, tmp_path):
     data = read(form, tmp_path, given([0, 1], test=[0, 255]), values=[0, [1, 255]])
-    assert data.classes == 2 and data.class_names == ("0", "1")
+    assert data.classes == 2 and data.class_names == ("0", "1+255")
     assert np.array_equal(data.test.y.numpy(), square([0, 1], 3))
     assert np.array_equal(data.train.y.numpy(), square([0, 1], 6))
 

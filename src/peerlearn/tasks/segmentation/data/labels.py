@@ -207,7 +207,7 @@ def _as_told(tally: Tally, names: Sequence[str] | None, values: Values, where: s
         f"pixels of value {value} do not count: {int(tally.pixels[value]):,} of them"
         for value in others
     ]
-    listed = names or [str(group[0]) for group in groups]
+    listed = names or ["+".join(map(str, group)) for group in groups]
     notes = notes[:8] + _untested(tally, dict(enumerate(groups)), listed)
     return _table(table, listed, tuple(notes))
 
