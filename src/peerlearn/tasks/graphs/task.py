@@ -180,10 +180,14 @@ class NodeTask(_GraphTask[NodeConfig, NodeDataset]):
         if found is None:
             return super().facts()
         lines = [str(found)]
-        if found.low:
+        edges = self.config.transfer.entries()
+        if found.low and edges:
+            way_out = "transfer.proven=both lets edges teach while validation shows them right"
+            if all(edge.proven.ends != "none" for edge in edges):
+                way_out = "so edges have to prove themselves (transfer.proven)"
             lines.append(
-                "neighbours say little about a node's class, and graph peers may mislead each "
-                "other unless edges have to prove themselves (transfer.proven)"
+                "neighbours seldom share a class, and graph peers may mislead each other; "
+                f"{way_out}"
             )
         return {**super().facts(), "graph": lines}
 

@@ -32,7 +32,7 @@ class Homophily(NamedTuple):
 
     @property
     def low(self) -> bool:
-        """Whether neighbours say little about a node's class."""
+        """Whether neighbours seldom share a node's class."""
         return self.adjusted < LOW
 
     def __str__(self) -> str:
