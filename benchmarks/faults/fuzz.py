@@ -33,7 +33,7 @@ MEMORY = 4 * 1024**3
 """Bytes of addresses that a worker may ask for beyond those that it begins with."""
 PATIENCE = 10.0
 """Seconds beyond the limit of a case after which a worker that says nothing is ended."""
-CHUNK = 400
+CHUNK = 1000
 """Cases after which a worker makes room for a new one, so that no leak adds up."""
 SHOWN = 600
 
