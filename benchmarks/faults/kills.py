@@ -7,8 +7,8 @@ averaged weights, memories, learned temperatures, stages, shared stages, a compa
 once in peace. Then it is begun again and again, killed by SIGKILL and resumed, several times over,
 until it is done. Half of the moments are spread evenly over the time of the whole run, from reading
 data to writing results; the other half are when a file is being written, as its temporary file
-shows. `results.json`, `metrics.jsonl` (times aside), `data.json` and the selected weights must be
-equal bit for bit, and a resumed run leaves no half-written file and no lock.
+shows. `results.json`, `metrics.jsonl` (times aside), `data.json`, `rows.npz` and the selected
+weights must be equal bit for bit, and a resumed run leaves no half-written file and no lock.
 
 Each run is a process forked from this one, which has imported what runs need: no kill costs a
 start-up.
@@ -33,6 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
+import numpy as np
 import torch
 from safetensors import safe_open
 
@@ -95,6 +96,17 @@ FAMILIES = {
     ),
     "dml, learned": Family(
         "dml", PAIR | OPEN | {"transfer.temperature": "learned", "transfer.weighting": "sample"}
+    ),
+    "dml, averaged teachers": Family(
+        "dml",
+        PAIR
+        | OPEN
+        | {
+            "transfer.from": "self",
+            "transfer.teacher_ema": 0.9,
+            "transfer.teacher_temperature": 0.5,
+            "evaluation.calibrate": "temperature",
+        },
     ),
     "dml, mean of last epochs": Family(
         "dml", PAIR | {"evaluation.select": "mean_last", "evaluation.last_epochs": 4}
@@ -322,6 +334,9 @@ def outcome(out: Path) -> Iterator[tuple[str, Any]]:
         elif path.name == "metrics.jsonl":
             lines = path.read_text(encoding="utf-8").splitlines()
             text = [_timeless(json.loads(line)) for line in lines]
+        elif path.name == "rows.npz":
+            with np.load(path) as stored:
+                text = {key: (stored[key].shape, stored[key].tobytes()) for key in stored.files}
         elif path.parent.name == "best" and path.suffix == ".safetensors":
             with safe_open(path, "pt") as stored:
                 weights = {key: _bits(stored.get_tensor(key)) for key in stored.keys()}  # noqa: SIM118
