@@ -1,0 +1,96 @@
+"""Any network as a Bayesian one: its layers get posteriors around the weights that they have."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from peerlearn.errors import InputError
+from peerlearn.models.bayesian import layers
+from peerlearn.models.bayesian.posterior import MeanField, Start, give_posterior
+
+BAYESIAN: dict[type[nn.Module], type[MeanField]] = {
+    nn.Linear: layers.BayesianLinear,
+    nn.Conv1d: layers.BayesianConv1d,
+    nn.Conv2d: layers.BayesianConv2d,
+    nn.Conv3d: layers.BayesianConv3d,
+    nn.ConvTranspose1d: layers.BayesianConvTranspose1d,
+    nn.ConvTranspose2d: layers.BayesianConvTranspose2d,
+    nn.ConvTranspose3d: layers.BayesianConvTranspose3d,
+    nn.Embedding: layers.BayesianEmbedding,
+}
+#: What keeps its weights: they scale or shift each channel, and no posterior is known to help.
+LEFT = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
+
+
+def to_bayesian(
+    network: nn.Module, which: Literal["all", "last"] = "all", *, field: str = "", **start: Any
+) -> nn.Module:
+    """Give the layers of a network posteriors around the weights they have, in place.
+
+    Layers keep every hyper-parameter, and the names and values of their weights. Norms stay as they
+    are. `BayesianNetwork` draws from what comes out.
+
+    Args:
+        which: `all`, or the `last` linear or convolutional layer alone.
+        field: of the configuration, for messages.
+        start: see `Start`.
+
+    Returns the network itself; a layer alone comes back as one too.
+
+    Raises InputError: weights that no posterior can be given to, by name: of attention, of recurrent
+    layers, of layers that are parametrised, shared or frozen, or of one's own; or none at all.
+    """
+    options, where = Start(**start), f"{field}: " if field else ""
+    chosen = [(path, layer) for path, layer in network.named_modules() if type(layer) in BAYESIAN]
+    if which == "last":
+        chosen = [each for each in chosen if not isinstance(each[1], nn.Embedding)][-1:]
+    if which == "all" and (faults := list(_refused(network))):
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise InputError(
+            f"{where}cannot be made Bayesian as a whole:{listed}\n"
+            "Allowed: the last layer alone (layers: last)."
+        )
+    if not chosen:
+        kinds = ", ".join(kind.__name__ for kind in BAYESIAN)
+        raise InputError(f"{where}no layer to make Bayesian; those are {kinds}")
+    for path, layer in chosen:
+        if not all(parameter.requires_grad for parameter in layer.parameters()):
+            raise InputError(f"{where}{path or 'the layer'} is frozen; posteriors train")
+        if getattr(layer, "max_norm", None) is not None:
+            raise InputError(
+                f"{where}{path or 'the layer'} has max_norm, which shortens its weights in every "
+                "forward; allowed: none"
+            )
+    for _, layer in chosen:
+        # As its own subclass it keeps whatever it was made with, whoever else refers to it.
+        layer.__class__ = BAYESIAN[type(layer)]
+        assert isinstance(layer, MeanField)
+        give_posterior(layer, options)
+    return network
+
+
+def _refused(network: nn.Module) -> Iterator[str]:
+    """Weights that would stay deterministic without anybody having said so."""
+    owners: dict[int, str] = {}
+    inside: str | None = None
+    for path, module in network.named_modules():
+        if inside is not None and path.startswith(f"{inside}."):
+            continue
+        inside, name = None, path or "the network itself"
+        if parametrize.is_parametrized(module):
+            inside = path
+            yield f"{name}: {type(module).__name__} computes its weights from others"
+            continue
+        own = dict(module.named_parameters(recurse=False))
+        if isinstance(module, nn.MultiheadAttention):
+            inside = path
+            yield f"{name}: {type(module).__name__} reads its weights without calling layers"
+            continue
+        for key, parameter in own.items():
+            other = owners.setdefault(id(parameter), f"{name}.{key}")
+            if other != f"{name}.{key}":
+                yield f"{name}.{key}: is {other} too; two layers with one weight need one draw"
+        if own and type(module) not in BAYESIAN and not isinstance(module, LEFT):
+            yield f"{name}: {type(module).__name__} has weights of its own ({', '.join(own)})"

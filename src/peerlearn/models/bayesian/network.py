@@ -1,0 +1,85 @@
+"""A network that says what it says by several draws of its weights."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.errors import InputError
+from peerlearn.models.bayesian.posterior import kl_divergence, mean_field_layers, mean_mode
+from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
+
+
+class BayesianNetwork(nn.Module):
+    """A peer with posteriors: its output is the mean probability over draws of its weights.
+
+    Args:
+        network: with Bayesian layers, of any kind of forward that a peer may have.
+        train_samples: draws of a step.
+        test_samples: draws in evaluation, whole weights each.
+        form: `softmax`, or `sigmoid` for multi-label outputs.
+
+    Attributes:
+        deterministic: whether weights are their means: one pass, no samples.
+
+    Raises InputError: no Bayesian layers, or fewer than one draw.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train_samples: int = 1,
+        test_samples: int = 20,
+        form: OutputForm = "softmax",
+    ) -> None:
+        super().__init__()
+        for name, count in (("train_samples", train_samples), ("test_samples", test_samples)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise InputError(f"bayesian.{name}: found {count!r}; allowed: a number of draws")
+        if not any(True for _ in mean_field_layers(network)):
+            raise InputError("bayesian: the network has no Bayesian layers; see to_bayesian")
+        self.network, self.form = network, form
+        self.train_samples, self.test_samples = train_samples, test_samples
+        self.deterministic = False
+
+    def forward(self, *inputs: Any, **named: Any) -> PeerOutput:
+        """Logits of the mean probability; `samples` (S, batch, C, …) unless deterministic.
+
+        Features are means over draws.
+        """
+        if self.deterministic:
+            with mean_mode(self.network):
+                return self._one(*inputs, **named)
+        draws = self.train_samples if self.training else self.test_samples
+        return _together([self._one(*inputs, **named) for _ in range(draws)], self.form)
+
+    def kl(self) -> Tensor:
+        """KL(q ‖ prior), summed over all weights, in fp32."""
+        return kl_divergence(self.network)
+
+    def centre_prior(self) -> None:
+        """Make the means of now those of an empirical prior."""
+        for _, layer in mean_field_layers(self.network):
+            layer.centre_prior()
+
+    def rhos(self) -> Iterator[nn.Parameter]:
+        """What says how wide the posteriors are."""
+        for _, layer in mean_field_layers(self.network):
+            for name in layer.random_names():
+                yield getattr(layer, f"{name}_rho")
+
+    def _one(self, *inputs: Any, **named: Any) -> PeerOutput:
+        return as_peer_output(self.network(*inputs, **named), type(self.network).__name__)
+
+
+def _together(outputs: list[PeerOutput], form: OutputForm) -> PeerOutput:
+    if len(outputs) == 1:  # its mean probability is its own
+        (only,) = outputs
+        return only._replace(samples=only.logits.unsqueeze(0))
+    samples = torch.stack([output.logits for output in outputs])
+    features: Mapping[str, Tensor] = {
+        name: torch.stack([output.features[name] for output in outputs]).mean(0)
+        for name in outputs[0].features
+    }
+    return PeerOutput.of_samples(samples, features, form)
