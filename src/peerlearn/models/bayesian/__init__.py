@@ -13,6 +13,7 @@ from peerlearn.models.bayesian.layers import (
     BayesianLinear,
 )
 from peerlearn.models.bayesian.network import BayesianNetwork
+from peerlearn.models.bayesian.objective import Variational
 from peerlearn.models.bayesian.posterior import (
     Gaussian,
     frozen_noise,
@@ -33,6 +34,7 @@ __all__ = [
     "BayesianLinear",
     "BayesianNetwork",
     "Gaussian",
+    "Variational",
     "frozen_noise",
     "kl_divergence",
     "mean_mode",

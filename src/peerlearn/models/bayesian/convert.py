@@ -39,8 +39,8 @@ def to_bayesian(
 
     Returns the network itself; a layer alone comes back as one too.
 
-    Raises InputError: weights that no posterior can be given to, by name: of attention, of recurrent
-    layers, of layers that are parametrised, shared or frozen, or of one's own; or none at all.
+    Raises InputError: weights that no posterior can be given to, by name: of attention, of
+    recurrent layers, of layers that are parametrised, shared or frozen, or of one's own; or none.
     """
     options, where = Start(**start), f"{field}: " if field else ""
     chosen = [(path, layer) for path, layer in network.named_modules() if type(layer) in BAYESIAN]

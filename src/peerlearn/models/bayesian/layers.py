@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peerlearn.models.bayesian.posterior import MeanField
+from peerlearn.models.bayesian.posterior import MeanField, Method
 
 SMALLEST_VARIANCE = 1e-14
 """Added to the variance of an output, whose root has no gradient at 0."""
@@ -27,9 +27,6 @@ SMALLEST_VARIANCE = 1e-14
 
 class _Layer(MeanField):
     """What the layers share: the three ways to draw."""
-
-    weight: Tensor
-    bias: Tensor | None
 
     def op(self, x: Tensor, weight: Tensor, bias: Tensor | None, *more: Any) -> Tensor:
         """The linear operation of the layer with these weights."""
@@ -73,8 +70,8 @@ def _flipout(layer: _Layer, x: Tensor, *more: Any) -> Tensor:
     return mean + layer.op(flipped, noise, of_bias, *more) * outer
 
 
-WHOLE = "reparameterisation"
-METHODS: dict[str, Callable[..., Tensor]] = {
+WHOLE: Method = "reparameterisation"
+METHODS: dict[Method, Callable[..., Tensor]] = {
     WHOLE: _reparameterised,
     "local": _local,
     "flipout": _flipout,

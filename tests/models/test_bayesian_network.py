@@ -1,0 +1,145 @@
+"""A network with posteriors as a peer: several draws, one output."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from peerlearn import Cohort
+from peerlearn.errors import InputError
+from peerlearn.models import build_model
+from peerlearn.models.bayesian import BayesianNetwork, Variational, to_bayesian
+from peerlearn.objectives.base import Classification, PeerView
+from peerlearn.randomness import seeded_rng
+from peerlearn.transfer.outputs import as_peer_output
+
+X = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def network(**options) -> BayesianNetwork:
+    with seeded_rng(0):
+        net = build_model("cnn", (1, 8, 8), 3, {"width": 0.25})
+        return BayesianNetwork(to_bayesian(net, std=0.2), **options)
+
+
+def test_its_output_is_the_mean_probability_over_draws() -> None:
+    net = network(train_samples=2, test_samples=5)
+    for mode, draws in ((True, 2), (False, 5)):
+        output = net.train(mode)(X)
+        assert output.samples is not None and output.samples.shape == (draws, 6, 3)
+        assert_close(output.logits.softmax(1), output.samples.softmax(-1).mean(0))
+        assert output.features["pooled"].shape[0] == 6
+    only = network().train()(X)
+    assert only.samples is not None and torch.equal(only.samples[0], only.logits)
+
+
+def test_deterministic_is_one_pass_with_the_means() -> None:
+    net = network().eval()
+    net.deterministic = True
+    one = net(X)
+    assert one.samples is None and torch.equal(net(X).logits, one.logits)
+    net.deterministic = False
+    assert not torch.equal(net(X).logits, one.logits)
+
+
+def test_labels_that_are_independent_have_mean_probabilities_of_their_own() -> None:
+    output = network(form="sigmoid", test_samples=4).eval()(X)
+    assert output.samples is not None
+    assert_close(output.logits.sigmoid(), output.samples.sigmoid().mean(0))
+
+
+def test_peers_of_a_cohort_learn_from_each_other_and_no_gradient_leaks() -> None:
+    cohort = Cohort({"a": network(), "b": build_model("cnn", (1, 8, 8), 3, {"width": 0.25})})
+    y = torch.tensor([0, 1, 2, 0, 1, 2])
+    outputs = cohort(X)
+    cohort.losses(outputs, y, progress=1.0)["a"].total.backward()
+    a, b = cohort.peers["a"], cohort.peers["b"]
+    assert all(rho.grad is not None and rho.grad.any() for rho in a.rhos())
+    assert not any(p.grad is not None and p.grad.any() for p in b.parameters())
+    before = a.kl().item()
+    assert before > 0 and a.kl().requires_grad
+
+
+def test_posteriors_pay_for_leaving_their_prior_once_an_epoch_whatever_the_batch() -> None:
+    net, y = network(), torch.tensor([0, 1, 2, 0, 1, 2])
+    net.deterministic = True
+
+    def extra(rows: int, progress: float = 1.0, **options) -> float:
+        objective = Variational(rows=600, **options)
+        view = PeerView.of(net(X[:rows]), y[:rows], peer=net, progress=progress)
+        return (objective.loss(view) - Classification().loss(view)).item()
+
+    share = net.kl().item() / 600
+    assert extra(6) == pytest.approx(share, rel=1e-4)
+    assert extra(2) == pytest.approx(share, rel=1e-4)
+    assert extra(6, kl_weight=0.1) == pytest.approx(share / 10, rel=1e-3)
+    assert extra(6, progress=1 / 6) == pytest.approx(share / 2, rel=1e-4)
+    assert extra(6, progress=0.0) == 0
+    assert extra(6, progress=0.0, warm_up=0) == pytest.approx(share, rel=1e-4)
+
+
+def test_a_cohort_trains_by_it() -> None:
+    peers = {"a": network(), "b": BayesianNetwork(to_bayesian(build_model("mlp", (1, 8, 8), 3)))}
+    cohort = Cohort(peers, objective=Variational(rows=60, warm_up=0, kl_weight=0.1))
+    y = torch.tensor([0, 1, 2, 0, 1, 2])
+    optimiser = torch.optim.Adam(cohort.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss = cohort.loss(X, y)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rows": 0}, "rows: found 0"),
+        ({"rows": 5, "kl_weight": -1}, "kl_weight: found -1"),
+        ({"rows": 5, "warm_up": 2}, "warm_up: found 2"),
+    ],
+)
+def test_wrong_options_of_the_objective_are_named(options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Variational(**options)
+
+
+def test_what_the_objective_needs_is_said() -> None:
+    y = torch.tensor([0, 1, 2, 0, 1, 2])
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    for net, progress, said in (
+        (plain, 1.0, "no Bayesian layers"),
+        (network(), None, "warm_up follows the training"),
+        (None, 1.0, "needs the peer itself"),
+    ):
+        output = as_peer_output((net or plain)(X), "a")
+        with pytest.raises(InputError, match=said):
+            Variational(rows=6).loss(PeerView.of(output, y, peer=net, progress=progress))
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet8", "mobilenet"])
+def test_built_in_networks_without_spread_are_what_they_were(name: str) -> None:
+    plain = build_model(name, (1, 8, 8), 3).eval()
+    net = BayesianNetwork(to_bayesian(copy.deepcopy(plain), std=1e-9), test_samples=1).eval()
+    assert_close(net(X).logits, plain(X).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"train_samples": 0}, "bayesian.train_samples: found 0"),
+        ({"test_samples": True}, "bayesian.test_samples: found True"),
+    ],
+)
+def test_wrong_options_are_named(options: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        network(**options)
+
+
+def test_a_network_without_posteriors_is_refused() -> None:
+    with pytest.raises(InputError, match="no Bayesian layers"):
+        BayesianNetwork(nn.Linear(2, 2))
