@@ -53,6 +53,10 @@ def saved(state: Any) -> bytes:
     return stream.getvalue()
 
 
+def _no_letters() -> Any:
+    return np.full(9, 0x7FFFFFFF, np.uint32).view("U3")
+
+
 def _data_of(run: str, **changes: Any) -> bytes:
     return json.dumps(json.loads(run_files(run)["data.json"]) | changes).encode()
 
@@ -83,6 +87,10 @@ FOUND: dict[str, tuple[Case, str]] = {
     "millions of names": (
         reading("masks", **{"odd.npz": npz(arrays("masks") | {"classes": np.zeros(2**20, "u1")})}),
         "1,048,576 names; allowed: up to 100,000",
+    ),
+    "letters that there are not": (
+        reading("masks", **{"odd.npz": npz(arrays("masks") | {"classes": _no_letters()})}),
+        "classes: holds bytes that are no text",
     ),
     "a file whose arm is a mapping": (
         Case(("validate", FILE), {FILE: dumped(recipe("images") | {"arm": {"a": 1}})}),

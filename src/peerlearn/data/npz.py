@@ -6,6 +6,7 @@ machine's memory cannot, before anything is taken: a small file can stand for ve
 
 import math
 import os
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -127,7 +128,16 @@ def read_array(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
         raise _damaged(path, key, error) from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: {key!r} is not an array.")
+    _check_text(array, f"{path}: {key}")
     return array
+
+
+def _check_text(array: Array, where: str) -> None:
+    """InputError where texts hold numbers of letters that there are not; Python fails on such."""
+    if array.dtype.kind == "U" and array.itemsize and array.size:
+        number = np.dtype(np.uint32).newbyteorder(array.dtype.byteorder)
+        if np.ascontiguousarray(array).reshape(-1).view(number).max() > sys.maxunicode:
+            raise InputError(f"{where}: holds bytes that are no text")
 
 
 def read_npy(path: Path) -> Array:
@@ -147,6 +157,7 @@ def read_npy(path: Path) -> Array:
             raise ValueError(f"{header.nbytes:,} bytes of values announced, {there:,} are there")
         check_memory(header.nbytes, str(path))
         array: Array = np.load(path, allow_pickle=False)
+        _check_text(array, str(path))
     except DAMAGE as error:
         if isinstance(error, InputError):
             raise
