@@ -8,6 +8,7 @@ from overriding import parsed
 
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.trainer import Trainer
+from peerlearn.engine.transports import leads_launch
 from peerlearn.systems.registry import find_recipe
 
 #: 100 digits, networks that train in milliseconds, BatchNorm and dropout among them.
@@ -35,7 +36,8 @@ def tiny_trainer(*overrides: str, folder: Path | None = None, **more: Any) -> Tr
     trainer = found.build(config)
     if folder is not None:
         trainer.folder = RunFolder(folder)
-        trainer.folder.open(config.dump(), resume=True)
+        if leads_launch():  # of two processes that opened it one would sweep what the other writes
+            trainer.folder.open(config.dump(), resume=True)
     return trainer
 
 
