@@ -105,7 +105,9 @@ def _tried(case: Case) -> tuple[Status, str, str]:
         except Exception as error:
             lines = traceback.format_exception(error)
             kind = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            return "fault", f"{kind}\n{''.join(lines[-12:])}", f"{_kind(error)} {_place(error)}"
+            # A result file says which line it was, and nothing of the machine.
+            what = f"{kind}\n{''.join(lines[-12:])}".replace(f"{PACKAGE.parents[1]}/", "")
+            return "fault", what, f"{_kind(error)} {_place(error)}"
 
 
 def _exit(code: object, err: str) -> tuple[Status, str, str]:
