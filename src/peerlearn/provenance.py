@@ -44,22 +44,26 @@ class MadeBy(TypedDict, total=False):
 
 def made_by(device: torch.device) -> MadeBy:
     """What makes results in this process."""
+    own = {"processor": processor(), "device": _named(device)}
+    found = cast(MadeBy, _versions() | own)
+    if "torch_geometric" in sys.modules:
+        found["torch_geometric"] = version_of("torch-geometric")
+    if "monai" in sys.modules:
+        found["monai"] = version_of("monai")
+    return found
+
+
+def _versions() -> dict[str, Any]:
+    """What results are made with, whatever the machine."""
     commit, dirty = source_commit()
-    found: MadeBy = {
+    return {
         "peerlearn": version_of("peerlearn"),
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version_of("numpy"),
-        "processor": processor(),
-        "device": _named(device),
     }
-    if "torch_geometric" in sys.modules:
-        found["torch_geometric"] = version_of("torch-geometric")
-    if "monai" in sys.modules:
-        found["monai"] = version_of("monai")
-    return found
 
 
 def version_of(package: str) -> str | None:
@@ -114,22 +118,18 @@ def processor() -> str:
 def environment() -> dict[str, Any]:
     """Versions and hardware, and how it was started, for `env.json`."""
     accelerator = torch.accelerator.is_available()
-    commit, dirty = source_commit()
-    return {
-        "peerlearn": version_of("peerlearn"),
-        "commit": commit,
-        "dirty": dirty,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": version_of("numpy"),
-        "platform": platform.platform(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.accelerator.current_accelerator().type if accelerator else None,  # type: ignore[union-attr]
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "folder": str(Path.cwd()),  # in which relative paths were typed
-    }
+    return (
+        _versions()
+        | {
+            "platform": platform.platform(),
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "accelerator": torch.accelerator.current_accelerator().type if accelerator else None,  # type: ignore[union-attr]
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "folder": str(Path.cwd()),  # in which relative paths were typed
+        }
+    )
 
 
 def together(cells: Iterable[tuple[str, int, Sequence[Mapping[str, Any]]]]) -> list[MadeBy]:
