@@ -11,6 +11,7 @@ from peerlearn import Cohort
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
 from peerlearn.models.bayesian import BayesianNetwork, Variational, to_bayesian
+from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Classification, PeerView
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer.outputs import as_peer_output
@@ -33,6 +34,37 @@ def test_its_output_is_the_mean_probability_over_draws() -> None:
         assert output.features["pooled"].shape[0] == 6
     only = network().train()(X)
     assert only.samples is not None and torch.equal(only.samples[0], only.logits)
+
+
+class Dropping(nn.Module):
+    """Reads its own mode, as networks do that call functions of dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+        self.mask = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x) + (1000.0 if self.training else 0.0)
+
+
+def test_names_and_modes_are_those_of_the_network() -> None:
+    net = Dropping()
+    before = net.state_dict()
+    to_bayesian(net.head)
+    wrapped = BayesianNetwork(net)
+    assert wrapped.state_dict().keys() == net.state_dict().keys() > before.keys()
+    assert dict(wrapped.named_parameters()).keys() == dict(net.named_parameters()).keys()
+    assert wrapped.get_submodule("head") is net.head
+    for copied in (wrapped, copy.deepcopy(wrapped)):
+        with evaluating(copied):
+            assert not copied.network.training and copied(torch.zeros(2, 4)).logits.max() < 500
+        assert copied.network.training and copied(torch.zeros(2, 4)).logits.min() > 500
+    other = copy.deepcopy(wrapped)
+    with torch.no_grad():
+        other.network.head.weight.add_(1)
+    assert torch.equal(other.get_parameter("head.weight"), net.head.weight + 1)
+    assert next(wrapped.to(torch.float64).parameters()).dtype == net.head.weight.dtype
 
 
 def test_deterministic_is_one_pass_with_the_means() -> None:

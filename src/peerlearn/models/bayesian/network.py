@@ -21,10 +21,13 @@ class BayesianNetwork(nn.Module):
         form: `softmax`, or `sigmoid` for multi-label outputs.
 
     Attributes:
+        network: the network, whose parameters and submodules are its own, by the same names.
         deterministic: whether weights are their means: one pass, no samples.
 
     Raises InputError: no Bayesian layers, or fewer than one draw.
     """
+
+    network: nn.Module
 
     def __init__(
         self,
@@ -39,9 +42,19 @@ class BayesianNetwork(nn.Module):
                 raise InputError(f"bayesian.{name}: found {count!r}; allowed: a number of draws")
         if not any(True for _ in mean_field_layers(network)):
             raise InputError("bayesian: the network has no Bayesian layers; see to_bayesian")
-        self.network, self.form = network, form
+        # Its parts are those of the network, by the same names, so that files of weights and
+        # submodules that are given by name fit both; the network itself is no part beside them.
+        for parts in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+            self.__dict__[parts] = getattr(network, parts)
+        self.__dict__["network"] = network
+        self.form = form
         self.train_samples, self.test_samples = train_samples, test_samples
         self.deterministic = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "training" and "network" in self.__dict__:
+            self.network.training = value  # which is no submodule, and follows by this alone
 
     def forward(self, *inputs: Any, **named: Any) -> PeerOutput:
         """Logits of the mean probability; `samples` (S, batch, C, …) unless deterministic.
