@@ -192,8 +192,9 @@ class Cohort(nn.Module):
         return targets, labelled_mask(targets)
 
     def objective(self, name: str, output: PeerOutput, targets: Any) -> Tensor:
-        """What one peer learns from the data, a scalar."""
-        view = PeerView.of(output, targets, peer=self.peers[name], form=self.transfer.form)
+        """What one peer learns from the data at the end of a training, a scalar."""
+        more = {"peer": self.peers[name], "form": self.transfer.form, "progress": 1.0}
+        view = PeerView.of(output, targets, **more)
         return self.objectives[name].loss(view)
 
     def learned_for(self, name: str) -> list[nn.Parameter]:

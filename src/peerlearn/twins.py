@@ -17,8 +17,8 @@ from peerlearn.transfer.graph import TransferGraph
 def twins(peers: Mapping[str, nn.Module] | nn.ModuleDict, transfer: TransferGraph) -> list[str]:
     """Pairs such as "a and b" that an edge joins, and whom nothing that is known here tells apart.
 
-    That are equal weights; no dropout, which differs from peer to peer; equal edges from others;
-    and no parameters of the edges' own, which are drawn for each.
+    That are equal weights; no dropout or weights that are drawn, which differ from peer to peer;
+    equal edges from others; and no parameters of the edges' own, which are drawn for each.
     """
     edges = [edge for edge in transfer.edges() if edge["from"] != edge["to"]]
     pairs = [sorted((edge["from"], edge["to"])) for edge in edges]
@@ -52,7 +52,7 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
     mine, theirs = one.state_dict(), other.state_dict()
     if type(one) is not type(other) or mine.keys() != theirs.keys():
         return False
-    if any(type(module).__name__.lower().find("drop") >= 0 for module in one.modules()):
+    if any(_draws(module) for module in one.modules()):
         return False
     tensors = [(mine[key], theirs[key]) for key in mine]
     weights = list(one.parameters())
@@ -62,3 +62,7 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
         isinstance(a, torch.Tensor) and a.shape == b.shape and torch.equal(a, b.to(a.device))
         for a, b in tensors
     )
+
+
+def _draws(module: nn.Module) -> bool:
+    return "drop" in type(module).__name__.lower() or hasattr(module, "random_names")

@@ -1,5 +1,7 @@
 """Dotted overrides."""
 
+import re
+
 import pytest
 
 from peerlearn.errors import InputError
@@ -92,3 +94,23 @@ def test_a_key_adds_to_a_block_that_stands_before_it() -> None:
         "optimiser": {"name": "adam", "eps": 0.001},
         "peers": {"a": {"model": "x"}, "b": {"model": "y"}},
     }
+
+
+def test_a_star_is_every_name_but_those_that_are_set_themselves() -> None:
+    peers = {"a": {"model": "cnn"}, "b": "mlp", "c": None}
+    after = apply_overrides({"peers": peers}, {"peers.*": {"model": "mlp"}, "peers.a.view": 1})
+    assert after["peers"] == {"a": {"model": "mlp", "view": 1}, "b": {"model": "mlp"}, "c": None}
+    for order in (["peers.*.view", "peers.a.view"], ["peers.a.view", "peers.*.view"]):
+        given = {"peers": {"a": {}, "b": {"view": 3}}}
+        after = apply_overrides(given, {key: 1 if "*" in key else 2 for key in order})
+        assert after == {"peers": {"a": {"view": 2}, "b": {"view": 1}}}
+    both = apply_overrides({"p": {"a": {"q": {"x": 0, "y": 0}}}}, {"p.*.q.*": 1})
+    assert both == {"p": {"a": {"q": {"x": 1, "y": 1}}}}
+    kept = apply_overrides({"groups": {}}, {"groups.*_rho": 1})
+    assert kept == {"groups": {"*_rho": 1}}, "a pattern is a name"
+
+
+@pytest.mark.parametrize("key", ["arms.*.lr", "lr.*", "no.*"])
+def test_a_star_that_is_nothing_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=rf"{re.escape(key)}.*there is nothing in"):
+        apply_overrides({"lr": 0.1, "arms": {}}, {key: 1})

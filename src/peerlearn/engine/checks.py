@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.optimisers import Steps
@@ -71,6 +72,7 @@ def check_training(
                 "one of them"
             )
     _check_schedules(plan, training)
+    _check_groups(cohort, plan)
     check_proven(_graphs(cohort, plan), task)
     if training.threads is not None and training.threads > most_threads():
         raise InputError(
@@ -98,6 +100,14 @@ def _check_schedules(plan: Plan, training: TrainingSpec) -> None:
                     f"lr_schedule.warmup: {schedule.warmup:g} epochs, but stage {stage.name!r} has "
                     f"{stage.epochs}; a number below 1 is a fraction of the stage"
                 )
+
+
+def _check_groups(cohort: Cohort, plan: Plan) -> None:
+    for name, settings in plan.peers.items():
+        names = [key for key, _ in cohort.peers[name].named_parameters()]
+        for pattern in settings.groups:
+            if not any(fnmatchcase(key, pattern) for key in names):
+                raise unknown_name("parameter", pattern, names, f"peers.{name}.groups.{pattern}")
 
 
 def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:

@@ -21,6 +21,7 @@ from peerlearn.engine.optimisers import OptimiserSpec, Steps
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainable import is_within
 from peerlearn.engine.transports import launched_together
+from peerlearn.engine.updates import in_groups
 from peerlearn.errors import InputError
 from peerlearn.membership import TRUNK
 from peerlearn.memory import available_memory, in_words
@@ -150,18 +151,22 @@ def _learned_by_stage(trainer: "Trainer") -> Iterator[dict[str, int]]:
         sums = Counter[str](gradients=0, optimiser=0, averages=0)
         for name, module in modules.items():
             chosen = None if name == TRUNK else stage.trainable
-            own = [
-                parameter
+            learning = (
+                (key, parameter)
                 for key, parameter in module.named_parameters()
                 if parameter.requires_grad and is_within(key, chosen)
-            ]
+            )
+            said = (training, stage.steps, trainer.peers.get(name))
+            groups = Steps.of_groups(*said)
+            parts = in_groups(learning, groups)
             if name in cohort.names:
-                own += graph.parameters_of(name)
+                parts[None] += graph.parameters_of(name)
                 further = module_of(as_objective(objectives[name]))
-                own += [] if further is None else list(further.parameters())
-            steps = Steps.settled(training, stage.steps, trainer.peers.get(name))
-            sums["gradients"] += _bytes(own)
-            sums["optimiser"] += state_bytes(steps.optimiser, own, seen)
+                parts[None] += [] if further is None else list(further.parameters())
+            for pattern, part in parts.items():
+                steps = Steps.settled(*said) if pattern is None else groups[pattern]
+                sums["gradients"] += _bytes(part)
+                sums["optimiser"] += state_bytes(steps.optimiser, part, seen)
             if training.ema is not None:  # with the number of steps that it is the average of
                 sums["averages"] += _bytes(_distinct([module])) + 8
         yield dict(sums)

@@ -1,7 +1,7 @@
 """Initial weights from a file, such as a teacher that was trained elsewhere."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,13 @@ COMPILED = "_orig_mod."
 SHOWN = 3
 
 
-def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...] = ()) -> None:
+def load_weights(
+    module: nn.Module,
+    path: Path,
+    field: str,
+    skip: tuple[str, ...] = (),
+    may_lack: Callable[[str], bool] = lambda name: False,
+) -> None:
     """Give `module` the weights in a file, all of them.
 
     Args:
@@ -28,6 +34,7 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
             that the network's do not, such as `module.` or `model.`. Pickled code is never run.
         field: the configuration field that holds `path`, for messages.
         skip: beginnings of names that are left as they are, whatever the file says of them.
+        may_lack: names that are left as they are where the file has none of them.
 
     Raises InputError: a file that cannot be read, or weights that do not fit; names them.
     """
@@ -38,6 +45,8 @@ def load_weights(module: nn.Module, path: Path, field: str, skip: tuple[str, ...
     wanted = {name: tensor for name, tensor in own.items() if not name.startswith(skip)}
     given = _without_prefix(_read(path, field), wanted)
     given = {name: tensor for name, tensor in given.items() if not name.startswith(skip)}
+    if not any(map(may_lack, given)):
+        wanted = {name: tensor for name, tensor in wanted.items() if not may_lack(name)}
     _check(wanted, given, f"{field}: {path}")
     module.load_state_dict(own | given)
 

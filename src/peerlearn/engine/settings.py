@@ -114,6 +114,11 @@ class PeerSettings(StepSettings):
     view: int = Field(
         0, ge=0, lt=8, description="number of the augmented view it trains on; 0 is shared by all"
     )
+    groups: dict[str, StepSettings] = Field(
+        {},
+        description="parameters that are stepped their own way, by a pattern of their names, such "
+        "as {'head.*': {lr: 0.01}}; the first that fits counts",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -144,7 +144,8 @@ def stage_keys(
             continue
         learners, teaching = plan.learners(number), own.within(stage)
         submodules = trained_until(plan.stages, number)
-        steps = [Steps.settled(training, stage.steps, plan.peers.get(n)) for n in learners]
+        said = [(training, stage.steps, plan.peers.get(name)) for name in learners]
+        steps = [(Steps.settled(*each), Steps.of_groups(*each)) for each in said]
         edges = [
             (teacher, to, entry.options.model_dump(exclude={"teachers", "learners"}))
             for entry in teaching.transfer.entries

@@ -1,6 +1,7 @@
 """What a training is divided into: stages of gradient steps, and procedures between them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ class TrainingStage:
         shared: whether runs that are alike as far as the stage is concerned may take each other's:
             the submodules and the trunk that have trained so far, and the records. Then nothing is
             validated in it, for the rest is each run's own, and objectives must read nothing else.
+        around: gives a context of the cohort in which the stage runs, its validations included,
+            such as one in which Bayesian peers are deterministic; None for nothing.
     """
 
     name: str
@@ -45,6 +48,7 @@ class TrainingStage:
     trainable: Collection[str] | None = None
     steps: StepSettings | None = None
     shared: bool = False
+    around: Callable[[Cohort], AbstractContextManager[object]] | None = None
 
     def where(self, epoch: int) -> str:
         """An epoch of the stage in words; the first one is 1."""

@@ -1,7 +1,7 @@
 """One stage while it runs: who learns in it, their optimisers and what makes its steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ from torch import nn
 from peerlearn.cohort import Cohort
 from peerlearn.engine.feature_cache import FeatureCache
 from peerlearn.engine.monitor import EpochMonitor
-from peerlearn.engine.optimisers import PeerUpdate, Steps
+from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.steps import Stepper
 from peerlearn.engine.trainable import learning_only, train_submodules
 from peerlearn.engine.transports import Transport
+from peerlearn.engine.updates import PeerUpdate
 from peerlearn.errors import RunError
 from peerlearn.membership import TRUNK
 from peerlearn.modes import kept_modes
@@ -83,15 +84,17 @@ def running(
     """
     here = [name for name in learners if name in transport.owned]
     device = precision.device
-    with learning_only((cohort.peers[name] for name in learners), stage.trainable):
+    around = stage.around(cohort) if stage.around is not None else nullcontext()
+    with around, learning_only((cohort.peers[name] for name in learners), stage.trainable):
         modules: dict[str, nn.Module] = {name: cohort.peers[name] for name in here}
         if cohort.trunk is not None and stage.trunk:
             modules[TRUNK] = cohort.trunk
         updates = {}
         for name, module in modules.items():
-            steps = Steps.settled(training, stage.steps, peers.get(name))
+            said = (training, stage.steps, peers.get(name))
             extra = cohort.learned_for(name) if name in cohort.names else ()
-            updates[name] = PeerUpdate(module, steps, training.clip_norm, training.ema, extra)
+            made = (Steps.settled(*said), training.clip_norm, training.ema, extra)
+            updates[name] = PeerUpdate(module, *made, Steps.of_groups(*said))
         views = {name: settings.view for name, settings in peers.items()}
         kept = FeatureCache(stage.versions) if stage.versions and not stage.trunk else None
         keys = (seed, stage.name, stage.epochs, stage.trunk, kept)

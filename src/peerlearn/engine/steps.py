@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from peerlearn.cohort import Cohort, PeerLoss, forward_peers
 from peerlearn.data.datasets import Batch
 from peerlearn.engine.feature_cache import FeatureCache
-from peerlearn.engine.optimisers import PeerUpdate
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.engine.updates import PeerUpdate
 from peerlearn.membership import TRUNK
 from peerlearn.modes import frozen_statistics
 from peerlearn.randomness import preserved_rng, start_rng

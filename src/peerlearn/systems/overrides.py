@@ -1,7 +1,10 @@
-"""Dotted overrides: `peers.a.model=resnet8` on the command line, `transfer.update` in an arm."""
+"""Dotted overrides: `peers.a.model=resnet8` on the command line, `transfer.update` in an arm.
+
+`peers.*.model` is that of every peer.
+"""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from peerlearn.errors import InputError
@@ -14,6 +17,7 @@ SHORT_FORMS = {
     "lr_schedule": "kind",
     "weight_schedule": "kind",
     "alpha_schedule": "kind",
+    "bayesian": "layers",
 }
 
 
@@ -51,6 +55,9 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """A copy of `config` with every dotted key set; missing blocks are made on the way.
 
+    In a key `*` stands for every name that there is by then: `peers.*.model`. What is set for one
+    of them by its name counts before that.
+
     Messages say that the overrides are written in `field`. Raises InputError: overrides that are no
     mapping of texts, a key that goes through a value that has no keys of its own, or two that say
     the same thing twice.
@@ -59,9 +66,11 @@ def apply_overrides(
         raise InputError(f"{field}: expected a mapping of keys to values; found {overrides!r}")
     result = copy.deepcopy(dict(config))
     said: dict[str, Any] = {}
-    for dotted, value in overrides.items():
+    for dotted in overrides:
         if not isinstance(dotted, str):
             raise InputError(f"{field}: the key {dotted!r} is not a text; put it in quotes")
+    every = ((each, it) for key, it in overrides.items() for each in _spelt(key, overrides, result))
+    for dotted, value in every:
         _refuse_contradiction(dotted, value, said)
         said[dotted] = value
         *path, last = dotted.split(".")
@@ -74,6 +83,26 @@ def apply_overrides(
             block = inner
         block[last] = copy.deepcopy(value)
     return result
+
+
+def _spelt(key: str, overrides: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+    """A key with every `*` as each of the names there are, but for keys that are set themselves."""
+    path = key.split(".")
+    if "*" not in path:
+        yield key
+        return
+    before, after = path[: path.index("*")], path[path.index("*") + 1 :]
+    block: Any = config
+    for part in before:
+        block = block.get(part) if isinstance(block, Mapping) else None
+    there = block if isinstance(block, Mapping) else {}
+    names = [name for name, each in there.items() if each is not None]
+    if not names:
+        raise InputError(f"{key}: there is nothing in {'.'.join(before) or 'the configuration'}")
+    for name in names:
+        for spelt in _spelt(".".join([*before, str(name), *after]), overrides, config):
+            if spelt not in overrides:
+                yield spelt
 
 
 def _refuse_contradiction(dotted: str, value: Any, said: Mapping[str, Any]) -> None:

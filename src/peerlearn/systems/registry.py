@@ -8,6 +8,7 @@ from peerlearn.engine.places import begun_in, located
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.importing import refuse_code
 from peerlearn.plain_yaml import read_yaml
+from peerlearn.systems.bayesian.recipe import BAYESIAN
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.dml.recipe import DML, FEW_LABELS
 from peerlearn.systems.fit.recipe import FIT
@@ -20,6 +21,7 @@ ALL = (
     *(DML, FEW_LABELS, RENYI),
     *(GML_NODE, GML_GRAPH, GML_MLP),
     *(STYLES_CLASSIFY, STYLES_SEGMENT),
+    BAYESIAN,
     DISCOVERY,
 )
 WRITTEN = ("env.json", "metrics.jsonl", "results.json", "checkpoints", "cells")

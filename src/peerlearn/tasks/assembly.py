@@ -15,6 +15,8 @@ from peerlearn.engine.settings import PeerSettings
 from peerlearn.engine.stage import Plan, TrainingStage
 from peerlearn.engine.task import BatchSizes
 from peerlearn.errors import Faults, InputError
+from peerlearn.models.bayesian import BayesianNetwork
+from peerlearn.models.bayesian.posterior import is_random
 from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Objective
 from peerlearn.randomness import preserved_rng
@@ -63,6 +65,8 @@ def assemble(
     for name in config.peers:
         with faults.gathered():
             peers[name] = build_peer(name)
+            if (spec := config.peers[name].bayesian) is not None:
+                peers[name] = spec.around(peers[name], form, f"peers.{name}.bayesian")
     with faults.gathered():
         transfer = TransferGraph(config.transfer, list(config.peers), form)
     faults.check()
@@ -72,6 +76,8 @@ def assemble(
 def load_initial_weights(cohort: Cohort, config: RecipeConfig) -> None:
     """Give peers the weights that their configuration names.
 
+    A Bayesian peer takes those of a deterministic network as its means.
+
     Raises InputError: lists every file that cannot be read or does not fit.
     """
     faults = Faults()
@@ -79,8 +85,22 @@ def load_initial_weights(cohort: Cohort, config: RecipeConfig) -> None:
         if peer.weights is not None:
             with faults.gathered():
                 path = Path(peer.weights).expanduser()
-                load_weights(cohort.peers[name], path, f"peers.{name}.weights")
+                load_weights(cohort.peers[name], path, f"peers.{name}.weights", may_lack=is_random)
     faults.check()
+
+
+def have_posteriors(cohort: Cohort, config: RecipeConfig, rows: int) -> None:
+    """Let Bayesian peers learn what posteriors pay over `rows` training rows, too.
+
+    Priors that are around the weights of before are around those of now.
+    """
+    learning = dict(cohort.objectives)
+    for name, peer in cohort.peers.items():
+        if (spec := config.peers[name].bayesian) is not None:
+            assert isinstance(peer, BayesianNetwork)
+            peer.centre_prior()
+            learning[name] = spec.learning(learning[name], rows)
+    cohort.objectives = learning
 
 
 def first_outputs(cohort: Cohort, x: Any, what: str) -> dict[str, PeerOutput]:

@@ -11,6 +11,7 @@ from peerlearn.errors import InputError
 from peerlearn.importing import code_in, trusting
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue, Metric
 from peerlearn.metrics.own import check_own
+from peerlearn.models.bayesian.options import RHO, BayesianSpec
 from peerlearn.names import check_names
 from peerlearn.transfer.spec import TransferSpec
 from peerlearn.validation import short_form, validated
@@ -25,7 +26,25 @@ class PeerSpec(PeerSettings):
     model: str = Field(description="a name of `peerlearn ls models`, or python:package.module:f")
     arguments: dict[str, Any] = Field({}, description="keyword arguments of the model")
 
+    bayesian: BayesianSpec | None = Field(
+        None,
+        description="posteriors around the network's weights; all or last alone say which layers, "
+        "null: none. σ is stepped by `groups`, under '*_rho': by Adam, where that does not say",
+    )
+
     _model_alone = short_form("model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widths_have_steps_of_their_own(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("bayesian") in (None, "none"):
+            return given | {"bayesian": None} if isinstance(given, dict) else given
+        groups = given.get("groups") or {}
+        if not isinstance(groups, Mapping) or not isinstance(groups.get(RHO, {}), Mapping):
+            return given
+        # Plain gradient descent at the rate of the means hardly moves σ, whose gradient is small.
+        own = {"optimiser": "adam", "lr": 0.01, **groups.get(RHO, {})}
+        return {**given, "groups": {**groups, RHO: own}}
 
 
 class RecipeConfig(TrainingSpec):

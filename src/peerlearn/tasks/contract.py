@@ -47,6 +47,7 @@ from peerlearn.tasks.assembly import (
     assemble,
     check_twins,
     first_outputs,
+    have_posteriors,
     load_data,
     load_initial_weights,
     sizes_of_rows,
@@ -240,6 +241,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         """
         cohort = self.untrained()
         load_initial_weights(cohort, self.config)
+        have_posteriors(cohort, self.config, self.labelled_training_rows())
         x, y, what = self.few()
         outputs = first_outputs(cohort, x, what)
         self.check(cohort, outputs, y)
@@ -320,6 +322,11 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     def label_counts(self) -> Sequence[int] | None:
         """How many training rows each class has; None where nobody counts."""
         return None
+
+    def labelled_training_rows(self) -> int:
+        """How many training rows objectives learn from."""
+        counts = self.label_counts()
+        return self.info.rows["train"] if counts is None else sum(counts)
 
     def batch_sizes(self) -> BatchSizes | None:
         return sizes_of_rows(self.config, self.info)

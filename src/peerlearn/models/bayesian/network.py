@@ -86,6 +86,22 @@ class BayesianNetwork(nn.Module):
         return as_peer_output(self.network(*inputs, **named), type(self.network).__name__)
 
 
+class Deterministic:
+    """A context in which the Bayesian peers of a cohort are deterministic."""
+
+    def __init__(self, cohort: nn.Module) -> None:
+        self._peers = [each for each in cohort.modules() if isinstance(each, BayesianNetwork)]
+        self._before = [peer.deterministic for peer in self._peers]
+
+    def __enter__(self) -> None:
+        for peer in self._peers:
+            peer.deterministic = True
+
+    def __exit__(self, *error: object) -> None:
+        for peer, was in zip(self._peers, self._before, strict=True):
+            peer.deterministic = was
+
+
 def _together(outputs: list[PeerOutput], form: OutputForm) -> PeerOutput:
     if len(outputs) == 1:  # its mean probability is its own
         (only,) = outputs

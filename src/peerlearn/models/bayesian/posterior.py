@@ -177,6 +177,11 @@ def kl_divergence(network: nn.Module) -> Tensor:
     return torch.stack(terms).sum()
 
 
+def is_random(name: str) -> bool:
+    """Whether a tensor of a state is a posterior's beside its mean: ρ, or of the prior."""
+    return name.rpartition(".")[2].endswith(("_rho", "_prior_mean")) or name.endswith("prior_std")
+
+
 def mean_field_layers(network: nn.Module) -> Iterator[tuple[str, MeanField]]:
     """The layers that have posteriors, by path."""
     for path, module in network.named_modules():

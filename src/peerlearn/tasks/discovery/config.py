@@ -34,6 +34,15 @@ class BranchSpec(PeerSpec):
         0, ge=0, le=0, description="all peers see the same batches, which are pairs of views"
     )
 
+    @model_validator(mode="after")
+    def _parts_are_shared(self) -> Self:
+        if self.bayesian is not None:
+            raise ValueError(
+                "bayesian: branches begin as copies of one trained stage on one trunk, which have "
+                "no posteriors here; allowed: null"
+            )
+        return self
+
 
 class PretrainingSpec(StepSettings):
     """A stage before the joint one, of the first peer and the trunk."""

@@ -1,0 +1,80 @@
+"""What a configuration says of a peer with posteriors: `peers.NAME.bayesian`."""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from peerlearn.models.bayesian.convert import to_bayesian
+from peerlearn.models.bayesian.network import BayesianNetwork
+from peerlearn.models.bayesian.objective import Variational
+from peerlearn.models.bayesian.posterior import Method, PriorKind
+from peerlearn.objectives.base import Objective
+from peerlearn.transfer.outputs import OutputForm
+from peerlearn.validation import Spec, short_form
+
+MOST_DRAWS = 1 << 16
+#: The names of what says how wide posteriors are; see `PeerSettings.groups`.
+RHO = "*_rho"
+
+
+class BayesianSpec(Spec):
+    """The `bayesian` block of a peer: Gaussian posteriors around its weights.
+
+    Blundell et al., "Weight Uncertainty in Neural Networks", ICML 2015. See
+    `peerlearn.models.bayesian`.
+    """
+
+    layers: Literal["all", "last"] = Field(
+        "all",
+        description="all linear, convolutional and embedding layers, or the last linear or "
+        "convolutional one alone; norms keep their weights",
+    )
+    std: float = Field(
+        5e-3,
+        gt=0,
+        lt=1e3,
+        description="σ of every weight at first; at 0.001 as good as deterministic, from 0.05 on "
+        "networks lose accuracy",
+    )
+    prior: PriorKind = Field(
+        "fixed",
+        description="fixed: N(0, prior_std²); empirical: around the weights that the stage before "
+        "or a file left (MOPED); tied: around the means of now, so that only σ is held",
+    )
+    prior_std: float = Field(0.1, gt=0, lt=1e3, description="of the prior")
+    biases: bool = Field(True, description="biases have posteriors too")
+    method: Method = Field(
+        "local",
+        description="how a training forward draws: reparameterisation, one draw for the batch; "
+        "local, the outputs of every row; flipout, one draw whose signs change from row to row",
+    )
+    train_samples: int = Field(1, ge=1, le=MOST_DRAWS, description="draws of a training step")
+    test_samples: int = Field(
+        20, ge=1, le=MOST_DRAWS, description="draws of whole weights in evaluation"
+    )
+    kl_weight: float = Field(
+        1.0,
+        ge=0,
+        lt=1e6,
+        description="w of w · KL(q ‖ prior) / N; below 1 a cold posterior, which networks of "
+        "convolutions mostly need",
+    )
+    warm_up: float = Field(
+        1 / 3, ge=0, le=1, description="part of the stage over which the KL term rises to w"
+    )
+
+    _layers_alone = short_form("layers")
+
+    def around(self, network: nn.Module, form: OutputForm, field: str) -> BayesianNetwork:
+        """The network with posteriors, in place.
+
+        Raises InputError: it cannot have them; names `field` and its layers.
+        """
+        start = self.model_dump(include={"std", "prior", "prior_std", "biases", "method"})
+        made = to_bayesian(network, self.layers, field=field, **start)
+        return BayesianNetwork(made, self.train_samples, self.test_samples, form)
+
+    def learning(self, data: Objective, rows: int) -> Variational:
+        """What such a peer learns: `data` over `rows` training rows, and what posteriors pay."""
+        return Variational(rows, self.kl_weight, self.warm_up, data)

@@ -1,0 +1,74 @@
+"""Classification by Bayesian peers, which may train as deterministic networks first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pydantic import Field
+
+from peerlearn.cohort import Cohort
+from peerlearn.engine.precision import Precision
+from peerlearn.engine.settings import MOST_EPOCHS, StepSettings
+from peerlearn.engine.stage import Procedure, Stage, TrainingStage
+from peerlearn.models.bayesian import BayesianNetwork
+from peerlearn.models.bayesian.network import Deterministic
+from peerlearn.tasks.classification.config import ClassificationConfig
+from peerlearn.tasks.classification.task import ClassificationTask
+from peerlearn.transfer.graph import TransferGraph
+from peerlearn.validation import Spec
+
+
+class DeterministicSpec(StepSettings):
+    """The stage before the mutual one."""
+
+    epochs: int = Field(
+        0,
+        ge=0,
+        le=MOST_EPOCHS,
+        description="every peer trains alone, as a deterministic network whose weights become the "
+        "means; 0: from scratch",
+    )
+
+
+class StagesSpec(Spec):
+    """The `stages` block: what happens before the cohort trains together."""
+
+    deterministic: DeterministicSpec = Field(DeterministicSpec(), description="see there")
+
+
+class BayesianConfig(ClassificationConfig):
+    """Configuration of `bayesian`."""
+
+    stages: StagesSpec = Field(StagesSpec(), description="see StagesSpec")
+
+
+class BayesianTask(ClassificationTask):
+    """Classify rows, with peers that may begin as deterministic networks."""
+
+    Config = BayesianConfig
+    config: BayesianConfig
+
+    def stages(self, cohort: Cohort) -> Sequence[Stage]:
+        """All peers alone and deterministic where that has epochs, then together."""
+        (mutual,) = super().stages(cohort)
+        steps = self.config.stages.deterministic
+        if not steps.epochs:
+            return [mutual]
+        assert isinstance(mutual, TrainingStage)
+        alone = replace(
+            mutual,
+            name="deterministic",
+            epochs=steps.epochs,
+            transfer=TransferGraph("none", cohort.names),
+            objectives=dict.fromkeys(cohort.names, self.config.objective),
+            steps=steps,
+            shared=True,
+            around=Deterministic,
+        )
+        return [alone, Procedure("posteriors", _centre_priors, learners=()), mutual]
+
+
+def _centre_priors(cohort: Cohort, precision: Precision) -> None:
+    """Empirical priors are around the weights that the stage before has left."""
+    for peer in cohort.peers.values():
+        if isinstance(peer, BayesianNetwork):
+            peer.centre_prior()
