@@ -16,7 +16,7 @@ from peerlearn.engine.stage import Plan, TrainingStage
 from peerlearn.engine.task import Evaluator
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import LocalTransport, Transport
-from peerlearn.errors import InputError, RunError, unknown_name
+from peerlearn.errors import InputError, RunError, did_you_mean, unknown_name
 from peerlearn.metrics.own import check_importable
 from peerlearn.transfer.graph import TransferGraph
 
@@ -107,7 +107,11 @@ def _check_groups(cohort: Cohort, plan: Plan) -> None:
         names = [key for key, _ in cohort.peers[name].named_parameters()]
         for pattern in settings.groups:
             if not any(fnmatchcase(key, pattern) for key in names):
-                raise unknown_name("parameter", pattern, names, f"peers.{name}.groups.{pattern}")
+                shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+                raise InputError(
+                    f"peers.{name}.groups.{pattern}: names no parameter of the peer."
+                    f"{did_you_mean(pattern, names)} Names are {shown}"
+                )
 
 
 def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:

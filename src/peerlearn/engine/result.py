@@ -14,6 +14,7 @@ from torch import Tensor
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.evaluate import ROW_SCORES, sound
+from peerlearn.engine.posteriors import last_posteriors
 from peerlearn.engine.probes import flatness_curves, noise_curves, peer_sizes
 from peerlearn.engine.proving import share_of_validations
 from peerlearn.engine.settings import EvaluationSpec
@@ -105,7 +106,7 @@ def training_result(
     if epochs := epochs_of(selected):
         block["epochs"] = epochs
     block["edges"] = list(cohort.transfer.edges())
-    block |= share_of_validations(progress.history)
+    block |= share_of_validations(progress.history) | last_posteriors(progress.history)
     block["cost"] = {
         "train_s": progress.seconds,
         "forwards_per_step": forwards / max(progress.steps, 1),

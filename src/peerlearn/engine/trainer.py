@@ -15,6 +15,7 @@ from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
 from peerlearn.engine.loop import Loop, chunks
+from peerlearn.engine.posteriors import posterior_record, what_is_odd
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
 from peerlearn.engine.proving import open_edges, proving
 from peerlearn.engine.result import TrainingResult, of_an_epoch, training_result
@@ -243,7 +244,7 @@ class Trainer:
             "lr": max(update.rate for update in run.updates.values()),
             "train": self.transport.collect(run.monitor.means()),
         }
-        last_stage = at.stage == len(self.stages) - 1
+        last_stage, measured = at.stage == len(self.stages) - 1, dict[str, Any]()
         due = not stage.shared and (at.epoch == stage.epochs or at.epoch % spec.every == 0)
         if self.task is not None and self.task.validates and due:
             measured = self._measure("validation", stage)
@@ -253,6 +254,8 @@ class Trainer:
                 able = {name: self._evaluated(name) for name in self._last_here(at.stage)}
                 when = self.cohort.transfer, at.epoch, stage.epochs
                 self.selection.offer(measured["peers"], able, *when)
+        here = {name: self._evaluated(name) for name in self.transport.owned}
+        record |= posterior_record(here, self.cohort.objectives, measured)
         if (final := self._over(stage)) and at.epoch < stage.epochs:
             record["stopped"] = "patience"
         in_tail = spec.select == "mean_last" and at.epoch > stage.epochs - spec.last_epochs
@@ -264,6 +267,8 @@ class Trainer:
         run.begin_epoch()
         if final:
             self._finish_learning(at.stage)
+            for text in what_is_odd(record):
+                self.observe({"event": "note", "text": text})
         if final and not last_stage:  # the next one begins, with new optimisers
             begun = replace(at, stage=at.stage + 1, epoch=0, step=0)
             loop.checkpoints.save(self.cohort, loop.own, self.selection, begun, None)
