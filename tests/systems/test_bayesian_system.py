@@ -252,6 +252,8 @@ def test_posteriors_that_are_not_sane_are_told_once() -> None:
 # Options ------------------------------------------------------------------------------------------
 
 OPTIONS = {
+    "posterior": ([], "peers.a.bayesian.posterior=dropout"),
+    "dropout": (["peers.b.bayesian={posterior: dropout}"], "peers.b.bayesian.dropout=0.4"),
     "layers": ([], "peers.a.bayesian.layers=last"),
     "std": ([], "peers.a.bayesian.std=0.01"),
     "prior": ([], "peers.a.bayesian.prior=tied"),

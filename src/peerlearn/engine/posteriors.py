@@ -77,8 +77,12 @@ def _drawing(
     peers: Mapping[str, nn.Module] | nn.ModuleDict,
 ) -> Iterator[tuple[str, BayesianNetwork]]:
     for name, peer in peers.items():
-        if isinstance(peer, BayesianNetwork) and not peer.deterministic:
+        if isinstance(peer, BayesianNetwork) and not peer.deterministic and _has_widths(peer):
             yield name, peer
+
+
+def _has_widths(peer: BayesianNetwork) -> bool:
+    return next(peer.rhos(), None) is not None
 
 
 @torch.no_grad()

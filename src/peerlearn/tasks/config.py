@@ -39,7 +39,9 @@ class PeerSpec(PeerSettings):
     def _widths_have_steps_of_their_own(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or given.get("bayesian") in (None, "none"):
             return given | {"bayesian": None} if isinstance(given, dict) else given
-        groups = given.get("groups") or {}
+        groups, spec = given.get("groups") or {}, given["bayesian"]
+        if isinstance(spec, Mapping) and spec.get("posterior") == "dropout":
+            return given
         if not isinstance(groups, Mapping) or not isinstance(groups.get(RHO, {}), Mapping):
             return given
         # Plain gradient descent at the rate of the means hardly moves σ, whose gradient is small.

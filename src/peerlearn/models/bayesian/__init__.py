@@ -1,6 +1,7 @@
 """Networks whose weights have a distribution: mean-field layers, and any network made of them."""
 
 from peerlearn.models.bayesian.convert import to_bayesian
+from peerlearn.models.bayesian.dropout import with_dropout
 from peerlearn.models.bayesian.layers import (
     METHODS,
     BayesianConv1d,
@@ -40,4 +41,5 @@ __all__ = [
     "mean_mode",
     "posterior",
     "to_bayesian",
+    "with_dropout",
 ]

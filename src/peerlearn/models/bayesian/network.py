@@ -7,12 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
-from peerlearn.models.bayesian.posterior import kl_divergence, mean_field_layers, mean_mode
+from peerlearn.models.bayesian.posterior import (
+    drawing_layers,
+    kl_divergence,
+    mean_field_layers,
+    mean_mode,
+)
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 
 
 class BayesianNetwork(nn.Module):
     """A peer with posteriors: its output is the mean probability over draws of its weights.
+
+    Dropout that is drawn in evaluation too counts as a posterior; see `with_dropout`.
 
     Args:
         network: with Bayesian layers, of any kind of forward that a peer may have.
@@ -40,7 +47,7 @@ class BayesianNetwork(nn.Module):
         for name, count in (("train_samples", train_samples), ("test_samples", test_samples)):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise InputError(f"bayesian.{name}: found {count!r}; allowed: a number of draws")
-        if not any(True for _ in mean_field_layers(network)):
+        if next(drawing_layers(network), None) is None:
             raise InputError("bayesian: the network has no Bayesian layers; see to_bayesian")
         # Its parts are those of the network, by the same names, so that files of weights and
         # submodules that are given by name fit both; the network itself is no part beside them.

@@ -6,6 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from peerlearn.models.bayesian.convert import to_bayesian
+from peerlearn.models.bayesian.dropout import with_dropout
 from peerlearn.models.bayesian.network import BayesianNetwork
 from peerlearn.models.bayesian.objective import Variational
 from peerlearn.models.bayesian.posterior import Method, PriorKind
@@ -19,12 +20,24 @@ RHO = "*_rho"
 
 
 class BayesianSpec(Spec):
-    """The `bayesian` block of a peer: Gaussian posteriors around its weights.
+    """The `bayesian` block of a peer: posteriors around its weights.
 
     Blundell et al., "Weight Uncertainty in Neural Networks", ICML 2015. See
     `peerlearn.models.bayesian`.
     """
 
+    posterior: Literal["gaussian", "dropout"] = Field(
+        "gaussian",
+        description="gaussian: mean-field, a σ for every weight; dropout: Monte-Carlo dropout, "
+        "which draws in evaluation too and of whose options only layers, dropout and the numbers "
+        "of samples count",
+    )
+    dropout: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="rate of Monte-Carlo dropout, for networks without dropout layers of their own",
+    )
     layers: Literal["all", "last"] = Field(
         "all",
         description="all linear, convolutional and embedding layers, or the last linear or "
@@ -71,10 +84,17 @@ class BayesianSpec(Spec):
 
         Raises InputError: it cannot have them; names `field` and its layers.
         """
+        draws = (self.train_samples, self.test_samples, form)
+        if self.posterior == "dropout":
+            return BayesianNetwork(
+                with_dropout(network, self.dropout, self.layers, field=field), *draws
+            )
         start = self.model_dump(include={"std", "prior", "prior_std", "biases", "method"})
         made = to_bayesian(network, self.layers, field=field, **start)
-        return BayesianNetwork(made, self.train_samples, self.test_samples, form)
+        return BayesianNetwork(made, *draws)
 
-    def learning(self, data: Objective, rows: int) -> Variational:
+    def learning(self, data: Objective, rows: int) -> Objective:
         """What such a peer learns: `data` over `rows` training rows, and what posteriors pay."""
+        if self.posterior == "dropout":
+            return data
         return Variational(rows, self.kl_weight, self.warm_up, data)

@@ -189,10 +189,15 @@ def mean_field_layers(network: nn.Module) -> Iterator[tuple[str, MeanField]]:
             yield path, module
 
 
+def drawing_layers(network: nn.Module) -> Iterator[nn.Module]:
+    """The layers that draw in evaluation too: those, and what drops units; see `dropout`."""
+    return (module for module in network.modules() if hasattr(module, "mean_only"))
+
+
 @contextmanager
 def mean_mode(network: nn.Module) -> Iterator[None]:
     """Within it weights are their means: the network is deterministic."""
-    layers = [layer for _, layer in mean_field_layers(network)]
+    layers: list[Any] = list(drawing_layers(network))
     before = [layer.mean_only for layer in layers]
     for layer in layers:
         layer.mean_only = True
