@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from peerlearn.cohort import Cohort
+from peerlearn.models import build_model
 from peerlearn.models.bayesian import BayesianNetwork, to_bayesian
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer import PeerOutput
@@ -51,3 +52,9 @@ def taught(cohort: Cohort, **more: Any) -> dict[str, torch.Tensor]:
     with seeded_rng(0):
         outputs = cohort(X)
     return cohort.transfer.losses(outputs, Y, peers=cohort.peers, **more)
+
+
+def bayesian_cnn(in_shape: tuple[int, ...], classes: int) -> BayesianNetwork:
+    """A narrow peer with maps, for `peers.NAME.model: python:tiny_posteriors:bayesian_cnn`."""
+    net = to_bayesian(build_model("cnn", in_shape, classes, {"width": 0.125}))
+    return BayesianNetwork(net, test_samples=2)
