@@ -332,6 +332,17 @@ def test_features_that_are_not_there_or_do_not_fit_are_refused():
         cohort.transfer.losses(outputs, Y)
 
 
+def test_likeness_that_no_memory_holds_is_refused():
+    with torch.device("meta"):
+        features = {"pooled": torch.empty(1 << 24, 4)}
+        outputs = {name: PeerOutput(torch.empty(1 << 24, 3), features) for name in "ab"}
+    graph = TransferGraph(KIND | {"fusion": "none"}, ["a", "b"])
+    with pytest.raises(
+        InputError, match=r"transfer\.form: 'pkt' of 16777216 rows: needs .* memory"
+    ):
+        graph.prepare(outputs)
+
+
 def test_fusions_are_needed_before_the_first_loss():
     cohort = Cohort({"a": Net(), "b": Net()}, KIND)
     with pytest.raises(InputError, match=r"cohort\.transfer\.prepare"):

@@ -364,6 +364,8 @@ def test_distances_of_a_cohort_are_there_with_edges_and_without():
         ({"stop_distance": 0}, ["stop_distance"]),
         ({"normalise": True, "distance": "kl"}, ["normalise: true", "'kl'", "allowed: false"]),
         ({"layers": []}, ["layers: found none"]),
+        ({"layers": 5}, ["edges.0.layers: found 5; expected names, or a mapping"]),
+        ({"layers": {"first": 1}}, ["edges.0.layers: found {'first': 1}; expected names"]),
         ({"form": "pkt"}, ["form: belongs to knowledge 'feature_distributions'"]),
     ],
 )
@@ -394,9 +396,11 @@ def test_posteriors_that_cannot_be_compared_are_refused(peer, options, said):
         pair(only(**options), a=bayesian(0), b=peer)
 
 
-def test_a_teacher_without_posteriors_is_refused():
+def test_a_teacher_without_posteriors_is_refused_and_all_peers_are_named():
     with pytest.raises(InputError, match=r"peer 'a' has none; make it Bayesian"):
         pair(only(), a=Small(), b=bayesian(1))
+    with pytest.raises(InputError, match=r"(?s)peer 'a' has none.*peer 'b' has none"):
+        pair(only(), a=Small(), b=Small())
 
 
 def test_losses_without_the_networks_are_refused():

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.memory import check_memory
 from peerlearn.transfer.divergences import kl
 from peerlearn.transfer.knowledge.base import IncomingEdges, Knowledge
 from peerlearn.transfer.knowledge.repelling import RepellingOptions
@@ -111,6 +112,9 @@ class FeatureDistributionKnowledge(Knowledge):
         taking_part = dict.fromkeys(peer for pair in self.pairs for peer in pair)
         for peer in taking_part:
             features = self._features(peer, view)
+            if self.options.form == "pkt":
+                rows = len(features[-1])
+                check_memory(4 * rows**2, f"{self.field}.form: 'pkt' of {rows} rows")
             if self.options.fusion == "attention" and peer not in self.fusions:
                 classes = self._classes(peer, view) if self.supervised else 0
                 fusion = Fusion(features, self.options.width, self.options.tokens, classes)

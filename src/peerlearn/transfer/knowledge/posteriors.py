@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from peerlearn.errors import InputError, did_you_mean
+from peerlearn.errors import Faults, InputError, did_you_mean
 from peerlearn.transfer.knowledge.base import IncomingEdges, Knowledge
 from peerlearn.transfer.knowledge.repelling import RepellingOptions
 from peerlearn.transfer.outputs import BatchView
@@ -91,6 +91,11 @@ class PosteriorKnowledge(Knowledge):
         self.matched.clear()
         if not view.peers:
             return
+        faults = Faults()
+        for peer in dict.fromkeys(peer for pair in self.pairs for peer in pair):
+            with faults.gathered():
+                self._posteriors(peer, view)
+        faults.check()
         alike: dict[frozenset[str], None] = {}
         with torch.no_grad():
             for teacher, learner in self.pairs:

@@ -7,16 +7,27 @@ reading. Its gradient −∇D / (ε + D) has no scale, and fades as two peers mo
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from peerlearn.transfer.knowledge.base import SELF, EdgeOptions
 
-Layers = str | list[str] | dict[str, str] | None
 EPS = 1e-6
+
+
+def _names(given: Any) -> Any:
+    each = [given] if isinstance(given, str) else given
+    if isinstance(each, dict):
+        each = [*each, *each.values()]
+    if given is None or (isinstance(each, list) and all(isinstance(it, str) for it in each)):
+        return given
+    raise ValueError(f"found {given!r}; expected names, or a mapping of a teacher's to a learner's")
+
+
+Layers = Annotated[str | list[str] | dict[str, str] | None, BeforeValidator(_names)]
 
 
 class RepellingOptions(EdgeOptions):
