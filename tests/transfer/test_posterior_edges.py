@@ -295,6 +295,8 @@ def test_posteriors_are_named_by_path_in_the_network_each_shared_tensor_once():
     peer.network.again = peer.network.first
     assert list(posteriors_of(peer)) == names
     assert list(posteriors_of(bayesian(which="last"))) == ["head.weight", "head.bias"]
+    layer = BayesianNetwork(to_bayesian(nn.Linear(2, 2)))
+    assert list(posteriors_of(layer)) == ["weight", "bias"]
 
 
 def test_a_network_and_one_in_a_wrapper_are_compared_alike():

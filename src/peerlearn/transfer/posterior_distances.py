@@ -25,11 +25,11 @@ Gaussians = Mapping[str, Any]
 def posteriors_of(network: nn.Module) -> Gaussians:
     """The posteriors of a network, each shared tensor once.
 
-    By the path of its mean in the network; of a module whose only part is a `network`, as that of a
-    `BayesianNetwork`, by the path in this.
+    By the path of its mean in the network. Of a module that stands for a `network` which is no part
+    of it, as a `BayesianNetwork` does, the posteriors are those of this.
     """
-    while [name for name, _ in network.named_children()] == ["network"]:
-        network = network.get_submodule("network")
+    while isinstance(inside := vars(network).get("network"), nn.Module):
+        network = inside
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for path, module in network.named_modules():
