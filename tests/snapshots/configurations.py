@@ -107,6 +107,18 @@ FURTHER: dict[str, dict[str, Changes]] = {
         "relations-js": OPEN
         | CNNS
         | {"transfer": {"knowledge": "relations", "memory": 50, "divergence": "js"}},
+        "feature-distributions": OPEN
+        | {
+            "transfer.edges": [
+                {},
+                {
+                    "knowledge": "feature_distributions",
+                    "weight": 0.01,
+                    "supervised_fusion": True,
+                    "stop_distance": 1,
+                },
+            ]
+        },
         "labelled-rows": OPEN
         | {"data.labels": 50, "labelled_per_batch": 8, "transfer.rows": "labelled"},
         "unlabelled-rows": OPEN | {"data.labels": 50, "transfer.rows": "unlabelled"},

@@ -1,9 +1,11 @@
 """Every documented option of an edge changes what is learned."""
 
+from types import SimpleNamespace
 from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
+from torch import nn
 
 from peerlearn.randomness import seeded_rng
 from peerlearn.transfer import PeerOutput, TransferGraph, TransferSpec
@@ -16,16 +18,33 @@ OWN = "python:own_parts:huber"
 RENYI = {"divergence": "renyi", "alpha": 2.0}
 HINT = {"knowledge": "features"}
 RELATIONS = {"knowledge": "relations", "layer": "pooled", "memory": 4}
+POSTERIORS = {"knowledge": "posteriors"}
+DISTRIBUTIONS = {"knowledge": "feature_distributions"}
+KINDS = ["features", "relations", "posteriors", "feature_distributions"]
 
 # By field as typed: (the rest of the edge, values that must differ from the default).
 CASES = {
     "from": ({}, ["b", ["a", "b"]]),
     "to": ({}, ["b", ["a", "b"]]),
-    "knowledge": ({}, ["features", "relations"]),
+    "knowledge": ({}, KINDS),
     "layer": (HINT, ["map", {"to": "map"}]),
     "feature_loss": (HINT | {"layer": "map"}, ["attention", "similarity"]),
     "memory": (RELATIONS, [2, 7]),
     "views": (RELATIONS, [2]),
+    "transform": (POSTERIORS, ["none"]),
+    "eps": (POSTERIORS, [1.0]),
+    "stop_distance": (POSTERIORS, [0.1]),
+    "layers": (POSTERIORS, ["mean"]),  # of both kinds more in their own tests
+    "distance": (POSTERIORS, ["kl", "symmetric_kl"]),
+    "per_layer": (POSTERIORS, [True]),
+    "normalise": (POSTERIORS, [True]),
+    "form": (DISTRIBUTIONS, ["direct_kl"]),
+    "fusion": (DISTRIBUTIONS, ["none"]),
+    "width": (DISTRIBUTIONS, [16]),
+    "tokens": (DISTRIBUTIONS, [1]),
+    "centred": (DISTRIBUTIONS, [False]),
+    "feature_temperature": (DISTRIBUTIONS, [0.1]),
+    "supervised_fusion": (DISTRIBUTIONS, [True]),
     "divergence": ({}, ["reverse_kl", "symmetric_kl", "js", "mse", "cosine", OWN]),
     "alpha": ({"divergence": "renyi", "alpha": 1.5}, [0.5, 2.0]),
     "alpha_schedule": (RENYI, ["linear", {"kind": "cosine", "start": 1.0}]),
@@ -50,12 +69,13 @@ CASES = {
 
 
 def learned(spec):
-    """Losses of all peers, and the gradient of their sum with respect to all logits."""
+    """Losses of all peers, and the gradient of their sum with respect to all logits and means."""
     generator = torch.Generator().manual_seed(0)
     logits = {n: torch.randn(8, 4, generator=generator).requires_grad_() for n in NAMES}
     graph, outputs = TransferGraph(spec, NAMES), {n: _output(z) for n, z in logits.items()}
     with seeded_rng(0):
-        graph.prepare(outputs)
+        peers = {n: Uncertain() for n in NAMES}
+        graph.prepare(outputs, peers)
     lagging = {
         name: _output((0.5 + (of.view or 0)) * logits[of.peer])
         for name, of in graph.averages.of.items()
@@ -65,13 +85,31 @@ def learned(spec):
         TARGETS,
         labelled=TARGETS != -1,
         progress=0.25,
+        peers=peers,
     )
     values = torch.stack(list(losses.values()))
-    for z in logits.values():
-        z.grad = torch.zeros_like(z)
+    leaves = [*logits.values(), *(p for net in peers.values() for p in net.parameters())]
+    for leaf in leaves:
+        leaf.grad = torch.zeros_like(leaf)
     if values.requires_grad:
         values.sum().backward()
-    return values.detach(), torch.stack([z.grad for z in logits.values()])
+    return values.detach(), torch.cat([leaf.grad.flatten() for leaf in leaves])
+
+
+class Uncertain(nn.Module):
+    """Two tensors of weights with a posterior."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.other = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(5))
+        self.std = torch.rand(5)
+
+    def random_names(self):
+        return ("mean", "other")
+
+    def gaussian(self, name):
+        mean = getattr(self, name)
+        return SimpleNamespace(mean=mean, std=self.std[: len(mean)])
 
 
 def _output(z):
@@ -118,8 +156,7 @@ def test_options_of_the_whole_graph_are_edges_and_update():
     assert set(TransferSpec.model_fields) - set(EdgeFields.model_fields) == {
         "edges",
         "predictions",
-        "features",
-        "relations",
+        *KINDS,
         "update",
     }
     assert learned({"edges": "none"})[0].sum() == 0

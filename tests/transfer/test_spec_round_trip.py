@@ -6,6 +6,7 @@ import pytest
 
 from peerlearn.systems.registry import RECIPES
 from peerlearn.transfer import TransferSpec
+from peerlearn.transfer.knowledge import KINDS
 from peerlearn.validation import validated
 
 ARMS = [(name, arm) for name, r in RECIPES.items() for arm in r.defaults()["arms"]]
@@ -21,7 +22,7 @@ def test_a_complete_dump_of_every_arm_means_the_same(name: str, arm: str) -> Non
     assert again.model_dump(mode="json", by_alias=True) == written
 
 
-@pytest.mark.parametrize("knowledge", ["predictions", "features", "relations"])
+@pytest.mark.parametrize("knowledge", KINDS)
 def test_a_complete_dump_can_be_changed_around_its_entries(knowledge: str) -> None:
     """As `peerlearn run config.yaml transfer.weight=3` does with the file of a finished run."""
     made = validated(TransferSpec, {"knowledge": knowledge, "edges": [{}, {"to": "a"}]})

@@ -108,12 +108,20 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
     }
     features = {"knowledge": "features", "layer": {"from": "a", "to": "b"}, "feature_loss": "hint"}
     relations = {"knowledge": "relations", "layer": "pooled", "memory": 512, "views": 2}
+    repelling = {"transform": "log", "eps": 0.1, "stop_distance": 5.0, "layers": ["x", "y"]}
+    repelling |= {"teacher_ema": None, "teacher_view": None, "proven": "none"}
+    posteriors = {"knowledge": "posteriors", "distance": "w2", "per_layer": True}
+    posteriors |= {"normalise": True} | repelling
+    distributions = {"knowledge": "feature_distributions", "form": "pkt", "fusion": "attention"}
+    distributions |= {"width": 8, "tokens": 2, "centred": False, "feature_temperature": 0.1}
+    distributions |= {"supervised_fusion": True} | repelling
     names = {field.alias or name for name, field in EdgeFields.model_fields.items()}
-    everything = values | features | relations
+    everything = posteriors | distributions | features | relations | values
     assert everything.keys() == names, "a new field of EdgeFields needs a value here"
     kinds = [set(fields) for fields in FIELDS_OF.values()]
     shared = names - set().union(*kinds)
-    for own, special in zip(kinds, (values, features, relations), strict=True):
+    of_kinds = (values, features, relations, posteriors, distributions)
+    for own, special in zip(kinds, of_kinds, strict=True):
         given = {k: v for k, v in everything.items() if k in own | shared} | special
         (inherited,) = spec(given | {"edges": [{}]}).entries()
         (stated,) = spec({"edges": [given]}).entries()
@@ -229,6 +237,40 @@ def test_features_have_a_short_form():
     assert (entry.knowledge, entry.feature_loss) == ("features", "attention")
 
 
+def test_repelling_kinds_have_short_forms_blocks_and_a_mapping_around_them():
+    (posteriors,) = spec("posteriors: kl").entries()
+    assert (posteriors.knowledge, posteriors.distance, posteriors.transform) == (
+        "posteriors", "kl", "log"
+    )  # fmt: skip
+    (direct,) = spec("feature_distributions: direct_kl").entries()
+    assert (direct.form, direct.fusion) == ("direct_kl", "attention")
+    kinds = [{}, {"knowledge": "posteriors"}, {"knowledge": "feature_distributions"}]
+    block = {"weight": 0.01, "stop_distance": 3}
+    given = {"transform": "none", "posteriors": block, "edges": kinds}
+    predictions, posteriors, features = spec(given).entries()
+    assert [each.weight for each in (predictions, posteriors, features)] == [1, 0.01, 1]
+    assert (posteriors.stop_distance, features.stop_distance) == (3, None)
+    assert posteriors.transform == features.transform == "none"
+
+
+def test_repelling_edges_describe_themselves():
+    given = [{"from": "net_a", "to": "net_b", "knowledge": "posteriors", "weight": 0.01}]
+    given += [{"from": "net_a", "to": "net_b", "knowledge": "feature_distributions"}]
+    assert list(TransferGraph({"edges": given}, PEERS).edges()) == [
+        {
+            "from": "net_a", "to": "net_b", "knowledge": "posteriors", "divergence": "w2",
+            "transform": "log", "per_layer": False, "normalise": False, "stop_distance": None,
+            "weight": "0.01", "target": "mean",
+        },
+        {
+            "from": "net_a", "to": "net_b", "knowledge": "feature_distributions",
+            "divergence": "pkt", "fusion": "attention", "centred": True,
+            "feature_temperature": None, "transform": "log", "stop_distance": None, "weight": "1",
+            "target": "mean",
+        },
+    ]  # fmt: skip
+
+
 def test_an_entry_can_drop_the_order_it_inherits():
     given = {"divergence": "renyi", "alpha": 2, "edges": [{"divergence": "kl", "alpha": None}]}
     (entry,) = spec(given).entries()
@@ -327,6 +369,8 @@ def test_sequential_is_read_from_update():
         ({"gate_temperature": 1}, ["gate_temperature: found 1", "'through'", "confident"]),
         ({"from": "self", "knowledge": "relations"}, ["'relations'", "allowed: predictions"]),
         ({"from": ["self"]}, ["transfer.from", "'self'", "net_a, net_b, net_c"]),
+        ({"knowledge": "posterior"}, ["transfer.knowledge", "Did you mean 'posteriors'"]),
+        ({"distance": "w3"}, ["transfer.distance", "Did you mean 'w2'", "symmetric_kl"]),
     ],
 )
 def test_a_mistake_is_named_with_its_field_and_the_nearest_match(given, said):

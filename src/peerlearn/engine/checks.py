@@ -125,8 +125,8 @@ def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:
         raise InputError("a shared trunk cannot be spread over several processes")
     if not all(graph.travels for graph in _graphs(cohort, plan)):
         raise InputError(
-            "transfer: features, relations, weighting, learned temperatures and teacher_ema cannot "
-            "be spread over several processes"
+            "transfer: features, relations, posteriors, feature_distributions, weighting, learned "
+            "temperatures and teacher_ema cannot be spread over several processes"
         )
     if any(len(plan.learners(n)) < len(cohort.names) for n in range(len(plan.stages))):
         raise InputError("peers that only teach cannot be spread over several processes")

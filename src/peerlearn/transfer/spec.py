@@ -3,7 +3,7 @@
 Short forms: `"predictions: kl"` (every ordered pair, Deep Mutual Learning), `"features: hint"`,
 `"relations: symmetric_kl"`, `"none"`, or a mapping whose fields hold for every edge. `edges` lists
 entries of their own; what an entry leaves out it takes from the block of its knowledge
-(`predictions`, `features`, `relations`), and what that leaves out from the mapping around it.
+(`predictions`, `posteriors`, …), and what that leaves out from the mapping around it.
 Only the divergence and the temperature of predictions are never those of relations: around edges
 they are meant for those of its `knowledge`.
 

@@ -3,7 +3,9 @@
 from peerlearn.errors import InputError
 from peerlearn.importing import imported
 from peerlearn.transfer.knowledge.base import Knowledge
+from peerlearn.transfer.knowledge.feature_distributions import FeatureDistributionKnowledge
 from peerlearn.transfer.knowledge.features import FeatureKnowledge
+from peerlearn.transfer.knowledge.posteriors import PosteriorKnowledge
 from peerlearn.transfer.knowledge.predictions import PredictionKnowledge
 from peerlearn.transfer.knowledge.relations import RelationKnowledge
 
@@ -11,6 +13,8 @@ KINDS: dict[str, type[Knowledge]] = {
     "predictions": PredictionKnowledge,
     "features": FeatureKnowledge,
     "relations": RelationKnowledge,
+    "posteriors": PosteriorKnowledge,
+    "feature_distributions": FeatureDistributionKnowledge,
 }
 
 
