@@ -26,6 +26,7 @@ from peerlearn.systems.registry import find_recipe
 
 SMALL = [
     *TINY,
+    "arm=mutual",
     "stages.deterministic.epochs=1",
     *(f"peers.{name}.bayesian={{kl_weight: 0.01, test_samples: 2, std: 0.05}}" for name in "ab"),
 ]
@@ -141,6 +142,28 @@ def test_n_is_the_rows_with_a_label() -> None:
     assert isinstance(few["a"], Variational) and few["a"].rows == 50
     assert few["b"] == Classification()
     assert trainer().cohort.objectives["a"].rows == 100
+
+
+CNNS = [
+    f"peers.{name}={{model: cnn, arguments: {{width: 0.25}}, bayesian: {{test_samples: 2}}}}"
+    for name in "ab"
+]
+
+
+@pytest.mark.parametrize("arm", find_recipe("bayesian")[1]["arms"])
+def test_every_arm_trains(arm: str) -> None:
+    made = trainer("peers=null", "epochs=1", f"arm={arm}", *CNNS)
+    block = made.run().block
+    assert block["peers"].keys() == {"a", "b"}
+    assert ("posteriors" in block) == (arm not in ("deterministic", "mc-dropout"))
+    losses = made.progress.history[-1]["train"]["a"]
+    repels = arm in ("full", "parameters", "features")
+    assert (losses["transfer"] != 0) == (repels or arm == "mutual")
+
+
+def test_peers_of_other_layers_have_no_distance() -> None:
+    with pytest.raises(InputError, match=r"transfer\.edges\.1.*(architectures|layers)"):
+        trainer("arm=parameters").run()
 
 
 # Steps of the widths ------------------------------------------------------------------------------

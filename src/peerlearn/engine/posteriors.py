@@ -1,14 +1,22 @@
 """How wide the posteriors of Bayesian peers are, and how far apart, epoch by epoch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import nn
 
-from peerlearn.models.bayesian import BayesianNetwork, Variational, posterior
+from peerlearn.models.bayesian import BayesianNetwork, Variational
 from peerlearn.objectives.base import Objective
+from peerlearn.transfer.posterior_distances import (
+    Peers,
+    Posterior,
+    posterior_distances,
+    posteriors_of,
+    together,
+)
 
 QUANTILES = (0.05, 0.5, 0.95)
 SEEN = 1 << 16
@@ -18,26 +26,20 @@ TOO_MUCH, SANE = 5.0, (1.0, 100.0)
 Record = dict[str, Any]
 
 
-def of_peers(
-    peers: Mapping[str, nn.Module] | nn.ModuleDict, objectives: Mapping[str, Objective]
-) -> dict[str, Record]:
+def of_peers(peers: Peers, objectives: Mapping[str, Objective]) -> dict[str, Record]:
     """By Bayesian peer that draws: the KL term of a row, and quantiles of σ and of |μ|/σ.
 
     `kl_per_row` is KL(q ‖ prior) / N in nats, and `kl_weight` what it counts at full weight.
     """
     found: dict[str, Record] = {}
-    for name, peer in _drawing(peers):
-        gaussians = [gaussian for _, gaussian in posterior(peer.network)]
-        mean, std = (
-            torch.cat([getattr(gaussian, of).flatten() for gaussian in gaussians])
-            for of in ("mean", "std")
-        )
-        step = max(len(mean) // SEEN, 1)
-        mean, std = mean[::step].float().cpu(), std[::step].float().cpu()
+    for name, peer in _drawing(peers).items():
+        weights = _weights_of(peer)
+        step = max(len(weights.mean_W) // SEEN, 1)
+        mean_W, std_W = (each[::step].cpu() for each in (weights.mean_W, weights.std_W))
         at = torch.tensor(QUANTILES)
         found[name] = {
-            "std": std.quantile(at).tolist(),
-            "signal": (mean.abs() / std).quantile(at).tolist(),
+            "std": std_W.quantile(at).tolist(),
+            "signal": (mean_W.abs() / std_W).quantile(at).tolist(),
         }
         objective = objectives[name]
         if isinstance(objective, Variational):
@@ -46,48 +48,44 @@ def of_peers(
     return found
 
 
-def between(peers: Mapping[str, nn.Module] | nn.ModuleDict) -> dict[str, Record]:
+def between(peers: Peers) -> dict[str, Record]:
     """By pair "a~b" of Bayesian peers with equal layers: how far apart their posteriors are.
 
-    `w2` is the squared 2-Wasserstein distance, ‖μ₁ − μ₂‖² + ‖σ₁ − σ₂‖²; beside it stands the
-    `cosine` of the means, since filters that change places or grow move it and change no output.
+    `w2` is the squared 2-Wasserstein distance; beside it stands the `cosine` of the means, since
+    filters that change places or grow move it and change no output.
     """
-    found = {}
-    for (a, one), (b, other) in combinations(_drawing(peers), 2):
-        first, second = (dict(posterior(peer.network)) for peer in (one, other))
-        shapes = [{name: it.mean.shape for name, it in each.items()} for each in (first, second)]
-        if shapes[0] != shapes[1]:
-            continue
-        sums = torch.zeros(4, dtype=torch.float64)
-        for name, gaussian in first.items():
-            sums += _sums(gaussian, second[name])
-        squares, dot, norm, norm_other = sums.tolist()
-        cosine = dot / (norm * norm_other) ** 0.5 if norm and norm_other else 0.0
-        found[f"{a}~{b}"] = {"w2": squares, "cosine": cosine}
-    return found
+    drawing = _drawing(peers)
+    apart = posterior_distances(drawing)
+    means = {name: _weights_of(drawing[name]).mean_W for pair in apart for name in pair}
+    return {
+        f"{a}~{b}": {
+            "w2": apart[a, b],
+            "cosine": F.cosine_similarity(means[a], means[b], dim=0).item(),
+        }
+        for a, b in combinations(drawing, 2)
+        if (a, b) in apart
+    }
 
 
-def _sums(one: Any, other: Any) -> Tensor:
-    m1, m2, s1, s2 = (z.double() for z in (one.mean, other.mean, one.std, other.std))
-    squares = (m1 - m2).square().sum() + (s1 - s2).square().sum()
-    return torch.stack([squares, (m1 * m2).sum(), m1.square().sum(), m2.square().sum()]).cpu()
+def _weights_of(peer: nn.Module) -> Posterior:
+    gaussians = posteriors_of(peer)
+    return together(gaussians, sorted(gaussians))
 
 
-def _drawing(
-    peers: Mapping[str, nn.Module] | nn.ModuleDict,
-) -> Iterator[tuple[str, BayesianNetwork]]:
-    for name, peer in peers.items():
-        if isinstance(peer, BayesianNetwork) and not peer.deterministic and _has_widths(peer):
-            yield name, peer
-
-
-def _has_widths(peer: BayesianNetwork) -> bool:
-    return next(peer.rhos(), None) is not None
+def _drawing(peers: Peers) -> dict[str, BayesianNetwork]:
+    """Bayesian peers with widths, which are not deterministic now."""
+    return {
+        name: peer
+        for name, peer in peers.items()
+        if isinstance(peer, BayesianNetwork)
+        and not peer.deterministic
+        and next(peer.rhos(), None) is not None
+    }
 
 
 @torch.no_grad()
 def posterior_record(
-    peers: Mapping[str, nn.Module] | nn.ModuleDict,
+    peers: Peers,
     objectives: Mapping[str, Objective],
     validated: Mapping[str, Any],
 ) -> Record:
