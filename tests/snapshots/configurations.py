@@ -50,6 +50,12 @@ TINY: dict[str, Changes] = {
         "peers.teacher.arguments": {"width": 6, "levels": 1},
         **{f"peers.{name}.arguments.levels": 1 for name in STUDENTS},
     },
+    "bayesian": PAIR
+    | {
+        "peers.a": CNN | {"bayesian": {"test_samples": 2}},
+        "peers.b": CNN | {"bayesian": {"test_samples": 2, "method": "flipout"}},
+        "stages.deterministic.epochs": 1,
+    },
     "discovery": {
         "data.train_size": 128,
         "batch_size": 32,
