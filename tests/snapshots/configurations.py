@@ -201,6 +201,9 @@ FURTHER: dict[str, dict[str, Changes]] = {
             "transfer.predictions": {"temperature": "learned"},
         },
     },
+    "bayesian": {
+        "from-scratch": {"stages.deterministic.epochs": 0, "peers.b.bayesian.train_samples": 2}
+    },
     "discovery": {
         "generalised": {
             "data.unlabelled_known": 0.2,

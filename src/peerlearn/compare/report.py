@@ -23,6 +23,7 @@ from peerlearn.report.experiment import Experiment
 from peerlearn.report.figures import Style, arm_styles, drawing_style, require_report_extra
 from peerlearn.report.forest import forest
 from peerlearn.report.open_edges import open_edges
+from peerlearn.report.posteriors import posteriors
 from peerlearn.report.reliability import flatness, noise, reliability
 from peerlearn.report.section import Drawer, Maker, Section
 from peerlearn.report.shipping import Shipping, cell_of, shipping
@@ -39,6 +40,7 @@ SECTIONS: Mapping[str, Maker | None] = {
     "confusion": confusion,
     "curves": curves,
     "open": open_edges,
+    "posteriors": posteriors,
     "reliability": reliability,
     "agreement": agreement,
     "weights": class_weights,

@@ -61,7 +61,7 @@ def _validated(event: Mapping[str, Any]) -> list[str]:
 def _last_values(experiment: Experiment, member: str, metric: Metric | None) -> str:
     if metric is None:
         return "Training loss by epoch."
-    lines = _curves_of(experiment.epochs, "val", member, metric.name)
+    lines = curves_of(experiment.epochs, "val", member, metric.name)
     ends = [f"{arm} {amount(line.last, metric)}" for arm, line in lines.items()]
     if not ends:
         return "Training loss by epoch."
@@ -91,11 +91,11 @@ class Curve:
         return next((v for v in reversed(self.mean) if v == v), float("nan"))
 
 
-def _curves_of(runs: Runs, part: str, member: str, name: str) -> dict[str, Curve]:
-    """The curve of `event[part][member][name]` of all arms that have it."""
+def curves_of(runs: Runs, *path: str) -> dict[str, Curve]:
+    """By arm, the curve of `event[path[0]][path[1]]…`, of all arms that have it."""
     found = {}
     for arm, seeds in runs.items():
-        series = [[_number(event, part, member, name) for event in s] for s in seeds.values()]
+        series = [[_number(event, *path) for event in s] for s in seeds.values()]
         if any(value == value for values in series for value in values):
             found[arm] = Curve(*over_seeds(series), len(series))
     return found
@@ -115,14 +115,14 @@ def draw_curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-    val = _curves_of(runs, "val", member, metric.name) if metric else {}
-    parts = {part: _curves_of(runs, "train", member, part) for part in _PARTS}
+    val = curves_of(runs, "val", member, metric.name) if metric else {}
+    parts = {part: curves_of(runs, "train", member, part) for part in _PARTS}
     train = {
         (arm, part): parts[part][arm]
         for arm in runs
         for part in _PARTS
         if arm in parts[part]
-        and (part == "objective" or any(value > 0 for value in parts[part][arm].mean))
+        and (part == "objective" or any(value for value in parts[part][arm].mean))
     }
     if not val and not train:
         return None
@@ -132,12 +132,13 @@ def draw_curves(
     grid = figure.subplots(1 + both, 1, sharex=True, squeeze=False)[:, 0]
     if val and metric:
         for arm, line in val.items():
-            _line(grid[0], line, styles[arm].colour, styles[arm].line)
+            draw_curve(grid[0], line, styles[arm].colour, styles[arm].line)
         _metric_axis(grid[0], metric, floor)
     if train:
         for (arm, part), line in train.items():
-            _line(grid[-1], line, styles[arm].colour, _PARTS[part])
-        grid[-1].set_ylim(bottom=0)
+            draw_curve(grid[-1], line, styles[arm].colour, _PARTS[part])
+        if all(value >= 0 for line in train.values() for value in line.mean):
+            grid[-1].set_ylim(bottom=0)  # else something repels
         grid[-1].set_ylabel("training loss")
         _part_key(grid[-1], {part for _, part in train})
     marks = _stage_starts(runs)
@@ -162,14 +163,14 @@ def _common_floor(runs: Runs, members: Sequence[str], metric: str) -> float | No
     worst = [
         mean - std
         for member in members
-        for line in _curves_of(runs, "val", member, metric).values()
+        for line in curves_of(runs, "val", member, metric).values()
         for mean, std in list(zip(line.mean, line.std, strict=True))[len(line.mean) // 5 :]
         if mean == mean
     ]
     return min(worst, default=None)
 
 
-def _line(axes: "Axes", line: Curve, colour: str, style: Any) -> None:
+def draw_curve(axes: "Axes", line: Curve, colour: str, style: Any) -> None:
     """The line through all numbers that are there: not every epoch may have been measured."""
     there = [n for n, mean in enumerate(line.mean) if mean == mean]
     means, stds = ([values[n] for n in there] for values in (line.mean, line.std))
