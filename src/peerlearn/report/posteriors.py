@@ -30,13 +30,9 @@ def posteriors(draw: Drawer) -> Section:
         caption = " ".join(_ends(draw.experiment.arms, pair))
         name = pair.replace("~", " and ")
         charts.append(draw.chart("Distance of the posteriors of", name, caption, figure))
-    lead = (
-        "Above, the squared 2-Wasserstein distance between the posteriors of two peers; below, how "
-    )
-    lead += (
-        "often they give the same answer on validation rows. Filters that grow or change places "
-    )
-    lead += "move posteriors apart and change no answer, so a distance alone shows no diversity."
+    lead = "Above, the squared 2-Wasserstein distance between the posteriors of two peers; below, "
+    lead += "how often they give the same answer on validation rows. Filters that grow or change "
+    lead += "places move posteriors apart and change no answer: a distance alone is no diversity."
     return Section(TOLD, "Posteriors", lead, tuple(charts), legend=True)
 
 
