@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.corruption import check_unit_images
 from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import most_threads
 from peerlearn.engine.probes import takes_no_noise
@@ -34,6 +35,8 @@ def check_training(
             f"evaluation.noise: found {list(spec.noise)}, but peers read {found}, to which no "
             "noise is added; leave it out"
         )
+    if spec.corruption and task is not None:
+        check_unit_images(task.example(), task.normalisation())
     for own in spec.metrics:
         if task is None or own.called not in task.metrics:
             raise InputError(f"evaluation.metrics: nothing here measures {own.function!r}")

@@ -110,9 +110,7 @@ def check_there(written: Mapping[str, Any], begun: Path | None, catalogue: Catal
             )
 
 
-def _paths(
-    config: dict[str, Any], catalogue: Catalogue[Any]
-) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _paths(config: dict[str, Any], catalogue: Catalogue[Any]) -> Iterator[tuple[Any, Any, str]]:
     """Every block and key of a configuration that holds a path, and this path."""
     data = config.get("data")
     if isinstance(data, dict):
@@ -123,6 +121,7 @@ def _paths(
                 yield data, key, value
     elif isinstance(data, str) and not _is_name({"name": data}, catalogue):
         yield config, "data", data
+    yield from _outside(config, catalogue)
     yield from _weights(config)
     arms = config.get("arms")  # whose keys are dotted
     for arm in arms.values() if isinstance(arms, dict) else ():
@@ -141,6 +140,18 @@ def _is_name(data: Mapping[str, Any], catalogue: Catalogue[Any]) -> bool:
         return True
     two_sets = data.get("labelled") is not None
     return two_sets or name in catalogue.known or catalogue.find(name, root) is not None
+
+
+def _outside(
+    config: Mapping[str, Any], catalogue: Catalogue[Any]
+) -> Iterator[tuple[Any, Any, str]]:
+    """The entries of `evaluation.ood` that are paths, by their place in the list."""
+    block, data = config.get("evaluation"), config.get("data")
+    listed = block.get("ood") if isinstance(block, dict) else config.get("evaluation.ood")
+    root = data.get("root") if isinstance(data, dict) else None
+    for place, value in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(value, str) and not _is_name({"name": value, "root": root}, catalogue):
+            yield listed, place, value
 
 
 def _weights(block: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
