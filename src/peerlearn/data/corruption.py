@@ -31,7 +31,7 @@ BLUR = (0.02, 0.035, 0.05, 0.075, 0.1)
 CONTRAST = (0.7, 0.5, 0.35, 0.22, 0.12)
 """What is left of the distance to the mean of a channel of an image."""
 PIXELATE = (0.8, 0.6, 0.5, 0.4, 0.3)
-"""Coarse pixels along a side, as a share of the pixels that there are."""
+"""Blocks of one colour along a side, as a share of the pixels that there are."""
 
 _SLACK = 1e-3
 Corrupt = Callable[[Tensor], Tensor]
@@ -78,9 +78,15 @@ def corrupted(
     if kind == "contrast":
         mean = x_BCHW.mean((2, 3), keepdim=True)
         return mean + CONTRAST[step] * (x_BCHW - mean)
-    sides = x_BCHW.shape[2:]
-    coarse = [max(1, round(PIXELATE[step] * side)) for side in sides]
-    return F.interpolate(F.interpolate(x_BCHW, coarse, mode="area"), sides, mode="nearest-exact")
+    rows, columns = (_in_blocks(side, PIXELATE[step]) for side in x_BCHW.shape[2:])
+    return (rows @ x_BCHW @ columns).clamp(0, 1)
+
+
+def _in_blocks(side: int, share: float) -> Tensor:
+    """What puts in place of each pixel of a line the mean of its block, (side, side)."""
+    blocks = max(1, round(share * side))
+    member = F.one_hot(torch.arange(side) * blocks // side, blocks).float()
+    return member / member.sum(0) @ member.T
 
 
 def check_unit_images(x: Tensor, normalisation: Normalisation) -> None:

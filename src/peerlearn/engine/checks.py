@@ -36,7 +36,8 @@ def check_training(
             "noise is added; leave it out"
         )
     if spec.corruption and task is not None:
-        check_unit_images(task.example(), task.normalisation())
+        normalisation = task.normalisation()  # which says where there is none
+        check_unit_images(task.example(), normalisation)
     for own in spec.metrics:
         if task is None or own.called not in task.metrics:
             raise InputError(f"evaluation.metrics: nothing here measures {own.function!r}")
