@@ -10,7 +10,7 @@ from peerlearn.metrics.catalogue import ACCURACY, ECE, NLL, Metric, fraction
 from peerlearn.report.experiment import Experiment, measured
 from peerlearn.report.figures import ARM_DASHES, INK, Style, new_figure, number_axis, shorten
 from peerlearn.report.section import Chart, Drawer, Section
-from peerlearn.report.words import TOGETHER, amount, joined, who_label
+from peerlearn.report.words import NO_BREAK, TOGETHER, amount, joined, who_label
 from peerlearn.results import Arm
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Curve = Sequence[float]
 
 def selective(draw: Drawer) -> Section:
     """A risk–coverage curve for every peer and the ensemble, all arms in each."""
-    charts = []
+    charts, share = [], f"{100 * _TOLD:.0f}{NO_BREAK}%"
     for name in [*draw.experiment.peers, "ensemble"]:
         curves = {}
         for arm, block in draw.experiment.arms.items():
@@ -40,7 +40,7 @@ def selective(draw: Drawer) -> Section:
         if not curves:
             continue
         told = [f"{arm} {amount(_at(*curve, _TOLD), RISK)}" for arm, curve in curves.items()]
-        caption = f"Mistakes where the surest {_TOLD:.0%} are answered: {', '.join(told)}."
+        caption = f"Mistakes where the surest {share} are answered: {', '.join(told)}."
         figure = _draw_selective(curves, draw.styles)
         charts.append(draw.chart("Risk–coverage curve of", who_label(name), caption, figure))
     lead = "The share of mistakes where only the surest rows are answered and all others are left "
@@ -163,7 +163,7 @@ def corruption(draw: Drawer) -> Section:
         if (chart := _severity_chart(draw, who, kinds, ON_CORRUPTED)) is not None:
             (charts if who in TOGETHER else more).append(chart)
     for kind in kinds if len(kinds) > 1 else ():
-        if (chart := _severity_chart(draw, "ensemble", [kind], ON_CORRUPTED)) is not None:
+        if (chart := _severity_chart(draw, "ensemble", [kind], [ACCURACY])) is not None:
             more.append(chart)
     lead = f"Means over {joined(kinds)}, by severity; 0 is the test rows as they are. Severities "
     lead += "are scaled with the size of the images, and are not those of CIFAR-10-C."
@@ -193,7 +193,7 @@ def _severity_chart(
         return None
     ends = [f"{arm} {amount(values[-1], ACCURACY)}" for arm, values in accuracy.items()]
     caption = f"At level 5 the accuracy is {', '.join(ends)}."
-    figure = new_figure(0.4 + 1.25 * len(metrics))
+    figure = new_figure(0.8 + 1.15 * len(metrics))
     panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for axes, metric in zip(panels, metrics, strict=True):
         for arm, values in curves[metric.name].items():
