@@ -113,6 +113,11 @@ def test_a_run_with_other_rows_and_worse_images_reports_all_of_it(cli, tmp_path)
     said = cli("run", "dml", *over(*TINY, *words), "--out", "run")
     assert said.status == 0
     assert "out of distribution: other (20 rows)" in said.out + said.err
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    value = results["arms"]["mutual"]["ensemble"]["auroc:other"]["mean"]
+    line = f"out of distribution, other: the ensemble has AUROC {value:.4f} by entropy"
+    assert line in said.out
+    assert line in cli("eval", "run").out
     assert cli("report", "run", "--out", "page.html").status == 0
     page = (tmp_path / "page.html").read_text()
     for name in ("selective", "ood", "corruption"):

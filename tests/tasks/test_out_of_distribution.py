@@ -118,6 +118,13 @@ def test_relative_paths_are_found_from_another_folder(
     monkeypatch.chdir(tmp_path)
     again = next(iter(evaluate_run(open_run("run"))["arms"].values()))
     assert again["ensemble"]["auroc:dark"] == block_of(tmp_path / "run")["ensemble"]["auroc:dark"]
+    recipe, given = find_recipe("run/config.yaml")
+    finished = run_recipe(recipe, recipe.resolve(given, {}), tmp_path / "run", resume=True)
+    assert finished["arms"]["mutual"] == block_of(tmp_path / "run")
+    for others in ([str(sets / "bright.npz")], [*given["evaluation"]["ood"], "digits"]):
+        changed = recipe.resolve(given, {"evaluation.ood": others})
+        with pytest.raises(InputError, match=r"cannot resume with a changed .*\n  evaluation.ood"):
+            run_recipe(recipe, changed, tmp_path / "run", resume=True)
 
 
 def test_other_rows_leave_training_and_what_is_measured_of_own_rows_alone(run: Path) -> None:
@@ -148,6 +155,33 @@ def test_means_over_last_epochs_have_it_too(sets: Path) -> None:
     last = tiny_trainer(*MLPS, "evaluation.select=last", "epochs=2", outside(sets)).run().block
     assert of_set(block["ensemble"], "dark") == BY_BOTH
     assert block["ensemble"]["fpr95:dark"] != last["ensemble"]["fpr95:dark"]
+
+
+def test_a_resumed_run_equals_one_that_was_not_interrupted(sets: Path, tmp_path: Path) -> None:
+    means = ["evaluation.select=mean_last", "evaluation.last_epochs=3"]
+    words = [*MLPS, *means, outside(sets), "epochs=3", "evaluation.corruption=[noise]"]
+    whole = tiny_trainer(*words, folder=tmp_path / "whole").run()
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "epoch" and event["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    cut = tiny_trainer(*words, folder=tmp_path / "cut")
+    cut.observe = stop
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    resumed = tiny_trainer(*words, folder=tmp_path / "cut").run(resume=True)
+    for part in ("peers", "mean_peer", "ensemble", "ood", "corruption", "selective"):
+        assert resumed.block[part] == whole.block[part], part
+
+
+def test_ids_that_an_embedding_does_not_have_are_found_before_training(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", x=np.full((6, 5), 40))
+    nets = {name: nn.Sequential(nn.EmbeddingBag(9, 4), nn.Linear(4, 2)) for name in "ab"}
+    rows = torch.randint(9, (40, 5)), torch.arange(40) % 2
+    given: dict[str, Any] = {"epochs": 1, "evaluation": {"ood": [str(tmp_path / "other.npz")]}}
+    with pytest.raises(InputError, match=r"evaluation.ood .*: row 0 .* holds id 40"):
+        peerlearn.fit(peerlearn.Cohort(nets), rows, **given)
 
 
 # Images made worse

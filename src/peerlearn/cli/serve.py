@@ -53,7 +53,14 @@ def evaluate(
     trust: TrustOption = False,
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
-    from peerlearn.cli.output import class_table, console, metrics_table, tell_shipping, untested
+    from peerlearn.cli.output import (
+        class_table,
+        console,
+        metrics_table,
+        tell_shipping,
+        told_apart,
+        untested,
+    )
     from peerlearn.errors import harmless
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
@@ -65,6 +72,8 @@ def evaluate(
     console().print(metrics_table(results["arms"][trained.arm]))
     if per_class:
         console().print(class_table(results["arms"][trained.arm], trained.recipe))
+    for line in told_apart(results["arms"][trained.arm]):
+        print(harmless(line))
     for line in untested(results["arms"][trained.arm], trained.recipe.task.pages.rows):
         print(line, file=sys.stderr)
     tell_read(trained.reader)
