@@ -274,8 +274,8 @@ def test_metrics_of_sets_are_not_of_classes_and_say_of_what_they_are() -> None:
     assert not is_of_class("auroc_mi:mnist")
     assert is_of_class("iou:road")
     assert not is_of_set("iou:auroc")
-    assert metrics["auroc:mnist"].label == "AUROC by entropy of mnist"
-    assert metrics["fpr95_mi:a:b"].label == "FPR at 95 % recall by mutual information of a:b"
+    assert metrics["auroc:mnist"].label == "AUROC of mnist by entropy"
+    assert metrics["fpr95_mi:a:b"].label == "FPR at 95 % recall of a:b by mutual information"
     assert metrics["fpr95:mnist"].better == "lower"
     assert metrics["aurc"].better == "lower"
     assert metrics["mutual_information"].better is None

@@ -106,5 +106,5 @@ def test_curves_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
 
 
 def test_metrics_of_sets_stand_in_the_tables_and_not_among_classes(html: str) -> None:
-    assert "AUROC by entropy of mnist, %" in html
+    assert "AUROC of mnist by entropy, %" in html
     assert 'id="s1-classes"' not in html

@@ -88,8 +88,9 @@ class Catalogue(dict[str, Metric]):
 
     def __missing__(self, name: str) -> Metric:
         if ":" in name:
-            of = self[base_name(name)]
-            return replace(of, name=name, label=f"{of.label} of {name.partition(':')[2]}")
+            base, _, part = name.partition(":")
+            what, by, score = self[base].label.partition(" by ")
+            return replace(self[base], name=name, label=f"{what} of {part}{by}{score}")
         return Metric(name)
 
     def told(self, described: object) -> "Catalogue":
@@ -174,7 +175,8 @@ BRIER = Metric("brier", "Brier score", "lower", calibration=True)
 AGREEMENT = fraction("agreement", better=None)  # between two peers
 
 OUT_OF_DISTRIBUTION = tuple(
-    fraction(f"{name}{ending}", f"{label} by {score}", better=better)
+    # Of three that say much the same, differences of one are drawn.
+    fraction(f"{name}{ending}", f"{label} by {score}", better=better, compared=name == "auroc")
     for ending, score in (("", "entropy"), ("_mi", "mutual information"))
     for name, label, better in (
         ("auroc", "AUROC", "higher"),
@@ -194,8 +196,8 @@ CLASSIFICATION = (
     fraction("adaptive_ece", "adaptive ECE", better="lower"),
     Metric("entropy"),
     fraction("f1"),
-    Metric("aurc", "AURC", "lower"),
-    Metric("mutual_information"),
+    Metric("aurc", "AURC", "lower", compared=False),  # not to crowd what is drawn of every run
+    Metric("mutual_information", compared=False),
     fraction("corrupted_accuracy", "accuracy on corrupted rows"),
     Metric("corrupted_nll", "NLL on corrupted rows", "lower"),
     fraction("corrupted_ece", "ECE on corrupted rows", better="lower"),
