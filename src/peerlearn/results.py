@@ -14,10 +14,13 @@ from peerlearn.errors import InputError
 from peerlearn.files import read_json, write_json
 from peerlearn.metrics.catalogue import Metric, is_of_class
 from peerlearn.metrics.confusion import added
+from peerlearn.metrics.uncertainty import pointwise_mean
 from peerlearn.provenance import MadeBy
 from peerlearn.results_checks import (
+    AVERAGED,
     CURVES,
     MEASURED,
+    NEWER_METRICS,
     NEWER_OF_PEERS,
     OF_PEERS,
     checked,
@@ -76,7 +79,9 @@ class Arm(TypedDict, total=False):
     not there, none does). `calibration` has the temperatures of peers, and what was measured before
     logits were divided by them. `members` make the ensemble. `edges` are described by
     `TransferGraph.edges`; pairs of peers are called `a~b`. `open_edges`: of the validations after
-    which an edge was open, by learner and teacher.
+    which an edge was open, by learner and teacher. Curves of `selective` answers, of rows out of
+    distribution (`ood`) and of `corruption` are described where they are made: in
+    `metrics.assessment`, `tasks.classification.outside` and `engine.probes`.
     """
 
     peers: dict[str, Measured]
@@ -96,6 +101,9 @@ class Arm(TypedDict, total=False):
     calibration: dict[str, Measured]
     members: list[str]
     confusion: Confusion
+    selective: dict[str, Any]
+    ood: dict[str, Any]
+    corruption: dict[str, Any]
 
 
 class Difference(TypedDict):
@@ -244,7 +252,7 @@ def merge(runs: Sequence[Mapping[str, Any]]) -> Arm:
     added up. Reliability bins are pooled, each seed's bin weighing as much as the rows in it. Of
     flatness and noise, means are averaged over seeds and `std` is the spread over noise draws
     within a seed,
-    √ mean std².
+    √ mean std². Other curves are averaged point by point.
     Anything else (the edges) is one thing for all seeds and taken from the first run.
 
     Raises InputError: no run, or runs that did not measure the same things.
@@ -287,12 +295,13 @@ def _join(nodes: Sequence[Any], where: str) -> Any:
     return {
         key: _join(_each(nodes, key, where), f"{where}.{key}")
         for key in _keys(nodes)
-        if not is_of_class(key) or all(_is_measured(node.get(key)) for node in nodes)
+        if not (is_of_class(key) or key in NEWER_METRICS)
+        or all(_is_measured(node.get(key)) for node in nodes)
     }
 
 
 def _is_measured(metric: Any) -> bool:
-    """Whether a metric of one class has a value for every seed."""
+    """Whether a metric has a value for every seed."""
     values = metric["values"] if isinstance(metric, Mapping) else [metric]
     return all(value is not None and not math.isnan(value) for value in values)
 
@@ -332,6 +341,13 @@ def _pool_curves(blocks: Sequence[Mapping[str, Any]], where: str) -> Curves:
     return {"sigma": sigma, "peers": peers}
 
 
+def _average(blocks: Sequence[Mapping[str, Any]], where: str) -> Any:
+    try:
+        return pointwise_mean(blocks)
+    except ValueError as error:
+        raise InputError(f"merge: {where} differs between runs: {error}") from error
+
+
 def _add_confusions(blocks: Sequence[Mapping[str, Any]], where: str) -> Confusion:
     by_who = _each(blocks, "of", where)
     of = {who: added(_each(by_who, who, f"{where}.of")) for who in _keys(by_who)}
@@ -342,6 +358,7 @@ _MERGED: dict[str, Callable[[Sequence[Any], str], Any]] = {
     **dict.fromkeys((*OF_PEERS, *MEASURED), _join),
     "reliability": _pool_reliability,
     **dict.fromkeys(CURVES, _pool_curves),
+    **dict.fromkeys(AVERAGED, _average),
     "confusion": _add_confusions,
 }
-_NEWER = (*NEWER_OF_PEERS, "members", "confusion")
+_NEWER = (*NEWER_OF_PEERS, "members", "confusion", "selective")

@@ -14,13 +14,21 @@ MEASURED = ("mean_peer", "ensemble", "cost")
 CURVES = ("flatness", "noise")
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
 NEWER_OF_PEERS = ("sizes", "class_weights", "validation", "epochs", "calibration", "open_edges")
+# Metrics that they lack.
+NEWER_METRICS = ("aurc", "mutual_information")
+# Curves that are averaged over seeds point by point.
+AVERAGED = ("selective", "ood", "corruption")
 OF_PEERS = ("peers", "between_peers", *NEWER_OF_PEERS)
 
 _BINS = {name: [NUMBER] for name in ("confidence", "accuracy", "fraction")}
 _SPREAD = {name: [NUMBER] for name in ("mean", "std")}
+_SHARES = {"in": [NUMBER], "out": {EACH: [NUMBER]}}
 _SHAPES: dict[str, Any] = {
     "reliability": {EACH: _BINS},
     **{key: {"sigma": [NUMBER], "peers": {EACH: _SPREAD}} for key in CURVES},
+    "selective": {"coverage": [NUMBER], "risk": {EACH: [NUMBER]}},
+    "ood": {"scores": {EACH: {"edges": [NUMBER], "of": {EACH: _SHARES}}}},
+    "corruption": {"levels": [NUMBER], "kinds": {EACH: {EACH: {EACH: [NUMBER]}}}},
     "members": [TEXT],
     "confusion": {"classes": [TEXT], "of": {EACH: {key: [WHOLE] for key in COLUMNS}}},
     "edges": [{"from": TEXT, "to": TEXT}],
@@ -73,7 +81,7 @@ def checked_run(results: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 def _check_arm(arm: Any, path: Path, name: str) -> None:
     object_in(arm, path, name)
-    for part in (*MEASURED, "reliability", *CURVES, *OF_PEERS):
+    for part in (*MEASURED, "reliability", *CURVES, *AVERAGED, *OF_PEERS):
         field = f"{name}.{part}"
         for key, value in object_in(arm.get(part) or {}, path, field).items():
             measured = {f"{field}.{key}": value} if part in MEASURED else {}

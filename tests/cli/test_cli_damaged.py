@@ -89,6 +89,13 @@ INNER = {
     "arms.mutual.flatness.peers.a.std": changed(
         {"sigma": [], "peers": {"a": {"mean": [1], "std": None}}}, *ARM, "flatness"
     ),
+    "arms.mutual.selective.risk.a": changed("x", *ARM, "selective", "risk", "a"),
+    "arms.mutual.ood.scores.entropy.edges": changed(
+        {"scores": {"entropy": {"of": {}}}}, *ARM, "ood"
+    ),
+    "arms.mutual.corruption.kinds.blur.a.nll[0]": changed(
+        {"levels": [1], "kinds": {"blur": {"a": {"nll": ["x"]}}}}, *ARM, "corruption"
+    ),
     "arms.mutual.members[0]": changed([3], *ARM, "members"),
     "arms.mutual.edges[0].to": changed([{"from": "a", "to": None}], *ARM, "edges"),
     "arms.mutual.confusion.classes": changed("x", *ARM, "confusion", "classes"),

@@ -43,6 +43,9 @@ def reports(tmp_path_factory):
             stages=("pre-training", "mutual"),
         ),
         "run": samples.run_folder(root / "run", epochs=4),
+        "unsure": samples.measure_uncertainty(
+            samples.compare_folder(root / "unsure", seeds=(0, 1), epochs=4), ["mnist", LONG]
+        ),
         "masks": samples.hang_gallery(
             samples.measure_classes(
                 samples.compare_folder(root / "masks", seeds=(0, 1), epochs=4),
@@ -70,7 +73,7 @@ def unfold(page):
     page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
 
 
-@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
+@pytest.mark.parametrize("name", ["two", "many", "run", "unsure", "masks"])
 def test_the_page_is_silent_and_asks_for_nothing_but_itself(browser, reports, name):
     page, errors, requests = opened(browser, reports[name])
     assert errors == []
@@ -79,7 +82,7 @@ def test_the_page_is_silent_and_asks_for_nothing_but_itself(browser, reports, na
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
-@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
+@pytest.mark.parametrize("name", ["two", "many", "run", "unsure", "masks"])
 def test_nothing_is_wider_than_the_screen(browser, reports, name, width):
     page, _, _ = opened(browser, reports[name], width)
     unfold(page)
@@ -87,7 +90,7 @@ def test_nothing_is_wider_than_the_screen(browser, reports, name, width):
     page.context.close()
 
 
-@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
+@pytest.mark.parametrize("name", ["two", "many", "run", "unsure", "masks"])
 def test_a_phone_shows_the_answer_first_and_the_rest_folded(browser, reports, name):
     page, _, _ = opened(browser, reports[name], 390)
     assert page.evaluate("document.documentElement.scrollHeight") < 7_000
@@ -107,7 +110,7 @@ def test_a_table_that_is_cut_says_so(browser, reports, width, seen):
     page.context.close()
 
 
-@pytest.mark.parametrize("name", ["two", "many", "run", "masks"])
+@pytest.mark.parametrize("name", ["two", "many", "run", "unsure", "masks"])
 def test_every_figure_is_there_and_its_text_readable_on_a_phone(browser, reports, name):
     page, _, _ = opened(browser, reports[name])
     unfold(page)

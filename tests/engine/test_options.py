@@ -84,6 +84,8 @@ REPORTING = {
     "evaluation.calibrate": ([], "evaluation.calibrate=temperature"),
     "evaluation.flatness": ([], "evaluation.flatness=true"),
     "evaluation.noise": ([], "evaluation.noise=[0, 0.5]"),
+    "evaluation.ood": ([], "evaluation.ood=[digits]"),
+    "evaluation.corruption": (["evaluation.corruption=[noise]"], "evaluation.corruption=[blur]"),
 }
 #: Options that say where or how fast, and must leave every number alone; or are tested elsewhere.
 ELSEWHERE = {

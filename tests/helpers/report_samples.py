@@ -168,6 +168,44 @@ def measure_sizes(folder: Path, sizes: dict[str, dict[str, float]]) -> Path:
     return edit_results(folder, edit)
 
 
+def measure_uncertainty(folder: Path, sets: Sequence[str] = ("mnist", "gtsrb")) -> Path:
+    """Add curves of withheld answers, of rows out of distribution and of worse images."""
+    edges = [2.3 * (step / 40) ** 2 for step in range(41)]
+    points = [step / 50 for step in range(1, 51)]
+
+    def shares(centre: float) -> list[float]:
+        weights = [math.exp(-(((edge - centre) / 0.4) ** 2)) for edge in edges[:-1]]
+        return [weight / sum(weights) for weight in weights]
+
+    def edit(results: Json) -> None:
+        for place, block in enumerate(results["arms"].values()):
+            everyone = _everyone(block)
+            error = 0.05 + 0.02 * place
+            singly = [who for who in everyone if who != "mean_peer"]
+            risk = {who: [error * point**2 for point in points] for who in singly}
+            block["selective"] = {"coverage": points, "risk": risk}
+            one = {"in": shares(0.2), "out": {name: shares(1.2) for name in sets}}
+            scores = {"entropy": singly, "mutual_information": ["ensemble"]}
+            histograms = {
+                name: {"edges": edges, "of": dict.fromkeys(of, one)} for name, of in scores.items()
+            }
+            block["ood"] = {"rows": dict.fromkeys(sets, 100), "scores": histograms}
+            curves = {
+                "accuracy": [0.9, 0.8, 0.7, 0.6, 0.5 - error],
+                "ece": [0.1, 0.1, 0.2, 0.2, 0.3],
+            }
+            curves |= {"nll": [0.3, 0.4, 0.5, 0.8, 1.5]}
+            kinds = {kind: dict.fromkeys(everyone, curves) for kind in ("noise", "blur")}
+            block["corruption"] = {"levels": [1, 2, 3, 4, 5], "kinds": kinds}
+            for who, metrics in everyone.items():
+                count = len(metrics["accuracy"]["values"])
+                metrics |= {f"auroc:{name}": summary([0.875] * count) for name in sets}
+                if who == "ensemble":
+                    metrics |= {f"auroc_mi:{name}": summary([0.75] * count) for name in sets}
+
+    return edit_results(folder, edit)
+
+
 def _everyone(block: Json) -> dict[str, Json]:
     return {**block["peers"], "mean_peer": block["mean_peer"], "ensemble": block["ensemble"]}
 

@@ -50,6 +50,8 @@ def test_hand_computed_values():
                 + (0.5 * math.log(0.25) + 0.5 * math.log(0.5))
             )
             / 3,
+            # Risks 0, 1/4 and 1/3: the two of 0.5 share their one mistake.
+            "aurc": ((0 + 1 / 4) / 2 + (1 / 4 + 1 / 3) / 2) / 2,
         }
     )
 
@@ -131,6 +133,7 @@ def test_perfect_and_perfectly_wrong_predictors_span_the_scales():
         "adaptive_ece": 0,
         "brier": 0,
         "entropy": 0,
+        "aurc": 0,
     }
     worst = classification_metrics(certain, (y + 1) % 10)
     assert worst["brier"] == 2
@@ -150,7 +153,7 @@ def test_a_diverged_peer_is_wrong_and_does_not_look_calibrated():
         torch.full((8, 10), math.nan), torch.zeros(8, dtype=torch.long)
     )
     assert metrics["accuracy"] == metrics["top5"] == 0
-    assert all(math.isnan(metrics[name]) for name in ("nll", "ece", "adaptive_ece", "brier"))
+    assert all(math.isnan(metrics[name]) for name in ("nll", "ece", "adaptive_ece", "aurc"))
 
 
 def test_unlabelled_rows_are_left_out():

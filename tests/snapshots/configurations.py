@@ -78,6 +78,10 @@ CNNS = {"peers.a": CNN}
 FURTHER: dict[str, dict[str, Changes]] = {
     "dml": {
         "noise": {"evaluation.noise": [0, 0.5, 1.0], "evaluation.flatness": True},
+        "unsure": {
+            "evaluation.ood": ["digits"],
+            "evaluation.corruption": ["noise", "blur", "contrast", "pixelate"],
+        },
         "mean-last": {
             "epochs": 3,
             "evaluation.select": "mean_last",

@@ -22,7 +22,7 @@ from peerlearn.systems.registry import find_recipe
 
 #: Metrics of a run that are no means over rows.
 NOT_OF_ROWS = {
-    "ece", "adaptive_ece", "f1", "nmi", "ari", "clusters", "largest_cluster",
+    "ece", "adaptive_ece", "aurc", "f1", "nmi", "ari", "clusters", "largest_cluster",
     "oracle_cluster_accuracy", "pair_precision", "pair_recall",
 }  # fmt: skip
 MULTILABEL = {

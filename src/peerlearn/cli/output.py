@@ -126,6 +126,19 @@ def untested(block: Mapping[str, Any], rows: str) -> list[str]:
     return [said] if said else []
 
 
+def told_apart(block: Mapping[str, Any]) -> list[str]:
+    """A line for each data set that the ensemble told from the rows reported on."""
+    ensemble, lines = block["ensemble"], []
+    for name in (block.get("ood") or {}).get("rows") or ():
+        said = [
+            f"AUROC {_number(ensemble, f'auroc{ending}:{name}')} by {words}"
+            for ending, words in (("", "entropy"), ("_mi", "mutual information"))
+            if f"auroc{ending}:{name}" in ensemble
+        ]
+        lines.append(f"out of distribution, {name}: the ensemble has {', '.join(said)}")
+    return lines
+
+
 def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> None:
     """Print what a run measured, of which rows and weights, a line a peer."""
     screen, chosen = Console(), results.get("selected") or {}
@@ -143,7 +156,7 @@ def tell_results(results: Results, recipe: "Recipe", spec: EvaluationSpec) -> No
                 values.append(f"epoch {known['epoch']}{of}")
             line = f"  {harmless(who):<10} {'  '.join(values)}"
             screen.print(line, highlight=False, soft_wrap=True, markup=False)
-        for line in untested(block, recipe.task.pages.rows):
+        for line in [*untested(block, recipe.task.pages.rows), *told_apart(block)]:
             screen.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
         if shut := never_open(block.get("open_edges") or {}):
             print(f"  {shut}")

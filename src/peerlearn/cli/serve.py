@@ -53,7 +53,14 @@ def evaluate(
     trust: TrustOption = False,
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
-    from peerlearn.cli.output import class_table, console, metrics_table, tell_shipping, untested
+    from peerlearn.cli.output import (
+        class_table,
+        console,
+        metrics_table,
+        tell_shipping,
+        told_apart,
+        untested,
+    )
     from peerlearn.errors import harmless
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
@@ -65,6 +72,8 @@ def evaluate(
     console().print(metrics_table(results["arms"][trained.arm]))
     if per_class:
         console().print(class_table(results["arms"][trained.arm], trained.recipe))
+    for line in told_apart(results["arms"][trained.arm]):
+        print(harmless(line))
     for line in untested(results["arms"][trained.arm], trained.recipe.task.pages.rows):
         print(line, file=sys.stderr)
     tell_read(trained.reader)
@@ -103,6 +112,13 @@ def predict(
             "--probabilities", help="Add a column for each class; for masks, an .npz each."
         ),
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Add how unsure of each row, in nats: total = epistemic + aleatoric.",
+        ),
+    ] = False,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="With masks, write the images in their colours.")
     ] = False,
@@ -134,6 +150,10 @@ def predict(
     Labels are lines of a csv. Masks are written to the folder --out, NAME.png for every image, with
     a summary.csv of the fractions of their classes. An image that cannot be read has a line without
     a label, is told at the end, and makes the exit status 1; all others are labelled.
+
+    --uncertainty adds the entropy of what is predicted (total), the part by which the peers of an
+    ensemble, or the samples of a stochastic peer, disagree (epistemic), and the mean of their own
+    entropies (aleatoric). One deterministic network has the total alone.
     """
     from peerlearn.cli.progress import RowProgress
     from peerlearn.errors import InputError, RunError
@@ -150,14 +170,25 @@ def predict(
         raise InputError(
             f"--overlay: shows masks; a run of recipe {trained.recipe.name!r} makes none"
         )
+    if uncertainty and reader.folder is not None:
+        raise InputError(
+            f"--uncertainty: is of rows; a run of recipe {trained.recipe.name!r} makes masks, and "
+            "--probabilities writes those of their pixels"
+        )
     place = out if reader.folder is None else _folder(out, reader.folder)
     with RowProgress(reader.steps) as progress:
         made = predictor.predict(inputs, progress.observe)
-        count = reader.write(made, place or sys.stdout, probabilities, overlay)
+        count = reader.write(made, place or sys.stdout, probabilities, overlay, uncertainty)
     made_what = f"1 {reader.unit}" if count == 1 else f"{count:,} {reader.unit}s"
     where = "" if place is None else f"{place}: "
     who = "the ensemble" if predictor.who == "ensemble" else f"peer {predictor.who}"
     print(f"{where}{made_what}, by {who}", file=sys.stderr)
+    if uncertainty and not predictor.divides:
+        print(
+            f"{who} says one thing of every row, so its total has no epistemic and aleatoric part; "
+            "--peer ensemble has them",
+            file=sys.stderr,
+        )
     tell_read(reader)
     if reader.failed:
         many = "1 input" if len(reader.failed) == 1 else f"{len(reader.failed):,} inputs"

@@ -29,6 +29,7 @@ from peerlearn.report.section import Drawer, Maker, Section
 from peerlearn.report.shipping import Shipping, cell_of, shipping
 from peerlearn.report.tables import by_class, comparison, tiles
 from peerlearn.report.transfer_graph import class_weights, transfer
+from peerlearn.report.uncertainty import corruption, selective, strange_rows
 from peerlearn.report.words import counted, joined, outcomes
 
 if TYPE_CHECKING:
@@ -42,10 +43,13 @@ SECTIONS: Mapping[str, Maker | None] = {
     "open": open_edges,
     "posteriors": posteriors,
     "reliability": reliability,
+    "selective": selective,
+    "ood": strange_rows,
     "agreement": agreement,
     "weights": class_weights,
     "flatness": flatness,
     "noise": noise,
+    "corruption": corruption,
     "cost": cost,
 }
 """What every experiment can have, in the order of the page."""

@@ -35,7 +35,7 @@ def data_fingerprint(data: Any) -> Fingerprint:
         if field.name == "class_names":
             found["classes"] = list(value)
         elif isinstance(value, Split):
-            found[field.name] = _split(value)
+            found[field.name] = split_fingerprint(value)
         elif isinstance(value, Tensor):
             found[field.name] = {"rows": len(value), "content": digest(value)}
         elif isinstance(getattr(value, "edge_index", None), Tensor):
@@ -100,7 +100,8 @@ def _changed(name: str, was: Any, now: Any) -> Iterator[str]:
             yield words.format(name)
 
 
-def _split(split: Split) -> dict[str, Any]:
+def split_fingerprint(split: Split) -> dict[str, Any]:
+    """What can be compared of the rows of one split."""
     found: dict[str, Any] = {"rows": len(split), "shape": list(split.sample_shape)}
     paths = split.paths()
     if paths:

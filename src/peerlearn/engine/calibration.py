@@ -7,7 +7,6 @@ mode its logits come divided by its temperature, wherever they are asked for.
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,7 @@ def calibrate(
     """
     if task is None or spec.calibrate == "none":
         return {}
-    before = sound(partial(task.evaluate, purpose="report"), forward, task.metrics)
+    before = sound(task.evaluate_reported, forward, task.metrics)
     everyone = before["peers"] | {"ensemble": before["ensemble"]}
     found: dict[str, dict[str, float]] = {}
     for name, fitted in _fitted(task, forward).items():

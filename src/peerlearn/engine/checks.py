@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.corruption import check_unit_images
 from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import most_threads
 from peerlearn.engine.probes import takes_no_noise
@@ -35,6 +36,9 @@ def check_training(
             f"evaluation.noise: found {list(spec.noise)}, but peers read {found}, to which no "
             "noise is added; leave it out"
         )
+    if spec.corruption and task is not None:
+        normalisation = task.normalisation()  # which says where there is none
+        check_unit_images(task.example(), normalisation)
     for own in spec.metrics:
         if task is None or own.called not in task.metrics:
             raise InputError(f"evaluation.metrics: nothing here measures {own.function!r}")

@@ -19,12 +19,14 @@ PLACES = tuple(f"data.{key}" for key in OF_DATA)
 """Keys that say where the data are; which they are is known by their fingerprint."""
 WEIGHTS = ("weights", "frozen")
 """Keys, of a peer or of a whole network, that may hold the path of a file of weights."""
+OUTSIDE = "evaluation.ood"
+"""Key of a list of what may be paths."""
 ENVIRONMENT = "env.json"
 
 
 def is_place(key: str) -> bool:
     """Whether the value of a dotted key may be the path of something that can move."""
-    return key in PLACES or key.rpartition(".")[2] in WEIGHTS
+    return key in (*PLACES, OUTSIDE) or key.rpartition(".")[2] in WEIGHTS
 
 
 def begun_in(run: Path) -> Path | None:
@@ -58,8 +60,11 @@ def located(
 def same_place(was: Any, now: Any, begun: Path | None) -> bool:
     """Whether a value typed where a run was begun, and one typed here, are equal or name one file.
 
-    Without `begun`, which an older version did not keep, only what is equal is the same.
+    Or, one by one, the same files. Without `begun`, which an older version did not keep, only what
+    is equal is the same.
     """
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        return all(same_place(*pair, begun) for pair in zip(was, now, strict=True))
     if was == now or begun is None or not (isinstance(was, str) and isinstance(now, str)):
         return bool(was == now)
     one, other = begun / Path(was).expanduser(), Path(now).expanduser()
@@ -88,12 +93,17 @@ def anchored(
         if isinstance(value, Mapping):
             # What stands in an arm is said anew: `arms.NAME.data.name` is as `data.name`.
             value = anchored(value, was, begun, "" if field == "arms." else f"{field}{key}.")
-        elif isinstance(value, str) and is_place(f"{field}{key}"):
-            path = Path(value).expanduser()
-            absolute = str(path.absolute()) if path.exists() else value
-            value = was if same_place(was, value, begun) else absolute
+        elif isinstance(value, str | list) and is_place(f"{field}{key}"):
+            value = was if same_place(was, value, begun) else _absolute(value)
         kept[key] = value
     return kept
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(each) for each in value]
+    path = Path(value).expanduser()
+    return str(path.absolute()) if path.exists() else value
 
 
 def check_there(written: Mapping[str, Any], begun: Path | None, catalogue: Catalogue[Any]) -> None:
@@ -110,9 +120,7 @@ def check_there(written: Mapping[str, Any], begun: Path | None, catalogue: Catal
             )
 
 
-def _paths(
-    config: dict[str, Any], catalogue: Catalogue[Any]
-) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _paths(config: dict[str, Any], catalogue: Catalogue[Any]) -> Iterator[tuple[Any, Any, str]]:
     """Every block and key of a configuration that holds a path, and this path."""
     data = config.get("data")
     if isinstance(data, dict):
@@ -123,6 +131,7 @@ def _paths(
                 yield data, key, value
     elif isinstance(data, str) and not _is_name({"name": data}, catalogue):
         yield config, "data", data
+    yield from _outside(config, catalogue)
     yield from _weights(config)
     arms = config.get("arms")  # whose keys are dotted
     for arm in arms.values() if isinstance(arms, dict) else ():
@@ -141,6 +150,18 @@ def _is_name(data: Mapping[str, Any], catalogue: Catalogue[Any]) -> bool:
         return True
     two_sets = data.get("labelled") is not None
     return two_sets or name in catalogue.known or catalogue.find(name, root) is not None
+
+
+def _outside(
+    config: Mapping[str, Any], catalogue: Catalogue[Any]
+) -> Iterator[tuple[Any, Any, str]]:
+    """The entries of `evaluation.ood` that are paths, by their place in the list."""
+    block, data = config.get("evaluation"), config.get("data")
+    listed = block.get("ood") if isinstance(block, dict) else config.get(OUTSIDE)
+    root = data.get("root") if isinstance(data, dict) else None
+    for place, value in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(value, str) and not _is_name({"name": value, "root": root}, catalogue):
+            yield listed, place, value
 
 
 def _weights(block: Any) -> Iterator[tuple[dict[str, Any], str, str]]:

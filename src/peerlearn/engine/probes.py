@@ -1,4 +1,4 @@
-"""What is found out about trained peers beside their metrics: cost, flatness, noise."""
+"""What is found out about trained peers beside their metrics: cost, flatness, noise, corruption."""
 
 import dataclasses
 import time
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.corruption import LEVELS, CorruptionKind, corruption
 from peerlearn.engine.evaluate import Forward, Logits, Rows
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.task import Evaluator
@@ -21,6 +22,8 @@ from peerlearn.modes import evaluating
 from peerlearn.randomness import keyed_generator, preserved_rng
 
 DRAWS = 5
+ON_CORRUPTED = ("accuracy", "nll", "ece")
+"""Metrics of images made worse."""
 WARM_UP = 3
 REPETITIONS = 9
 PATIENCE = 2.0  # seconds of repetitions for a network that is very slow
@@ -59,7 +62,7 @@ def noise_curves(
     measured: dict[str, list[list[float]]] = {}
     for level, sigma in enumerate(sigmas):
         for draw in range(DRAWS if sigma else 1):
-            block = task.evaluate(_noisy(forward, sigma, seed, draw), "report")
+            block = task.evaluate_reported(_noisy(forward, sigma, seed, draw))
             everyone = block["peers"] | {"ensemble": block["ensemble"]}
             for name, metrics in everyone.items():
                 levels = measured.setdefault(name, [[] for _ in sigmas])
@@ -75,11 +78,52 @@ def noise_curves(
 
 def _noisy(forward: Forward, sigma: float, seed: int, draw: int) -> Forward:
     """`forward` of rows to which noise is added."""
-
     generator = keyed_generator(seed, "noise", draw)  # for all sets of rows, one after the other
+    return _changed(forward, partial(with_noise, sigma=sigma, generator=generator))
+
+
+def corruption_curves(
+    task: Evaluator, forward: Forward, kinds: Sequence[CorruptionKind], seed: int
+) -> dict[str, Any]:
+    """How peers, their mean and their ensemble do on images made worse; see `data.corruption`.
+
+    The task measures as for the report, and kinds that are named twice count once.
+
+    Args:
+        kinds: of corruption.
+        seed: keys the noise.
+
+    Returns:
+        `levels`, and `kinds`: by kind, who and the metrics `ON_CORRUPTED` a value for each level.
+    """
+    normalisation = task.normalisation()
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for kind in dict.fromkeys(kinds):
+        for level in LEVELS:
+            worse = corruption(kind, level, normalisation, seed)
+            block = task.evaluate_reported(_changed(forward, worse))
+            together = {who: block[who] for who in ("mean_peer", "ensemble")}
+            for who, metrics in (block["peers"] | together).items():
+                curves = found.setdefault(kind, {}).setdefault(who, {})
+                for name in ON_CORRUPTED:
+                    curves.setdefault(name, []).append(metrics[name])
+    return {"levels": list(LEVELS), "kinds": found}
+
+
+def corrupted_means(curves: Mapping[str, Any], who: str) -> dict[str, float]:
+    """`corrupted_accuracy` and the like: means over all kinds and levels."""
+    kinds = curves["kinds"].values()
+    return {
+        f"corrupted_{name}": fmean(value for kind in kinds for value in kind[who][name])
+        for name in ON_CORRUPTED
+    }
+
+
+def _changed(forward: Forward, change: Callable[[Any], Any]) -> Forward:
+    """`forward` of rows that are changed."""
 
     def over(rows: Rows) -> Iterator[tuple[Logits, Any]]:
-        return forward(lambda: ((with_noise(x, sigma, generator), y) for x, y in rows()))
+        return forward(lambda: ((change(x), y) for x, y in rows()))
 
     return over
 

@@ -15,7 +15,13 @@ from peerlearn.data.info import DataInfo
 from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.evaluate import ROW_SCORES, sound
 from peerlearn.engine.posteriors import last_posteriors
-from peerlearn.engine.probes import flatness_curves, noise_curves, peer_sizes
+from peerlearn.engine.probes import (
+    corrupted_means,
+    corruption_curves,
+    flatness_curves,
+    noise_curves,
+    peer_sizes,
+)
 from peerlearn.engine.proving import share_of_validations
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.engine.task import Evaluator, Findings, Trained
@@ -97,6 +103,11 @@ def training_result(
             block["flatness"] = flatness_curves(cohort, probe, precision, seed)
         if spec.noise and block:
             block["noise"] = noise_curves(task, forward, spec.noise, seed)
+        if spec.corruption and block:
+            block["corruption"] = corruption_curves(task, forward, spec.corruption, seed)
+            together = {who: block[who] for who in ("mean_peer", "ensemble")}
+            for who, measured in (block["peers"] | together).items():
+                measured |= corrupted_means(block["corruption"], who)
     if block.get("peers"):
         block["members"] = spec.members or list(cohort.peers)
         if task is not None and task.chooses:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from peerlearn.data.corruption import CorruptionKind
 from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
 from peerlearn.metrics.own import OwnMetric
@@ -61,6 +62,17 @@ class EvaluationSpec(Spec):
         (),
         description="measure accuracy under Gaussian noise on what peers read, of these standard "
         "deviations in units of that of the data; such as [0, 0.25, 0.5, 1]",
+    )
+    ood: tuple[str, ...] = Field(
+        (),
+        description="data sets outside the distribution, by name or path, to be told from the rows "
+        "reported on by how unsure peers are: their test rows, else all they have; for rows with "
+        "one class each",
+    )
+    corruption: tuple[CorruptionKind, ...] = Field(
+        (),
+        description="measure accuracy, NLL and ECE on images made worse in five levels: noise, "
+        "blur, contrast, pixelate; for images that are classified",
     )
     batch_size: int = Field(512, ge=1, le=MOST_ROWS, description="rows per forward when evaluating")
 

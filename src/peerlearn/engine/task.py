@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple
 from numpy.typing import NDArray
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.augment import Normalisation
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Forward, Rows, assessed
 from peerlearn.engine.precision import Precision
+from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 
@@ -85,6 +87,10 @@ class Evaluator(ABC):
         `forward` gives the outputs of all peers, wherever they live and whatever they run on.
         """
 
+    def evaluate_reported(self, forward: Forward) -> Block:
+        """The report on the rows that are reported on, without what is measured beside them."""
+        return self.evaluate(forward, "report")
+
     @abstractmethod
     def example(self) -> Any:
         """What peers read in one batch, by which they are sized; None where there are no rows."""
@@ -111,6 +117,16 @@ class Evaluator(ABC):
     def probe(self) -> Rows | None:
         """Training rows for the flatness probe; None where there is nothing to probe."""
         return None
+
+    def normalisation(self) -> Normalisation:
+        """How images in [0, 1] became what peers read.
+
+        Raises InputError: they read no images, or these are not classified.
+        """
+        raise InputError(
+            "evaluation.corruption: is for images that are classified, and from files or arrays; "
+            "leave it out"
+        )
 
     def finish(self, trained: Trained) -> Findings:
         """What else is found out once training is over."""

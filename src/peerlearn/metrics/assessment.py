@@ -14,11 +14,19 @@ from peerlearn.metrics.classification import (
     ensemble_multilabel_logits,
     measured,
     row_scores,
+    top1,
 )
 from peerlearn.metrics.confusion import confused
 from peerlearn.metrics.own import OwnMetric, values
 from peerlearn.metrics.peers import alike
 from peerlearn.metrics.rows import labelled
+from peerlearn.metrics.uncertainty import (
+    Uncertainty,
+    coverages,
+    risk_curve,
+    spoken,
+    uncertainty,
+)
 from peerlearn.objectives.labels import labelled_rows
 
 RowTensors = Mapping[str, Mapping[str, Tensor]]
@@ -29,7 +37,10 @@ class Assessment(Protocol):
     """Measures a cohort on rows that come batch by batch."""
 
     def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
-        """Count one batch: logits by peer in fp32 on the CPU, and targets."""
+        """Count one batch: logits by peer in fp32 on the CPU, and targets.
+
+        Logits of stochastic peers come with those of their `samples`, also by peer.
+        """
 
     def result(self) -> dict[str, Any]:
         """Nested plain numbers, once every batch was added; see `assess_classification`."""
@@ -56,20 +67,35 @@ class ClassificationAssessment:
         self.members, self.class_names, self.own = members, class_names, own
         self.logits: dict[str, list[Tensor]] = {}
         self.y: list[Tensor] = []
+        self.epistemic: dict[str, list[Tensor]] = {}
 
     def add(self, logits: Mapping[str, Tensor], y: Tensor) -> None:
         for name, part in logits.items():
             self.logits.setdefault(name, []).append(part)
         self.y.append(y)
+        if y.ndim == 1:  # all samples of all rows would be large: of each row one number is kept
+            for who, found in epistemic(logits, self.members).items():
+                self.epistemic.setdefault(who, []).append(found[labelled_rows(y)])
 
     def result(self) -> dict[str, Any]:
         logits, y = self._everything()
-        return assess_classification(logits, y, self.members, self.class_names, self.own)
+        found = assess_classification(logits, y, self.members, self.class_names, self.own)
+        members = [name for name in logits if self.members is None or name in self.members]
+        return with_mutual_information(found, self._epistemic(), members)
 
     def row_scores(self) -> RowTensors:
-        """Of the rows with a label; see `metrics.classification.row_scores`."""
+        """Of the rows with a label; see `metrics.classification.row_scores`.
+
+        And `mutual_information`, of stochastic peers and of the ensemble.
+        """
         everyone = _checked(*self._everything(), self.members).everyone
-        return {who: row_scores(*row) for who, row in everyone.items()}
+        scores = {who: row_scores(*row) for who, row in everyone.items()}
+        for who, found in self._epistemic().items():
+            scores[who]["mutual_information"] = found.float()
+        return scores
+
+    def _epistemic(self) -> dict[str, Tensor]:
+        return {who: torch.cat(parts) for who, parts in self.epistemic.items()}
 
     def _everything(self) -> tuple[dict[str, Tensor], Tensor]:
         return {name: torch.cat(parts) for name, parts in self.logits.items()}, torch.cat(self.y)
@@ -94,8 +120,8 @@ def assess_classification(
     Returns:
         `peers` (metrics by peer), `mean_peer` (their mean), `ensemble` (of the mean
         probability), `between_peers` and `reliability` (by peer and for the ensemble). Where a
-        row has one label also `confusion`: `classes`, their names, and `of` peers and ensemble
-        the cells of `confused`.
+        row has one label also `selective`: the `risk` of peers and ensemble by `coverage`; and
+        `confusion`: `classes`, their names, and `of` peers and ensemble the cells of `confused`.
     """
     rows, together, chosen = checked = _checked(logits, y, members)
     everyone = checked.everyone
@@ -109,10 +135,48 @@ def assess_classification(
     }
     if y.ndim == 2:
         return block
+    block["selective"] = {
+        "coverage": coverages(),
+        "risk": {name: risk_curve(*top1(*row)) for name, row in everyone.items()},
+    }
     classes = together[0].shape[1]
     names = list(class_names) if len(class_names) == classes else list(map(str, range(classes)))
     cells = {name: confused(*row) for name, row in everyone.items()}
     return block | {"confusion": {"classes": names, "of": cells}}
+
+
+def uncertainties(
+    logits: Mapping[str, Tensor], members: Collection[str] | None = None
+) -> dict[str, Uncertainty]:
+    """How unsure peers and the ensemble of `members` are of single-label rows, by who.
+
+    Of peers that are not stochastic only the total is known; its parts are those of one sample.
+    """
+    samples: Mapping[str, Tensor] = getattr(logits, "samples", {})
+    said = {name: spoken(z, samples.get(name)) for name, z in logits.items()}
+    together = [each for name, each in said.items() if members is None or name in members]
+    found = {name: uncertainty([each]) for name, each in said.items()}
+    return found | {"ensemble": uncertainty(together)}
+
+
+def epistemic(
+    logits: Mapping[str, Tensor], members: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """The mutual information of rows, float64 (N,), of stochastic peers and of the ensemble."""
+    samples: Mapping[str, Tensor] = getattr(logits, "samples", {})
+    found = uncertainties(logits, members)
+    return {who: it.epistemic for who, it in found.items() if who in (*samples, "ensemble")}
+
+
+def with_mutual_information(
+    block: dict[str, Any], found: Mapping[str, Tensor], members: Sequence[str]
+) -> dict[str, Any]:
+    """A block with the mean of what was found of rows; of the mean peer, over those who have it."""
+    for who, each in found.items():
+        of = block["ensemble"] if who == "ensemble" else block["peers"][who]
+        of["mutual_information"] = each.mean().item()
+    measured = [block["peers"][name] for name in members]
+    return block | {"mean_peer": mean_metrics(measured)}
 
 
 class _Checked(NamedTuple):
@@ -143,10 +207,13 @@ def _checked(logits: Mapping[str, Tensor], y: Tensor, members: Collection[str] |
 
 
 def mean_metrics(several: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of every metric over `several` sets; of one class, over those that measured it."""
+    """The mean of every metric over `several` sets, of those that measured it.
+
+    So of one class, and of what only stochastic peers have.
+    """
     means = {}
-    for name in several[0]:
-        values = [each[name] for each in several]
+    for name in dict.fromkeys(name for each in several for name in each):
+        values = [each[name] for each in several if name in each]
         if is_of_class(name):
             values = [value for value in values if not math.isnan(value)] or values
         means[name] = sum(values) / len(values)

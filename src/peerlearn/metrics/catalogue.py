@@ -1,7 +1,8 @@
 """What metrics are called, what they are given in, and which way is better.
 
 Whoever trains, chooses, compares or reports asks a catalogue; none of them knows a metric by name.
-A metric that was measured of single classes is called `iou:road`.
+A metric that was measured of single classes is called `iou:road`; one of a set of rows outside the
+distribution of the run's `auroc:mnist`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -86,9 +87,10 @@ class Catalogue(dict[str, Metric]):
         super().__init__((metric.name, metric) for metric in metrics)
 
     def __missing__(self, name: str) -> Metric:
-        if is_of_class(name):
-            of = self[base_name(name)]
-            return replace(of, name=name, label=f"{of.label} of {name.partition(':')[2]}")
+        if ":" in name:
+            base, _, part = name.partition(":")
+            what, by, score = self[base].label.partition(" by ")
+            return replace(self[base], name=name, label=f"{what} of {part}{by}{score}")
         return Metric(name)
 
     def told(self, described: object) -> "Catalogue":
@@ -152,13 +154,18 @@ class Catalogue(dict[str, Metric]):
 
 
 def base_name(name: str) -> str:
-    """What is measured, whichever class it is measured of: `iou:road` → `iou`."""
+    """What is measured, whichever class or set it is measured of: `iou:road` → `iou`."""
     return name.partition(":")[0]
 
 
 def is_of_class(name: str) -> bool:
     """Whether the metric is that of one class, such as `iou:road`."""
-    return ":" in name
+    return ":" in name and not is_of_set(name)
+
+
+def is_of_set(name: str) -> bool:
+    """Whether the metric is of rows outside the distribution, such as `auroc:mnist`."""
+    return ":" in name and base_name(name) in (metric.name for metric in OUT_OF_DISTRIBUTION)
 
 
 ACCURACY = fraction("accuracy", headline=True, selects=True, brief=1)
@@ -166,6 +173,18 @@ NLL = Metric("nll", "NLL", "lower", selects=True, brief=3, calibration=True)
 ECE = fraction("ece", "ECE", better="lower", brief=4, calibration=True)
 BRIER = Metric("brier", "Brier score", "lower", calibration=True)
 AGREEMENT = fraction("agreement", better=None)  # between two peers
+
+OUT_OF_DISTRIBUTION = tuple(
+    # Of three that say much the same, differences of one are drawn.
+    fraction(f"{name}{ending}", f"{label} by {score}", better=better, compared=name == "auroc")
+    for ending, score in (("", "entropy"), ("_mi", "mutual information"))
+    for name, label, better in (
+        ("auroc", "AUROC", "higher"),
+        ("aupr", "AUPR", "higher"),
+        ("fpr95", "FPR at 95 % recall", "lower"),
+    )
+)
+"""Of telling rows of another set from those of the run, as `auroc:mnist` does."""
 
 CLASSIFICATION = (
     ACCURACY,
@@ -177,6 +196,12 @@ CLASSIFICATION = (
     fraction("adaptive_ece", "adaptive ECE", better="lower"),
     Metric("entropy"),
     fraction("f1"),
+    Metric("aurc", "AURC", "lower", compared=False),  # not to crowd what is drawn of every run
+    Metric("mutual_information", compared=False),
+    fraction("corrupted_accuracy", "accuracy on corrupted rows"),
+    Metric("corrupted_nll", "NLL on corrupted rows", "lower"),
+    fraction("corrupted_ece", "ECE on corrupted rows", better="lower"),
+    *OUT_OF_DISTRIBUTION,
 )
 """Of classifiers, with one label a row or with several."""
 

@@ -20,6 +20,7 @@ from peerlearn.metrics.calibration import (
     equal_width,
 )
 from peerlearn.metrics.rows import labelled, labelled_log_probs, labelled_logits, to_host
+from peerlearn.metrics.uncertainty import aurc
 
 
 def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
@@ -34,6 +35,7 @@ def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
     - `adaptive_ece`: the same over 15 bins of equal mass.
     - `brier`: Σ_c (p_c − 1[y = c])², summed over classes: between 0 and 2.
     - `entropy`: −Σ_c p_c log p_c, of the prediction; says nothing of right or wrong.
+    - `aurc`: area under the risk–coverage curve, by confidence; see `metrics.uncertainty.aurc`.
 
     A row that holds NaN counts as wrong, and makes every metric but the accuracies NaN.
 
@@ -45,7 +47,7 @@ def classification_metrics(log_probs: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def _single_label(log_probs: Tensor, y: Tensor) -> dict[str, float]:
-    confidence, correct = _top1(log_probs, y)
+    confidence, correct = top1(log_probs, y)
     means = {name: each.mean().item() for name, each in _rows_single_label(log_probs, y).items()}
     likeliest = {name: means.pop(name) for name in ("accuracy", "top5") if name in means}
     return likeliest | {
@@ -53,6 +55,7 @@ def _single_label(log_probs: Tensor, y: Tensor) -> dict[str, float]:
         "ece": calibration_error(bin_means(confidence, correct, equal_width(confidence))),
         "adaptive_ece": calibration_error(bin_means(confidence, correct, equal_mass(confidence))),
         **means,
+        "aurc": aurc(confidence, correct),
     }
 
 
@@ -60,7 +63,7 @@ def _rows_single_label(log_probs: Tensor, y: Tensor) -> dict[str, Tensor]:
     """What each row adds to the metrics that are means over rows, float64 (N,)."""
     classes = log_probs.shape[1]
     p = log_probs.double().exp()
-    scores = {"accuracy": _top1(log_probs, y)[1].double()}
+    scores = {"accuracy": top1(log_probs, y)[1].double()}
     if classes > 5:
         in_top5 = (log_probs.topk(5).indices == y[:, None]).any(1) & ~log_probs.isnan().any(1)
         scores["top5"] = in_top5.double()
@@ -132,7 +135,7 @@ def row_scores(outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
     """
     if y.ndim == 2:
         return {name: each.float() for name, each in _rows_multilabel(outputs, y).items()}
-    confidence, _ = _top1(outputs, y)
+    confidence, _ = top1(outputs, y)
     predicted = outputs.argmax(1).masked_fill(confidence.isnan(), -1)
     found = _rows_single_label(outputs, y)
     found |= {"confidence": confidence, "predicted": predicted, "label": y}
@@ -156,7 +159,7 @@ def binned(outputs: Tensor, y: Tensor, bins: int = BINS) -> dict[str, list[float
     if y.ndim == 2:
         confidence, correct = outputs.sigmoid().flatten(), y.flatten()
     else:
-        confidence, correct = _top1(outputs, y)
+        confidence, correct = top1(outputs, y)
     return as_lists(bin_means(confidence, correct, equal_width(confidence, bins), bins))
 
 
@@ -181,7 +184,7 @@ def ensemble_multilabel_logits(logits: Sequence[Tensor]) -> Tensor:
     return torch.logsumexp(logsigmoid(z_KNL), 0) - torch.logsumexp(logsigmoid(-z_KNL), 0)
 
 
-def _top1(log_probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def top1(log_probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Largest probability of each row, in the dtype of `log_probs`, and whether it is y's."""
     top = log_probs.max(1)
     # Rounding can leave a log-probability a hair above 0.

@@ -16,8 +16,11 @@ from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import shown
 from peerlearn.files import write_atomically
+from peerlearn.metrics.uncertainty import Uncertainty
 
 COLUMNS = ("input", "row", "label", "probability")
+PARTS = Uncertainty._fields
+"""Columns of how unsure networks are, in nats."""
 Join = Callable[[Iterable[Tensor]], Tensor]
 
 
@@ -54,10 +57,17 @@ class Prediction:
     Shapes:
         probabilities: (N, C), or (N, C, H, W) for every pixel of an image, float; they sum to 1
             over the classes unless several labels can hold at once.
+        uncertainty: (N,) each, float64.
+
+    Attributes:
+        uncertainty: of every row; None of pixels.
+        divided: whether its parts are known: of a stochastic peer, or of several together.
     """
 
     rows: Inputs
     probabilities: Tensor
+    uncertainty: Uncertainty | None = None
+    divided: bool = False
 
 
 def write_labels(
@@ -66,6 +76,7 @@ def write_labels(
     out: Path | TextIO,
     probabilities: bool = False,
     failed: Collection[str] = (),
+    uncertainty: bool = False,
 ) -> int:
     """Write predictions as csv: `input, row, label, probability`; gives the number of rows.
 
@@ -79,6 +90,8 @@ def write_labels(
         out: a file, written whole or not at all, or an open stream.
         probabilities: add a column a class.
         failed: inputs that could not be read, which may become more while predictions are made.
+        uncertainty: add the columns `total`, `epistemic` and `aleatoric`, in nats; the latter two
+            are empty where one network says one thing of every row, which cannot be divided.
 
     Raises RunError: the file cannot be written; the old one stays.
     """
@@ -87,12 +100,25 @@ def write_labels(
         rows, p_NC = prediction.rows, prediction.probabilities
         labels, chosen = (_several if info.multilabel else _one)(p_NC, info.class_names)
         columns = p_NC.tolist() if probabilities else [[]] * len(p_NC)
-        places = zip(rows.sources, rows.numbers, labels, chosen, columns, strict=True)
-        for source, number, label, p, each in places:
-            lines.append([source, str(number), label, *(f"{value:.6g}" for value in (p, *each))])
-    header = [*COLUMNS, *(info.class_names if probabilities else ())]
+        parts = _parts(prediction) if uncertainty else [[]] * len(p_NC)
+        places = zip(rows.sources, rows.numbers, labels, chosen, parts, columns, strict=True)
+        for source, number, label, p, unsure, each in places:
+            numbers = (f"{value:.6g}" for value in each)
+            lines.append([source, str(number), label, f"{p:.6g}", *unsure, *numbers])
+    header = [*COLUMNS, *(PARTS if uncertainty else ())]
+    header += info.class_names if probabilities else ()
     write_table(out, header, [*lines, *failed_lines(failed, len(header))])
     return len(lines)
+
+
+def _parts(prediction: Prediction) -> list[list[str]]:
+    """Of every row the cells of `PARTS`."""
+    assert prediction.uncertainty is not None, "rows of a table have one"
+    cells = ([f"{value:.6g}" for value in part.tolist()] for part in prediction.uncertainty)
+    if not prediction.divided:
+        total, _, _ = cells
+        return [[value, "", ""] for value in total]
+    return [list(row) for row in zip(*cells, strict=True)]
 
 
 def failed_lines(failed: Iterable[str], columns: int) -> list[list[str]]:

@@ -14,6 +14,7 @@ from peerlearn.engine.evaluate import Rows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.classification import ensemble_log_probs, ensemble_multilabel_logits
+from peerlearn.metrics.uncertainty import Uncertainty, spoken, uncertainty
 from peerlearn.reading.class_names import Names, matched_classes
 from peerlearn.reading.predictions import Inputs, Prediction, write_labels
 
@@ -114,6 +115,22 @@ class Reader(ABC, Generic[InfoT]):
             return ensemble_multilabel_logits(outputs).sigmoid()
         return ensemble_log_probs([torch.log_softmax(z, 1) for z in outputs]).exp()
 
+    def unsure(self, logits: Mapping[str, Tensor]) -> Uncertainty | None:
+        """How unsure one peer, or several together, are of some rows; None of pixels.
+
+        Shapes:
+            logits: by peer (N, C), with those of `samples` where peers are stochastic.
+        """
+        if any(z.ndim != 2 for z in logits.values()):
+            return None
+        samples = {
+            name: torch.stack([self.aligned({name: z_NC})[name] for z_NC in each])
+            for name, each in getattr(logits, "samples", {}).items()
+        }
+        several = self.info.multilabel
+        said = [spoken(z, samples.get(n), several) for n, z in self.aligned(logits).items()]
+        return uncertainty(said, several)
+
     def ready(self, peers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
         """Peers that say clearly what is wrong where they cannot read other data."""
         return peers
@@ -124,6 +141,7 @@ class Reader(ABC, Generic[InfoT]):
         out: Path | TextIO,
         probabilities: bool = False,
         overlay: bool = False,
+        uncertainty: bool = False,
     ) -> int:
         """Write predictions, and say of how many rows: here their labels; see `write_labels`.
 
@@ -132,10 +150,11 @@ class Reader(ABC, Generic[InfoT]):
             out: a file or an open stream; a folder where `folder` says so.
             probabilities: write those of all classes too.
             overlay: show them over what was read, where that are images.
+            uncertainty: write how unsure the networks are of every row.
 
         Raises RunError: a file cannot be written; the old one stays.
         """
-        return write_labels(made, self.info, out, probabilities, self.failed)
+        return write_labels(made, self.info, out, probabilities, self.failed, uncertainty)
 
     def places(self, own: DataInfo, name: str) -> torch.Tensor:
         """(C,): which class of the run every class of other data, typed as `name`, is.

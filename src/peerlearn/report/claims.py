@@ -60,7 +60,8 @@ def looks(entries: Sequence[Contrast]) -> str:
 
 def coverage(entries: Sequence[Contrast]) -> str:
     """Which new draws intervals hold for."""
-    shown = [entry for entry in entries if entry.interval and not is_of_class(entry.metric.name)]
+    drawn = [e for e in entries if e.metric.compared and not is_of_class(e.metric.name)]
+    shown = [entry for entry in drawn if entry.interval]
     both = dict.fromkeys(entry.metric.label for entry in shown if entry.rows is not None)
     seeds = dict.fromkeys(entry.metric.label for entry in shown if entry.rows is None)
     alone = "over seeds only: not other test rows, nor other training rows"

@@ -24,15 +24,24 @@ class Predicted:
 
     Shapes:
         probabilities: (N, C), or (N, C, H, W) of every pixel; float32.
+        total, epistemic, aleatoric: (N,), float32.
 
     Attributes:
         class_names: of the columns of `probabilities`.
         multilabel: whether several labels can hold at once; then those above ½ do.
+        total: how unsure the networks are of every row, in nats; see `metrics.uncertainty`. None
+            of pixels.
+        epistemic: the part by which samples of weights, or the peers of an ensemble, disagree; None
+            where one network says one thing of every row.
+        aleatoric: the other part, how unsure each of them is by itself; None as before.
     """
 
     class_names: tuple[str, ...]
     probabilities: Tensor
     multilabel: bool = False
+    total: Tensor | None = None
+    epistemic: Tensor | None = None
+    aleatoric: Tensor | None = None
 
     @property
     def classes(self) -> Tensor:
@@ -148,7 +157,7 @@ class Loaded:
     def predict(
         self, rows: Any, peer: str = "best", device: str | None = None, **options: Any
     ) -> Predicted:
-        """Probabilities and labels of raw rows, as `peerlearn predict` gives them.
+        """Probabilities and labels of raw rows, and how unsure these are; as `peerlearn predict`.
 
         Args:
             rows: arrays or tensors as in an `.npz` file, for graphs by name (`x`, `edge_index`);
@@ -162,13 +171,16 @@ class Loaded:
         """
         predictor = Predictor(self.run, peer, device, **options)
         paths = _as_paths(rows)
-        made = predictor.predict(paths) if paths else predictor.predict_rows(rows)
+        made = list(predictor.predict(paths) if paths else predictor.predict_rows(rows))
         parts = [each.probabilities.to(torch.float32) for each in made]
         shapes = {tuple(part.shape[1:]) for part in parts}
         if len(shapes) > 1:
             sizes = ", ".join(f"{shape[-1]}x{shape[-2]}" for shape in sorted(shapes))
             raise InputError(f"predict: images of several sizes, {sizes}; predict them one by one")
-        return Predicted(self.info.class_names, torch.cat(parts), self.info.multilabel)
+        unsure = [each.uncertainty for each in made if each.uncertainty is not None]
+        found = [torch.cat(part).float() for part in zip(*unsure, strict=True)]
+        known = found if predictor.divides else found[:1]
+        return Predicted(self.info.class_names, torch.cat(parts), self.info.multilabel, *known)
 
     def export(
         self,

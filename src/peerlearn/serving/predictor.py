@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from peerlearn.engine.evaluate import Rows, predict
 from peerlearn.engine.precision import threads
 from peerlearn.errors import unknown_name
+from peerlearn.metrics.uncertainty import Uncertainty
 from peerlearn.randomness import preserved_rng
 from peerlearn.reading.predictions import Inputs, Prediction
 from peerlearn.serving.run import TrainedRun
@@ -30,6 +32,10 @@ class Predictor:
         **options: of the run's reader, such as `tile` where images are segmented; one that is None
             was not given.
 
+    Attributes:
+        divides: whether it knows the parts of an uncertainty: of several peers, or, once they were
+            heard, of one that is stochastic.
+
     Raises InputError: no such peer, or an option that is for runs of another kind.
     """
 
@@ -43,6 +49,7 @@ class Predictor:
         self.who = run.best_peer if who == "best" else who
         names = run.members if self.who == "ensemble" else [self.who]
         self.peers = self.reader.ready({name: run.cohort.peers[name] for name in names})
+        self.divides = len(names) > 1
         # Where training was left to choose, what is shipped says the same on every machine, and the
         # same as the weights in anyone's own loop.
         own = run.config.precision
@@ -78,10 +85,16 @@ class Predictor:
                     observe(done, total)
 
         for rows in planned:
+            unsure: list[Uncertainty] = []
             with preserved_rng(), threads(self.run.config.threads):
-                probabilities = rows.join(counted(self._probabilities(rows.batches)))
-            yield Prediction(rows, probabilities)
+                probabilities = rows.join(counted(self._probabilities(rows.batches, unsure)))
+            parts = Uncertainty(*map(torch.cat, zip(*unsure, strict=True))) if unsure else None
+            yield Prediction(rows, probabilities, parts, self.divides)
 
-    def _probabilities(self, batches: Rows) -> Iterator[Tensor]:
+    def _probabilities(self, batches: Rows, unsure: list[Uncertainty]) -> Iterator[Tensor]:
+        """Those of every batch; how unsure they are goes to `unsure`, where they are of rows."""
         for logits, _ in predict(self.peers, batches, self.precision, self.run.cohort.trunk):
+            self.divides |= any(len(each) > 1 for each in logits.samples.values())
+            if (found := self.reader.unsure(logits)) is not None:
+                unsure.append(found)
             yield self.reader.together(logits)

@@ -68,6 +68,7 @@ class RecipeConfig(TrainingSpec):
         objective: Any
 
     metrics: ClassVar[Sequence[Metric]] = CLASSIFICATION
+    reads_other_rows: ClassVar[bool] = False  # whether `evaluation.ood` has a meaning
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
@@ -76,6 +77,11 @@ class RecipeConfig(TrainingSpec):
             raise ValueError(
                 f"evaluation.metrics: found {own[0].function!r}, which is for rows, nodes or "
                 f"graphs that are classified; recipe {self.recipe!r} measures something else"
+            )
+        if self.evaluation.ood and not self.reads_other_rows:
+            raise ValueError(
+                f"evaluation.ood: found {self.evaluation.ood[0]!r}, but it is for images and "
+                f"vectors that are classified; recipe {self.recipe!r} reads something else"
             )
         check_own(own, self.metrics)
         self.measured.selecting(self.evaluation.metric, f"recipe {self.recipe!r}")

@@ -108,6 +108,8 @@ ELSEWHERE = {
     "evaluation.report": "only test; tests/systems/test_discovery_system.py",
     "evaluation.flatness": "refused; tests/systems/test_discovery_system.py",
     "evaluation.noise": "refused; tests/systems/test_discovery_system.py",
+    "evaluation.ood": "of classifiers; tests/tasks/test_out_of_distribution.py",
+    "evaluation.corruption": "of classifiers; tests/tasks/test_out_of_distribution.py",
     "evaluation.calibrate": "refused, as nothing is validated; tests/engine/test_calibration.py",
     "evaluation.patience": "refused, as select is last; tests/engine/test_growth.py",
     "evaluation.last_epochs": "of mean_last, which nothing is reported by",

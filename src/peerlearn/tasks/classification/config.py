@@ -1,5 +1,7 @@
 """What the recipes that classify rows may be told."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from peerlearn.data.spec import AugmentChoice, DataSpec
@@ -9,6 +11,8 @@ from peerlearn.tasks.config import RecipeConfig
 
 class ClassificationConfig(RecipeConfig):
     """Configuration of the systems that classify."""
+
+    reads_other_rows: ClassVar[bool] = True
 
     data: DataSpec = Field(DataSpec(), description="which data, and how much of it")
     augment: AugmentChoice = Field(AugmentChoice(), description="random changes of images")

@@ -1,6 +1,7 @@
 """Rows with a class, or several labels: images and vectors."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
@@ -8,22 +9,28 @@ from torch import Tensor
 
 from peerlearn.calling import called
 from peerlearn.cohort import Cohort
+from peerlearn.data.account import Account
+from peerlearn.data.augment import Normalisation
 from peerlearn.data.datasets import BatchLoader, Dataset
+from peerlearn.data.fingerprint import Fingerprint, split_fingerprint
 from peerlearn.data.given import read_given
 from peerlearn.data.info import RowInfo
 from peerlearn.data.items import kept_ids
-from peerlearn.data.loaders import split_rows, train_loader
+from peerlearn.data.loaders import evaluation_batches, split_rows, train_loader
 from peerlearn.data.registry import DATASETS, load_dataset
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.data.words import label_counts
-from peerlearn.engine.evaluate import Rows
+from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.task import Block, Purpose
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
 from peerlearn.modes import evaluating
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import preserved_rng
+from peerlearn.reading.outside import Outside, read_outside, told_of
 from peerlearn.reading.rows import RowReader
 from peerlearn.tasks.classification.config import ClassificationConfig
+from peerlearn.tasks.classification.outside import outside_name, told_apart
 from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.contract import Task
 from peerlearn.token_ids import check_ids
@@ -33,8 +40,13 @@ PROBE_ROWS = 1_000
 
 
 class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
-    """Classify rows."""
+    """Classify rows.
 
+    Attributes:
+        outside: data sets outside the distribution that rows are told from, by short names.
+    """
+
+    outside: Mapping[str, Outside]
     Config: ClassVar[type[RecipeConfig]] = ClassificationConfig
     Reader = RowReader
     catalogue = DATASETS
@@ -47,6 +59,43 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
     @classmethod
     def given(cls, config: ClassificationConfig, data: Any) -> Dataset:
         return read_given(data, config.data).data
+
+    def row_sets(self) -> Mapping[str, Rows]:
+        """The splits, and by their names the sets of rows outside their distribution."""
+        size, info = self.config.evaluation.batch_size, self.info
+        self.outside = read_outside(self.config.evaluation.ood, info, self.config)
+        others = {
+            outside_name(name): partial(evaluation_batches, it.split, size, info.mean, info.std)
+            for name, it in self.outside.items()
+        }
+        return {**super().row_sets(), **others}
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        found = dict(super().fingerprint)
+        for number, it in enumerate(self.outside.values()):
+            found[f"evaluation.ood.{number}: {it.typed}"] = split_fingerprint(it.split)
+        return found
+
+    @property
+    def account(self) -> Account:
+        return super().account + told_of(self.outside)
+
+    def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
+        block = super().evaluate(forward, purpose)
+        if purpose == "validation" or not self.outside:
+            return block
+        sets = {name: forward(self.rows[outside_name(name)]) for name in self.outside}
+        members = self.config.evaluation.members
+        return told_apart(block, sets, self.info.classes, members)
+
+    def evaluate_reported(self, forward: Forward) -> Block:
+        return super().evaluate(forward, "report")
+
+    def normalisation(self) -> Normalisation:
+        if len(self.info.sample_shape) != 3 or self.info.dtype == "items":
+            return super().normalisation()
+        return Normalisation.of(self.info.mean, self.info.std)
 
     def few(self) -> tuple[Any, Tensor, str]:
         train = self.data.train
@@ -67,6 +116,7 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
     def _check_ids(self, cohort: Cohort) -> None:
         """Refuse ids of tokens that an embedding of a peer does not have, in any row."""
         parts = {part: kept_ids(getattr(self.data, part)) for part in ("train", "val", "test")}
+        parts |= {f"evaluation.ood {it.typed}": kept_ids(it.split) for it in self.outside.values()}
         if any(parts.values()) and cohort.trunk is None:
             few = self.few()[0]
             with evaluating(cohort), preserved_rng():

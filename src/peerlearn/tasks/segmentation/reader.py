@@ -113,7 +113,9 @@ class MaskReader(RowReader):
         out: Path | TextIO,
         probabilities: bool = False,
         overlay: bool = False,
+        uncertainty: bool = False,
     ) -> int:
+        assert not uncertainty, "it is of rows, and refused before"
         assert isinstance(out, Path), "masks are files"
         return write_masks(made, self.info, out, overlay, probabilities, self.failed)
 
