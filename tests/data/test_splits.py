@@ -154,3 +154,13 @@ def test_shares_add_up_and_never_exceed_a_class():
             shares = allocate(counts, size)
             assert int(shares.sum()) == size
             assert bool((shares <= counts).all())
+
+
+def test_a_size_that_nothing_is_held_out_for_is_told() -> None:
+    told = build_dataset("d", source(val=True), DataSpec(val_size=2)).account.lines()
+    assert told == [
+        "data.val_size: 2 does nothing here, for there are val and test rows; data.val_labels says "
+        "how many of val are used"
+    ]
+    for held_out, size in ((False, 2), (True, 0.1)):
+        assert not build_dataset("d", source(val=held_out), DataSpec(val_size=size)).account.lines()

@@ -59,9 +59,15 @@ def divide(source: Source[S], spec: NamedDataSpec) -> Divided[S]:
     not fit the rows.
     """
     train, val, test, held_out = source.train, source.val, source.test, {}
+    held_out_nothing: tuple[str, ...] = ()
     if test is None:
         train, test = hold_out(train, spec.val_size, spec.split_seed, "test")
         held_out["test"] = len(test)
+    elif val is not None and spec.val_size != type(spec).model_fields["val_size"].default:
+        held_out_nothing = (
+            f"data.val_size: {spec.val_size:g} does nothing here, for there are val and test rows; "
+            "data.val_labels says how many of val are used",
+        )
     if val is None:
         train, val = hold_out(train, spec.val_size, spec.split_seed, "val")
         held_out = {"val": len(val)} | held_out
@@ -72,7 +78,7 @@ def divide(source: Source[S], spec: NamedDataSpec) -> Divided[S]:
     chosen, account = used_to_validate(val.strata, spec)
     if chosen is not None:
         val = val.select(chosen)
-    return Divided(train, val, test, held_out, account)
+    return Divided(train, val, test, held_out, Account(notes=held_out_nothing) + account)
 
 
 def used_to_validate(y: Tensor, spec: NamedDataSpec) -> tuple[Tensor | None, Account]:
