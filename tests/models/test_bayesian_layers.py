@@ -219,3 +219,40 @@ def test_wrong_options_are_named(start: dict, said: str) -> None:
 def test_a_network_without_posteriors_has_no_divergence() -> None:
     with pytest.raises(InputError, match="no Bayesian layers"):
         kl(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_local_has_the_gradients_of_its_formula(name: str) -> None:
+    _, bayesian, x = made(name, std=0.3)
+    x.requires_grad_()
+    with seeded_rng(3):
+        out = bayesian(x)
+    means = dict(bayesian.named_parameters(recurse=False))
+    variances = [
+        nn.functional.softplus(means[f"{key}_rho"]).square() if f"{key}_rho" in means else None
+        for key in ("weight", "bias")
+    ]
+    with seeded_rng(3):
+        mean = bayesian.op(x, bayesian.weight, bayesian.bias)
+        expected = mean + bayesian.op(x.square(), *variances).sqrt() * torch.randn_like(mean)
+    assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    asked = [x, *means.values()]
+    for found, wanted in zip(
+        torch.autograd.grad(out.square().sum(), asked),
+        torch.autograd.grad(expected.square().sum(), asked),
+        strict=True,
+    ):
+        assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["linear", "conv2d", "transposed 2d"])
+def test_in_bf16_all_ways_give_what_the_layer_gives_and_gradients(name: str, method: str) -> None:
+    layer, bayesian, x = made(name, std=0.1, method=method)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = bayesian(x)
+        assert out.dtype == layer(x).dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    for key, parameter in bayesian.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+        assert parameter.grad.any(), key

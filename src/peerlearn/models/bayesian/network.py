@@ -7,8 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.models.bayesian.apart import folding, keeps_rows_apart
+from peerlearn.models.bayesian.draws import Draws, NotByRowsError, drawing
 from peerlearn.models.bayesian.posterior import kl_divergence, mean_field_layers, mean_mode
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
+
+#: All draws in one forward are faster than one after the other, on a processor, up to so many
+#: positions (pixels of all rows, of all draws) and so many numbers in all draws of a layer's
+#: weights; see `benchmarks/bayesian`. Beyond, each draw alone stays in the caches.
+MANY_POSITIONS, MANY_WEIGHTS = 2**17, 2**21
 
 
 class BayesianNetwork(nn.Module):
@@ -64,8 +71,10 @@ class BayesianNetwork(nn.Module):
         if self.deterministic:
             with mean_mode(self.network):
                 return self._one(*inputs, **named)
-        draws = self.train_samples if self.training else self.test_samples
-        return _together([self._one(*inputs, **named) for _ in range(draws)], self.form)
+        if not self.training:
+            return self._drawn_whole(*inputs, **named)
+        outputs = [self._one(*inputs, **named) for _ in range(self.train_samples)]
+        return _together(outputs, self.form)
 
     def kl(self) -> Tensor:
         """KL(q ‖ prior), summed over all weights, in fp32."""
@@ -81,6 +90,49 @@ class BayesianNetwork(nn.Module):
         for _, layer in mean_field_layers(self.network):
             for name in layer.random_names():
                 yield getattr(layer, f"{name}_rho")
+
+    def _drawn_whole(self, *inputs: Any, **named: Any) -> PeerOutput:
+        draws = Draws(self.test_samples, next(self.rhos()).device)
+        with drawing(self.network, draws):
+            if self._at_once(inputs, named):
+                try:
+                    return self._all(inputs[0], draws)
+                except NotByRowsError:
+                    draws.restart()
+            outputs = []
+            for number in range(draws.count):
+                draws.at = number
+                outputs.append(self._one(*inputs, **named))
+        return _together(outputs, self.form)
+
+    def _at_once(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+        """Whether all draws can, and should, be in one forward."""
+        if named or len(inputs) != 1 or not isinstance(inputs[0], Tensor) or self.test_samples < 2:
+            return False
+        rows = inputs[0]
+        if rows.ndim < 2 or len(rows) == 0 or not keeps_rows_apart(self.network):
+            return False
+        layers = [layer for _, layer in mean_field_layers(self.network)]
+        if len(layers) == 1:  # all before it runs once
+            return True
+        positions = rows.shape[0] * rows.shape[2:].numel()
+        weights = max(layer.weight.numel() for layer in layers)
+        return self.test_samples * positions <= MANY_POSITIONS and (
+            self.test_samples * weights <= MANY_WEIGHTS
+        )
+
+    def _all(self, rows: Tensor, draws: Draws) -> PeerOutput:
+        draws.at, draws.rows = None, len(rows)
+        with folding(self.network, draws):
+            output = self._one(rows)
+        if draws.shared(output.logits):
+            raise NotByRowsError
+        apart = (draws.count, len(rows))
+        features = {
+            name: each if draws.shared(each) else each.unflatten(0, apart).mean(0)
+            for name, each in output.features.items()
+        }
+        return PeerOutput.of_samples(output.logits.unflatten(0, apart), features, self.form)
 
     def _one(self, *inputs: Any, **named: Any) -> PeerOutput:
         return as_peer_output(self.network(*inputs, **named), type(self.network).__name__)

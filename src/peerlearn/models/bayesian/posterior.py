@@ -5,17 +5,20 @@ Blundell et al., "Weight Uncertainty in Neural Networks", ICML 2015: q(w) = N(μ
 network and look for them in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import expm1, log
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from peerlearn.models.bayesian.draws import Draws
 
 PriorKind = Literal["fixed", "empirical", "tied"]
 Method = Literal["reparameterisation", "local", "flipout"]
@@ -61,6 +64,7 @@ class MeanField(nn.Module):
     prior: PriorKind
     mean_only: bool
     frozen: dict[str, Tensor] | None
+    draws: "Draws | None"
     prior_std: Tensor
     weight: Any
     bias: Any
@@ -88,16 +92,46 @@ class MeanField(nn.Module):
         mean: Tensor | None = getattr(self, name)
         if self.mean_only or f"{name}_rho" not in self._parameters or mean is None:
             return mean
-        return mean + self.std(name) * self.noise(name)
+        std = self.std(name) if self.draws is None else self.draws.std(self, name)
+        return self._spread(mean, std, self.noise(name))
 
     def noise(self, name: str) -> Tensor:
         """ε of a parameter: drawn anew, or what `frozen_noise` keeps."""
         mean: Tensor = getattr(self, name)
+        if self.draws is None:
+            return self._kept(name, lambda: torch.randn_like(mean))
         if self.frozen is None:
-            return torch.randn_like(mean)
-        if name not in self.frozen:
-            self.frozen[name] = torch.randn_like(mean)
-        return self.frozen[name]
+            return self.draws.one(mean)
+        assert self.draws.at is not None
+        return self.noises(name)[self.draws.at]
+
+    def all_drawn(self, name: str) -> Tensor | None:
+        """All draws of a parameter (S, …), as `drawn` gives each of them."""
+        mean: Tensor | None = getattr(self, name)
+        assert self.draws is not None
+        if mean is None:
+            return None
+        if f"{name}_rho" not in self._parameters:
+            return mean.expand(self.draws.count, *mean.shape)
+        return self._spread(mean, self.draws.std(self, name), self.noises(name))
+
+    def noises(self, name: str) -> Tensor:
+        """ε (S, …) of all draws of a parameter."""
+        mean, draws = getattr(self, name), self.draws
+        assert draws is not None
+        return self._kept(f"{name} of {draws.count}", lambda: draws.all(mean))
+
+    def _spread(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
+        """μ + σ ε, in the place of ε where nobody else reads it."""
+        own = self.frozen is None and not torch.is_grad_enabled()
+        return torch.addcmul(mean, std, noise, out=noise if own else None)
+
+    def _kept(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        if self.frozen is None:
+            return make()
+        if key not in self.frozen:
+            self.frozen[key] = make()
+        return self.frozen[key]
 
     def centre_prior(self) -> None:
         """Make the means of now those of an empirical prior."""
@@ -145,7 +179,7 @@ class Start:
 def give_posterior(layer: MeanField, start: Start) -> None:
     """Put ρ and prior beside the parameters of a layer."""
     layer.method, layer.prior = start.method, start.prior
-    layer.mean_only, layer.frozen = False, None
+    layer.mean_only, layer.frozen, layer.draws = False, None, None
     names = ["weight", *(["bias"] if start.biases and layer.bias is not None else [])]
     for name in names:
         mean: Tensor = getattr(layer, name)
