@@ -12,7 +12,7 @@ from peerlearn.models.bayesian.layers import (
     BayesianEmbedding,
     BayesianLinear,
 )
-from peerlearn.models.bayesian.network import BayesianNetwork
+from peerlearn.models.bayesian.network import BayesianNetwork, is_bayesian, to_deterministic
 from peerlearn.models.bayesian.objective import Variational
 from peerlearn.models.bayesian.posterior import (
     Gaussian,
@@ -36,8 +36,10 @@ __all__ = [
     "Gaussian",
     "Variational",
     "frozen_noise",
+    "is_bayesian",
     "kl_divergence",
     "mean_mode",
     "posterior",
     "to_bayesian",
+    "to_deterministic",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.models.bayesian.apart import folding, keeps_rows_apart
+from peerlearn.models.bayesian.convert import with_plain_layers
 from peerlearn.models.bayesian.draws import Draws, NotByRowsError, drawing
 from peerlearn.models.bayesian.posterior import kl_divergence, mean_field_layers, mean_mode
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
@@ -91,6 +92,10 @@ class BayesianNetwork(nn.Module):
             for name in layer.random_names():
                 yield getattr(layer, f"{name}_rho")
 
+    def mean_network(self) -> nn.Module:
+        """One network of torch's own layers, a copy, that has the means as its weights."""
+        return to_deterministic(self.network)
+
     def _drawn_whole(self, *inputs: Any, **named: Any) -> PeerOutput:
         draws = Draws(self.test_samples, next(self.rhos()).device)
         with drawing(self.network, draws):
@@ -136,6 +141,28 @@ class BayesianNetwork(nn.Module):
 
     def _one(self, *inputs: Any, **named: Any) -> PeerOutput:
         return as_peer_output(self.network(*inputs, **named), type(self.network).__name__)
+
+
+def is_bayesian(network: nn.Module) -> bool:
+    """Whether weights of a network have a distribution."""
+    return any(True for _ in mean_field_layers(network))
+
+
+def to_deterministic(network: nn.Module) -> nn.Module:
+    """The inverse of `to_bayesian`, a copy: layers are torch's own and have the means as weights.
+
+    Weights have the names that they had in the network that `to_bayesian` got. A `BayesianNetwork`
+    anywhere in it becomes what is inside it. One network of the means is not the mean of many: it
+    is surer of what it says, and a temperature that was fitted to many is left out.
+    """
+    plain = with_plain_layers(network)
+    if isinstance(plain, BayesianNetwork):
+        return plain.network
+    for module in list(plain.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, BayesianNetwork):
+                setattr(module, name, part.network)
+    return plain
 
 
 def _together(outputs: list[PeerOutput], form: OutputForm) -> PeerOutput:

@@ -190,6 +190,16 @@ def give_posterior(layer: MeanField, start: Start) -> None:
     layer.register_buffer("prior_std", torch.tensor(start.prior_std, device=device))
 
 
+def take_posterior(layer: MeanField) -> None:
+    """Undo `give_posterior`; what is left is the means."""
+    for name in layer.random_names():
+        del layer._parameters[f"{name}_rho"]
+        layer._buffers.pop(f"{name}_prior_mean", None)
+    del layer._buffers["prior_std"]
+    for name in ("method", "prior", "mean_only", "frozen", "draws"):
+        delattr(layer, name)
+
+
 def posterior(network: nn.Module) -> Iterator[tuple[str, Gaussian]]:
     """The Gaussian of every random tensor, by the name of its mean; each once."""
     seen: set[int] = set()
