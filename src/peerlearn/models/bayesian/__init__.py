@@ -1,5 +1,6 @@
 """Networks whose weights have a distribution: mean-field layers, and any network made of them."""
 
+from peerlearn.models.bayesian.adopt import adopt
 from peerlearn.models.bayesian.convert import to_bayesian
 from peerlearn.models.bayesian.layers import (
     METHODS,
@@ -35,6 +36,7 @@ __all__ = [
     "BayesianNetwork",
     "Gaussian",
     "Variational",
+    "adopt",
     "frozen_noise",
     "is_bayesian",
     "kl_divergence",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.models.bayesian.adopt import adopt
 from peerlearn.models.bayesian.apart import folding, keeps_rows_apart
 from peerlearn.models.bayesian.convert import with_plain_layers
 from peerlearn.models.bayesian.draws import Draws, NotByRowsError, drawing
@@ -23,7 +24,8 @@ class BayesianNetwork(nn.Module):
     """A peer with posteriors: its output is the mean probability over draws of its weights.
 
     Args:
-        network: with Bayesian layers, of any kind of forward that a peer may have.
+        network: with Bayesian layers, of any kind of forward that a peer may have; layers of
+            bayesian-torch are replaced in it, see `adopt`.
         train_samples: draws of a step.
         test_samples: draws in evaluation, whole weights each.
         form: `softmax`, or `sigmoid` for multi-label outputs.
@@ -48,7 +50,8 @@ class BayesianNetwork(nn.Module):
         for name, count in (("train_samples", train_samples), ("test_samples", test_samples)):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise InputError(f"bayesian.{name}: found {count!r}; allowed: a number of draws")
-        if not any(True for _ in mean_field_layers(network)):
+        network = adopt(network)
+        if not is_bayesian(network):
             raise InputError("bayesian: the network has no Bayesian layers; see to_bayesian")
         # Its parts are those of the network, by the same names, so that files of weights and
         # submodules that are given by name fit both; the network itself is no part beside them.

@@ -217,7 +217,10 @@ def kl_divergence(network: nn.Module) -> Tensor:
     """
     terms = [gaussian.kl() for _, gaussian in posterior(network)]
     if not terms:
-        raise InputError("kl_divergence: the network has no Bayesian layers; see to_bayesian")
+        raise InputError(
+            "kl_divergence: the network has no Bayesian layers; see to_bayesian, and adopt for "
+            "layers of bayesian-torch"
+        )
     return torch.stack(terms).sum()
 
 
