@@ -66,6 +66,11 @@ def to_bayesian(
                 f"{where}{path or 'the layer'} has max_norm, which shortens its weights in every "
                 "forward; allowed: none"
             )
+        if getattr(layer, "sparse", False):
+            raise InputError(
+                f"{where}{path or 'the layer'} has sparse gradients, and its KL has one for every "
+                "row; allowed: sparse=False"
+            )
     for _, layer in chosen:
         # As its own subclass it keeps whatever it was made with, whoever else refers to it.
         layer.__class__ = BAYESIAN[type(layer)]

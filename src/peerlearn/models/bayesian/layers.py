@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from peerlearn.models.bayesian.draws import Draws, NotByRowsError
-from peerlearn.models.bayesian.posterior import MeanField, Method
+from peerlearn.models.bayesian.posterior import Gaussian, MeanField, Method
 
-SMALLEST_VARIANCE = 1e-14
-"""Added to the variance of an output, whose root has no gradient at 0."""
+SMALLEST_ROOT = 1e-7
+"""The standard deviation of an output counts as this at least in its gradient; at 0 it has none."""
 
 
 class _Spread(torch.autograd.Function):
@@ -36,10 +36,10 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, variance: Tensor) -> Tensor:
-        root = (variance + SMALLEST_VARIANCE).sqrt_()
+        root = variance.clamp_min(0).sqrt_()
         noise = torch.randn_like(mean)
         out = torch.addcmul(mean, root, noise)
-        ctx.save_for_backward(noise.div_(root))
+        ctx.save_for_backward(noise.div_(root.clamp_min_(SMALLEST_ROOT)))
         return out
 
     @staticmethod
@@ -255,10 +255,30 @@ class BayesianConvTranspose3d(_Transposed, nn.ConvTranspose3d):
 class BayesianEmbedding(_Layer, nn.Embedding):
     """`nn.Embedding` with a posterior; every place of an index is a row to `local` and `flipout`.
 
-    The row of `padding_idx` is drawn as all others are, but its mean has no gradient.
+    The row of `padding_idx` has no posterior: it is what it is, for torch trains none of it, and a
+    σ that no data hold would rise to the prior's and make noise of every padding.
     """
 
     bias = None
+
+    def std(self, name: str) -> Tensor:
+        std = super().std(name)
+        if self.padding_idx is None:
+            return std
+        return std.index_fill(0, torch.tensor(self.padding_idx, device=std.device), 0.0)
+
+    def gaussian(self, name: str) -> Gaussian:
+        """The posterior of all rows but that of `padding_idx`."""
+        whole = super().gaussian(name)
+        if self.padding_idx is None:
+            return whole
+        place = self.padding_idx
+        mean, std, *centre = (
+            torch.cat([each[:place], each[place + 1 :]])
+            for each in (whole.mean, whole.std, whole.prior_mean)
+            if isinstance(each, Tensor)
+        )
+        return Gaussian(mean, std, centre[0] if centre else 0.0, whole.prior_std)
 
     def op(self, x: Tensor, weight: Tensor, bias: Tensor | None, *more: Any) -> Tensor:
         return F.embedding(
@@ -272,6 +292,8 @@ class BayesianEmbedding(_Layer, nn.Embedding):
         return None, _signs(out, out.shape)
 
     def of_all_draws(self, x: Tensor, draws: Draws, *more: Any) -> Tensor:
+        if self.padding_idx is not None and torch.is_grad_enabled():
+            raise NotByRowsError  # a row for each draw, and none of them may have a gradient
         weight, count = self.all_drawn("weight"), draws.count
         assert weight is not None
         ids = draws.folded(x).unflatten(0, (count, -1))
