@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.speed.page import Results, conditions, options, publish
+from benchmarks.speed.page import Results, Section, conditions, options, publish
 from benchmarks.speed.tables import RATIOS, markdown_table, ratio_rows
 from benchmarks.speed.timing import Opened, Work, interleave, row, summary
-from peerlearn.engine.precision import keep_freed_memory
+from peerlearn.engine.precision import Precision, PrecisionName, keep_freed_memory
 from peerlearn.models import build_model
 from peerlearn.models.bayesian import (
     METHODS,
@@ -39,25 +39,31 @@ PLAIN, RIVAL = "deterministic", "bayesian-torch"
 #: Their name of a method by ours; they have no other.
 THEIRS = {"reparameterisation": "Reparameterization", "flipout": "Flipout"}
 ROWS, CLASSES, STD, PRIOR_STD = 128, 10, 5e-3, 0.1
-DRAWS = 20
+DRAWS, CPU = 20, torch.device("cpu")
 STEP_TARGET, RIVAL_TARGET, DRAWS_TARGET = ("<=", 2.2), ("<=", 0.8), (">=", 1.5)
 CIFAR, FASHION = (3, 32, 32), (1, 28, 28)
 
 
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the page where asked."""
-    sections = {"training": training, "draws": draws}
+    sections: dict[str, Section] = {
+        "training": partial(training, precision="fp32"),
+        "bf16": partial(training, precision="bf16"),
+        "draws": draws,
+    }
     arguments = options(__doc__, sections, README.with_name("speed.json")).parse_args()
     publish(arguments, README, sections, markdown)
 
 
-def training(arguments: argparse.Namespace) -> dict[str, Any]:
+def training(arguments: argparse.Namespace, precision: PrecisionName) -> dict[str, Any]:
     """Steps of every method, of the network without posteriors and of bayesian-torch."""
     keep_freed_memory()  # as Trainer.run does; all sides have it
     lines = []
     sizes = [("cnn", CIFAR), ("resnet8", CIFAR), ("cnn", FASHION), ("mlp", FASHION)]
+    if precision != "fp32":
+        sizes = sizes[:2]
     for name, shape in sizes[:1] if arguments.smallest else sizes:
-        works = steps(name, shape, 4 if arguments.smallest else ROWS)
+        works = steps(name, shape, 4 if arguments.smallest else ROWS, precision)
         samples = interleave(works, arguments.rounds)
         what, target = f"{name}, {_size(shape)}", None if name == "mlp" else STEP_TARGET
         found = [row(f"{what}: {each}", samples, each, PLAIN, target) for each in METHODS]
@@ -73,41 +79,45 @@ def training(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"lines": lines, "details": [version]}
 
 
-def steps(name: str, shape: tuple[int, ...], rows: int) -> dict[str, Work]:
+def steps(
+    name: str, shape: tuple[int, ...], rows: int, precision: PrecisionName
+) -> dict[str, Work]:
     """A step of each: forward, cross-entropy and KL, backward, SGD with momentum."""
     plain = build_model(name, shape, CLASSES)
-    works: dict[str, Work] = {PLAIN: step(copy.deepcopy(plain), shape, rows, None)}
+    step = partial(stepping, shape=shape, rows=rows, how=Precision.resolve(precision, CPU))
+    works: dict[str, Work] = {PLAIN: step(copy.deepcopy(plain), None)}
     for method in METHODS:
         net = to_bayesian(copy.deepcopy(plain), method=method, std=STD, prior_std=PRIOR_STD)
-        works[method] = step(net, shape, rows, kl_divergence)
+        works[method] = step(net, kl_divergence)
     if (theirs := _theirs()) is not None:
         for kind in THEIRS.values():
             net = copy.deepcopy(plain)
-            options: dict[str, Any] = {
-                "prior_mu": 0.0,
-                "prior_sigma": PRIOR_STD,
-                "posterior_mu_init": 0.0,
-            }
-            options |= {"posterior_rho_init": -5.3, "type": kind}
+            options: dict[str, Any] = {"prior_mu": 0.0, "prior_sigma": PRIOR_STD}
+            options |= {"posterior_mu_init": 0.0, "posterior_rho_init": -5.3, "type": kind}
             options |= {"moped_enable": True, "moped_delta": 0.05}
             theirs.dnn_to_bnn(net, options)
-            works[f"{RIVAL}, {kind}"] = step(net, shape, rows, theirs.get_kl_loss)
+            works[f"{RIVAL}, {kind}"] = step(net, theirs.get_kl_loss)
     return works
 
 
-def step(
+def stepping(
     net: nn.Module,
+    kl: Callable[[nn.Module], Tensor] | None,
     shape: tuple[int, ...],
     rows: int,
-    kl: Callable[[nn.Module], Tensor] | None,
+    how: Precision,
 ) -> Work:
-    """A training step of one network on rows at hand."""
+    """A training step of one network on rows at hand, placed as the engine places them."""
     x, y = torch.randn(rows, *shape), torch.randint(CLASSES, (rows,))
+    how.place(net)
+    x = how.place(x)
     optimiser = torch.optim.SGD(net.train().parameters(), 0.01, momentum=0.9)
 
     def once() -> None:
         optimiser.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(net(x).logits, y)
+        with how.autocast():
+            logits = net(x).logits
+        loss = F.cross_entropy(logits.float(), y)
         if kl is not None:
             loss = loss + kl(net) / 50_000
         loss.backward()
@@ -124,8 +134,9 @@ def draws(arguments: argparse.Namespace) -> dict[str, Any]:
     lines = []
     for name, shape in nets[:1] if arguments.smallest else nets:
         for rows in (1,) if arguments.smallest else (1, 64, 512):
-            rounds = max(1, arguments.rounds // {1: 1, 64: 2, 512: 8}[rows])
-            lines += drawn(name, shape, rows, rounds)
+            if rows < 512 or shape == FASHION:  # 512 images of CIFAR say what 64 say
+                rounds = max(1, arguments.rounds // {1: 1, 64: 2, 512: 8}[rows])
+                lines += drawn(name, shape, rows, rounds)
     return {"lines": lines}
 
 
@@ -133,7 +144,7 @@ def drawn(name: str, shape: tuple[int, ...], rows: int, rounds: int) -> list[dic
     """One network and size of a batch: all of it, its last layer alone, and draws that are kept."""
     found = []
     for which, kept in (("all", False), ("all", True), ("last", False)):
-        if which == "last" and name == "mlp":
+        if (which == "last" and name == "mlp") or (rows == 512 and (kept or which == "last")):
             continue
         made = to_bayesian(build_model(name, shape, CLASSES), which, std=STD)  # type: ignore[arg-type]
         net = BayesianNetwork(made, test_samples=DRAWS).eval()
@@ -142,7 +153,7 @@ def drawn(name: str, shape: tuple[int, ...], rows: int, rounds: int) -> list[dic
         loop, ours = f"{DRAWS} forwards", "kept draws" if kept else f"{DRAWS} draws"
         around = partial(keeping, net, x) if kept else partial(drawing_anew, net, x)
         works: dict[str, Work | Opened] = {loop: partial(looped, net.network, x), ours: around()}
-        samples = interleave(works, rounds)
+        samples = interleave(works, rounds, warm_up=int(rows < 512))
         layers = "last layer" if which == "last" else "all layers"
         how = "one forward" if one else "one by one"
         what = f"{name}, {_size(shape)}, {rows} rows, {layers}, {how}"
@@ -192,7 +203,8 @@ def markdown(results: Results) -> str:
 
 
 TITLES = {
-    "training": "A training step: time of the first over time of the deterministic network's",
+    "training": "A training step in fp32: time over that of the deterministic network or the rival",
+    "bf16": "The same in bf16 with channels last, as `precision: auto` trains here",
     "draws": f"{DRAWS} test samples: time of {DRAWS} forwards over time of the network's own way",
 }
 

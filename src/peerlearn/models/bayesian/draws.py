@@ -49,7 +49,7 @@ class Draws:
     def one(self, like: Tensor) -> Tensor:
         """ε of the draw that is on, of the shape of a parameter."""
         assert self.at is not None
-        return torch.empty_like(like).normal_(generator=self._streams[self.at])
+        return like.new_empty(like.shape).normal_(generator=self._streams[self.at])
 
     def all(self, like: Tensor) -> Tensor:
         """ε (S, …) of all draws."""

@@ -99,7 +99,8 @@ class MeanField(nn.Module):
         """ε of a parameter: drawn anew, or what `frozen_noise` keeps."""
         mean: Tensor = getattr(self, name)
         if self.draws is None:
-            return self._kept(name, lambda: torch.randn_like(mean))
+            # The same in every memory format, and fast in all.
+            return self._kept(name, lambda: mean.new_empty(mean.shape).normal_())
         if self.frozen is None:
             return self.draws.one(mean)
         assert self.draws.at is not None
