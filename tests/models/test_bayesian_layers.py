@@ -309,3 +309,21 @@ def test_in_bf16_all_ways_give_what_the_layer_gives_and_gradients(name: str, met
     for key, parameter in bayesian.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), key
         assert parameter.grad.any(), key
+
+
+def test_weights_are_drawn_alike_in_every_memory_format_and_local_noise_is_as_wide() -> None:
+    plain, net, x = made("conv2d", std=0.3)
+    last = copy.deepcopy(net).to(memory_format=torch.channels_last)
+    with seeded_rng(1):
+        expected = net.eval()(x)
+    with seeded_rng(1):
+        found = last.eval()(x.contiguous(memory_format=torch.channels_last))
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), seeded_rng(2):
+        x = torch.ones(300, 4, 7, 6).contiguous(memory_format=torch.channels_last)
+        out = last.train()(x).float()
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        inside = out[:, :, 3, 3]
+        assert_close(inside.mean(0), plain(x[:1])[0, :, 3, 3].float(), rtol=0, atol=0.6)
+        assert inside.std(0).mean().item() == pytest.approx(0.3 * (36 + 1) ** 0.5, rel=0.05)
+    assert torch.corrcoef(inside.T).sub(torch.eye(6)).abs().max() < 0.25
