@@ -80,7 +80,7 @@ def test_layers_have_their_weights_priors_and_a_kl_that_is_a_sum(bias: bool, cen
     network = BayesianNetwork(before, test_samples=3)
     names = ["weight", *(["bias"] if bias else [])]
     assert [name for name, _ in posterior(network)] == [
-        f"network.{place}.{name}" for place in (0, 2) for name in names
+        f"{place}.{name}" for place in (0, 2) for name in names
     ]
     expected = sum(
         torch_kl(Normal(g.mean, g.std), Normal(torch.tensor(centre), 0.3)).sum()

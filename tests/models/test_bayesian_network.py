@@ -10,7 +10,14 @@ from torch.testing import assert_close
 from peerlearn import Cohort
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
-from peerlearn.models.bayesian import BayesianNetwork, Variational, to_bayesian, to_deterministic
+from peerlearn.models.bayesian import (
+    BayesianNetwork,
+    Variational,
+    kl_divergence,
+    mean_mode,
+    to_bayesian,
+    to_deterministic,
+)
 from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Classification, PeerView
 from peerlearn.randomness import seeded_rng
@@ -197,3 +204,12 @@ def test_what_holds_bayesian_networks_holds_those_of_their_means() -> None:
     assert type(back[1]) is nn.Linear and isinstance(net[1], BayesianNetwork)
     assert torch.equal(back[1].weight, net[1].network.weight)
     assert to_bayesian(back, std=0.1)[1].weight_rho.shape == (2, 3), "and can be made so again"
+
+
+def test_one_layer_is_a_network_too() -> None:
+    net = BayesianNetwork(to_bayesian(nn.Linear(3, 2), std=0.5)).eval()
+    x = torch.randn(4, 3)
+    with mean_mode(net):
+        assert torch.equal(net(x).samples[0], net.mean_network()(x))
+    assert not torch.equal(net(x).logits, net(x).logits)
+    assert torch.equal(kl_divergence(net), net.kl())

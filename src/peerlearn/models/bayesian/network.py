@@ -158,13 +158,13 @@ def to_deterministic(network: nn.Module) -> nn.Module:
     anywhere in it becomes what is inside it. One network of the means is not the mean of many: it
     is surer of what it says, and a temperature that was fitted to many is left out.
     """
+    if isinstance(network, BayesianNetwork):
+        return with_plain_layers(network.network)
     plain = with_plain_layers(network)
-    if isinstance(plain, BayesianNetwork):
-        return plain.network
     for module in list(plain.modules()):
         for name, part in module.named_children():
             if isinstance(part, BayesianNetwork):
-                setattr(module, name, part.network)
+                setattr(module, name, with_plain_layers(part.network))
     return plain
 
 

@@ -228,8 +228,10 @@ def kl_divergence(network: nn.Module) -> Tensor:
 def mean_field_layers(network: nn.Module) -> Iterator[tuple[str, MeanField]]:
     """The layers that have posteriors, by path."""
     for path, module in network.named_modules():
-        if isinstance(module, MeanField):
-            yield path, module
+        # A peer that is one layer and no more has the layer's parameters, and it beside them.
+        layer = module.__dict__.get("network", module)
+        if isinstance(layer, MeanField):
+            yield path, layer
 
 
 @contextmanager
