@@ -77,7 +77,7 @@ class BayesianNetwork(nn.Module):
                 return self._one(*inputs, **named)
         if not self.training:
             return self._drawn_whole(*inputs, **named)
-        outputs = [self._one(*inputs, **named) for _ in range(self.train_samples)]
+        outputs = (self._one(*inputs, **named) for _ in range(self.train_samples))
         return _together(outputs, self.form)
 
     def kl(self) -> Tensor:
@@ -107,11 +107,14 @@ class BayesianNetwork(nn.Module):
                     return self._all(inputs[0], draws)
                 except NotByRowsError:
                     draws.restart()
-            outputs = []
-            for number in range(draws.count):
-                draws.at = number
-                outputs.append(self._one(*inputs, **named))
-        return _together(outputs, self.form)
+            return _together(self._each(draws, inputs, named), self.form)
+
+    def _each(
+        self, draws: Draws, inputs: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> Iterator[PeerOutput]:
+        for number in range(draws.count):
+            draws.at = number
+            yield self._one(*inputs, **named)
 
     def _at_once(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
         """Whether all draws can, and should, be in one forward."""
@@ -168,13 +171,21 @@ def to_deterministic(network: nn.Module) -> nn.Module:
     return plain
 
 
-def _together(outputs: list[PeerOutput], form: OutputForm) -> PeerOutput:
-    if len(outputs) == 1:  # its mean probability is its own
-        (only,) = outputs
-        return only._replace(samples=only.logits.unsqueeze(0))
-    samples = torch.stack([output.logits for output in outputs])
-    features: Mapping[str, Tensor] = {
-        name: torch.stack([output.features[name] for output in outputs]).mean(0)
-        for name in outputs[0].features
+def _together(outputs: Iterator[PeerOutput], form: OutputForm) -> PeerOutput:
+    """One output of those of all draws, of whose features there is never more than a sum."""
+    first = next(outputs)
+    samples, totals = [first.logits], dict(first.features)
+    for output in outputs:
+        samples.append(output.logits)
+        for name, each in output.features.items():
+            if len(samples) == 2 or torch.is_grad_enabled():  # the first are the network's own
+                wide = torch.promote_types(each.dtype, torch.float32)
+                totals[name] = totals[name].to(wide) + each
+            else:
+                totals[name].add_(each)
+    if len(samples) == 1:  # its mean probability is its own
+        return first._replace(samples=first.logits.unsqueeze(0))
+    means = {
+        name: (each / len(samples)).to(first.features[name].dtype) for name, each in totals.items()
     }
-    return PeerOutput.of_samples(samples, features, form)
+    return PeerOutput.of_samples(torch.stack(samples), means, form)
