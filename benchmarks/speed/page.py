@@ -115,8 +115,9 @@ def _conditions(section: Mapping[str, Any]) -> str:
     return ", ".join(parts) + "."
 
 
-def fill(page: Path, results: str) -> None:
+def fill(page: Path, results: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put Markdown between the marks of a page."""
+    begin, end = marks
     text = page.read_text(encoding="utf-8")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n\n{results}\n{END}{after}", encoding="utf-8")
+    before, after = text.partition(begin)[0], text.partition(end)[2]
+    page.write_text(f"{before}{begin}\n\n{results}\n{end}{after}", encoding="utf-8")

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.bayesian import exactness
+from benchmarks.bayesian.speed import markdown as bayesian_markdown
 from benchmarks.discovery.ranking import markdown as ranking_markdown
 from benchmarks.few_labels import few_labels_markdown
 from benchmarks.graph.tables import markdown as graph_markdown
@@ -82,6 +84,7 @@ def test_every_arm_that_is_asked_about_was_compared(page: str) -> None:
         ("intervals/README.md", "intervals/simulation.json", intervals_markdown),
         ("styles/README.md", "styles/speed.json", styles_markdown),
         ("discovery/README.md", "discovery/ranking.json", ranking_markdown),
+        ("bayesian/README.md", "bayesian/speed.json", bayesian_markdown),
     ],
 )
 def test_pages_say_what_was_measured(
@@ -90,3 +93,11 @@ def test_pages_say_what_was_measured(
     measured = json.loads((BENCHMARKS / results).read_text(encoding="utf-8"))
     text = (BENCHMARKS / page).read_text(encoding="utf-8")
     assert f"{BEGIN}\n\n{markdown(measured)}\n{END}" in text
+
+
+def test_the_page_says_how_exact_bayesian_layers_are() -> None:
+    measured = json.loads((BENCHMARKS / "bayesian/exactness.json").read_text(encoding="utf-8"))
+    text = (BENCHMARKS / "bayesian/README.md").read_text(encoding="utf-8")
+    begin, end = exactness.MARKS
+    assert f"{begin}\n\n{exactness.markdown(measured)}\n{end}" in text
+    assert all(line.get("met", True) for line in measured["lines"])

@@ -29,6 +29,7 @@ ON_SPEED = {
     "graph/speed.py": False,
     "styles/speed.py": True,
     "discovery/ranking.py": False,
+    "bayesian/speed.py": False,
 }
 OTHERS = {
     "faults/fuzz.py": "tests/fuzz/test_fuzz_script.py",
@@ -37,6 +38,7 @@ OTHERS = {
     "graph/memory.py": "a process of graph/speed.py",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
+    "bayesian/exactness.py": "test_exactness_of_bayesian_layers_is_measured",
 }
 
 
@@ -124,6 +126,13 @@ def test_intervals_are_simulated(tmp_path: Path) -> None:
     assert {line["metric"] for line in found["coverage"]} == {"accuracy", "nll", "brier", "ece"}
     assert all(0 <= line["marked"] <= 0.2 for line in found["false"])
     assert printed.startswith("| coverage")
+
+
+def test_exactness_of_bayesian_layers_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "exactness.json"
+    printed = script("bayesian/exactness.py", "--smallest", "--out", out)
+    lines = json.loads(out.read_text(encoding="utf-8"))["lines"]
+    assert len(lines) > 20 and all(line.get("met", True) for line in lines), printed
 
 
 def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:

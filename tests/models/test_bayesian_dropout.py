@@ -55,6 +55,18 @@ def test_a_peer_of_it_has_samples_and_no_widths() -> None:
         peer.kl()
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_its_mean_network_drops_nothing_in_evaluation(own: bool) -> None:
+    plain = layers(*([nn.Dropout(0.5)] if own else [])).eval()
+    peer = BayesianNetwork(with_dropout(copy.deepcopy(plain), 0.5), test_samples=2)
+    mean = peer.mean_network().eval()
+    assert torch.equal(mean(X), plain(X)) and torch.equal(mean(X), mean(X))
+    assert {type(module) for module in mean.modules()} == {
+        type(module) for module in plain.modules()
+    }
+    assert not torch.equal(peer.eval()(X).logits, peer(X).logits), "the peer itself still draws"
+
+
 @pytest.mark.parametrize(
     ("network", "rate", "said"),
     [

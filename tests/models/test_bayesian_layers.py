@@ -27,6 +27,11 @@ LAYERS = {
     "conv1d": (nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), (3, 4, 9)),
     "conv2d": (nn.Conv2d(4, 6, 3, padding=2, dilation=2, padding_mode="reflect"), (3, 4, 7, 6)),
     "conv3d": (nn.Conv3d(2, 3, (1, 2, 3)), (2, 2, 4, 4, 4)),
+    "depthwise": (
+        nn.Conv2d(4, 4, 3, padding="same", groups=4, padding_mode="circular"),
+        (2, 4, 5, 5),
+    ),
+    "replicated": (nn.Conv1d(3, 2, 3, padding=2, padding_mode="replicate"), (2, 3, 6)),
     "transposed 1d": (nn.ConvTranspose1d(4, 6, 3, stride=2, groups=2), (2, 4, 5)),
     "transposed 2d": (nn.ConvTranspose2d(4, 3, 3, stride=2, output_padding=1), (2, 4, 5, 4)),
     "transposed 3d": (nn.ConvTranspose3d(2, 3, 2), (2, 2, 3, 3, 3)),
@@ -151,6 +156,53 @@ def test_an_embedding_draws_every_place_anew_but_with_whole_weights() -> None:
         assert not torch.equal(rows[0], table(ids)[0, 0])
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("prior", ["fixed", "empirical", "tied"])
+def test_the_row_of_padding_has_no_posterior(method: str, prior: str) -> None:
+    table = nn.Embedding(4, 3, padding_idx=1)
+    drawn = to_bayesian(copy.deepcopy(table), std=0.5, method=method, prior=prior)
+    ids = torch.tensor([[0, 1, 2], [1, 1, 3]])
+    for mode in (True, False):
+        rows = drawn.train(mode)(ids)
+        assert not rows[ids == 1].any() and rows[ids != 1].abs().min() > 0
+    (gaussian,) = dict(posterior(drawn)).values()
+    assert gaussian.mean.shape == gaussian.std.shape == (3, 3)
+    divergence = kl(drawn)
+    centre = {"fixed": 0.0, "empirical": gaussian.mean.detach(), "tied": gaussian.mean}[prior]
+    expected = kl_divergence(Normal(gaussian.mean, 0.5), Normal(centre, 0.1)).sum()
+    assert_close(divergence, expected)
+    (rows.square().sum() + divergence).backward()
+    for parameter in (drawn.weight, drawn.weight_rho):
+        assert parameter.grad.isfinite().all()
+        assert not parameter.grad[1].any() and parameter.grad[[0, 2, 3]].any()
+
+
+SMALL = {
+    "mlp": {"hidden": [4]},
+    "cnn": {"width": 0.1},
+    "resnet20": {"width": 2},
+    "wide_resnet": {"depth": 10, "widen": 1, "width": 2},
+    "mobilenet": {"width": 0.05},
+    "vgg11_bn": {"width": 0.05},
+    "preact_resnet18": {"width": 2},
+    "googlenet": {"width": 0.05},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", SMALL)
+def test_built_in_networks_have_finite_gradients_and_states(name: str, method: str) -> None:
+    with seeded_rng(0):
+        made = [models.build_model(name, (1, 8, 8), 3, SMALL[name]) for _ in range(2)]
+        net, other = (to_bayesian(each, method=method, prior="empirical") for each in made)
+        loss = net(torch.randn(4, 1, 8, 8)).logits.logsumexp(1).sum() + kl(net)
+    loss.backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+    other.load_state_dict(net.state_dict(), strict=True)
+    assert torch.equal(kl(other), kl(net))
+
+
 @pytest.mark.parametrize("info", models.MODELS.describe(), ids=lambda info: info.name)
 def test_every_built_in_network_becomes_bayesian(info) -> None:
     with torch.device("meta"):
@@ -193,6 +245,7 @@ class Own(nn.Module):
         (nn.Sequential(nn.Linear(3, 3), Own()), r"1: Own has weights of its own \(scale\)"),
         (nn.Sequential(nn.Linear(3, 3).requires_grad_(False)), "0 is frozen"),
         (nn.Embedding(3, 2, max_norm=1), "the layer has max_norm"),
+        (nn.Embedding(3, 2, sparse=True), "the layer has sparse gradients"),
         (nn.ReLU(), "no layer to make Bayesian"),
     ],
 )
@@ -219,3 +272,58 @@ def test_wrong_options_are_named(start: dict, said: str) -> None:
 def test_a_network_without_posteriors_has_no_divergence() -> None:
     with pytest.raises(InputError, match="no Bayesian layers"):
         kl(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_local_has_the_gradients_of_its_formula(name: str) -> None:
+    _, bayesian, x = made(name, std=0.3)
+    x.requires_grad_()
+    with seeded_rng(3):
+        out = bayesian(x)
+    means = dict(bayesian.named_parameters(recurse=False))
+    variances = [
+        nn.functional.softplus(means[f"{key}_rho"]).square() if f"{key}_rho" in means else None
+        for key in ("weight", "bias")
+    ]
+    with seeded_rng(3):
+        mean = bayesian.op(x, bayesian.weight, bayesian.bias)
+        expected = mean + bayesian.op(x.square(), *variances).sqrt() * torch.randn_like(mean)
+    assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    asked = [x, *means.values()]
+    for found, wanted in zip(
+        torch.autograd.grad(out.square().sum(), asked),
+        torch.autograd.grad(expected.square().sum(), asked),
+        strict=True,
+    ):
+        assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["linear", "conv2d", "transposed 2d"])
+def test_in_bf16_all_ways_give_what_the_layer_gives_and_gradients(name: str, method: str) -> None:
+    layer, bayesian, x = made(name, std=0.1, method=method)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = bayesian(x)
+        assert out.dtype == layer(x).dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    for key, parameter in bayesian.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+        assert parameter.grad.any(), key
+
+
+def test_weights_are_drawn_alike_in_every_memory_format_and_local_noise_is_as_wide() -> None:
+    plain, net, x = made("conv2d", std=0.3)
+    last = copy.deepcopy(net).to(memory_format=torch.channels_last)
+    with seeded_rng(1):
+        expected = net.eval()(x)
+    with seeded_rng(1):
+        found = last.eval()(x.contiguous(memory_format=torch.channels_last))
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), seeded_rng(2):
+        x = torch.ones(300, 4, 7, 6).contiguous(memory_format=torch.channels_last)
+        out = last.train()(x).float()
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        inside = out[:, :, 3, 3]
+        assert_close(inside.mean(0), plain(x[:1])[0, :, 3, 3].float(), rtol=0, atol=0.6)
+        assert inside.std(0).mean().item() == pytest.approx(0.3 * (36 + 1) ** 0.5, rel=0.05)
+    assert torch.corrcoef(inside.T).sub(torch.eye(6)).abs().max() < 0.25

@@ -10,7 +10,14 @@ from torch.testing import assert_close
 from peerlearn import Cohort
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
-from peerlearn.models.bayesian import BayesianNetwork, Variational, to_bayesian
+from peerlearn.models.bayesian import (
+    BayesianNetwork,
+    Variational,
+    kl_divergence,
+    mean_mode,
+    to_bayesian,
+    to_deterministic,
+)
 from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Classification, PeerView
 from peerlearn.randomness import seeded_rng
@@ -175,3 +182,34 @@ def test_wrong_options_are_named(options: dict, said: str) -> None:
 def test_a_network_without_posteriors_is_refused() -> None:
     with pytest.raises(InputError, match="no Bayesian layers"):
         BayesianNetwork(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("prior", ["fixed", "empirical", "tied"])
+@pytest.mark.parametrize("biases", [True, False])
+def test_the_mean_network_is_the_one_it_was_made_of(prior: str, biases: bool) -> None:
+    plain = build_model("resnet8", (1, 8, 8), 3, {"width": 2}).eval()
+    net = BayesianNetwork(to_bayesian(copy.deepcopy(plain), prior=prior, biases=biases)).eval()
+    back = net.mean_network()
+    assert [type(m) for m in back.modules()] == [type(m) for m in plain.modules()]
+    assert list(back.state_dict()) == list(plain.state_dict())
+    assert torch.equal(back(X).logits, plain(X).logits)
+    back.classifier.weight.data.zero_()
+    assert net.network.classifier.weight.any(), "it is a copy"
+    assert net.kl() > 0
+
+
+def test_what_holds_bayesian_networks_holds_those_of_their_means() -> None:
+    net = nn.Sequential(nn.Identity(), BayesianNetwork(to_bayesian(nn.Linear(3, 2))))
+    back = to_deterministic(net)
+    assert type(back[1]) is nn.Linear and isinstance(net[1], BayesianNetwork)
+    assert torch.equal(back[1].weight, net[1].network.weight)
+    assert to_bayesian(back, std=0.1)[1].weight_rho.shape == (2, 3), "and can be made so again"
+
+
+def test_one_layer_is_a_network_too() -> None:
+    net = BayesianNetwork(to_bayesian(nn.Linear(3, 2), std=0.5)).eval()
+    x = torch.randn(4, 3)
+    with mean_mode(net):
+        assert torch.equal(net(x).samples[0], net.mean_network()(x))
+    assert not torch.equal(net(x).logits, net(x).logits)
+    assert torch.equal(kl_divergence(net), net.kl())

@@ -78,6 +78,12 @@ def test_weights_load_into_the_plain_network(run: Loaded, tmp_path: Path) -> Non
     torch.testing.assert_close(run.predict(x, peer="b").probabilities, probabilities)
 
 
+def test_means_are_asked_of_peers_that_have_distributions(run: Loaded, tmp_path: Path) -> None:
+    for out in ("b.safetensors", "b.pt2"):
+        with pytest.raises(InputError, match="--mean: peer 'b' has weights, and no distribution"):
+            command(run.run.folder, "--peer", "b", "--mean", "--out", tmp_path / out)
+
+
 def test_weights_of_an_ensemble_are_those_of_its_members(run: Loaded, tmp_path: Path) -> None:
     run.export(tmp_path / "all.safetensors", peer="ensemble")
     found = load_file(tmp_path / "all.safetensors")

@@ -226,6 +226,13 @@ def export(
             help="The program reads (x - mean) / std; without it, raw rows as in training.",
         ),
     ] = False,
+    mean: Annotated[
+        bool,
+        typer.Option(
+            "--mean",
+            help="Of Bayesian peers the means of their weights, as programs always have them.",
+        ),
+    ] = False,
     trust: TrustOption = False,
 ) -> None:
     """Write a trained network to a file that needs no peerlearn.
@@ -233,12 +240,14 @@ def export(
     safetensors holds weights under their plain names, and in its header classes, mean and std. pt2
     and onnx are programs: N raw rows in, probabilities (N, classes, ...) out, for any N. Networks
     that read graphs have weights only; those that segment read images of the size of training.
+    Weights of a Bayesian peer are means, widths (_rho) and priors; with --mean those of the plain
+    network.
     """
     from peerlearn.serving import Loaded
     from peerlearn.serving.export import export as write
 
     check_out_file(out)
-    made = write(Loaded(_opened(run, trust)), out, peer, format, normalised)
+    made = write(Loaded(_opened(run, trust)), out, peer, format, normalised, mean)
     who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
     print(f"{made.path}: {made.format} of {who}; {made.note}")
 

@@ -30,6 +30,8 @@ class Backbone(nn.Module):
             `pooled` (batch, pooled)
     """
 
+    row_wise = "chain"
+
     def __init__(
         self,
         stages: Sequence[nn.Module],

@@ -42,6 +42,8 @@ STAGES = (
 class Inception(nn.Module):
     """1x1, 3x3 and 5x5 convolutions and a max-pool side by side, their channels concatenated."""
 
+    row_wise = "block"
+
     def __init__(self, channels_in: int, to: Branches) -> None:
         super().__init__()
         branches = [conv_bn_relu(channels_in, to.one, 1)]

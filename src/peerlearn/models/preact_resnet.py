@@ -20,6 +20,8 @@ class PreActBlock(nn.Module):
     Where the shape changes, the shortcut is a 1x1 convolution of the activated input.
     """
 
+    row_wise = "block"
+
     def __init__(self, channels_in: int, channels: int, stride: int, drop: float = 0.0) -> None:
         super().__init__()
         self.activate = bn_relu(channels_in)

@@ -20,6 +20,8 @@ class BasicBlock(nn.Module):
     with zeros (the paper's option A): no parameters, as in the paper's results on CIFAR.
     """
 
+    row_wise = "block"
+
     def __init__(self, channels_in: int, channels: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
         self.stride = stride

@@ -15,10 +15,11 @@ from peerlearn.engine.calibration import temperature_of
 from peerlearn.engine.weight_files import described, write_weights
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.files import resolved, write_atomically
+from peerlearn.models.bayesian import is_bayesian
 from peerlearn.modes import evaluating
 from peerlearn.provenance import version_of
 from peerlearn.randomness import keyed_generator, preserved_rng
-from peerlearn.serving.loaded import Loaded
+from peerlearn.serving.loaded import Loaded, taken
 
 FORMATS = {
     "safetensors": "weights alone, by their plain names",
@@ -46,6 +47,7 @@ def export(
     who: str = "best",
     format: str | None = None,
     normalised: bool = False,
+    mean: bool = False,
 ) -> Exported:
     """Write a peer, or the ensemble, to a file.
 
@@ -59,6 +61,8 @@ def export(
         who: a peer's name, `best` (on validation) or `ensemble`.
         format: of `FORMATS`; None for what the end of `out` says.
         normalised: a program reads what `run.preprocess` gives rather than raw rows.
+        mean: of Bayesian peers the means of their weights, under the names of the plain network. A
+            program is always of these, for random draws cannot be in one.
 
     Raises InputError: an unknown peer or format, a network that the format cannot hold, a file of a
     run, or a package that is not installed; RunError: the file cannot be written.
@@ -69,19 +73,25 @@ def export(
     if who not in (allowed := [*run.peers, "best", "ensemble"]):
         raise unknown_name("peer", who, allowed, "--peer")
     peer = who if who == "ensemble" else run.name_of(who)
-    about = _about(run, peer)
+    bayesian = _bayesian(run, peer)
+    if mean and not bayesian:
+        raise InputError(f"--mean: {_subject(peer)} has weights, and no distribution of them")
+    mean = bool(bayesian) and (mean or kind != "safetensors")
+    about = _about(run, peer, bayesian if mean else [])
+    said_of = "; of the means of its weights" if mean else ""
     if kind == "safetensors":
         if normalised:
             raise InputError("--normalised: for programs (pt2, onnx); weights read no rows")
-        write_weights(out, _weights(run, peer), about)
-        return Exported(out, kind, peer, "weights by name, what they are of in the header")
+        write_weights(out, _weights(run, peer, mean), about)
+        note = f"weights by name, what they are of in the header{said_of}"
+        return Exported(out, kind, peer, note)
     info = run.info
     if not isinstance(info, RowInfo):
         raise InputError(
             f"--format {kind}: {_subject(peer)} reads graphs, and a program reads rows of one "
             "shape; allowed: --format safetensors"
         )
-    module = run.probabilities(peer, raw=not normalised)
+    module = run.probabilities(peer, raw=not normalised, mean=mean)
     about |= {"peerlearn": version_of("peerlearn"), "output": "probabilities"}
     about |= {"input": "normalised" if normalised else "raw"}
     rows = _rows(info, run.preprocess, normalised)
@@ -93,7 +103,8 @@ def export(
         checked = write(module, rows, out, said, _subject(peer))
     form = "normalised float32" if normalised else f"raw {info.dtype}"
     shape = ", ".join(map(str, info.sample_shape))
-    note = f"{form} rows (N, {shape}) to probabilities"
+    note = f"{form} rows (N, {shape}) to probabilities{said_of}"
+    note += ", as random draws cannot be in a program" if mean else ""
     return Exported(out, kind, peer, note + (f"; {checked}" if checked else ""))
 
 
@@ -125,8 +136,14 @@ def _subject(who: str) -> str:
     return "the ensemble" if who == "ensemble" else f"peer {who!r}"
 
 
-def _about(run: Loaded, who: str) -> dict[str, Any]:
-    """What a file says of itself."""
+def _bayesian(run: Loaded, who: str) -> list[str]:
+    """Those that are asked whose weights have a distribution."""
+    names = run.run.members if who == "ensemble" else [who]
+    return [name for name in names if is_bayesian(run.peers[name])]
+
+
+def _about(run: Loaded, who: str, means: list[str]) -> dict[str, Any]:
+    """What a file says of itself; `means`: of whom it has the means of posteriors."""
     config, names = run.run.config, run.run.members if who == "ensemble" else [who]
     about: dict[str, Any] = {"recipe": run.run.recipe.name, "peer": who}
     if who == "ensemble":
@@ -136,7 +153,11 @@ def _about(run: Loaded, who: str) -> dict[str, Any]:
         about |= {"model": spec.model, "arguments": spec.arguments}
         if known := (run.results.get("selected") or {}).get(who):
             about |= {"metric": config.evaluation.metric} | known
-    temperatures = {name: temperature_of(run.peers[name]) for name in names}
+    temperatures = {
+        name: None if name in means else temperature_of(run.peers[name]) for name in names
+    }
+    if means:
+        about["means_of_posteriors"] = means
     if who == "ensemble" and any(temperatures.values()):
         about["temperatures"] = temperatures
     elif (temperature := temperatures.get(who)) is not None:
@@ -144,13 +165,13 @@ def _about(run: Loaded, who: str) -> dict[str, Any]:
     return about | described(run.info.model_dump())
 
 
-def _weights(run: Loaded, who: str) -> dict[str, Tensor]:
+def _weights(run: Loaded, who: str, mean: bool) -> dict[str, Tensor]:
     if who != "ensemble":
-        return run.peers[who].state_dict()
+        return taken(run.peers[who], mean).state_dict()
     return {
         f"{name}.{key}": tensor
         for name in run.run.members
-        for key, tensor in run.peers[name].state_dict().items()
+        for key, tensor in taken(run.peers[name], mean).state_dict().items()
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from peerlearn.cohort import Cohort
 from peerlearn.data.info import DataInfo
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.models.bayesian import is_bayesian, to_deterministic
 from peerlearn.reading.networks import OnTrunk, Probabilities
 from peerlearn.results import Results
 from peerlearn.serving.predictor import Predictor
@@ -104,12 +105,21 @@ class Loaded:
         """
         return {name: self._alone(name).eval() for name in self.run.peers}
 
-    def peer(self, name: str = "best") -> nn.Module:
+    def peer(self, name: str = "best", mean: bool = False) -> nn.Module:
         """One peer, or the `best` on validation; see `peers`.
 
-        Raises InputError: no such peer, or nothing was selected on validation.
+        `mean`: of a Bayesian peer, which draws its weights anew in every forward, one network of
+        torch's own layers that has the means of its weights.
+
+        Raises InputError: no such peer, or nothing was selected on validation; or `mean` of a peer
+        whose weights have no distribution.
         """
-        return self.peers[self.name_of(name)]
+        name = self.name_of(name)
+        if not mean:
+            return self.peers[name]
+        if not is_bayesian(self.peers[name]):
+            raise InputError(f"mean: peer {name!r} has weights, and no distribution of them")
+        return to_deterministic(self.peers[name])
 
     def name_of(self, name: str) -> str:
         """The peer that `best` means, or the name itself; InputError as for `peer`."""
@@ -137,16 +147,19 @@ class Loaded:
         """
         return self.run.reader.preprocess()
 
-    def probabilities(self, who: str = "best", raw: bool = False) -> Probabilities:
+    def probabilities(
+        self, who: str = "best", raw: bool = False, mean: bool = False
+    ) -> Probabilities:
         """A module that gives the probabilities of `who`, a peer or the ensemble.
 
-        `raw` puts `preprocess` in front. Raises InputError: no such peer.
+        `raw` puts `preprocess` in front. `mean`: of Bayesian peers those of their mean weights.
+        Raises InputError: no such peer.
         """
         cohort, task = self._cohort, self.run.recipe.task
         names = self.run.members if who == "ensemble" else [self.name_of(who)]
         needed = dict.fromkeys(n for name in names for n in task.runs(self.run.config, name))
         return Probabilities(
-            {name: cohort.peers[name] for name in needed},
+            {name: taken(cohort.peers[name], mean) for name in needed},
             names,
             self.run.reader.aligned,
             cohort.trunk,
@@ -188,11 +201,12 @@ class Loaded:
         peer: str = "best",
         format: str | None = None,
         normalised: bool = False,
+        mean: bool = False,
     ) -> Path:
         """Write a peer or the ensemble to a file; see `peerlearn.serving.export.export`."""
         from peerlearn.serving.export import export
 
-        return export(self, out, peer, format, normalised).path
+        return export(self, out, peer, format, normalised, mean).path
 
     @cached_property
     def _cohort(self) -> Cohort:
@@ -240,6 +254,11 @@ def load(
     if networks is not None:
         _ = loaded.peers  # what does not fit is said here
     return loaded
+
+
+def taken(peer: nn.Module, mean: bool) -> nn.Module:
+    """A peer as it is; with `mean`, of a Bayesian one the network of its mean weights."""
+    return to_deterministic(peer) if mean and is_bayesian(peer) else peer
 
 
 def _as_paths(rows: Any) -> Sequence[Path]:

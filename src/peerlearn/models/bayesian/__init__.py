@@ -1,5 +1,6 @@
 """Networks whose weights have a distribution: mean-field layers, and any network made of them."""
 
+from peerlearn.models.bayesian.adopt import adopt
 from peerlearn.models.bayesian.convert import to_bayesian
 from peerlearn.models.bayesian.dropout import with_dropout
 from peerlearn.models.bayesian.layers import (
@@ -13,7 +14,7 @@ from peerlearn.models.bayesian.layers import (
     BayesianEmbedding,
     BayesianLinear,
 )
-from peerlearn.models.bayesian.network import BayesianNetwork
+from peerlearn.models.bayesian.network import BayesianNetwork, is_bayesian, to_deterministic
 from peerlearn.models.bayesian.objective import Variational
 from peerlearn.models.bayesian.posterior import (
     Gaussian,
@@ -36,10 +37,13 @@ __all__ = [
     "BayesianNetwork",
     "Gaussian",
     "Variational",
+    "adopt",
     "frozen_noise",
+    "is_bayesian",
     "kl_divergence",
     "mean_mode",
     "posterior",
     "to_bayesian",
+    "to_deterministic",
     "with_dropout",
 ]

@@ -1,5 +1,8 @@
-"""Any network as a Bayesian one: its layers get posteriors around the weights that they have."""
+"""Any network as a Bayesian one: its layers get posteriors around the weights that they have; and
+the way back, to layers of torch that have the means.
+"""
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -8,7 +11,8 @@ from torch.nn.utils import parametrize
 
 from peerlearn.errors import InputError
 from peerlearn.models.bayesian import layers
-from peerlearn.models.bayesian.posterior import MeanField, Start, give_posterior
+from peerlearn.models.bayesian.dropout import stop_drawing
+from peerlearn.models.bayesian.posterior import MeanField, Start, give_posterior, take_posterior
 
 BAYESIAN: dict[type[nn.Module], type[MeanField]] = {
     nn.Linear: layers.BayesianLinear,
@@ -63,12 +67,30 @@ def to_bayesian(
                 f"{where}{path or 'the layer'} has max_norm, which shortens its weights in every "
                 "forward; allowed: none"
             )
+        if getattr(layer, "sparse", False):
+            raise InputError(
+                f"{where}{path or 'the layer'} has sparse gradients, and its KL has one for every "
+                "row; allowed: sparse=False"
+            )
     for _, layer in chosen:
         # As its own subclass it keeps whatever it was made with, whoever else refers to it.
         layer.__class__ = BAYESIAN[type(layer)]
         assert isinstance(layer, MeanField)
         give_posterior(layer, options)
     return network
+
+
+def with_plain_layers(network: nn.Module) -> nn.Module:
+    """A copy whose Bayesian layers are torch's own, with the means as their weights."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        plain = next((kind for kind, ours in BAYESIAN.items() if isinstance(module, ours)), None)
+        if plain is not None:
+            assert isinstance(module, MeanField)
+            take_posterior(module)
+            module.__class__ = plain  # type: ignore[assignment]
+    stop_drawing(copied)
+    return copied
 
 
 def _refused(network: nn.Module) -> Iterator[str]:

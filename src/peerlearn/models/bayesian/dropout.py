@@ -34,6 +34,16 @@ class _DropsInputs:
         return (F.dropout(x, self.rate, drops), *more)
 
 
+def stop_drawing(network: nn.Module) -> None:
+    """Undo `with_dropout`, in place: what drops units does so in training alone, or not at all."""
+    for module in network.modules():
+        if isinstance(module, DrawnDropout):
+            module.__class__ = nn.Dropout  # type: ignore[assignment]
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, _DropsInputs):
+                del module._forward_pre_hooks[key], module.mean_only
+
+
 def with_dropout(
     network: nn.Module, rate: float, which: Literal["all", "last"] = "all", *, field: str = ""
 ) -> nn.Module:

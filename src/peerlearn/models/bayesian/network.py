@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
+from peerlearn.models.bayesian.adopt import adopt
+from peerlearn.models.bayesian.apart import folding, keeps_rows_apart
+from peerlearn.models.bayesian.convert import with_plain_layers
+from peerlearn.models.bayesian.draws import Draws, NotByRowsError, drawing
 from peerlearn.models.bayesian.posterior import (
     drawing_layers,
     kl_divergence,
@@ -15,6 +19,11 @@ from peerlearn.models.bayesian.posterior import (
 )
 from peerlearn.transfer.outputs import OutputForm, PeerOutput, as_peer_output
 
+#: All draws in one forward are faster than one after the other, on a processor, up to so many
+#: positions (pixels of all rows, of all draws) and so many numbers in all draws of a layer's
+#: weights; see `benchmarks/bayesian`. Beyond, each draw alone stays in the caches.
+MANY_POSITIONS, MANY_WEIGHTS = 2**17, 2**21
+
 
 class BayesianNetwork(nn.Module):
     """A peer with posteriors: its output is the mean probability over draws of its weights.
@@ -22,7 +31,8 @@ class BayesianNetwork(nn.Module):
     Dropout that is drawn in evaluation too counts as a posterior; see `with_dropout`.
 
     Args:
-        network: with Bayesian layers, of any kind of forward that a peer may have.
+        network: with Bayesian layers, of any kind of forward that a peer may have; layers of
+            bayesian-torch are replaced in it, see `adopt`.
         train_samples: draws of a step.
         test_samples: draws in evaluation, whole weights each.
         form: `softmax`, or `sigmoid` for multi-label outputs.
@@ -47,7 +57,8 @@ class BayesianNetwork(nn.Module):
         for name, count in (("train_samples", train_samples), ("test_samples", test_samples)):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise InputError(f"bayesian.{name}: found {count!r}; allowed: a number of draws")
-        if next(drawing_layers(network), None) is None:
+        network = adopt(network)
+        if not is_bayesian(network):
             raise InputError("bayesian: the network has no Bayesian layers; see to_bayesian")
         # Its parts are those of the network, by the same names, so that files of weights and
         # submodules that are given by name fit both; the network itself is no part beside them.
@@ -71,8 +82,10 @@ class BayesianNetwork(nn.Module):
         if self.deterministic:
             with mean_mode(self.network):
                 return self._one(*inputs, **named)
-        draws = self.train_samples if self.training else self.test_samples
-        return _together([self._one(*inputs, **named) for _ in range(draws)], self.form)
+        if not self.training:
+            return self._drawn_whole(*inputs, **named)
+        outputs = (self._one(*inputs, **named) for _ in range(self.train_samples))
+        return _together(outputs, self.form)
 
     def kl(self) -> Tensor:
         """KL(q ‖ prior), summed over all weights, in fp32."""
@@ -88,6 +101,60 @@ class BayesianNetwork(nn.Module):
         for _, layer in mean_field_layers(self.network):
             for name in layer.random_names():
                 yield getattr(layer, f"{name}_rho")
+
+    def mean_network(self) -> nn.Module:
+        """One network of torch's own layers, a copy, that has the means as its weights."""
+        return to_deterministic(self.network)
+
+    def _drawn_whole(self, *inputs: Any, **named: Any) -> PeerOutput:
+        some = next(self.rhos(), None)
+        if some is None:  # dropout, which is drawn as it comes
+            outputs = (self._one(*inputs, **named) for _ in range(self.test_samples))
+            return _together(outputs, self.form)
+        draws = Draws(self.test_samples, some.device)
+        with drawing(self.network, draws):
+            if self._at_once(inputs, named):
+                try:
+                    return self._all(inputs[0], draws)
+                except NotByRowsError:
+                    draws.restart()
+            return _together(self._each(draws, inputs, named), self.form)
+
+    def _each(
+        self, draws: Draws, inputs: tuple[Any, ...], named: Mapping[str, Any]
+    ) -> Iterator[PeerOutput]:
+        for number in range(draws.count):
+            draws.at = number
+            yield self._one(*inputs, **named)
+
+    def _at_once(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+        """Whether all draws can, and should, be in one forward."""
+        if named or len(inputs) != 1 or not isinstance(inputs[0], Tensor) or self.test_samples < 2:
+            return False
+        rows = inputs[0]
+        if rows.ndim < 2 or len(rows) == 0 or not keeps_rows_apart(self.network):
+            return False
+        layers = [layer for _, layer in mean_field_layers(self.network)]
+        if len(layers) == 1:  # all before it runs once
+            return True
+        positions = rows.shape[0] * rows.shape[2:].numel()
+        weights = max(layer.weight.numel() for layer in layers)
+        return self.test_samples * positions <= MANY_POSITIONS and (
+            self.test_samples * weights <= MANY_WEIGHTS
+        )
+
+    def _all(self, rows: Tensor, draws: Draws) -> PeerOutput:
+        draws.at, draws.rows = None, len(rows)
+        with folding(self.network, draws):
+            output = self._one(rows)
+        if draws.shared(output.logits):
+            raise NotByRowsError
+        apart = (draws.count, len(rows))
+        features = {
+            name: each if draws.shared(each) else each.unflatten(0, apart).mean(0)
+            for name, each in output.features.items()
+        }
+        return PeerOutput.of_samples(output.logits.unflatten(0, apart), features, self.form)
 
     def _one(self, *inputs: Any, **named: Any) -> PeerOutput:
         return as_peer_output(self.network(*inputs, **named), type(self.network).__name__)
@@ -109,13 +176,43 @@ class Deterministic:
             peer.deterministic = was
 
 
-def _together(outputs: list[PeerOutput], form: OutputForm) -> PeerOutput:
-    if len(outputs) == 1:  # its mean probability is its own
-        (only,) = outputs
-        return only._replace(samples=only.logits.unsqueeze(0))
-    samples = torch.stack([output.logits for output in outputs])
-    features: Mapping[str, Tensor] = {
-        name: torch.stack([output.features[name] for output in outputs]).mean(0)
-        for name in outputs[0].features
+def is_bayesian(network: nn.Module) -> bool:
+    """Whether weights of a network have a distribution: posteriors, or dropout that is drawn."""
+    return next(drawing_layers(network), None) is not None
+
+
+def to_deterministic(network: nn.Module) -> nn.Module:
+    """The inverse of `to_bayesian`, a copy: layers are torch's own and have the means as weights.
+
+    Weights have the names that they had in the network that `to_bayesian` got. A `BayesianNetwork`
+    anywhere in it becomes what is inside it. One network of the means is not the mean of many: it
+    is surer of what it says, and a temperature that was fitted to many is left out.
+    """
+    if isinstance(network, BayesianNetwork):
+        return with_plain_layers(network.network)
+    plain = with_plain_layers(network)
+    for module in list(plain.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, BayesianNetwork):
+                setattr(module, name, with_plain_layers(part.network))
+    return plain
+
+
+def _together(outputs: Iterator[PeerOutput], form: OutputForm) -> PeerOutput:
+    """One output of those of all draws, of whose features there is never more than a sum."""
+    first = next(outputs)
+    samples, totals = [first.logits], dict(first.features)
+    for output in outputs:
+        samples.append(output.logits)
+        for name, each in output.features.items():
+            if len(samples) == 2 or torch.is_grad_enabled():  # the first are the network's own
+                wide = torch.promote_types(each.dtype, torch.float32)
+                totals[name] = totals[name].to(wide) + each
+            else:
+                totals[name].add_(each)
+    if len(samples) == 1:  # its mean probability is its own
+        return first._replace(samples=first.logits.unsqueeze(0))
+    means = {
+        name: (each / len(samples)).to(first.features[name].dtype) for name, each in totals.items()
     }
-    return PeerOutput.of_samples(samples, features, form)
+    return PeerOutput.of_samples(torch.stack(samples), means, form)

@@ -5,17 +5,20 @@ Blundell et al., "Weight Uncertainty in Neural Networks", ICML 2015: q(w) = N(μ
 network and look for them in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import expm1, log
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from peerlearn.models.bayesian.draws import Draws
 
 PriorKind = Literal["fixed", "empirical", "tied"]
 Method = Literal["reparameterisation", "local", "flipout"]
@@ -61,6 +64,7 @@ class MeanField(nn.Module):
     prior: PriorKind
     mean_only: bool
     frozen: dict[str, Tensor] | None
+    draws: "Draws | None"
     prior_std: Tensor
     weight: Any
     bias: Any
@@ -88,16 +92,47 @@ class MeanField(nn.Module):
         mean: Tensor | None = getattr(self, name)
         if self.mean_only or f"{name}_rho" not in self._parameters or mean is None:
             return mean
-        return mean + self.std(name) * self.noise(name)
+        std = self.std(name) if self.draws is None else self.draws.std(self, name)
+        return self._spread(mean, std, self.noise(name))
 
     def noise(self, name: str) -> Tensor:
         """ε of a parameter: drawn anew, or what `frozen_noise` keeps."""
         mean: Tensor = getattr(self, name)
+        if self.draws is None:
+            # The same in every memory format, and fast in all.
+            return self._kept(name, lambda: mean.new_empty(mean.shape).normal_())
         if self.frozen is None:
-            return torch.randn_like(mean)
-        if name not in self.frozen:
-            self.frozen[name] = torch.randn_like(mean)
-        return self.frozen[name]
+            return self.draws.one(mean)
+        assert self.draws.at is not None
+        return self.noises(name)[self.draws.at]
+
+    def all_drawn(self, name: str) -> Tensor | None:
+        """All draws of a parameter (S, …), as `drawn` gives each of them."""
+        mean: Tensor | None = getattr(self, name)
+        assert self.draws is not None
+        if mean is None:
+            return None
+        if f"{name}_rho" not in self._parameters:
+            return mean.expand(self.draws.count, *mean.shape)
+        return self._spread(mean, self.draws.std(self, name), self.noises(name))
+
+    def noises(self, name: str) -> Tensor:
+        """ε (S, …) of all draws of a parameter."""
+        mean, draws = getattr(self, name), self.draws
+        assert draws is not None
+        return self._kept(f"{name} of {draws.count}", lambda: draws.all(mean))
+
+    def _spread(self, mean: Tensor, std: Tensor, noise: Tensor) -> Tensor:
+        """μ + σ ε, in the place of ε where nobody else reads it."""
+        own = self.frozen is None and not torch.is_grad_enabled()
+        return torch.addcmul(mean, std, noise, out=noise if own else None)
+
+    def _kept(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        if self.frozen is None:
+            return make()
+        if key not in self.frozen:
+            self.frozen[key] = make()
+        return self.frozen[key]
 
     def centre_prior(self) -> None:
         """Make the means of now those of an empirical prior."""
@@ -145,7 +180,7 @@ class Start:
 def give_posterior(layer: MeanField, start: Start) -> None:
     """Put ρ and prior beside the parameters of a layer."""
     layer.method, layer.prior = start.method, start.prior
-    layer.mean_only, layer.frozen = False, None
+    layer.mean_only, layer.frozen, layer.draws = False, None, None
     names = ["weight", *(["bias"] if start.biases and layer.bias is not None else [])]
     for name in names:
         mean: Tensor = getattr(layer, name)
@@ -154,6 +189,16 @@ def give_posterior(layer: MeanField, start: Start) -> None:
             layer.register_buffer(f"{name}_prior_mean", mean.detach().clone())
     device = layer.weight.device
     layer.register_buffer("prior_std", torch.tensor(start.prior_std, device=device))
+
+
+def take_posterior(layer: MeanField) -> None:
+    """Undo `give_posterior`; what is left is the means."""
+    for name in layer.random_names():
+        del layer._parameters[f"{name}_rho"]
+        layer._buffers.pop(f"{name}_prior_mean", None)
+    del layer._buffers["prior_std"]
+    for name in ("method", "prior", "mean_only", "frozen", "draws"):
+        delattr(layer, name)
 
 
 def posterior(network: nn.Module) -> Iterator[tuple[str, Gaussian]]:
@@ -173,7 +218,10 @@ def kl_divergence(network: nn.Module) -> Tensor:
     """
     terms = [gaussian.kl() for _, gaussian in posterior(network)]
     if not terms:
-        raise InputError("kl_divergence: the network has no Bayesian layers; see to_bayesian")
+        raise InputError(
+            "kl_divergence: the network has no Bayesian layers; see to_bayesian, and adopt for "
+            "layers of bayesian-torch"
+        )
     return torch.stack(terms).sum()
 
 
@@ -184,14 +232,20 @@ def is_random(name: str) -> bool:
 
 def mean_field_layers(network: nn.Module) -> Iterator[tuple[str, MeanField]]:
     """The layers that have posteriors, by path."""
-    for path, module in network.named_modules():
-        if isinstance(module, MeanField):
-            yield path, module
+    for path, layer in _parts(network):
+        if isinstance(layer, MeanField):
+            yield path, layer
 
 
 def drawing_layers(network: nn.Module) -> Iterator[nn.Module]:
     """The layers that draw in evaluation too: those, and what drops units; see `dropout`."""
-    return (module for module in network.modules() if hasattr(module, "mean_only"))
+    return (layer for _, layer in _parts(network) if hasattr(layer, "mean_only"))
+
+
+def _parts(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for path, module in network.named_modules():
+        # A peer that is one layer and no more has the layer's parameters, and it beside them.
+        yield path, module.__dict__.get("network", module)
 
 
 @contextmanager
