@@ -28,6 +28,16 @@ BAYESIAN: dict[type[nn.Module], type[MeanField]] = {
 LEFT = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
 
 
+def bayesian_form(kind: type) -> type[MeanField] | None:
+    """The class that layers of a class become; None where it has none.
+
+    A class of one's own names it: its `bayesian_form`, a subclass of `MeanField` and of itself. One
+    whose own parameters stay as they are, beside layers within it, says `keeps_weights = True`.
+    """
+    own: type[MeanField] | None = vars(kind).get("bayesian_form")
+    return BAYESIAN.get(kind, own)
+
+
 def to_bayesian(
     network: nn.Module, which: Literal["all", "last"] = "all", *, field: str = "", **start: Any
 ) -> nn.Module:
@@ -47,7 +57,7 @@ def to_bayesian(
     recurrent layers, of layers that are parametrised, shared or frozen, or of one's own; or none.
     """
     options, where = Start(**start), f"{field}: " if field else ""
-    chosen = [(path, layer) for path, layer in network.named_modules() if type(layer) in BAYESIAN]
+    chosen = [each for each in network.named_modules() if bayesian_form(type(each[1])) is not None]
     if which == "last":
         chosen = [each for each in chosen if not isinstance(each[1], nn.Embedding)][-1:]
     if which == "all" and (faults := list(_refused(network))):
@@ -74,7 +84,7 @@ def to_bayesian(
             )
     for _, layer in chosen:
         # As its own subclass it keeps whatever it was made with, whoever else refers to it.
-        layer.__class__ = BAYESIAN[type(layer)]
+        layer.__class__ = bayesian_form(type(layer))
         assert isinstance(layer, MeanField)
         give_posterior(layer, options)
     return network
@@ -84,11 +94,11 @@ def with_plain_layers(network: nn.Module) -> nn.Module:
     """A copy whose Bayesian layers are torch's own, with the means as their weights."""
     copied = copy.deepcopy(network)
     for module in copied.modules():
-        plain = next((kind for kind, ours in BAYESIAN.items() if isinstance(module, ours)), None)
-        if plain is not None:
-            assert isinstance(module, MeanField)
+        if isinstance(module, MeanField):
+            kinds = type(module).__mro__
+            plain = next(each for each in kinds if bayesian_form(each) is type(module))
             take_posterior(module)
-            module.__class__ = plain  # type: ignore[assignment]
+            module.__class__ = plain
     stop_drawing(copied)
     return copied
 
@@ -114,5 +124,6 @@ def _refused(network: nn.Module) -> Iterator[str]:
             other = owners.setdefault(id(parameter), f"{name}.{key}")
             if other != f"{name}.{key}":
                 yield f"{name}.{key}: is {other} too; two layers with one weight need one draw"
-        if own and type(module) not in BAYESIAN and not isinstance(module, LEFT):
+        kept = isinstance(module, LEFT) or getattr(module, "keeps_weights", False)
+        if own and bayesian_form(type(module)) is None and not kept:
             yield f"{name}: {type(module).__name__} has weights of its own ({', '.join(own)})"

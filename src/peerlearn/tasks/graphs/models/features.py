@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from peerlearn.models.bayesian.posterior import MeanField
 from peerlearn.tasks.graphs.data.graph import Graph
 from peerlearn.tasks.graphs.models.propagation import (
     Rows,
@@ -70,6 +71,7 @@ class Projection(nn.Module):
     """
 
     linear = True
+    bayesian_form: "type[BayesianProjection]"
 
     def __init__(self, columns_in: int, columns: int) -> None:
         super().__init__()
@@ -82,15 +84,36 @@ class Projection(nn.Module):
         return self.weight.shape[1] <= self.weight.shape[0]
 
     def forward(self, h: States) -> Tensor:
-        if isinstance(h, SparseFeatures):
-            product: Tensor = _FeatureProduct.apply(self.weight, h)
-            return product
-        # Fewer classes than a vector register holds: this way round takes half the time.
-        return F.linear(h, self.weight.t().contiguous())
+        return _product(h, self.weight)
 
     def extra_repr(self) -> str:
         """Shown in `print(network)`."""
         return "{} -> {}".format(*self.weight.shape)
+
+
+class BayesianProjection(MeanField, Projection):
+    """A projection with a posterior: one draw of W for all nodes of a forward.
+
+    Nodes share what they receive, so there is no draw for each of them, whatever `method` says.
+    """
+
+    bias = None
+
+    def forward(self, h: States) -> Tensor:
+        weight = self.drawn("weight")
+        assert weight is not None
+        return _product(h, weight)
+
+
+Projection.bayesian_form = BayesianProjection
+
+
+def _product(h: States, weight: Tensor) -> Tensor:
+    if isinstance(h, SparseFeatures):
+        product: Tensor = _FeatureProduct.apply(weight, h)
+        return product
+    # Fewer classes than a vector register holds: this way round takes half the time.
+    return F.linear(h, weight.t().contiguous())
 
 
 def received(

@@ -21,7 +21,12 @@ Jump = Literal["none", "cat"]
 
 
 class Operator(nn.Module, ABC):
-    """What one layer does before its norm and activation."""
+    """What one layer does before its norm and activation.
+
+    Where a network gets posteriors, projections have them; biases and attention stay.
+    """
+
+    keeps_weights = True
 
     @abstractmethod
     def forward(self, graph: Graph, h: States) -> Tensor:
