@@ -51,6 +51,8 @@ CNN = {"model": "cnn", "arguments": {"width": 0.25}}
 PAIR: dict[str, Any] = {
     "data.train_size": 200, "batch_size": 32, "epochs": 6, "peers.a": MLP, "peers.b": CNN,
 }  # fmt: skip
+DRAWN = CNN | {"bayesian": {"test_samples": 2}}
+BAYESIAN = PAIR | {"stages.deterministic.epochs": 3, "peers.a": DRAWN, "peers.b": DRAWN}
 NODES = {
     "epochs": 12,
     "peers.gcn.arguments": {"hidden": 8, "dropout": 0.5},
@@ -117,6 +119,7 @@ FAMILIES = {
     "renyi": Family(
         "renyi", PAIR | OPEN | {"transfer.alpha_schedule": {"kind": "linear", "start": 0.5}}
     ),
+    "bayesian": Family("bayesian", BAYESIAN),
     "gml-node": Family("gml-node", NODES),
     "gml-graph": Family(
         "gml-graph",

@@ -140,13 +140,15 @@ def test_nll_is_that_of_the_mean_probability_not_of_the_mean_logit() -> None:
     assert block["peers"]["bayes"]["nll"] != pytest.approx(-of_logits.log().mean().item(), 1e-2)
 
 
-def test_what_is_assessed_of_deterministic_peers_but_their_ensemble_has_no_new_words() -> None:
-    logits, y = {"a": drawn(ROWS, CLASSES)}, torch.arange(ROWS) % CLASSES
+@pytest.mark.parametrize("peers", ["a", "ab"])
+def test_of_deterministic_peers_an_ensemble_of_several_alone_has_it(peers: str) -> None:
+    logits = {name: drawn(ROWS, CLASSES) for name in peers}
+    y = torch.arange(ROWS) % CLASSES
     assessment = ClassificationAssessment()
     assessment.add(logits, y)
     block = assessment.result()
     assert block["peers"] == assess_classification(logits, y)["peers"]
-    assert block["ensemble"]["mutual_information"] == 0
+    assert ("mutual_information" in block["ensemble"]) == (len(peers) > 1)
 
 
 # Answers that may be withheld

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from tiny import TINY, tiny_trainer, weights
 
 import peerlearn
-from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.posteriors import between, of_peers, what_is_odd
 from peerlearn.engine.trainer import Trainer
+from peerlearn.engine.updates import Steps
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
 from peerlearn.models.bayesian import BayesianNetwork, Variational, posterior, to_bayesian

@@ -38,7 +38,7 @@ CASES = {
     "distance": (POSTERIORS, ["kl", "symmetric_kl"]),
     "per_layer": (POSTERIORS, [True]),
     "normalise": (POSTERIORS, [True]),
-    "form": (DISTRIBUTIONS, ["direct_kl"]),
+    "feature_divergence": (DISTRIBUTIONS, ["direct_kl"]),
     "fusion": (DISTRIBUTIONS, ["none"]),
     "width": (DISTRIBUTIONS, [16]),
     "tokens": (DISTRIBUTIONS, [1]),

@@ -163,7 +163,7 @@ def test_vectors_are_fused_and_so_is_one_feature_alone():
 @pytest.mark.parametrize("form", ["pkt", "direct_kl"])
 def test_a_learner_is_pushed_with_its_fusion_and_its_teacher_is_not(fusion, form):
     peers = {"a": Net(), "b": Net()}
-    cohort = made({"edges": [EDGE | {"fusion": fusion, "form": form}]}, **peers)
+    cohort = made({"edges": [EDGE | {"fusion": fusion, "feature_divergence": form}]}, **peers)
     taught(cohort)["b"].backward()
     assert all(p.grad is None for p in cohort.peers["a"].parameters())
     assert cohort.peers["b"].two.weight.grad.any()
@@ -242,7 +242,7 @@ def test_the_fusion_learns_the_labels_where_asked_and_the_peer_does_not():
 
 
 OPTIONS = {
-    "form": ({}, ["direct_kl"]),
+    "feature_divergence": ({}, ["direct_kl"]),
     "fusion": ({}, ["none"]),
     "layers": ({}, ["two", ["two", "one"], ["one", "two", "pooled"]]),
     "width": ({}, [16]),
@@ -300,7 +300,7 @@ def test_fusions_are_in_the_state_of_the_cohort_and_of_no_peer():
         ({"from": "self"}, ["from: 'self'", "pushes a learner away from others"]),
         ({"target": "ensemble"}, ["target: 'ensemble'", "allowed: mean, sum"]),
         ({"proven": "both"}, ["proven: 'both'", "allowed: none"]),
-        ({"form": "ptk"}, ["form", "'ptk'", "Did you mean 'pkt'"]),
+        ({"feature_divergence": "ptk"}, ["feature_divergence", "'ptk'", "Did you mean 'pkt'"]),
         ({"fusion": "atention"}, ["fusion", "Did you mean 'attention'"]),
         ({"layers": {"one": "two"}}, ["layers: a mapping", "allowed: names of features"]),
         ({"fusion": "none", "width": 8}, ["width: found 8 with fusion 'none'"]),
@@ -323,7 +323,7 @@ def test_features_that_are_not_there_or_do_not_fit_are_refused():
         made(KIND | {"layers": ["tow"]})
     with pytest.raises(InputError, match=r"transfer\.layers: peer 'a' gives no features"):
         made(KIND, a=nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), b=Net())
-    direct = KIND | {"form": "direct_kl", "fusion": "none"}
+    direct = KIND | {"feature_divergence": "direct_kl", "fusion": "none"}
     with pytest.raises(InputError, match=r"has shape \(6, 6, 2, 2\).*as many units"):
         made(direct)
     cohort = made(KIND)
@@ -338,7 +338,7 @@ def test_likeness_that_no_memory_holds_is_refused():
         outputs = {name: PeerOutput(torch.empty(1 << 24, 3), features) for name in "ab"}
     graph = TransferGraph(KIND | {"fusion": "none"}, ["a", "b"])
     with pytest.raises(
-        InputError, match=r"transfer\.form: 'pkt' of 16777216 rows: needs .* memory"
+        InputError, match=r"transfer\.feature_divergence: 'pkt' of 16777216 rows: needs .* memory"
     ):
         graph.prepare(outputs)
 

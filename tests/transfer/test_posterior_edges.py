@@ -368,7 +368,7 @@ def test_distances_of_a_cohort_are_there_with_edges_and_without():
         ({"layers": []}, ["layers: found none"]),
         ({"layers": 5}, ["edges.0.layers: found 5; expected names, or a mapping"]),
         ({"layers": {"first": 1}}, ["edges.0.layers: found {'first': 1}; expected names"]),
-        ({"form": "pkt"}, ["form: belongs to knowledge 'feature_distributions'"]),
+        ({"width": 8}, ["width: belongs to knowledge 'feature_distributions'"]),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(options, said):

@@ -112,7 +112,11 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
     repelling |= {"teacher_ema": None, "teacher_view": None, "proven": "none"}
     posteriors = {"knowledge": "posteriors", "distance": "w2", "per_layer": True}
     posteriors |= {"normalise": True} | repelling
-    distributions = {"knowledge": "feature_distributions", "form": "pkt", "fusion": "attention"}
+    distributions = {
+        "knowledge": "feature_distributions",
+        "feature_divergence": "pkt",
+        "fusion": "attention",
+    }
     distributions |= {"width": 8, "tokens": 2, "centred": False, "feature_temperature": 0.1}
     distributions |= {"supervised_fusion": True} | repelling
     names = {field.alias or name for name, field in EdgeFields.model_fields.items()}
@@ -243,7 +247,7 @@ def test_repelling_kinds_have_short_forms_blocks_and_a_mapping_around_them():
         "posteriors", "kl", "log"
     )  # fmt: skip
     (direct,) = spec("feature_distributions: direct_kl").entries()
-    assert (direct.form, direct.fusion) == ("direct_kl", "attention")
+    assert (direct.feature_divergence, direct.fusion) == ("direct_kl", "attention")
     kinds = [{}, {"knowledge": "posteriors"}, {"knowledge": "feature_distributions"}]
     block = {"weight": 0.01, "stop_distance": 3}
     given = {"transform": "none", "posteriors": block, "edges": kinds}

@@ -7,7 +7,6 @@ from fnmatch import fnmatchcase
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.corruption import check_unit_images
-from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import most_threads
 from peerlearn.engine.probes import takes_no_noise
 from peerlearn.engine.proving import check_proven
@@ -17,6 +16,7 @@ from peerlearn.engine.stage import Plan, TrainingStage
 from peerlearn.engine.task import Evaluator
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.engine.updates import Steps
 from peerlearn.errors import InputError, RunError, did_you_mean, unknown_name
 from peerlearn.metrics.own import check_importable
 from peerlearn.transfer.graph import TransferGraph

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from peerlearn.engine.optimisers import OptimiserSpec, Steps
+from peerlearn.engine.optimisers import OptimiserSpec
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainable import is_within
 from peerlearn.engine.transports import launched_together
-from peerlearn.engine.updates import in_groups
+from peerlearn.engine.updates import Steps, in_groups
 from peerlearn.errors import InputError
 from peerlearn.membership import TRUNK
 from peerlearn.memory import available_memory, in_words

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from peerlearn.data.corruption import CorruptionKind
-from peerlearn.engine.optimisers import LearningRate, OptimiserSpec
+from peerlearn.engine.optimisers import OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
+from peerlearn.engine.updates import LearningRate
 from peerlearn.metrics.own import OwnMetric
 from peerlearn.validation import Spec
 

@@ -13,12 +13,12 @@ from peerlearn.data.fingerprint import Fingerprint
 from peerlearn.engine.checkpoint import Progress
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.fingerprint import fingerprint
-from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import TrainingSpec
 from peerlearn.engine.stage import Plan, Stage, TrainingStage
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.trainable import Submodules, joined, weights_of
+from peerlearn.engine.updates import Steps
 from peerlearn.files import cannot_write
 from peerlearn.locks import one_at_a_time
 from peerlearn.membership import TRUNK

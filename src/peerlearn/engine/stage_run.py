@@ -11,14 +11,13 @@ from torch import nn
 from peerlearn.cohort import Cohort
 from peerlearn.engine.feature_cache import FeatureCache
 from peerlearn.engine.monitor import EpochMonitor
-from peerlearn.engine.optimisers import Steps
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.steps import Stepper
 from peerlearn.engine.trainable import learning_only, train_submodules
 from peerlearn.engine.transports import Transport
-from peerlearn.engine.updates import PeerUpdate
+from peerlearn.engine.updates import PeerUpdate, Steps
 from peerlearn.errors import RunError
 from peerlearn.membership import TRUNK
 from peerlearn.modes import kept_modes

@@ -1,14 +1,89 @@
-"""The update of one peer: its optimisers, gradient clipping, and the average of its weights."""
+"""The update of one peer: learning rates over a stage, optimisers, clipping, averaged weights."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from peerlearn.engine.optimisers import Steps
+from peerlearn.engine.optimisers import OptimiserSpec
+from peerlearn.validation import Spec, short_form
+
+
+class LearningRate(Spec):
+    """How the learning rate moves over a stage, as a factor of `lr`.
+
+    Times are in epochs from 1 up, and fractions of the stage below 1.
+
+    Kinds:
+        cosine: half a cosine from 1 to `final`.
+        multi_step: times `gamma` at every milestone.
+        linear: straight from 1 to `final`.
+        constant: 1.
+    """
+
+    kind: Literal["cosine", "multi_step", "linear", "constant"] = "cosine"
+    warmup: float = Field(
+        0.0, ge=0, le=1e6, description="time of linear growth from 0 at the start"
+    )
+    final: float = Field(0.0, ge=0, le=1, description="factor at the end of cosine and linear")
+    milestones: list[Annotated[float, Field(ge=0, le=1e6)]] = Field(
+        [0.3, 0.6, 0.8], description="of multi_step: times at which the rate drops"
+    )
+    gamma: float = Field(0.1, gt=0, le=1, description="of multi_step: factor at each milestone")
+
+    _kind_alone = short_form("kind")
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Factor of `lr` when `epoch` (fractional) of `epochs` are done."""
+        warmup = _in_epochs(self.warmup, epochs)
+        if epoch < warmup:
+            return max(epoch, 1e-8) / warmup
+        done = (epoch - warmup) / max(epochs - warmup, 1e-8)
+        match self.kind:
+            case "cosine":
+                return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1))) / 2
+            case "linear":
+                return self.final + (1 - self.final) * (1 - min(done, 1))
+            case "multi_step":
+                return self.gamma ** sum(epoch >= _in_epochs(m, epochs) for m in self.milestones)
+            case "constant":
+                return 1.0
+
+
+def _in_epochs(time: float, epochs: int) -> float:
+    return time * epochs if time < 1 else time
+
+
+class Steps(BaseModel):
+    """How weights are stepped, in full."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lr: float
+    optimiser: OptimiserSpec
+    lr_schedule: LearningRate
+
+    @classmethod
+    def settled(cls, training: BaseModel, *own: BaseModel | None) -> "Steps":
+        """Each setting of the first of `own` that has it, or else the training's."""
+        levels = [*(level for level in own if level is not None), training]
+
+        def chosen(name: str) -> Any:
+            return next(v for level in levels if (v := getattr(level, name)) is not None)
+
+        return cls(**{name: chosen(name) for name in cls.model_fields})
+
+    @classmethod
+    def of_groups(cls, training: BaseModel, *own: BaseModel | None) -> "dict[str, Steps]":
+        """By pattern, the settings of the `groups` that the last of `own` names, a peer's."""
+        groups = getattr(own[-1], "groups", {}) if own else {}
+        return {pattern: cls.settled(training, group, *own) for pattern, group in groups.items()}
+
 
 NO_GROUPS: Mapping[str, Steps] = {}
 

@@ -162,10 +162,16 @@ def uncertainties(
 def epistemic(
     logits: Mapping[str, Tensor], members: Collection[str] | None = None
 ) -> dict[str, Tensor]:
-    """The mutual information of rows, float64 (N,), of stochastic peers and of the ensemble."""
-    samples: Mapping[str, Tensor] = getattr(logits, "samples", {})
+    """The mutual information of rows, float64 (N,), of stochastic peers and of the ensemble.
+
+    Not of an ensemble of one peer that draws nothing.
+    """
+    drawn: list[str] = [*getattr(logits, "samples", {})]
+    chosen = [name for name in logits if members is None or name in members]
+    if len(chosen) > 1 or chosen[0] in drawn:
+        drawn.append("ensemble")
     found = uncertainties(logits, members)
-    return {who: it.epistemic for who, it in found.items() if who in (*samples, "ensemble")}
+    return {who: it.epistemic for who, it in found.items() if who in drawn}
 
 
 def with_mutual_information(

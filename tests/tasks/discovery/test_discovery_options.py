@@ -44,6 +44,7 @@ TRAINING: dict[str, tuple[list[str], str]] = {
     "peers.model": ([], "peers.global={model: resnet8, arguments: {width: 4}}"),
     "peers.arguments": ([], "peers.global.arguments.width=0.5"),
     "peers.lr": ([], "peers.local.lr=0.5"),
+    "peers.groups": ([], "peers.local.groups={'heads.*': {lr: 0.5}}"),
     "peers.optimiser": ([], "peers.local.optimiser=adam"),
     "peers.lr_schedule": ([], "peers.local.lr_schedule=constant"),
     "peers.frozen": ([], "peers.local.frozen=true"),
@@ -92,6 +93,7 @@ REPORTING: dict[str, tuple[list[str], str]] = {
     "evaluation.every": (["epochs=2"], "evaluation.every=1"),
 }
 ELSEWHERE = {
+    "peers.bayesian": "only null; tests/systems/test_bayesian_system.py",
     "weights": "a file; tests/systems/test_discovery_system.py",
     "peers.weights": "a file; tests/engine/test_frozen_peers.py",
     "peers.view": "only 0; tests/systems/test_discovery_system.py",

@@ -24,7 +24,7 @@ from peerlearn.transfer.knowledge.base import IncomingEdges, Knowledge
 from peerlearn.transfer.knowledge.repelling import RepellingOptions
 from peerlearn.transfer.outputs import BatchView
 
-FormName = Literal["pkt", "direct_kl"]
+FeatureDivergenceName = Literal["pkt", "direct_kl"]
 #: Rows without which a row has no two others to be more and less alike.
 FEWEST_ROWS = 3
 #: Least likeness, so that the logarithm of that of opposite rows is finite.
@@ -34,11 +34,11 @@ SMALLEST_LIKENESS = 1e-6
 class FeatureDistributionOptions(RepellingOptions):
     """Options of entries about feature distributions."""
 
-    headline = "form"
+    headline = "feature_divergence"
     reported = ("fusion", "centred", "feature_temperature", "transform", "stop_distance",
                 "weight", "target")  # fmt: skip
 
-    form: FormName = Field(
+    feature_divergence: FeatureDivergenceName = Field(
         "pkt",
         description="pkt: KL of how alike a row is to the others of the batch; direct_kl: KL of "
         "the softmax over the units of a row's feature",
@@ -112,9 +112,9 @@ class FeatureDistributionKnowledge(Knowledge):
         taking_part = dict.fromkeys(peer for pair in self.pairs for peer in pair)
         for peer in taking_part:
             features = self._features(peer, view)
-            if self.options.form == "pkt":
+            if self.options.feature_divergence == "pkt":
                 rows = len(features[-1])
-                check_memory(4 * rows**2, f"{self.field}.form: 'pkt' of {rows} rows")
+                check_memory(4 * rows**2, f"{self.field}.feature_divergence: 'pkt' of {rows} rows")
             if self.options.fusion == "attention" and peer not in self.fusions:
                 classes = self._classes(peer, view) if self.supervised else 0
                 fusion = Fusion(features, self.options.width, self.options.tokens, classes)
@@ -177,7 +177,9 @@ class FeatureDistributionKnowledge(Knowledge):
                 fused_RD = self._fused(peer, [each.float() for each in features])
                 if options.centred:
                     fused_RD = fused_RD - fused_RD.mean(0)
-                return FORMS[options.form](fused_RD, options.feature_temperature)
+                return FEATURE_DIVERGENCES[options.feature_divergence](
+                    fused_RD, options.feature_temperature
+                )
 
         return view.once((id(self), peer), made)
 
@@ -210,7 +212,7 @@ class FeatureDistributionKnowledge(Knowledge):
 
     def _check(self, edges: IncomingEdges, view: BatchView) -> None:
         """That rows, and for a direct divergence units, are as many; `InputError` otherwise."""
-        direct = self.options.form == "direct_kl" and self.options.fusion == "none"
+        direct = self.options.feature_divergence == "direct_kl" and self.options.fusion == "none"
         mine = self._features(edges.learner, view)[-1]
         for teacher in edges.teachers:
             other = self._features(teacher, view)[-1]
@@ -219,8 +221,12 @@ class FeatureDistributionKnowledge(Knowledge):
             raise InputError(
                 f"{self.field}.layers: the last of peer {teacher!r} has shape "
                 f"{tuple(other.shape)} and that of peer {edges.learner!r} {tuple(mine.shape)}; "
-                f"{self.options.form} compares as many rows"
-                + (", and as many units (form: pkt, or fusion: attention, any)" if direct else "")
+                f"{self.options.feature_divergence} compares as many rows"
+                + (
+                    ", and as many units (feature_divergence: pkt, or fusion: attention, any)"
+                    if direct
+                    else ""
+                )
             )
 
     def _classes(self, peer: str, view: BatchView) -> int:
@@ -294,7 +300,7 @@ def over_units(feature_RD: Tensor, temperature: float | None) -> Tensor:
     return F.log_softmax(feature_RD if temperature is None else feature_RD / temperature, dim=1)
 
 
-FORMS: Mapping[FormName, Callable[[Tensor, float | None], Tensor]] = {
+FEATURE_DIVERGENCES: Mapping[FeatureDivergenceName, Callable[[Tensor, float | None], Tensor]] = {
     "pkt": others_likeness,
     "direct_kl": over_units,
 }
