@@ -11,7 +11,7 @@ demo: $(READY)  ## digits with 50 labels: a cohort that teaches itself against i
 		--out runs/demo --resume
 
 test: check  ## linter, type checker and every test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -24,11 +24,12 @@ CLASSES = {1_000: 1, 30_000: 4}
 OURS, PAIRS, ALONE = "losses of the cohort", "every pair by hand", "cross-entropy alone"
 
 
-def exchange(rounds: int, rows: int) -> list[dict[str, Any]]:
-    """Losses of eight peers with many classes and their gradients, from given logits."""
+def exchange(rounds: int, rows: int, most: int) -> list[dict[str, Any]]:
+    """Losses of eight peers with up to so many classes and their gradients, from given logits."""
     return [
         line
         for classes, of in CLASSES.items()
+        if classes <= most
         for line in _measured(max(rounds // of, 1), rows, classes)
     ]
 

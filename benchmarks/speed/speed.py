@@ -44,7 +44,8 @@ def digits(arguments: argparse.Namespace) -> dict[str, Any]:
 def edges(arguments: argparse.Namespace) -> dict[str, Any]:
     """Losses of many peers over many classes."""
     keep_freed_memory()
-    return {"lines": exchange(arguments.rounds, size_of(arguments).rows)}
+    size = size_of(arguments)
+    return {"lines": exchange(arguments.rounds, size.rows, size.classes)}
 
 
 def precision(arguments: argparse.Namespace) -> dict[str, Any]:

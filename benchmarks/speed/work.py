@@ -38,11 +38,12 @@ class Size(NamedTuple):
     epochs: int
     """Of digits."""
     rows: int
-    """Of logits that exchange alone is measured on."""
+    classes: int
+    """Rows, and at most so many classes, of logits that exchange alone is measured on."""
 
 
-FULL = Size(128, (2, 4, 8), ("resnet8", "resnet32"), 5, 256)
-SMALLEST = Size(4, (2,), ("resnet8",), 1, 4)
+FULL = Size(128, (2, 4, 8), ("resnet8", "resnet32"), 5, 256, 30_000)
+SMALLEST = Size(4, (2,), ("resnet8",), 1, 4, 1_000)
 
 
 def auto_precision() -> Precision:
