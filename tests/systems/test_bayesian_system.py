@@ -155,7 +155,7 @@ def test_every_arm_trains(arm: str) -> None:
     made = trainer("peers=null", "epochs=1", f"arm={arm}", *CNNS)
     block = made.run().block
     assert block["peers"].keys() == {"a", "b"}
-    assert ("posteriors" in block) == (arm not in ("deterministic", "mc-dropout"))
+    assert ("posteriors" in block) == (arm not in ("deterministic", "mc-dropout", "laplace"))
     losses = made.progress.history[-1]["train"]["a"]
     repels = arm in ("full", "parameters", "features")
     assert (losses["transfer"] != 0) == (repels or arm == "mutual")
@@ -270,6 +270,26 @@ def test_posteriors_that_are_not_sane_are_told_once() -> None:
         with pytest.raises(AssertionError, match=expected):
             raise AssertionError(said[0])
     assert what_is_odd({"train": {}}) == []
+
+
+def test_a_laplace_posterior_is_fitted_when_training_is_over(tmp_path: Path) -> None:
+    words = "peers.a.bayesian={posterior: laplace, test_samples: 3}"
+    plain = [word for word in SMALL if ".bayesian" not in word] + ["transfer=none"]
+    made = trainer(base=[*plain, words], folder=tmp_path / "run")
+    alone = trainer(base=plain)
+    block = made.run().block
+    alone.run()
+    found = {name: it for name, it in weights(made).items() if name.startswith("a.")}
+    expected = {name: it for name, it in weights(alone).items() if name.startswith("a.")}
+    assert {name: found[name] for name in expected} == expected, "it trains as a plain network"
+    assert block["peers"]["a"]["mutual_information"] > 0
+    (rhos,) = [it for name, it in found.items() if "weight_rho" in name]
+    assert len(set(rhos)) > 10, "each weight has a σ of its own"
+    again = trainer(base=[*plain, words], folder=tmp_path / "run")
+    assert again.run(resume=True).block["peers"] == block["peers"]
+    recipe, given = find_recipe("dml")
+    with pytest.raises(InputError, match=r"peers\.a\.bayesian\.posterior: 'laplace' is fitted"):
+        recipe.resolve(given, parsed(words))
 
 
 # Options ------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _drawing(peers: Peers) -> dict[str, BayesianNetwork]:
         for name, peer in peers.items()
         if isinstance(peer, BayesianNetwork)
         and not peer.deterministic
-        and next(peer.rhos(), None) is not None
+        and any(rho.requires_grad for rho in peer.rhos())
     }
 
 

@@ -40,7 +40,7 @@ class PeerSpec(PeerSettings):
         if not isinstance(given, Mapping) or given.get("bayesian") in (None, "none"):
             return given | {"bayesian": None} if isinstance(given, dict) else given
         groups, spec = given.get("groups") or {}, given["bayesian"]
-        if isinstance(spec, Mapping) and spec.get("posterior") == "dropout":
+        if isinstance(spec, Mapping) and spec.get("posterior", "gaussian") != "gaussian":
             return given
         if not isinstance(groups, Mapping) or not isinstance(groups.get(RHO, {}), Mapping):
             return given
@@ -68,6 +68,7 @@ class RecipeConfig(TrainingSpec):
         objective: Any
 
     metrics: ClassVar[Sequence[Metric]] = CLASSIFICATION
+    fits_afterwards: ClassVar[bool] = False  # posteriors, when training is over
     reads_other_rows: ClassVar[bool] = False  # whether `evaluation.ood` has a meaning
 
     @model_validator(mode="after")
@@ -85,6 +86,17 @@ class RecipeConfig(TrainingSpec):
             )
         check_own(own, self.metrics)
         self.measured.selecting(self.evaluation.metric, f"recipe {self.recipe!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _posteriors_are_fitted(self) -> Self:
+        for name, peer in self.peers.items():
+            afterwards = peer.bayesian is not None and peer.bayesian.posterior == "laplace"
+            if afterwards and not self.fits_afterwards:
+                raise ValueError(
+                    f"peers.{name}.bayesian.posterior: 'laplace' is fitted after training, by "
+                    f"recipe 'bayesian' alone, not {self.recipe!r}; allowed: gaussian, dropout"
+                )
         return self
 
     @property

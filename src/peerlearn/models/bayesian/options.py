@@ -7,6 +7,8 @@ from torch import nn
 
 from peerlearn.models.bayesian.convert import to_bayesian
 from peerlearn.models.bayesian.dropout import with_dropout
+from peerlearn.models.bayesian.laplace import UNKNOWN_STD, wait_for_laplace
+from peerlearn.models.bayesian.layers import WHOLE
 from peerlearn.models.bayesian.network import BayesianNetwork
 from peerlearn.models.bayesian.objective import Variational
 from peerlearn.models.bayesian.posterior import Method, PriorKind
@@ -26,11 +28,12 @@ class BayesianSpec(Spec):
     `peerlearn.models.bayesian`.
     """
 
-    posterior: Literal["gaussian", "dropout"] = Field(
+    posterior: Literal["gaussian", "dropout", "laplace"] = Field(
         "gaussian",
         description="gaussian: mean-field, a σ for every weight; dropout: Monte-Carlo dropout, "
         "which draws in evaluation too and of whose options only layers, dropout and the numbers "
-        "of samples count",
+        "of samples count; laplace: that of the last layer, fitted when training is over (recipe "
+        "bayesian), of whose options prior_std, biases and test_samples count",
     )
     dropout: float = Field(
         0.1,
@@ -89,12 +92,16 @@ class BayesianSpec(Spec):
             return BayesianNetwork(
                 with_dropout(network, self.dropout, self.layers, field=field), *draws
             )
+        if self.posterior == "laplace":
+            kept = self.model_dump(include={"prior_std", "biases"})
+            made = to_bayesian(network, "last", field=field, std=UNKNOWN_STD, method=WHOLE, **kept)
+            return BayesianNetwork(wait_for_laplace(made, field), *draws)
         start = self.model_dump(include={"std", "prior", "prior_std", "biases", "method"})
         made = to_bayesian(network, self.layers, field=field, **start)
         return BayesianNetwork(made, *draws)
 
     def learning(self, data: Objective, rows: int) -> Objective:
         """What such a peer learns: `data` over `rows` training rows, and what posteriors pay."""
-        if self.posterior == "dropout":
+        if self.posterior != "gaussian":
             return data
         return Variational(rows, self.kl_weight, self.warm_up, data)

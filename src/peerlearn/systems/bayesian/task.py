@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from pydantic import Field
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.loaders import split_rows
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import MOST_EPOCHS, StepSettings
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 from peerlearn.models.bayesian import BayesianNetwork
+from peerlearn.models.bayesian.laplace import fit_laplace
 from peerlearn.models.bayesian.network import Deterministic
+from peerlearn.objectives.labels import labelled_rows
 from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.classification.task import ClassificationTask
 from peerlearn.transfer.graph import TransferGraph
@@ -38,6 +42,8 @@ class StagesSpec(Spec):
 class BayesianConfig(ClassificationConfig):
     """Configuration of `bayesian`."""
 
+    fits_afterwards = True
+
     stages: StagesSpec = Field(StagesSpec(), description="see StagesSpec")
 
 
@@ -48,12 +54,18 @@ class BayesianTask(ClassificationTask):
     config: BayesianConfig
 
     def stages(self, cohort: Cohort) -> Sequence[Stage]:
-        """All peers alone and deterministic where that has epochs, then together."""
+        """All peers alone and deterministic where that has epochs, then together.
+
+        Where posteriors are fitted afterwards, weights of the last epoch count for those peers.
+        """
         (mutual,) = super().stages(cohort)
+        assert isinstance(mutual, TrainingStage)
+        peers = self.config.peers.items()
+        waiting = [n for n, it in peers if it.bayesian and it.bayesian.posterior == "laplace"]
+        fitted = [Procedure("laplace", partial(_fit, self, waiting), waiting)] if waiting else []
         steps = self.config.stages.deterministic
         if not steps.epochs:
-            return [mutual]
-        assert isinstance(mutual, TrainingStage)
+            return [mutual, *fitted]
         alone = replace(
             mutual,
             name="deterministic",
@@ -64,7 +76,7 @@ class BayesianTask(ClassificationTask):
             shared=True,
             around=Deterministic,
         )
-        return [alone, Procedure("posteriors", _centre_priors, learners=()), mutual]
+        return [alone, Procedure("posteriors", _centre_priors, learners=()), mutual, *fitted]
 
 
 def _centre_priors(cohort: Cohort, precision: Precision) -> None:
@@ -72,3 +84,14 @@ def _centre_priors(cohort: Cohort, precision: Precision) -> None:
     for peer in cohort.peers.values():
         if isinstance(peer, BayesianNetwork):
             peer.centre_prior()
+
+
+def _fit(task: BayesianTask, peers: Sequence[str], cohort: Cohort, precision: Precision) -> None:
+    """Laplace's approximation around the weights that training has left, by its labelled rows."""
+    train = task.data.train
+    kept = train.select(labelled_rows(train.y).nonzero()[:, 0]).decoded()
+    rows = split_rows(kept, task.data, task.config.evaluation.batch_size)
+    for name in peers:
+        peer = cohort.peers[name]
+        assert isinstance(peer, BayesianNetwork)
+        fit_laplace(peer, (precision.place(x) for x, _ in rows()), cohort.transfer.form)
