@@ -272,6 +272,17 @@ def test_posteriors_that_are_not_sane_are_told_once() -> None:
     assert what_is_odd({"train": {}}) == []
 
 
+@pytest.mark.parametrize("posterior", ["gaussian", "laplace"])
+def test_how_large_batches_of_evaluation_are_changes_nothing(posterior: str) -> None:
+    words = [
+        f"peers.a.bayesian={{posterior: {posterior}, test_samples: 3, std: 0.1}}",
+        "peers.b=mlp",
+    ]
+    of = [trained("transfer=none", *words, f"evaluation.batch_size={size}") for size in (50, 360)]
+    nll = [each["measured"]["a"]["nll"] for each in of]
+    assert nll[0] == pytest.approx(nll[1], rel=1e-5)
+
+
 def test_a_laplace_posterior_is_fitted_when_training_is_over(tmp_path: Path) -> None:
     words = "peers.a.bayesian={posterior: laplace, test_samples: 3}"
     plain = [word for word in SMALL if ".bayesian" not in word] + ["transfer=none"]

@@ -61,8 +61,8 @@ def predict(
 ) -> Iterator[tuple[Logits, Any]]:
     """Logits of every peer for every row, in eval mode and without gradients.
 
-    What a stochastic peer draws is keyed by its name and the number of the batch: the same in
-    every evaluation.
+    What a stochastic peer draws is keyed by its name: the same in every evaluation and for every
+    batch, so that draws of weights are the same networks for all rows, however large batches are.
 
     A trunk is in front of every peer, and `rows` gives batches `(x, y)` in a fixed order.
 
@@ -71,8 +71,8 @@ def predict(
         Those of stochastic peers are of the mean probability.
     """
     modules = nn.ModuleList([*peers.values(), *([trunk] if trunk is not None else [])])
-    for number, (x, y) in enumerate(rows()):
-        start_stream = partial(start_rng, 0, "evaluation", number)
+    start_stream = partial(start_rng, 0, "evaluation")
+    for x, y in rows():
         with preserved_rng(), evaluating(modules), torch.no_grad(), precision.autocast():
             outputs = forward_peers(peers, precision.place(x), trunk, before=start_stream)
         yield Logits.of(outputs), y.cpu() if isinstance(y, Tensor) else y
