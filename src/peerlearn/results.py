@@ -79,8 +79,9 @@ class Arm(TypedDict, total=False):
     not there, none does). `calibration` has the temperatures of peers, and what was measured before
     logits were divided by them. `members` make the ensemble. `edges` are described by
     `TransferGraph.edges`; pairs of peers are called `a~b`. `open_edges`: of the validations after
-    which an edge was open, by learner and teacher. Curves of `selective` answers, of rows out of
-    distribution (`ood`) and of `corruption` are described where they are made: in
+    which an edge was open, by learner and teacher. `posteriors` are those of Bayesian peers at the
+    end of training: KL a row, medians of σ and of |μ|/σ (`signal`). Curves of `selective` answers,
+    of rows out of distribution (`ood`) and of `corruption` are described where they are made: in
     `metrics.assessment`, `tasks.classification.outside` and `engine.probes`.
     """
 
@@ -95,6 +96,8 @@ class Arm(TypedDict, total=False):
     cost: Measured
     class_weights: dict[str, Measured]
     open_edges: dict[str, Measured]
+    posteriors: dict[str, Measured]
+    posterior_distances: dict[str, Measured]
     sizes: dict[str, Measured]
     validation: dict[str, Measured]
     epochs: dict[str, Measured]

@@ -13,7 +13,10 @@ from peerlearn.provenance import check_makers
 MEASURED = ("mean_peer", "ensemble", "cost")
 CURVES = ("flatness", "noise")
 # What runs of earlier versions lack: a comparison that was begun with one can still be finished.
-NEWER_OF_PEERS = ("sizes", "class_weights", "validation", "epochs", "calibration", "open_edges")
+NEWER_OF_PEERS = (
+    *("sizes", "class_weights", "validation", "epochs", "calibration", "open_edges"),
+    *("posteriors", "posterior_distances"),
+)
 # Metrics that they lack.
 NEWER_METRICS = ("aurc", "mutual_information")
 # Curves that are averaged over seeds point by point.

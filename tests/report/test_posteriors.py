@@ -14,10 +14,11 @@ def test_distances_are_drawn_beside_agreement_and_told(tmp_path: Path) -> None:
     folder = compare_folder(tmp_path / "study", seeds=(0, 1), epochs=4)
 
     def edit(results: dict[str, Any]) -> None:
-        results["arms"]["mutual"]["posteriors"] = {
-            "pairs": {"a~b": {"w2": summary([120.0, 130.0]), "cosine": summary([0.01, 0.03])}},
-            "peers": {name: {"kl_per_row": summary([0.5])} for name in "ab"},
+        arm = results["arms"]["mutual"]
+        arm["posterior_distances"] = {
+            "a~b": {"w2": summary([120.0, 130.0]), "cosine": summary([0.01, 0.03])}
         }
+        arm["posteriors"] = {name: {"kl_per_row": summary([0.5, 0.5])} for name in "ab"}
 
     edit_results(folder, edit)
     for seed in (0, 1):
@@ -30,5 +31,5 @@ def test_distances_are_drawn_beside_agreement_and_told(tmp_path: Path) -> None:
             event["posteriors"] = {"peers": {}, "pairs": {"a~b": told}}
         path.write_text("".join(json.dumps(event) + "\n" for event in events))
     page = write_report([folder], tmp_path / "after.html").read_text(encoding="utf-8")
-    assert "Distance of the posteriors of a and b" in page
+    assert "Distance of the posteriors of peers a and b" in page
     assert "mutual ends at W₂² 125, cosine of the means 0.02, KL a row 0.5 and 0.5 nats." in page

@@ -161,6 +161,13 @@ def test_every_arm_trains(arm: str) -> None:
     assert (losses["transfer"] != 0) == (repels or arm == "mutual")
 
 
+def test_a_comparison_has_posteriors_of_all_seeds(tmp_path: Path) -> None:
+    bound = peerlearn.recipe("bayesian", parsed(*[w for w in SMALL if "arm=" not in w]))
+    found = bound.compare(tmp_path / "cmp", arms=["independent"], seeds=range(2))["arms"]
+    told = found["independent"]["posteriors"]["a"]["kl_per_row"]["values"]
+    assert len(told) == 2 and told[0] != told[1]
+
+
 def test_peers_of_other_layers_have_no_distance() -> None:
     with pytest.raises(InputError, match=r"transfer\.edges\.1.*(architectures|layers)"):
         trainer("arm=parameters").run()
@@ -237,7 +244,9 @@ def test_distances_and_widths_are_told_epoch_by_epoch() -> None:
     )
     block = made.run().block
     told = made.progress.history[-1]["posteriors"]
-    assert block["posteriors"] == told
+    assert block["posterior_distances"] == told["pairs"]
+    medians = {name: it["signal"][1] for name, it in told["peers"].items()}
+    assert {name: it["signal"] for name, it in block["posteriors"].items()} == medians
     assert told["pairs"]["a~b"].keys() == {"w2", "cosine", "agreement"}
     peers = made.cohort.peers
     made_again = between({name: peers[name] for name in "ab"})["a~b"]

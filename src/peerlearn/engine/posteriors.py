@@ -129,6 +129,15 @@ def what_is_odd(record: Mapping[str, Any]) -> list[str]:
 
 
 def last_posteriors(history: Sequence[Mapping[str, Any]]) -> Record:
-    """`posteriors` of the last epoch, for an arm of `results.json`; empty without any."""
+    """Of the last epoch, for an arm of `results.json`: `posteriors`, medians in place of quantiles,
+    and `posterior_distances` by pair; empty without any.
+    """
     told = [record["posteriors"] for record in history if "posteriors" in record]
-    return {"posteriors": told[-1]} if told else {}
+    if not told:
+        return {}
+    middle = QUANTILES.index(0.5)
+    peers = {
+        name: found | {key: found[key][middle] for key in ("std", "signal")}
+        for name, found in told[-1]["peers"].items()
+    }
+    return {"posteriors": peers, "posterior_distances": told[-1]["pairs"]}

@@ -28,8 +28,8 @@ def posteriors(draw: Drawer) -> Section:
     for pair in pairs:
         figure = _draw(runs, pair, draw.styles)
         caption = " ".join(_ends(draw.experiment.arms, pair))
-        name = pair.replace("~", " and ")
-        charts.append(draw.chart("Distance of the posteriors of", name, caption, figure))
+        both = f"peers {pair.replace('~', ' and ')}"
+        charts.append(draw.chart("Distance of the posteriors of", both, caption, figure))
     lead = "Above, the squared 2-Wasserstein distance between the posteriors of two peers; below, "
     lead += "how often they give the same answer on validation rows. Filters that grow or change "
     lead += "places move posteriors apart and change no answer: a distance alone is no diversity."
@@ -59,14 +59,13 @@ def _draw(runs: Runs, pair: str, styles: Mapping[str, Style]) -> "Figure":
 def _ends(arms: Mapping[str, Mapping[str, Any]], pair: str) -> Iterator[str]:
     """A sentence for each arm: where the last epoch ended."""
     for arm, block in arms.items():
-        told = block.get(TOLD) or {}
-        found = (told.get("pairs") or {}).get(pair) or {}
+        found = (block.get("posterior_distances") or {}).get(pair) or {}
         values = [
             f"{label} {found[name]['mean']:.3g}"
             for name, label in (("w2", "W₂²"), ("cosine", "cosine of the means"))
             if is_value(found.get(name))
         ]
-        peers = [told.get("peers", {}).get(name) or {} for name in pair.split("~")]
+        peers = [(block.get(TOLD) or {}).get(name) or {} for name in pair.split("~")]
         paid = [it["kl_per_row"]["mean"] for it in peers if is_value(it.get("kl_per_row"))]
         if paid:
             values.append(f"KL a row {' and '.join(f'{nats:.3g}' for nats in paid)} nats")
