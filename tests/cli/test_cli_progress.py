@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from peerlearn.cli import output
 from peerlearn.cli.bars import Bar
 from peerlearn.cli.output import class_table, console, measured_words, metrics_table, tell_results
 from peerlearn.cli.progress import EpochProgress, GridProgress
@@ -219,3 +220,18 @@ def test_every_class_is_told_as_the_ensemble_finds_it(capsys):
     ]
     with pytest.raises(InputError, match="--per-class: recipe 'discovery' measures nothing"):
         class_table(block({"accuracy": 0.5}), RECIPES["discovery"])
+
+
+def test_a_metric_has_a_row_where_all_of_them_are_too_many_for_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"metric_{number}" for number in range(9)]
+    told = {name: {"mean": 0.1234} for name in names}
+    block = {"peers": {"a": told, "b": told}, "mean_peer": told, "ensemble": told}
+    for width, rows in ((80, 10), (200, 5)):
+        small = Console(width=width, file=io.StringIO())
+        monkeypatch.setattr(output, "console", lambda small=small: small)
+        small.print(output.metrics_table(block))
+        lines = small.file.getvalue().splitlines()
+        assert len(lines) == rows and "…" not in small.file.getvalue()
+        assert small.file.getvalue().count("0.1234") == 36

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny import TINY, tiny_trainer, weights
 
 import peerlearn
+from peerlearn.engine.description import described
 from peerlearn.engine.posteriors import between, of_peers, what_is_odd
 from peerlearn.engine.trainer import Trainer
 from peerlearn.engine.updates import Steps
@@ -264,7 +265,7 @@ def test_distances_and_widths_are_told_epoch_by_epoch() -> None:
 def test_posteriors_that_are_not_sane_are_told_once() -> None:
     said: list[str] = []
     for words, expected in (
-        ("{kl_weight: 10}", r"a: its posterior pays .* lower peers.a.bayesian.kl_weight \(10\)"),
+        ("{kl_weight: 10}", r"a: kl_weight × KL.* lower peers.a.bayesian.kl_weight \(10\)"),
         ("{std: 0.5, kl_weight: 0}", r"median of \|μ\|/σ is 0\.\d+; weights are mostly noise"),
         ("{std: 1.0e-6, kl_weight: 0}", r"as good as deterministic; raise peers.a.bayesian.std"),
     ):
@@ -290,6 +291,15 @@ def test_how_large_batches_of_evaluation_are_changes_nothing(posterior: str) -> 
     of = [trained("transfer=none", *words, f"evaluation.batch_size={size}") for size in (50, 360)]
     nll = [each["measured"]["a"]["nll"] for each in of]
     assert nll[0] == pytest.approx(nll[1], rel=1e-5)
+
+
+def test_draws_are_told_and_counted_as_forwards() -> None:
+    made = trainer("peers.b.bayesian={posterior: dropout, test_samples: 4}")
+    told = described(made)["peers"]
+    assert told[0].endswith("posteriors of 2 layers, 2 draws") and "mlp" in told[0]
+    assert told[1].endswith("dropout that is drawn, 4 draws")
+    sizes = made.run().block["sizes"]
+    assert [sizes[name]["draws"] for name in "ab"] == [2, 4]
 
 
 def test_a_laplace_posterior_is_fitted_when_training_is_over(tmp_path: Path) -> None:

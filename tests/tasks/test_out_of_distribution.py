@@ -293,7 +293,7 @@ def test_a_stochastic_peer_tells_rows_apart_by_mutual_information_too(sets: Path
     [
         ("gml-node", ["evaluation.ood=[digits]"], "evaluation.ood: found 'digits', but it is for"),
         ("dml", ["evaluation.corruption=[fog]"], "evaluation.corruption"),
-        ("dml", ["evaluation.ood=digits"], "evaluation.ood"),
+        ("dml", ["evaluation.ood=3"], "evaluation.ood"),
     ],
 )
 def test_what_has_no_meaning_is_refused(recipe: str, words: list[str], said: str) -> None:
@@ -319,3 +319,10 @@ def test_a_graph_recipe_refuses_corruption() -> None:
         InputError, match=r"evaluation.corruption: is for images that are classified"
     ):
         found.build(config)
+
+
+def test_one_name_alone_is_a_list_of_one() -> None:
+    found, given = find_recipe("dml")
+    words = ("evaluation.ood=mnist", "evaluation.corruption=noise")
+    read = found.resolve(given, parsed(*words)).evaluation
+    assert (read.ood, read.corruption) == (("mnist",), ("noise",))

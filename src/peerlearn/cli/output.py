@@ -71,6 +71,10 @@ def table(
     return made
 
 
+DIGITS, GAP = 6, 2
+"""Characters of a value, and between columns."""
+
+
 def metrics_table(block: Mapping[str, Any]) -> Table:
     """Every metric of an arm of `results.json`: a row a peer, their mean, their ensemble.
 
@@ -78,6 +82,10 @@ def metrics_table(block: Mapping[str, Any]) -> Table:
     """
     everyone = block["peers"] | {"mean peer": block["mean_peer"], "ensemble": block["ensemble"]}
     names = [name for name in block["mean_peer"] if ":" not in name]
+    across = max(map(len, everyone)) + sum(max(len(name), DIGITS) + GAP for name in names)
+    if across > console().width:  # a row a metric, then: digits must not be cut off
+        rows = ([name, *(_number(of, name) for of in everyone.values())] for name in names)
+        return table(["", *everyone], rows, right=True)
     return table(
         ["", *names],
         ([who, *(_number(metrics, name) for name in names)] for who, metrics in everyone.items()),

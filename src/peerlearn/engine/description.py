@@ -11,6 +11,7 @@ from peerlearn.engine.needs import needed
 from peerlearn.engine.selection import first_epoch
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
+from peerlearn.models.bayesian import BayesianNetwork
 
 if TYPE_CHECKING:
     from torch import nn
@@ -143,7 +144,8 @@ def _peer(trainer: "Trainer", name: str, peer: "nn.Module") -> str:
     model = getattr(settings, "model", type(peer).__name__)
     count = sum(parameter.numel() for parameter in peer.parameters())
     frozen = ", frozen" if settings is not None and settings.frozen else ""
-    return f"{name}: {model}, {count:,} parameters{frozen}"
+    drawn = f", {peer.said}" if isinstance(peer, BayesianNetwork) else ""
+    return f"{name}: {model}, {count:,} parameters{drawn}{frozen}"
 
 
 def _device(trainer: "Trainer") -> str:

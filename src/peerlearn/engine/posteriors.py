@@ -111,9 +111,9 @@ def what_is_odd(record: Mapping[str, Any]) -> list[str]:
         data = record["train"].get(name, {}).get("objective", 0) - paid
         if paid > TOO_MUCH * max(data, 0.1):
             lines.append(
-                f"peer {name}: its posterior pays {paid:.3g} nats a row to the prior, its data "
-                f"loss is {max(data, 0):.2g}: predictions are underconfident then; lower "
-                f"peers.{name}.bayesian.kl_weight ({found['kl_weight']:g})"
+                f"peer {name}: kl_weight × KL(q ‖ prior) is {paid:.3g} nats a row, the data loss "
+                f"{max(data, 0):.2g}; the prior outweighs the data, and predictions mostly become "
+                f"underconfident; lower peers.{name}.bayesian.kl_weight ({found['kl_weight']:g})"
             )
         low, high = SANE
         if not low <= (median := found["signal"][1]) <= high:

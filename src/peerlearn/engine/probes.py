@@ -17,6 +17,7 @@ from peerlearn.engine.evaluate import Forward, Logits, Rows
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.task import Evaluator
 from peerlearn.metrics.flatness import flatness
+from peerlearn.models.bayesian import BayesianNetwork
 from peerlearn.models.size import multiply_adds_of, parameter_count
 from peerlearn.modes import evaluating
 from peerlearn.randomness import keyed_generator, preserved_rng
@@ -168,9 +169,10 @@ def peer_sizes(cohort: Cohort, x: Any, precision: Precision) -> dict[str, dict[s
         precision: of the run, so that the time is that of this device and format.
 
     Returns:
-        By peer `parameters`, `multiply_adds` of one row, and `latency_ms`, the median time of one
-        forward of one row in milliseconds, on as many threads as torch now has. A network that
-        one row is too few for, or whose operations cannot be counted, has what could be measured.
+        By peer `parameters`, `draws` of one that is Bayesian, `multiply_adds` of one row, and
+        `latency_ms`, the median time of one forward of one row in milliseconds, on as many threads
+        as torch now has. A network that one row is too few for, or whose operations cannot be
+        counted, has what could be measured.
     """
     with evaluating(cohort):  # all of it, for a peer may read what another one computes
         return {name: _sizes(cohort, peer, x, precision) for name, peer in cohort.peers.items()}
@@ -179,6 +181,8 @@ def peer_sizes(cohort: Cohort, x: Any, precision: Precision) -> dict[str, dict[s
 def _sizes(cohort: Cohort, peer: nn.Module, x: Any, precision: Precision) -> dict[str, float]:
     model = peer if cohort.trunk is None else nn.Sequential(cohort.trunk, peer)
     sizes = {"parameters": float(parameter_count(model))}
+    if isinstance(peer, BayesianNetwork):
+        sizes["draws"] = float(peer.test_samples)
     if isinstance(x, Tensor) and len(x):
         row = precision.place(x[:1])
         # Networks are the user's own, and this is no reason to lose a training.

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from peerlearn.data.corruption import CorruptionKind
 from peerlearn.engine.optimisers import OptimiserSpec
@@ -76,6 +76,11 @@ class EvaluationSpec(Spec):
         "blur, contrast, pixelate; for images that are classified",
     )
     batch_size: int = Field(512, ge=1, le=MOST_ROWS, description="rows per forward when evaluating")
+
+    @field_validator("ood", "corruption", mode="before")
+    @classmethod
+    def _one_alone(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
 
     def model_post_init(self, _: Any) -> None:
         if self.report == "val+test" and self.select == "best":

@@ -199,6 +199,8 @@ def _size(block: Arm, peer: str) -> str:
     if not sizes or not is_value(sizes.get("parameters")):
         return ""
     text = f"It has {sizes['parameters']['mean']:,.0f} parameters"
+    if is_value(draws := sizes.get("draws")):
+        text += f" and answers by {draws['mean']:.0f} draws of them"
     if is_value(latency := sizes.get("latency_ms")):
         text += f"; where it was trained, one row alone took {latency['mean']:.2g} ms"
     return text + "."
@@ -217,7 +219,8 @@ def _ensemble(block: Arm, chosen: Choice, metrics: Catalogue, rows: str, seeds: 
         return ""
     gain = number(all_of_them - alone, metric, signed=True, decimals=metric.decimals + 1)
     unit = " points" if metric.is_fraction else ""
-    cost = f"{len(members)} forwards"
+    drawn = [block.get("sizes", {}).get(who, {}).get("draws") for who in members]
+    cost = f"{sum(each['mean'] if is_value(each) else 1 for each in drawn):.0f} forwards"
     known = {who: found.get("parameters") for who, found in block.get("sizes", {}).items()}
     sizes = {who: found["mean"] for who, found in known.items() if is_value(found)}
     if sizes.get(chosen.peer) and sizes.keys() >= set(members):

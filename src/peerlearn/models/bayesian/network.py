@@ -96,6 +96,17 @@ class BayesianNetwork(nn.Module):
         for _, layer in mean_field_layers(self.network):
             layer.centre_prior()
 
+    @property
+    def said(self) -> str:
+        """What it draws from, in a few words."""
+        layers = [path for path, _ in mean_field_layers(self.network)]
+        what = "dropout that is drawn"
+        if len(layers) == 1:
+            what = f"a posterior of {layers[0] or 'its layer'}"
+        elif layers:
+            what = f"posteriors of {len(layers)} layers"
+        return f"{what}, {self.test_samples} draws"
+
     def rhos(self) -> Iterator[nn.Parameter]:
         """What says how wide the posteriors are."""
         for _, layer in mean_field_layers(self.network):
