@@ -151,8 +151,8 @@ def test_arms_of_a_comparison_are_set_against_each_other_by_it_outside_the_headl
         (["evaluation.ood=[digist]"], "evaluation.ood.0: unknown data set or path 'digist'. Did"),
         (["evaluation.corruption=[blurr]"], "evaluation.corruption.0: found 'blurr'"),
         (
-            ["evaluation.corruption=blur"],
-            "evaluation.corruption: input should be a valid tuple; found 'blur'",
+            ["evaluation.corruption=blurr"],
+            "evaluation.corruption.0: found 'blurr'. Did you mean 'blur'?",
         ),
     ],
 )
