@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_relation_runs import _StopAfter
-from tiny import tiny_trainer, weights
+from tiny import StopAfter, tiny_trainer, weights
 
 from peerlearn.engine.checks import check_transport
 from peerlearn.errors import InputError
@@ -32,7 +31,7 @@ def test_invariant_4_a_run_with_averages_resumes_to_the_same_run(tmp_path: Path,
     whole = tiny_trainer(*options, folder=tmp_path / "whole")
     expected = whole.run()
     cut = tiny_trainer(*options, folder=tmp_path / "cut")
-    cut.observe = _StopAfter(2)
+    cut.observe = StopAfter(2)
     with pytest.raises(KeyboardInterrupt):
         cut.run()
     again = tiny_trainer(*options, folder=tmp_path / "cut")

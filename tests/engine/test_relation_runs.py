@@ -1,13 +1,11 @@
 """Memories of relation edges in the engine: they move with training steps, and resume exactly."""
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_trainer, weights
+from tiny import StopAfter, tiny_trainer, weights
 
 from peerlearn.engine.checks import check_transport
 from peerlearn.errors import InputError
@@ -26,17 +24,6 @@ MODES = {
 }
 
 
-class _StopAfter:
-    """Interrupts the run, as Ctrl-C does, after so many batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.batches = batches
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["done"] == self.batches:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def memories(trainer: Any) -> dict[str, list[float]]:
     state = trainer.cohort.transfer.state_dict()
     assert any("memories" in name for name in state)
@@ -50,7 +37,7 @@ def test_invariant_4_a_run_with_memories_resumes_to_the_same_run(tmp_path: Path,
     expected = whole.run()
     for stop in (2, 6):
         cut = tiny_trainer(*options, folder=tmp_path / f"cut {stop}")
-        cut.observe = _StopAfter(stop)
+        cut.observe = StopAfter(stop)
         with pytest.raises(KeyboardInterrupt):
             cut.run()
         again = tiny_trainer(*options, folder=tmp_path / f"cut {stop}")

@@ -1,13 +1,11 @@
 """Edges that repel in the engine: beside predictions, step by step, and from a checkpoint."""
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_trainer, weights
+from tiny import StopAfter, tiny_trainer, weights
 from tiny_posteriors import X, Y, bayesian, bayesian_cnn, pair
 
 import peerlearn
@@ -31,17 +29,6 @@ ALL = [
     f"transfer.edges=[{{}}, {{knowledge: posteriors, weight: 0.01}}, {FEATURES}]",
     "transfer.weight_schedule=constant",
 ]
-
-
-class _StopAfter:
-    """Interrupts the run, as Ctrl-C does, after so many batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.batches = batches
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["done"] == self.batches:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def fusions(trainer: Any) -> dict[str, list[float]]:
@@ -120,7 +107,7 @@ def test_invariant_4_a_run_with_all_of_them_resumes_to_the_same_run(tmp_path: Pa
     whole = tiny_trainer(*ALL, base=BAYESIAN, folder=tmp_path / "whole")
     expected = whole.run()
     cut = tiny_trainer(*ALL, base=BAYESIAN, folder=tmp_path / "cut")
-    cut.observe = _StopAfter(5)
+    cut.observe = StopAfter(5)
     with pytest.raises(KeyboardInterrupt):
         cut.run()
     again = tiny_trainer(*ALL, base=BAYESIAN, folder=tmp_path / "cut")

@@ -1,5 +1,7 @@
 """Tiny cohorts and runs that go through the real recipes."""
 
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,14 @@ def weights(trainer: Trainer) -> dict[str, list[float]]:
         for peer, module in trainer.cohort.peers.items()
         for name, tensor in module.state_dict().items()
     }
+
+
+class StopAfter:
+    """Interrupts the run, as Ctrl-C does, after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["done"] == self.batches:
+            os.kill(os.getpid(), signal.SIGINT)

@@ -254,8 +254,7 @@ class Trainer:
                 able = {name: self._evaluated(name) for name in self._last_here(at.stage)}
                 when = self.cohort.transfer, at.epoch, stage.epochs
                 self.selection.offer(measured["peers"], able, *when)
-        here = {name: self._evaluated(name) for name in self.transport.owned}
-        record |= posterior_record(here, self.cohort.objectives, measured)
+        record |= posterior_record(self._evaluated_here(), self.cohort.objectives, measured)
         if (final := self._over(stage)) and at.epoch < stage.epochs:
             record["stopped"] = "patience"
         in_tail = spec.select == "mean_last" and at.epoch > stage.epochs - spec.last_epochs
@@ -314,9 +313,12 @@ class Trainer:
 
     def forward(self, rows: Rows) -> Iterator[tuple[Logits, Tensor]]:
         """Logits of all peers as they are evaluated, batch by batch; see `predict`."""
-        peers = {name: self._evaluated(name) for name in self.transport.owned}
+        peers = self._evaluated_here()
         for logits, y in predict(peers, rows, self.precision, self._evaluated_trunk()):
             yield logits.collected(self.transport.collect), y
+
+    def _evaluated_here(self) -> dict[str, nn.Module]:
+        return {name: self._evaluated(name) for name in self.transport.owned}
 
     def _evaluated(self, name: str) -> nn.Module:
         """The peer, or the average of its weights where it has one."""
