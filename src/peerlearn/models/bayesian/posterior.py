@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
+from peerlearn.transfer.posterior_distances import posteriors_of
 
 if TYPE_CHECKING:
     from peerlearn.models.bayesian.draws import Draws
@@ -203,12 +204,7 @@ def take_posterior(layer: MeanField) -> None:
 
 def posterior(network: nn.Module) -> Iterator[tuple[str, Gaussian]]:
     """The Gaussian of every random tensor, by the name of its mean; each once."""
-    seen: set[int] = set()
-    for path, layer in mean_field_layers(network):
-        for name in layer.random_names():
-            if id(getattr(layer, name)) not in seen:
-                seen.add(id(getattr(layer, name)))
-                yield f"{path}.{name}" if path else name, layer.gaussian(name)
+    yield from posteriors_of(network).items()
 
 
 def kl_divergence(network: nn.Module) -> Tensor:
