@@ -71,6 +71,21 @@ def test_a_comparison_of_two_processes_equals_that_of_one(cli, stopped, tmp_path
     assert not list(tmp_path.glob("both-2/**/.lock"))
 
 
+def test_bayesian_peers_of_two_processes_draw_and_are_told_of_as_in_one(cli, tmp_path):
+    small = ["peers.*.bayesian={test_samples: 2}", "stages.deterministic.epochs=1"]
+    words = ["compare", "bayesian", *TINY, *small, "--arms", "mutual", "--seeds", "0"]
+    done = torchrun(*words, "--out", "both", place=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cli(*words, "--out", "one").status == 0
+    one, two = (
+        json.loads((tmp_path / x / "results.json").read_text())["arms"]["mutual"]
+        for x in ("one", "both")
+    )
+    compared = [*MEASURED, "posteriors", "posterior_distances"]
+    assert [one[k] for k in compared] == [two[k] for k in compared]
+    assert one["posteriors"].keys() == {"a", "b"} and one["posterior_distances"].keys() == {"a~b"}
+
+
 def test_a_process_tells_of_its_own_peers_alone(monkeypatch):
     import torch.distributed as dist
 

@@ -13,7 +13,7 @@ from tiny import TINY, tiny_trainer, weights
 
 import peerlearn
 from peerlearn.engine.description import described
-from peerlearn.engine.posteriors import between, of_peers, what_is_odd
+from peerlearn.engine.posteriors import between, drawing, of_peer, what_is_odd
 from peerlearn.engine.trainer import Trainer
 from peerlearn.engine.updates import Steps
 from peerlearn.errors import InputError
@@ -24,6 +24,7 @@ from peerlearn.models.bayesian.options import BayesianSpec
 from peerlearn.objectives.base import Classification
 from peerlearn.randomness import seeded_rng
 from peerlearn.systems.registry import find_recipe
+from peerlearn.transfer.posterior_distances import whole_posterior
 
 SMALL = [
     *TINY,
@@ -183,7 +184,7 @@ def test_widths_have_steps_of_their_own() -> None:
     def moved(*more: str) -> float:
         made = trainer("peers.a.bayesian.std=0.005", *more)
         made.run()
-        std = next(iter(of_peers(made.cohort.peers, made.cohort.objectives).values()))["std"][1]
+        std = of_peer(made.cohort.peers["a"], made.cohort.objectives["a"])["std"][1]
         return abs(std - 5e-3)
 
     plain = "peers.a.groups.*_rho={optimiser: sgd, lr: 0.02}"
@@ -250,15 +251,15 @@ def test_distances_and_widths_are_told_epoch_by_epoch() -> None:
     assert {name: it["signal"] for name, it in block["posteriors"].items()} == medians
     assert told["pairs"]["a~b"].keys() == {"w2", "cosine", "agreement"}
     peers = made.cohort.peers
-    made_again = between({name: peers[name] for name in "ab"})["a~b"]
+    made_again = between({name: whole_posterior(peers[name]) for name in "ab"})["a~b"]
     expected = sum(
         ((one.mean - other.mean).square().sum() + (one.std - other.std).square().sum()).item()
         for (_, one), (_, other) in zip(posterior(peers["a"]), posterior(peers["b"]), strict=True)
     )
     assert made_again["w2"] == pytest.approx(expected, rel=1e-5)
     with Deterministic(made.cohort):
-        assert not of_peers(peers, made.cohort.objectives) and not between(peers)
-    same = between({"a": peers["a"], "c": peers["a"]})["a~c"]
+        assert not drawing(peers)
+    same = between({name: whole_posterior(peers["a"]) for name in "ac"})["a~c"]
     assert same["w2"] == 0 and same["cosine"] == pytest.approx(1)
 
 

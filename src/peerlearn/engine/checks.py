@@ -132,7 +132,8 @@ def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:
             "transfer: features, relations, posteriors, feature_distributions, weighting, learned "
             "temperatures and teacher_ema cannot be spread over several processes"
         )
-    if any(len(plan.learners(n)) < len(cohort.names) for n in range(len(plan.stages))):
+    # A procedure without learners does the same to all peers in every process.
+    if any(0 < len(plan.learners(n)) < len(cohort.names) for n in range(len(plan.stages))):
         raise InputError("peers that only teach cannot be spread over several processes")
 
 

@@ -8,14 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from peerlearn.cohort import Cohort
+from peerlearn.engine.transports import Transport
 from peerlearn.models.bayesian import BayesianNetwork, Variational
 from peerlearn.objectives.base import Objective
 from peerlearn.transfer.posterior_distances import (
     Peers,
     Posterior,
-    posterior_distances,
-    posteriors_of,
-    together,
+    WholePosterior,
+    distances_of,
+    whole_posterior,
 )
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -26,53 +28,68 @@ TOO_MUCH, SANE = 5.0, (1.0, 100.0)
 Record = dict[str, Any]
 
 
-def of_peers(peers: Peers, objectives: Mapping[str, Objective]) -> dict[str, Record]:
-    """By Bayesian peer that draws: the KL term of a row, and quantiles of σ and of |μ|/σ.
+@torch.no_grad()
+def posterior_record(
+    evaluated: Peers, cohort: Cohort, transport: Transport, validated: Mapping[str, Any]
+) -> Record:
+    """What the record of an epoch says of posteriors; empty without Bayesian peers that draw.
+
+    Args:
+        evaluated: the peers of this process, as they are evaluated.
+        cohort: all peers, by which every process knows alike whether there is anything to tell.
+        transport: how what each process finds reaches the others.
+        validated: what was measured on validation; of it comes the agreement of each pair.
+    """
+    if not drawing(cohort.peers):
+        return {}
+    whole = {name: _on_cpu(peer) for name, peer in drawing(evaluated).items()}
+    found = {name: of_peer(evaluated[name], cohort.objectives[name]) for name in whole}
+    pairs = between(transport.collect(whole))
+    for pair, value in validated.get("between_peers", {}).get("agreement", {}).items():
+        if pair in pairs:
+            pairs[pair]["agreement"] = value
+    return {"posteriors": {"peers": transport.collect(found), "pairs": pairs}}
+
+
+def of_peer(peer: nn.Module, objective: Objective) -> Record:
+    """Of a Bayesian peer: the KL term of a row, and quantiles of σ and of |μ|/σ.
 
     `kl_per_row` is KL(q ‖ prior) / N in nats, and `kl_weight` what it counts at full weight.
     """
-    found: dict[str, Record] = {}
-    for name, peer in _drawing(peers).items():
-        weights = _weights_of(peer)
-        step = max(len(weights.mean_W) // SEEN, 1)
-        mean_W, std_W = (each[::step].cpu() for each in (weights.mean_W, weights.std_W))
-        at = torch.tensor(QUANTILES)
-        found[name] = {
-            "std": std_W.quantile(at).tolist(),
-            "signal": (mean_W.abs() / std_W).quantile(at).tolist(),
-        }
-        objective = objectives[name]
-        if isinstance(objective, Variational):
-            per_row = peer.kl().item() / objective.rows
-            found[name] |= {"kl_per_row": per_row, "kl_weight": objective.kl_weight}
+    assert isinstance(peer, BayesianNetwork)
+    weights = _on_cpu(peer).weights
+    step = max(len(weights.mean_W) // SEEN, 1)
+    mean_W, std_W = weights.mean_W[::step], weights.std_W[::step]
+    at = torch.tensor(QUANTILES)
+    found: Record = {
+        "std": std_W.quantile(at).tolist(),
+        "signal": (mean_W.abs() / std_W).quantile(at).tolist(),
+    }
+    if isinstance(objective, Variational):
+        found["kl_per_row"] = peer.kl().item() / objective.rows
+        found["kl_weight"] = objective.kl_weight
     return found
 
 
-def between(peers: Peers) -> dict[str, Record]:
-    """By pair "a~b" of Bayesian peers with equal layers: how far apart their posteriors are.
+def between(whole: Mapping[str, WholePosterior]) -> dict[str, Record]:
+    """By pair "a~b" of posteriors of equal layers: how far apart they are.
 
     `w2` is the squared 2-Wasserstein distance; beside it stands the `cosine` of the means, since
     filters that change places or grow move it and change no output.
     """
-    drawing = _drawing(peers)
-    apart = posterior_distances(drawing)
-    means = {name: _weights_of(drawing[name]).mean_W for pair in apart for name in pair}
+    apart = distances_of(whole)
+    means = {name: it.weights.mean_W for name, it in whole.items()}
     return {
         f"{a}~{b}": {
             "w2": apart[a, b],
             "cosine": F.cosine_similarity(means[a], means[b], dim=0).item(),
         }
-        for a, b in combinations(drawing, 2)
+        for a, b in combinations(whole, 2)
         if (a, b) in apart
     }
 
 
-def _weights_of(peer: nn.Module) -> Posterior:
-    gaussians = posteriors_of(peer)
-    return together(gaussians, sorted(gaussians))
-
-
-def _drawing(peers: Peers) -> dict[str, BayesianNetwork]:
+def drawing(peers: Peers) -> dict[str, BayesianNetwork]:
     """Bayesian peers with widths, which are not deterministic now."""
     return {
         name: peer
@@ -83,24 +100,11 @@ def _drawing(peers: Peers) -> dict[str, BayesianNetwork]:
     }
 
 
-@torch.no_grad()
-def posterior_record(
-    peers: Peers,
-    objectives: Mapping[str, Objective],
-    validated: Mapping[str, Any],
-) -> Record:
-    """What the record of an epoch says of posteriors; empty without Bayesian peers that draw.
-
-    `validated` is what was measured on validation; of it comes the agreement of each pair.
-    """
-    found = of_peers(peers, objectives)
-    if not found:
-        return {}
-    pairs = between(peers)
-    for pair, value in validated.get("between_peers", {}).get("agreement", {}).items():
-        if pair in pairs:
-            pairs[pair]["agreement"] = value
-    return {"posteriors": {"peers": found, "pairs": pairs}}
+def _on_cpu(peer: nn.Module) -> WholePosterior:
+    whole = whole_posterior(peer)
+    assert whole is not None, "a peer that draws has posteriors"
+    mean_W, std_W, sizes = whole.weights
+    return whole._replace(weights=Posterior(mean_W.detach().cpu(), std_W.detach().cpu(), sizes))
 
 
 def what_is_odd(record: Mapping[str, Any]) -> list[str]:

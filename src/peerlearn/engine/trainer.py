@@ -254,7 +254,7 @@ class Trainer:
                 able = {name: self._evaluated(name) for name in self._last_here(at.stage)}
                 when = self.cohort.transfer, at.epoch, stage.epochs
                 self.selection.offer(measured["peers"], able, *when)
-        record |= posterior_record(self._evaluated_here(), self.cohort.objectives, measured)
+        record |= posterior_record(self._evaluated_here(), self.cohort, self.transport, measured)
         if (final := self._over(stage)) and at.epoch < stage.epochs:
             record["stopped"] = "patience"
         in_tail = spec.select == "mean_last" and at.epoch > stage.epochs - spec.last_epochs

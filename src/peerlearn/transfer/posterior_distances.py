@@ -96,6 +96,21 @@ DISTANCES: Mapping[DistanceName, Callable[[Posterior, Posterior], Tensor]] = {
 }
 
 
+class WholePosterior(NamedTuple):
+    """All of a network's posterior: the shape of each tensor by name, and the tensors together."""
+
+    shapes: dict[str, tuple[int, ...]]
+    weights: Posterior
+
+
+def whole_posterior(network: nn.Module) -> WholePosterior | None:
+    """That of all tensors of a network, by name; None of one without posteriors."""
+    found = posteriors_of(network)
+    names = sorted(found)
+    shapes = {name: shape_of(found, name) for name in names}
+    return WholePosterior(shapes, together(found, names)) if found else None
+
+
 @torch.no_grad()
 def posterior_distances(
     peers: Peers, distance: DistanceName = "w2"
@@ -105,11 +120,17 @@ def posterior_distances(
     Of a cohort with edges about posteriors or without. Pairs whose posteriors have other names or
     shapes, and peers without any, are left out.
     """
-    of = {name: found for name in peers if (found := posteriors_of(peers[name]))}
-    shapes = {name: {n: shape_of(it, n) for n in it} for name, it in of.items()}
-    pairs = [pair for pair in permutations(of, 2) if shapes[pair[0]] == shapes[pair[1]]]
+    whole = {name: found for name in peers if (found := whole_posterior(peers[name]))}
+    return distances_of(whole, distance)
+
+
+@torch.no_grad()
+def distances_of(
+    whole: Mapping[str, WholePosterior], distance: DistanceName = "w2"
+) -> dict[tuple[str, str], float]:
+    """The same of posteriors that were gathered from elsewhere."""
+    pairs = [(a, b) for a, b in permutations(whole, 2) if whole[a].shapes == whole[b].shapes]
     if not pairs:
         return {}
-    whole = {name: together(it, sorted(it)) for name, it in of.items()}
-    each = [DISTANCES[distance](whole[one], whole[other]).sum() for one, other in pairs]
+    each = [DISTANCES[distance](whole[a].weights, whole[b].weights).sum() for a, b in pairs]
     return dict(zip(pairs, torch.stack(each).tolist(), strict=True))
