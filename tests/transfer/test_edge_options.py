@@ -20,7 +20,8 @@ HINT = {"knowledge": "features"}
 RELATIONS = {"knowledge": "relations", "layer": "pooled", "memory": 4}
 POSTERIORS = {"knowledge": "posteriors"}
 DISTRIBUTIONS = {"knowledge": "feature_distributions"}
-KINDS = ["features", "relations", "posteriors", "feature_distributions"]
+DOUBTS = {"knowledge": "doubted_labels"}
+KINDS = ["features", "relations", "posteriors", "feature_distributions", "doubted_labels"]
 
 # By field as typed: (the rest of the edge, values that must differ from the default).
 CASES = {
@@ -48,7 +49,8 @@ CASES = {
     "divergence": ({}, ["reverse_kl", "symmetric_kl", "js", "mse", "cosine", OWN]),
     "alpha": ({"divergence": "renyi", "alpha": 1.5}, [0.5, 2.0]),
     "alpha_schedule": (RENYI, ["linear", {"kind": "cosine", "start": 1.0}]),
-    "classes": ({}, ["non_target"]),
+    "classes": ({}, ["non_target", "teacher_non_target"]),
+    "doubt": (DOUBTS, ["everything", "others_rows"]),
     "clamp": ({}, [0.2]),
     "temperature": ({}, [0.5, 4.0, "learned"]),
     "teacher_temperature": ({}, [0.5, 2.0]),

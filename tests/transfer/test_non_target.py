@@ -133,3 +133,30 @@ def test_it_is_for_one_label_a_row_among_three_or_more() -> None:
     two = {n: PeerOutput(torch.randn(4, 2)) for n in "ab"}
     with pytest.raises(InputError, match=r"leaves one of 2 classes.*at least 3"):
         TransferGraph({"classes": "non_target"}, ["a", "b"]).losses(two, torch.tensor([0, 1, 1, 0]))
+
+
+def test_left_out_of_the_teachers_side_alone_the_learner_learns_that_it_is_not_the_label() -> None:
+    of = outputs("a", "b")
+    found = losses(of, classes="teacher_non_target", temperature=2.0)["a"]
+    y = LABELS[KNOWN]
+    p_RC = others(of["b"].logits[KNOWN], y, 2.0).exp().detach()
+    log_q_RC = (of["a"].logits[KNOWN] / 2.0).log_softmax(-1)
+    left = torch.arange(CLASSES) != y[:, None]
+    log_q_RC = log_q_RC[left].view(len(y), -1)
+    torch.testing.assert_close(found, 4.0 * kl(p_RC.log(), log_q_RC).mean())
+    (gradient,) = torch.autograd.grad(found, of["a"].logits)
+    pushed = gradient[KNOWN].gather(1, y[:, None])
+    assert (pushed > 0).all(), "a step downhill makes the label's class less likely"
+    assert (gradient[~KNOWN] == 0).all(), "rows without a label have no such class"
+
+
+@pytest.mark.parametrize("peers", ["abc", "abcd"])
+def test_many_peers_leave_it_out_of_the_teachers_side_too(peers: str) -> None:
+    """K products of sums read one side for both ends, so that they cannot be used here."""
+    of = outputs(*peers)
+    found = losses(of, classes="teacher_non_target")["a"]
+    y = LABELS[KNOWN]
+    left = torch.arange(CLASSES) != y[:, None]
+    log_q = of["a"].logits[KNOWN].log_softmax(-1)[left].view(len(y), -1)
+    each = [kl(others(of[n].logits[KNOWN], y), log_q).mean() for n in peers[1:]]
+    torch.testing.assert_close(found, torch.stack(each).mean())

@@ -3,6 +3,7 @@
 from peerlearn.errors import InputError
 from peerlearn.importing import imported
 from peerlearn.transfer.knowledge.base import Knowledge
+from peerlearn.transfer.knowledge.doubted_labels import DoubtedLabelKnowledge
 from peerlearn.transfer.knowledge.feature_distributions import FeatureDistributionKnowledge
 from peerlearn.transfer.knowledge.features import FeatureKnowledge
 from peerlearn.transfer.knowledge.posteriors import PosteriorKnowledge
@@ -15,6 +16,7 @@ KINDS: dict[str, type[Knowledge]] = {
     "relations": RelationKnowledge,
     "posteriors": PosteriorKnowledge,
     "feature_distributions": FeatureDistributionKnowledge,
+    "doubted_labels": DoubtedLabelKnowledge,
 }
 
 

@@ -16,11 +16,12 @@ class PredictionOptions(DivergenceOptions):
 
     reported = ("temperature", "teacher_temperature", "weighting", "weight", "gate", "target")
 
-    classes: Literal["all", "non_target"] = Field(
+    classes: Literal["all", "non_target", "teacher_non_target"] = Field(
         "all",
         description="non_target: the label's class is left out of both sides, and the others sum "
-        "to 1; rows without a label, which have no such class, do not count. A gate reads what is "
-        "left",
+        "to 1; teacher_non_target: of the teacher's alone, so that the learner learns that its "
+        "probability is 0. Rows without a label, which have no such class, do not count. A gate "
+        "reads what is left",
     )
     clamp: float | None = Field(
         None, gt=0, lt=1, description="least probability the divergence sees (parity option)"
@@ -89,7 +90,7 @@ class PredictionOptions(DivergenceOptions):
             )
         if self.on_logits and self.clamp is not None:
             yield f"clamp: found {self.clamp:g} {found}, which has no probabilities"
-        if self.classes == "non_target":
+        if self.classes != "all":
             yield from self._faults_of_what_is_left()
 
     def _faults_of_self(self) -> Iterator[str]:

@@ -65,16 +65,17 @@ class PredictionKnowledge(Knowledge):
         self._plain = plain = plain and options.gate_temperature is None
         plain = plain and options.teacher_temperature in (None, options.temperature)
         plain = plain and options.gate == "through" and self.form == "softmax"
-        self._summable = plain and len(self._teachers) > 2 and options.divergence in SUMMABLE
+        summable = options.divergence in SUMMABLE and options.classes != "teacher_non_target"
+        self._summable = plain and len(self._teachers) > 2 and summable
         self.supervised = self.weights and options.weighting.supervision > 0
         self._own = None
         if options.is_own:
             assert options.temperature != "learned", "refused by its options"
             self._own = OwnDivergence(options.divergence, options.temperature, self.field)
-        if options.classes == "non_target" and self.form == "sigmoid":
+        if options.classes != "all" and self.form == "sigmoid":
             raise InputError(
-                f"{self.field}.classes: 'non_target' leaves out the one label of a row, but the "
-                "outputs are multi-label (form 'sigmoid'); allowed: all"
+                f"{self.field}.classes: {options.classes!r} leaves out the one label of a row, but "
+                "the outputs are multi-label (form 'sigmoid'); allowed: all"
             )
 
     def prepare(self, view: BatchView) -> None:
@@ -141,7 +142,7 @@ class PredictionKnowledge(Knowledge):
         if options.teacher_temperature is not None:
             temperature = options.teacher_temperature
         scaled_RC = log_probs_RC / (1.0 if temperature == "learned" else temperature)
-        if options.classes == "non_target":
+        if options.classes != "all":
             read_RC = non_target_log_probabilities(scaled_RC.clamp_min(LEFT_OUT), y_R)
         else:
             read_RC = F.log_softmax(scaled_RC, dim=-1)
@@ -158,7 +159,11 @@ class PredictionKnowledge(Knowledge):
         assert temperature != "learned"
         taught_at, teachers = options.teacher_temperature or temperature, len(wanted[0].teachers)
         learner_IRC = torch.stack([self._compared(view, e.learner, temperature) for e in wanted])
-        taught = [self._compared(view, t, taught_at) for edges in wanted for t in edges.teachers]
+        taught = [
+            self._compared(view, teacher, taught_at, teaches=True)
+            for edges in wanted
+            for teacher in edges.teachers
+        ]
         teacher_ITRC = torch.stack([each.detach() for each in taught])
         if teachers > 1:
             teacher_ITRC = teacher_ITRC.unflatten(0, (len(wanted), teachers))
@@ -212,7 +217,9 @@ class PredictionKnowledge(Knowledge):
         self, edges: IncomingEdges, view: BatchView, temperature: float | Tensor
     ) -> list[Tensor]:
         """What each teacher of a learner says at a temperature, or what all of them say."""
-        teachers_RC = [self._compared(view, teacher, temperature) for teacher in edges.teachers]
+        teachers_RC = [
+            self._compared(view, teacher, temperature, teaches=True) for teacher in edges.teachers
+        ]
         if self.options.detach:
             teachers_RC = [each.detach() for each in teachers_RC]
         if self.options.target != "ensemble":
@@ -246,23 +253,29 @@ class PredictionKnowledge(Knowledge):
         if isinstance(view.targets, Tensor) and not view.targets.is_floating_point():
             return view.targets
         raise InputError(
-            f"{self.field}.classes: 'non_target' leaves out the class of the label; pass "
-            "targets, int64 classes"
+            f"{self.field}.classes: {self.options.classes!r} leaves out the class of the label; "
+            "pass targets, int64 classes"
         )
 
-    def _compared(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
+    def _compared(
+        self, view: BatchView, peer: str, temperature: float | Tensor, teaches: bool = False
+    ) -> Tensor:
         """What the divergence compares, once for all entries that compare the same."""
+        left_out = {"all": False, "non_target": True, "teacher_non_target": teaches}
+        without_label = left_out[self.options.classes]
         if isinstance(temperature, Tensor):  # of one learner's rows: nobody else will ask for it
-            return self._read(view, peer, temperature)
-        key = self._compares, peer, temperature
-        return view.once(key, lambda: self._read(view, peer, temperature))
+            return self._read(view, peer, temperature, without_label)
+        key = self._compares, peer, temperature, without_label
+        return view.once(key, lambda: self._read(view, peer, temperature, without_label))
 
-    def _read(self, view: BatchView, peer: str, temperature: float | Tensor) -> Tensor:
+    def _read(
+        self, view: BatchView, peer: str, temperature: float | Tensor, without_label: bool
+    ) -> Tensor:
         """Log-probabilities of a peer, or its logits."""
         options, logits_RC = self.options, self._logits(view, peer)
         if self._on_logits:
             return logits_RC
-        if options.classes == "non_target":
+        if without_label:
             return non_target_log_probabilities(logits_RC / temperature, self._labels(view))
         log_probs = class_last_log_probabilities(logits_RC, temperature, self.form)
         return log_probs if options.clamp is None else log_probs.clamp_min(math.log(options.clamp))
