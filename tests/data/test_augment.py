@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from peerlearn.data.augment import Normalisation, augment, check_augment, normalise
+from peerlearn.data.augment import Draws, Normalisation, augment, changed, check_augment, normalise
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 
@@ -37,7 +37,14 @@ def test_nothing_switched_on_is_the_plain_image():
 
 @pytest.mark.parametrize(
     "spec",
-    [AugmentSpec(crop=2), AugmentSpec(flip=True), AugmentSpec(cutout=3), AugmentSpec(rotation=20)],
+    [
+        AugmentSpec(crop=2),
+        AugmentSpec(flip=True),
+        AugmentSpec(cutout=3),
+        AugmentSpec(rotation=20),
+        AugmentSpec(blend=0.5),
+        AugmentSpec(noise=0.2),
+    ],
     ids=str,
 )
 def test_every_option_changes_images_and_follows_its_generator(spec):
@@ -96,6 +103,39 @@ def test_rotation_turns_square_pixels_and_stays_within_its_angle():
     assert int(angles.abs().max()) <= 35
     assert int(angles.max()) > 20
     assert int(angles.min()) < -20
+
+
+def test_smooth_images_are_blended_in_with_a_share_up_to_the_one_asked_for():
+    black = torch.zeros(200, 3, 16, 16)
+    found = augment(black, AugmentSpec(blend=0.4), generator())
+    assert float(found.min()) >= 0 and 0.3 < float(found.max()) <= 0.4
+    white = augment(black + 1, AugmentSpec(blend=0.4), generator())
+    shares = (1 - (white - found)).flatten(1)  # of the blended image, where both have the same
+    torch.testing.assert_close(shares, shares[:, :1].expand_as(shares), rtol=0, atol=1e-5)
+    assert 0.15 < float(shares[:, 0].mean()) < 0.25
+    steps = (found[..., 1:] - found[..., :-1]).abs().mean() / found.std()
+    assert float(steps) < 0.3, "neighbouring pixels are alike"
+
+
+def test_noise_is_gaussian_with_a_deviation_up_to_the_one_asked_for():
+    grey = torch.full((400, 3, 16, 16), 0.5)
+    normalisation = Normalisation.of([0.5] * 3, [0.25] * 3)
+    found = augment(grey, AugmentSpec(noise=0.1), generator(), normalisation)
+    of_rows = found.flatten(1).std(1) * 0.25
+    assert 0.09 < float(of_rows.max()) < 0.105 and 0.04 < float(of_rows.mean()) < 0.06
+    strong = found[of_rows > 0.05].flatten(1)
+    scaled = (strong / strong.std(1, keepdim=True)).flatten()
+    assert abs(float(scaled.mean())) < 0.02
+    assert float(scaled.pow(4).mean()) == pytest.approx(3, abs=0.15), "the kurtosis of a Gaussian"
+    assert abs(float((strong[:, 1:] * strong[:, :-1]).mean())) < 0.02 * float(strong.var())
+
+
+def test_what_is_drawn_for_a_row_does_not_depend_on_its_batch():
+    x, draws = images(rows=8), Draws.of(8, generator())
+    spec, some = AugmentSpec(blend=0.5, noise=0.1, crop=1), torch.tensor([6, 1])
+    torch.testing.assert_close(
+        changed(x, spec, draws)[some], changed(x[some], spec, draws.select(some))
+    )
 
 
 def test_switching_one_option_on_leaves_the_draws_of_the_others():

@@ -53,6 +53,8 @@ TRAINING = {
     "augment.flip": ([], "augment.flip=true"),
     "augment.cutout": ([], "augment.cutout=3"),
     "augment.rotation": ([], "augment.rotation=20"),
+    "augment.blend": ([], "augment.blend=0.4"),
+    "augment.noise": ([], "augment.noise=0.2"),
     "labelled_per_batch": (["data.labels=50"], "labelled_per_batch=8"),
     "objective.function": (
         [],

@@ -15,6 +15,10 @@ from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 
 
+#: Height and width of the random images that are blended in, before they are made large and smooth.
+COARSE = 4
+
+
 class Draws(NamedTuple):
     """One uniform number in [0, 1) per row for each thing that can be random, each (B,)."""
 
@@ -24,6 +28,9 @@ class Draws(NamedTuple):
     angle: Tensor
     hole_y: Tensor
     hole_x: Tensor
+    blend: Tensor
+    noise: Tensor
+    content: Tensor  # of what is blended in
 
     @classmethod
     def of(cls, rows: int, generator: torch.Generator) -> "Draws":
@@ -123,8 +130,8 @@ def changed(
     """The view of a batch that `draws` stand for; otherwise as `augment`.
 
     In this order: shifted crop and mirroring (one gather on the raw values, a quarter of the
-    traffic where they are uint8), normalisation, rotation, cutout. Cutout comes last so that its
-    square holds zeros, the channel mean, as in DeVries & Taylor 2017.
+    traffic where they are uint8), normalisation, rotation, blending, noise, cutout. Cutout comes
+    last so that its square holds zeros, the channel mean, as in DeVries & Taylor 2017.
     """
     normalisation = normalisation or Normalisation.of(None, None)
     draws = Draws(*(draw.to(x.device) for draw in draws))
@@ -133,6 +140,10 @@ def changed(
     x = normalisation.apply(x)
     if spec.rotation:
         x = rotate(x, spec.rotation, draws)
+    if spec.blend:
+        x = blended(x, spec.blend, draws, normalisation)
+    if spec.noise:
+        x = noisy(x, spec.noise, draws, normalisation)
     if spec.cutout:
         x = cut_out(x, spec.cutout, draws)
     return x
@@ -160,6 +171,36 @@ def rotate(x_BCHW: Tensor, degrees: float, draws: Draws) -> Tensor:
     ).view(-1, 2, 3)
     grid = F.affine_grid(theta_B23, list(x_BCHW.shape), align_corners=False)
     return F.grid_sample(x_BCHW, grid, padding_mode="reflection", align_corners=False)
+
+
+def blended(x_BCHW: Tensor, most: float, draws: Draws, normalisation: Normalisation) -> Tensor:
+    """Mix each image with a smooth random one, which has a share in [0, most] of the result."""
+    batch, channels, height, width = x_BCHW.shape
+    coarse_BChw = _numbers(draws.content, channels * COARSE**2).view(
+        batch, channels, COARSE, COARSE
+    )
+    smooth_BCHW = F.interpolate(coarse_BChw, (height, width), mode="bicubic").clamp(0, 1)
+    share_B111 = (most * draws.blend).view(-1, 1, 1, 1)
+    return torch.lerp(x_BCHW, normalisation.apply(smooth_BCHW), share_B111)
+
+
+def noisy(x_BCHW: Tensor, most: float, draws: Draws, normalisation: Normalisation) -> Tensor:
+    """Add Gaussian noise to each image, of a deviation in [0, most], where pixels are in [0, 1]."""
+    uniform_BCHW = _numbers(draws.content, x_BCHW[0].numel(), 1).view_as(x_BCHW)
+    normal_BCHW = math.sqrt(2) * torch.erfinv((2 * uniform_BCHW - 1).clamp(-0.9999, 0.9999))
+    unit_C11 = (1 / normalisation.std).float().to(x_BCHW.device).view(-1, 1, 1)
+    return x_BCHW + (most * draws.noise).view(-1, 1, 1, 1) * unit_C11 * normal_BCHW
+
+
+def _numbers(draw_B: Tensor, count: int, stream: int = 0) -> Tensor:
+    """Numbers (B, count) in [0, 1) that each row's own draw stands for, whatever its batch.
+
+    The fractional part of a large multiple of a sine: no generator, so that a version of a row that
+    is made again is the same; and random enough for pixels.
+    """
+    place = torch.arange(1, count + 1, device=draw_B.device, dtype=torch.float64)
+    angle_BN = (draw_B.double()[:, None] + 1 + stream) * (78.233 * place)
+    return ((angle_BN.sin() * 43758.5453) % 1).float()
 
 
 def cut_out(x_BCHW: Tensor, side: int, draws: Draws) -> Tensor:

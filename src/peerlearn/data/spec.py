@@ -124,6 +124,12 @@ class AugmentSpec(Spec):
         0, ge=0, le=1 << 15, description="side in pixels of a square set to the channel mean"
     )
     rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees, either way")
+    blend: float = Field(
+        0, ge=0, lt=1, description="largest share of a smooth random image that is mixed in"
+    )
+    noise: float = Field(
+        0, ge=0, le=1, description="largest deviation of Gaussian noise, of pixels in [0, 1]"
+    )
 
 
 class AugmentChoice(Spec):
@@ -137,6 +143,12 @@ class AugmentChoice(Spec):
         0, ge=0, le=1 << 15, description="side in pixels of a square set to the mean"
     )
     rotation: float = Field(0, ge=0, le=180, description="largest angle in degrees")
+    blend: float = Field(
+        0, ge=0, lt=1, description="largest share of a smooth random image that is mixed in"
+    )
+    noise: float = Field(
+        0, ge=0, le=1, description="largest deviation of Gaussian noise, of pixels in [0, 1]"
+    )
 
     def resolve(self, data: MeasuredOnTrain) -> AugmentSpec:
         """The augmentation for `data`; vectors get none unless asked."""
@@ -144,4 +156,5 @@ class AugmentChoice(Spec):
         eighth = min(data.sample_shape[1:]) // 8 if image else 0
         crop = eighth if self.crop == "auto" else self.crop
         flip = data.name in MIRRORED if self.flip == "auto" else self.flip
-        return AugmentSpec(crop=crop, flip=flip, cutout=self.cutout, rotation=self.rotation)
+        same = {name: getattr(self, name) for name in ("cutout", "rotation", "blend", "noise")}
+        return AugmentSpec(crop=crop, flip=flip, **same)
