@@ -14,7 +14,6 @@ from torch import Tensor
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.errors import InputError
 
-
 #: Height and width of the random images that are blended in, before they are made large and smooth.
 COARSE = 4
 

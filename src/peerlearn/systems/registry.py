@@ -8,6 +8,7 @@ from peerlearn.engine.places import begun_in, located
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.importing import refuse_code
 from peerlearn.plain_yaml import read_yaml
+from peerlearn.systems.backdoor.recipe import BACKDOOR
 from peerlearn.systems.bayesian.recipe import BAYESIAN
 from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.dml.recipe import DML, FEW_LABELS
@@ -23,6 +24,7 @@ ALL = (
     *(STYLES_CLASSIFY, STYLES_SEGMENT),
     BAYESIAN,
     DISCOVERY,
+    BACKDOOR,
 )
 WRITTEN = ("env.json", "metrics.jsonl", "results.json", "checkpoints", "cells")
 """What stands beside the `config.yaml` of a run or a comparison."""
