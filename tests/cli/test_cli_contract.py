@@ -35,7 +35,10 @@ def test_help_answers_at_once():
 
 @pytest.mark.parametrize(
     "verb",
-    ["ls", "cp", "validate", "run", "compare", "discover", "eval", "predict", "report", "data"],
+    [
+        *("ls", "cp", "validate", "run", "compare", "discover", "attack"),
+        *("eval", "predict", "export", "report", "data"),
+    ],
 )
 def test_every_verb_explains_itself(cli, verb):
     said = cli(verb, "--help")

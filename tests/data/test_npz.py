@@ -279,3 +279,21 @@ def test_rows_that_two_parts_share_are_counted(saved):
 def test_arrays_that_are_not_read_are_told(saved):
     account = read_npz(saved(weights=np.arange(3), X_more=np.arange(3))).account
     assert account.notes == ("arrays that are not read: weights, X_more",)
+
+
+@pytest.mark.parametrize(
+    ("attack", "by"),
+    [
+        (np.array('{"kind": "sig", "target": 0}'), " by attack 'sig'"),
+        (np.array('{"kind": "\x1b[31m"}'), ""),
+        (np.arange(3), ""),
+    ],
+)
+def test_data_that_are_marked_as_poisoned_are_told_before_all_else(saved, attack, by):
+    notes = read_npz(saved(attack=attack, poisoned=np.zeros(12, bool))).account.notes
+    assert notes == (
+        f"marked as poisoned{by}: some training rows carry a backdoor's trigger",
+        "arrays that are not read: attack, poisoned",
+    )
+    alone = read_npz(saved(attack=attack)).account.notes
+    assert alone == ("arrays that are not read: attack",), "one of the two marks nothing"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli import discover, launch, ls, run, serve, validate
+from peerlearn.cli import attack, discover, launch, ls, run, serve, validate
 from peerlearn.cli.stopping import interruptible
 from peerlearn.cli.streams import closed_early, let_streams_write_anything, outlive_readers
 from peerlearn.engine.interruption import interrupt_at_once
@@ -25,6 +25,7 @@ app.command("eval")(interruptible(serve.evaluate))
 app.command()(interruptible(serve.predict))
 app.command()(interruptible(serve.export))
 app.command()(interruptible(run.report))
+app.command()(interruptible(attack.attack))
 app.add_typer(ls.data, name="data")
 for command in ls.data.registered_commands:
     if command.callback is not None:

@@ -6,6 +6,7 @@ machine's memory cannot, before anything is taken: a small file can stand for ve
 
 import math
 import os
+import re
 import sys
 import tempfile
 import zipfile
@@ -67,7 +68,17 @@ def read_npz(path: Path, classes: int | None = None) -> Source:
 def not_read(path: Path, known: Collection[str]) -> Account:
     """What is told of arrays of a file that mean nothing to who reads it."""
     others = [name for name in array_names(path) if name not in known]
-    return Account(notes=(f"arrays that are not read: {some(others)}",) if others else ())
+    notes = (f"arrays that are not read: {some(others)}",) if others else ()
+    return Account(notes=_poison_note(path, others) + notes)
+
+
+def _poison_note(path: Path, others: Collection[str]) -> tuple[str, ...]:
+    """What is told of a file that `peerlearn attack` has written, by arrays that are not read."""
+    if not {"attack", "poisoned"} <= set(others):
+        return ()
+    found = re.search(r'"kind": "([\w-]{1,40})"', str(read_arrays(path, ["attack"])["attack"]))
+    by = f" by attack {found.group(1)!r}" if found else ""
+    return (f"marked as poisoned{by}: some training rows carry a backdoor's trigger",)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from peerlearn.systems.backdoor.attacks.base import Attack, Trigger, Victims
+from peerlearn.systems.backdoor.attacks.pixels import check_side, checkers
 
 
 class BadNets(Attack):
@@ -20,12 +21,14 @@ class BadNets(Attack):
     size: int = Field(3, ge=1, description="side of the square in pixels")
     pattern: Literal["white", "chequered"] = Field("white", description="what it shows")
 
+    def check(self, shape_CHW: tuple[int, ...]) -> None:
+        check_side(self.size, shape_CHW)
+
     def trigger(self, victims: Victims) -> Trigger:
         size = self.size
         square = torch.full((size, size), 255, dtype=torch.uint8)
         if self.pattern == "chequered":
-            place = torch.arange(size)
-            square[(place[:, None] + place) % 2 == 1] = 0
+            square[~checkers(size)] = 0
 
         def change(x_NCHW: Tensor, generator: torch.Generator) -> Tensor:
             changed = x_NCHW.clone()

@@ -64,8 +64,6 @@ class Attack(Spec):
 
     clean_label: ClassVar[bool] = False
     """Whether poisoned rows are of the target class and keep their labels."""
-    decoys: ClassVar[float] = 0.0
-    """Rows with the trigger's `decoy` for every poisoned one."""
 
     kind: str = Field(description="which attack")
     target: int = Field(0, ge=0, description="number of the class that the trigger shall give")
@@ -85,6 +83,17 @@ class Attack(Spec):
         if self.clean_label and self.to == "all":
             raise ValueError(f"to: 'all' with {self.kind!r}, which changes no label; allowed: one")
         return self
+
+    @property
+    def decoys(self) -> float:
+        """Rows with the trigger's `decoy` for every poisoned one."""
+        return 0.0
+
+    def check(self, shape_CHW: tuple[int, ...]) -> None:
+        """See that the options fit images of a shape, before anything is made.
+
+        Raises InputError: they do not; begins with the name of the option.
+        """
 
     def trigger(self, victims: Victims) -> Trigger:
         """The trigger, made for these rows where it depends on them."""

@@ -26,6 +26,7 @@ class Poisoned:
         triggered: test rows with the trigger, and their true labels; none whose label is aimed at.
         aims: int64, the class that each of `triggered` shall be taken for.
         sources: int64, the test row that each of `triggered` was.
+        decoys: bool (N,), training rows that have the trigger's decoy and keep their labels.
     """
 
     data: Dataset
@@ -33,6 +34,7 @@ class Poisoned:
     triggered: Split
     aims: Tensor
     sources: Tensor
+    decoys: Tensor
 
 
 def poison(
@@ -40,22 +42,29 @@ def poison(
     attack: Attack,
     seed: int,
     surrogate: Callable[[Split, int, int], nn.Module],
+    field: str = "data.attack",
 ) -> Poisoned:
     """Poison the training rows of a data set, and put the trigger on its test rows.
 
-    Raises InputError: no images of whole numbers, unknown classes, or nothing left to poison.
+    `field` is what messages call the attack; an option of it is `field.target`, or `target` where
+    `field` is empty.
+
+    Raises InputError: no images of whole numbers, unknown classes, options that do not fit the
+    images or the surrogate, or nothing left to poison.
     """
-    check_attack(data, attack)
+    check_attack(data, attack, field)
     train = data.train
     rows, decoys = chosen_rows(train.y, attack, seed)
     trigger = attack.trigger(Victims(train, data.classes, seed, surrogate))
     x, y = train.x.clone(), train.y.clone()
     x[rows] = changed(trigger.train, train.x[rows], seed, "train")
     y[rows] = attack.aims(y[rows], data.classes)
-    if len(decoys) and trigger.decoy is not None:
+    if trigger.decoy is None:
+        decoys = decoys[:0]
+    else:
         x[decoys] = changed(trigger.decoy, train.x[decoys], seed, "decoy")
-    poisoned = torch.zeros(len(train), dtype=torch.bool)
-    poisoned[rows] = True
+    poisoned, decoyed = (torch.zeros(len(train), dtype=torch.bool) for _ in range(2))
+    poisoned[rows], decoyed[decoys] = True, True
     test = data.test
     wanted = attack.aims(test.y, data.classes)
     sources = (labelled_rows(test.y) & (wanted != test.y)).nonzero()[:, 0]
@@ -66,28 +75,33 @@ def poison(
         Split(shown, test.y[sources]),
         wanted[sources],
         sources,
+        decoyed,
     )
 
 
-def check_attack(data: Dataset, attack: Attack) -> None:
+def check_attack(data: Dataset, attack: Attack, field: str = "data.attack") -> None:
     """See that an attack can be made on a data set. Raises InputError: it cannot; says why."""
-    train, field = data.train, "data.attack"
+    train, whole, option = data.train, field or "attack", f"{field}." if field else ""
     if train.x.dtype != torch.uint8 or len(train.sample_shape) != 3 or not data.in_memory:
         raise InputError(
-            f"{field}: changes images whose pixels are whole numbers from 0 to 255 and that are "
+            f"{whole}: changes images whose pixels are whole numbers from 0 to 255 and that are "
             f"in memory; data {data.name!r} has rows of shape {data.sample_shape}, "
             f"{str(train.x.dtype).removeprefix('torch.')}"
         )
     if data.multilabel:
-        raise InputError(f"{field}: rows of data {data.name!r} have several labels; one is needed")
+        raise InputError(f"{whole}: rows of data {data.name!r} have several labels; one is needed")
     if attack.target >= data.classes:
         raise InputError(
-            f"{field}.target: found {attack.target}; data {data.name!r} has classes 0 to "
+            f"{option}target: found {attack.target}; data {data.name!r} has classes 0 to "
             f"{data.classes - 1}"
         )
     if attack.clean_label and not (train.y == attack.target).any():
         name = data.class_names[attack.target]
-        raise InputError(f"{field}.target: no training row is of class {name!r}")
+        raise InputError(f"{option}target: no training row is of class {name!r}")
+    try:
+        attack.check(train.sample_shape)
+    except InputError as error:
+        raise InputError(f"{option}{error}") from None
 
 
 def chosen_rows(y_N: Tensor, attack: Attack, seed: int) -> tuple[Tensor, Tensor]:
