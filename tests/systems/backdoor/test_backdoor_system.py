@@ -13,8 +13,12 @@ from overriding import parsed
 from tiny import weights
 
 from peerlearn.data.datasets import Split
+from peerlearn.data.npz import write_npz
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
+from peerlearn.systems.backdoor.attacks.poisoning import poison
+from peerlearn.systems.backdoor.attacks.preparing import data_to_poison
+from peerlearn.systems.backdoor.attacks.saved import poisoned_arrays
 from peerlearn.systems.backdoor.metrics import der, rir, with_triggered
 from peerlearn.systems.backdoor.task import BackdoorTask
 from peerlearn.systems.registry import find_recipe
@@ -106,17 +110,31 @@ def test_triggered_rows_are_test_rows_that_are_not_of_the_aimed_class(rows: Path
     assert (around.aims == (around.triggered.y + 1) % CLASSES).all()
 
 
+def test_a_file_that_was_poisoned_before_is_taken_as_it_is(rows: Path, tmp_path: Path) -> None:
+    made = task(rows, "data.clean=0.1")
+    before = data_to_poison(made.config.data, 0.1)
+    found = poison(before, made.config.data.attack, 0, lambda *_: torch.nn.Identity())
+    write_npz(tmp_path / "poisoned.npz", poisoned_arrays(found, made.config.data.attack))
+    again = task(tmp_path / "poisoned.npz", "data.attack=null")
+    for part in ("train", "clean", "val", "test", "triggered"):
+        one, other = getattr(made.data, part), getattr(again.data, part)
+        assert torch.equal(one.x, other.x) and torch.equal(one.y, other.y), part
+    assert torch.equal(made.data.aims, again.data.aims)
+    with pytest.raises(InputError, match=r"data\.attack: .* poisoned by attack 'badnets' already"):
+        task(tmp_path / "poisoned.npz")
+
+
 def test_rows_of_validation_are_the_clean_ones_where_there_are_any(rows: Path) -> None:
     found = task(Path("digits"), "data.clean=0.05").data
     assert len(found.clean) + len(found.val) == round(0.05 * len(found.train))
-    assert any("clean ones (data.clean)" in line for line in found.account.lines())
+    assert any("of val; the others are left out" in line for line in found.account.lines())
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["data.clean=3"], r"data\.clean: 3 clean rows for 5 classes"),
-        (["data.clean=500"], r"data\.clean: 500 .* 400 labelled rows.*up to 395"),
+        (["data.clean=500"], r"data\.clean: 500 would hold out 500.*400 labelled rows.*up to 395"),
         (["data.held_out=300"], r"data\.held_out: 300 would hold out"),
         (["data.attack.target=7"], r"data\.attack\.target: found 7; .* classes 0 to 4"),
         (["data.attack=badnet"], r"data\.attack\.kind: found 'badnet'.*'badnets'"),

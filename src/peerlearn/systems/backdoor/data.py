@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from peerlearn.data.account import Account
-from peerlearn.data.datasets import Dataset, Source, Split
-from peerlearn.data.registry import built, image_form, read_source
-from peerlearn.data.splits import hold_out, kept_rows
+from peerlearn.data.datasets import Dataset, Split
+from peerlearn.data.splits import hold_out
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
-from peerlearn.systems.backdoor.attacks.poisoning import poison
+from peerlearn.systems.backdoor.attacks.poisoning import Poisoned, poison
+from peerlearn.systems.backdoor.attacks.preparing import data_to_poison
+from peerlearn.systems.backdoor.attacks.saved import read_poisoned
 from peerlearn.systems.backdoor.config import BackdoorData
 
 Surrogate = Callable[[Split, int, int], nn.Module]
@@ -38,55 +39,33 @@ class BackdoorDataset(Dataset):
 
 
 def backdoor_data(spec: BackdoorData, seed: int, surrogate: Surrogate) -> BackdoorDataset:
-    """The data of a `data` block, poisoned as it says.
+    """The data of a `data` block, poisoned as it says, or as a file of `peerlearn attack` is.
 
     Raises InputError: data that cannot be used, too few clean rows, or an attack that these data
     cannot have; names the field.
     """
-    source = read_source(spec.name, spec.root, image_form(spec), spec.classes)
-    source, spec = _with_clean_rows(source, spec)
-    data = built(Dataset, source, spec)
+    path = Path(spec.name).expanduser()
+    saved = read_poisoned(path) if path.suffix == ".npz" and path.is_file() else None
+    if saved is not None:
+        if spec.attack is not None:
+            raise InputError(
+                f"data.attack: {path} is poisoned by attack {saved.attack.kind!r} already; "
+                "data.attack=null takes it as it is"
+            )
+        found: Poisoned | None = saved.poisoned
+        data = saved.poisoned.data
+    else:
+        data = data_to_poison(spec, spec.clean, "data.clean")
+        found = poison(data, spec.attack, seed, surrogate) if spec.attack is not None else None
     if data.multilabel:
         raise InputError(f"data: rows of {data.name!r} have several labels; one is needed")
     clean, held_out = _divided(data, spec)
+    data = replace(data if found is None else found.data, val=held_out)
     same: dict[str, Any] = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
-    made = BackdoorDataset(**same | {"val": held_out}, clean=clean)
-    if spec.attack is None:
-        return made
-    found = poison(data, spec.attack, seed, surrogate)
-    return replace(
-        made,
-        train=found.data.train,
-        triggered=found.triggered,
-        aims=found.aims,
-        sources=found.sources,
-        poisoned=found.poisoned,
-    )
-
-
-def _with_clean_rows(
-    source: Source[Split], spec: BackdoorData
-) -> tuple[Source[Split], BackdoorData]:
-    """A source whose validation rows are the clean ones, or a spec that holds out as many."""
-    rows = min(spec.train_size or len(source.train), len(source.train))
-    count = int(spec.clean) if spec.clean >= 1 else max(1, round(spec.clean * rows))
-    if count < source.classes:
-        raise InputError(
-            f"data.clean: {count} clean rows for {source.classes} classes; at least one of each "
-            "is needed"
-        )
-    if source.val is None:
-        known = int(labelled_rows(source.train.y).sum())
-        if count > known - source.classes:
-            raise InputError(
-                f"data.clean: {count} clean rows cannot be held out of {known} labelled rows, of "
-                f"which one of each class must stay; allowed: up to {known - source.classes}"
-            )
-        return source, spec.model_copy(update={"val_size": float(count)})
-    chosen = kept_rows(source.val.strata, count, spec.split_seed, "data.clean")
-    note = f"val: {count:,} of {len(source.val):,} rows are the clean ones (data.clean)"
-    account = source.account + Account(notes=(note,))
-    return source._replace(val=source.val.select(chosen), account=account), spec
+    if found is None:
+        return BackdoorDataset(**same, clean=clean)
+    marks = {n: getattr(found, n) for n in ("triggered", "aims", "sources", "poisoned")}
+    return BackdoorDataset(**same, clean=clean, **marks)
 
 
 def _divided(data: Dataset, spec: BackdoorData) -> tuple[Split, Split]:

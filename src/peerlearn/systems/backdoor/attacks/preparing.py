@@ -16,7 +16,7 @@ def data_to_poison(spec: DataSpec, clean: float, field: str = "clean") -> Datase
 
     Args:
         spec: which data; what it says of validation and of memory does not count.
-        clean: how many clean rows: a fraction of the training rows, or their number.
+        clean: how many clean rows: a fraction of the training rows that are used, or a count.
         field: what messages call it.
 
     Raises InputError: as `load_dataset`, or there are not so many rows.
@@ -31,12 +31,18 @@ def data_to_poison(spec: DataSpec, clean: float, field: str = "clean") -> Datase
         train, test = hold_out(source.train, 0.1, spec.split_seed, "test")
         source = source._replace(train=train, test=test)
         notes += (f"no test: {len(test):,} of train are held out for it",)
+    used = min(spec.train_size or len(source.train), len(source.train))
+    count = int(clean) if clean >= 1 else max(1, round(clean * used))
+    if count < source.classes:
+        raise InputError(
+            f"{field}: {count} clean rows for {source.classes} classes; at least one of each is "
+            "needed"
+        )
     if source.val is None:
-        train, val = hold_out(source.train, clean, spec.split_seed, "val", field)
+        train, val = hold_out(source.train, count, spec.split_seed, "val", field)
         notes += (f"clean rows: {len(val):,} of train are held out",)
     else:
         train, there = source.train, len(source.val)
-        count = int(clean) if clean >= 1 else max(1, round(clean * len(train)))
         if count > there:
             raise InputError(
                 f"{field}: {clean:g} asks for {count:,} clean rows; allowed: up to {there:,}, for "
