@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
@@ -159,7 +158,7 @@ class BackdoorTask(ClassificationTask):
             for x, y in rows():
                 yield precision.place(x), y.to(precision.device)
 
-        unit = 1 / torch.tensor(self.normalisation().std, dtype=torch.float32)
+        unit = 1 / self.normalisation().std.float()
         return CleanRows(
             epoch,
             partial(placed, split_rows(self._clean, self.data, size)),
