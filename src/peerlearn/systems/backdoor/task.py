@@ -13,7 +13,7 @@ from peerlearn.data.loaders import ArrayLoader, split_rows
 from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
-from peerlearn.engine.task import Block, Purpose
+from peerlearn.engine.task import Block, Findings, Purpose, Trained
 from peerlearn.systems.backdoor.attacks.surrogate import trained_surrogate
 from peerlearn.systems.backdoor.config import (
     OWN,
@@ -30,6 +30,7 @@ from peerlearn.systems.backdoor.config import (
 from peerlearn.systems.backdoor.data import BackdoorDataset, backdoor_data
 from peerlearn.systems.backdoor.defences.base import Batches, CleanRows
 from peerlearn.systems.backdoor.metrics import with_triggered
+from peerlearn.systems.backdoor.pages import PAGES, pictures
 from peerlearn.tasks.classification.task import ClassificationTask
 from peerlearn.transfer.graph import TransferGraph
 
@@ -45,6 +46,7 @@ class BackdoorTask(ClassificationTask):
     """Classify rows, by a victim of poisoned data and by a student that is purified."""
 
     Config = BackdoorConfig
+    pages = PAGES
     config: BackdoorConfig
     data: BackdoorDataset
 
@@ -181,6 +183,9 @@ class BackdoorTask(ClassificationTask):
             return block
         batches, members = forward(self.rows[TRIGGERED]), self.config.evaluation.members
         return with_triggered(block, batches, self.data.aims, VICTIM, members)
+
+    def finish(self, trained: Trained) -> Findings:
+        return Findings(self.info, pictures=pictures(self.data))
 
 
 def _copied(names: Sequence[str], cohort: Cohort, precision: Precision) -> None:
