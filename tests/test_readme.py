@@ -19,6 +19,11 @@ TINY = {"epochs": 1, "data.train_size": 100, "batch_size": 32, "threads": 1}
 SMALLER = {
     "discovery": {"stages.rotation.epochs": 1, "stages.supervised.epochs": 1, "uno.hidden": 64},
     "styles-segment": {"data.train_size": 16, "batch_size": 8},
+    "backdoor": {
+        "stages.standard.epochs": 1,
+        "stages.non_target.epochs": 1,
+        "data.train_size": 200,
+    },
     "bayesian": {
         "stages.deterministic.epochs": 1,
         "peers.a.arguments.width": 0.25,

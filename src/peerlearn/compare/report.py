@@ -131,7 +131,8 @@ def _use(experiment: Experiment) -> Shipping | None:
     if len(experiment.folders) == 1:
         folder = experiment.folders[0]
         place = cell_of(str(folder), (folder / "cells").is_dir())
-    return shipping(arms, seeds, experiment.metrics, place, experiment.pages.rows)
+    pages = experiment.pages
+    return shipping(arms, seeds, experiment.metrics, place, pages.rows, pages.unseen)
 
 
 def _unbroken(sentence: str) -> "Markup":

@@ -72,6 +72,7 @@ def shipping(
     metrics: Catalogue,
     place: Place | None,
     rows: str = "test rows",
+    unseen: str = "",
 ) -> Shipping | None:
     """What to say of the arms of a run, a comparison or an evaluation; None where nothing is known.
 
@@ -81,13 +82,17 @@ def shipping(
         metrics: of the recipe.
         place: the folder of a run, for the commands; None where it is not known.
         rows: what arms were measured on, in words.
+        unseen: what validation cannot see, in a sentence: then it chooses among the peers of the
+            first arm alone.
     """
+    if unseen:
+        arms = dict(list(arms.items())[:1])
     if not any(arm.get("peers") for arm in arms.values()):
         return None
     chosen = choice(arms, metrics)
     if chosen is None:
         return _nothing_chosen(arms, seeds, place)
-    block, several = arms[chosen.arm], len(arms) > 1 or len(seeds) > 1
+    block, several = arms[chosen.arm], len(arms) > 1 or len(seeds) > 1 or bool(unseen)
     seed = seeds[chosen.place] if chosen.place < len(seeds) else 0
     who = f"peer {chosen.peer}"
     if several:
@@ -95,6 +100,7 @@ def shipping(
     sentences = [_why(who, chosen), _reported(block, chosen, metrics, rows, len(seeds))]
     sentences += [size] if (size := _size(block, chosen.peer)) else []
     sentences += [gain] if (gain := _ensemble(block, chosen, metrics, rows, len(seeds))) else []
+    sentences += [unseen] if unseen else []
     sentences += told_epochs(arms, metrics) + told_calibration(arms, metrics, rows)
     folder = place(chosen.arm, seed) if place is not None else "RUN"
     is_program = "latency_ms" in block.get("sizes", {}).get(chosen.peer, {})
@@ -102,14 +108,15 @@ def shipping(
 
 
 def shipping_of(
-    results: Results, metrics: Catalogue, folder: str, rows: str = "test rows"
+    results: Results, metrics: Catalogue, folder: str, rows: str = "test rows", unseen: str = ""
 ) -> Shipping | None:
     """`shipping` of the content of a `results.json` in `folder`."""
     arms, seeds = results["arms"], results["seeds"]
     if len(arms) == 1 and len(seeds) == 1 and (selected := results.get("selected")):
         ((name, arm),) = arms.items()
         arms = {name: cast(Arm, {"validation": _validated(selected)} | dict(arm))}
-    return shipping(arms, seeds, metrics, cell_of(folder, len(arms) > 1 or len(seeds) > 1), rows)
+    place = cell_of(folder, len(results["arms"]) > 1 or len(seeds) > 1)
+    return shipping(arms, seeds, metrics, place, rows, unseen)
 
 
 def _validated(selected: Mapping[str, Mapping[str, Any]]) -> dict[str, Measured]:
