@@ -11,7 +11,8 @@ A page asks for a table with a pair of lines; the path is relative to the page:
 `peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
 order × weight tables of the Rényi benchmark, `questions:` with several files, put apart by commas,
 for the differences that say what is asked on all of them, `few:` with several files for what few
-labels gain on all of them, and `counts:` for estimates of how many new classes there are.
+labels gain on all of them, `counts:` for estimates of how many new classes there are, and `asked:`
+and `outside:` for the two tables of the Bayesian page beside the comparison.
 """
 
 import json
@@ -23,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder that `benchmarks` is in
 
+from benchmarks.bayesian.tables import asked_markdown, outside_markdown
 from benchmarks.discovery.class_count import counts_markdown
 from benchmarks.discovery.questions import DISCOVERY
 from benchmarks.few_labels import few_labels_markdown
@@ -36,7 +38,8 @@ from peerlearn.systems.registry import RECIPES
 HERE = Path(__file__).parent
 
 SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few): (?P<file>\S+) -->\n).*?(<!-- end -->)",
+    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few|asked|outside): (?P<file>\S+) -->\n)"
+    r".*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -76,6 +79,8 @@ MAKERS: dict[str, Callable[..., str]] = {
     "peers": peers_markdown,
     "grid": grid_markdown,
     "counts": counts_markdown,
+    "asked": asked_markdown,
+    "outside": outside_markdown,
 }
 #: By folder of a page.
 QUESTIONS = {"discovery": DISCOVERY, "styles": STYLES}
