@@ -22,30 +22,67 @@ from torch import nn
 from peerlearn.data.datasets import Split
 from peerlearn.errors import InputError
 from peerlearn.randomness import seeded_rng
-from peerlearn.systems.backdoor.defences import DEFENCES, AnyDefence
+from peerlearn.systems.backdoor.defences import DEFENCES, AnyDefence, anp, rnp
 from peerlearn.systems.backdoor.defences.base import Defence
+from peerlearn.systems.backdoor.defences.masks import prune
+from peerlearn.systems.backdoor.defences.tuning import fine_tune
 
 #: Options that keep a method short.
 SHORT: dict[str, dict[str, Any]] = {
     "fp": {},
     "ft-sam": {"epochs": 1},
     "fst": {"epochs": 1},
+    "nad": {"teacher_epochs": 1, "epochs": 1},
+    "anp": {"iterations": 20, "lr": 0.05, "alpha": 0.0},
+    "ibau": {"rounds": 1, "lr": 1e-3},
+    "rnp": {"epochs": 5},
 }
-#: By method and option: another value, and what else must be so that it acts.
-OTHER: dict[str, dict[str, tuple[Any, dict[str, Any]]]] = {
-    "fp": {"tolerance": (0.6, {}), "step": (0.5, {})},
+#: By method and option: another value.
+OTHER: dict[str, dict[str, Any]] = {
+    "fp": {"tolerance": 0.6, "step": 0.5},
     "ft-sam": {
-        "rho": (0.5, {}),
-        "adaptive": (False, {}),
-        "label_smoothing": (0.0, {}),
-        "epochs": (2, {}),
-        "lr": (0.02, {}),
+        "rho": 0.5,
+        "adaptive": False,
+        "label_smoothing": 0.0,
+        "epochs": 2,
+        "lr": 0.02,
     },
-    "fst": {"alpha": (0.3, {}), "epochs": (2, {}), "lr": (0.02, {})},
+    "fst": {"alpha": 0.3, "epochs": 2, "lr": 0.02},
+    "nad": {
+        "teacher_epochs": 2,
+        "epochs": 2,
+        "lr": 0.02,
+        "betas": (1.0, 1.0),
+    },
+    "anp": {
+        "eps": 0.1,
+        "steps": 3,
+        "alpha": 1.0,
+        "iterations": 60,
+        "lr": 0.01,
+        "tolerance": 0.6,
+    },
+    "ibau": {
+        "rounds": 2,
+        "lr": 2e-3,
+        "portion": 0.5,
+        "order": "first",
+        "iterations": 1,
+    },
+    "rnp": {
+        "unlearn_lr": 0.003,
+        "stop": 0.7,
+        "epochs": 20,
+        "lr": 0.05,
+        "alpha": 1.0,
+        "tolerance": 0.6,
+    },
 }
 OPTIONS = [(method, option) for method, options in OTHER.items() for option in options]
 #: Methods that work on the last linear layer.
 LINEAR = ("fp", "fst")
+#: Methods that mask the channels of BatchNorm.
+NORMS = ("anp", "rnp")
 
 
 def test_every_option_is_tried() -> None:
@@ -54,10 +91,21 @@ def test_every_option_is_tried() -> None:
 
 
 @pytest.mark.parametrize(("method", "option"), OPTIONS)
-def test_an_option_acts(method: str, option: str) -> None:
-    value, more = OTHER[method][option]
-    before = SHORT[method] | more
-    assert state(purified(method, **before | {option: value})) != state(purified(method, **before))
+def test_an_option_acts(method: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[Any] = []
+
+    def seen(network: nn.Module, layers: Any, found: Any, *rest: Any) -> float | None:
+        masks.append({name: mask.tolist() for name, mask in found.items()})
+        return prune(network, layers, found, *rest)
+
+    for module in (anp, rnp):  # of a few channels the same may go, though masks differ
+        monkeypatch.setattr(module, "prune", seen)
+    changes = ({}, {option: OTHER[method][option]})
+    networks = [purified(method, **SHORT[method] | change) for change in changes]
+    if method in NORMS and option != "tolerance":
+        assert masks[0] != masks[1]
+    else:
+        assert state(networks[0]) != state(networks[1])
 
 
 @pytest.mark.parametrize("method", DEFENCES)
@@ -124,6 +172,16 @@ def test_a_network_without_a_last_linear_layer_is_refused_by_name(method: str) -
         made(method).purify(network, clean_rows())
 
 
+@pytest.mark.parametrize("method", NORMS)
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.BatchNorm2d(1, affine=False)])
+def test_a_network_without_scales_of_batchnorm_is_refused_by_name(
+    method: str, norm: nn.Module
+) -> None:
+    network = nn.Sequential(norm, nn.Flatten(), nn.Linear(SIDE * SIDE, 4))
+    with pytest.raises(InputError, match=f"'{method}': needs a network with BatchNorm, whose cha"):
+        made(method).purify(network, clean_rows())
+
+
 def test_a_defence_is_chosen_by_its_name_or_a_mapping() -> None:
     chosen: TypeAdapter[Defence] = TypeAdapter(AnyDefence)
     for method, kind in DEFENCES.items():
@@ -135,8 +193,6 @@ def test_a_defence_is_chosen_by_its_name_or_a_mapping() -> None:
 
 
 def test_the_backdoor_works_and_plain_tuning_leaves_it() -> None:
-    from peerlearn.systems.backdoor.defences.tuning import fine_tune
-
     given = poisoned()
     accuracy, success = acc_asr(given.network, given)
     assert accuracy >= 0.95 and success >= 0.95
@@ -144,7 +200,14 @@ def test_the_backdoor_works_and_plain_tuning_leaves_it() -> None:
     assert acc_asr(given.network, given)[1] >= 0.95, "what defences remove here goes by itself"
 
 
-@pytest.mark.parametrize(("method", "options"), [("fst", {"epochs": 30})])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("fp", {}),
+        ("fst", {"epochs": 30, "alpha": 0.3}),
+        ("ibau", {"rounds": 10, "lr": 5e-3, "portion": 0.1}),
+    ],
+)
 def test_a_defence_removes_the_backdoor(method: str, options: dict[str, Any]) -> None:
     given = poisoned()
     before, _ = acc_asr(given.network, given)
