@@ -21,7 +21,14 @@ RELATIONS = {"knowledge": "relations", "layer": "pooled", "memory": 4}
 POSTERIORS = {"knowledge": "posteriors"}
 DISTRIBUTIONS = {"knowledge": "feature_distributions"}
 DOUBTS = {"knowledge": "doubted_labels"}
-KINDS = ["features", "relations", "posteriors", "feature_distributions", "doubted_labels"]
+KINDS = [
+    "features",
+    "relations",
+    "posteriors",
+    "feature_distributions",
+    "doubted_labels",
+    "rankings",
+]
 
 # By field as typed: (the rest of the edge, values that must differ from the default).
 CASES = {
@@ -118,7 +125,7 @@ def _output(z):
     """Logits, and two maps that depend on them."""
     maps = {"map": torch.outer(z[:, 0].exp(), torch.arange(8.0)).view(8, 2, 2, 2)}
     maps["last map"] = z.view(8, 4, 1, 1) * torch.ones(3, 3)
-    return PeerOutput(z, maps | {"pooled": z})
+    return PeerOutput(z, maps | {"pooled": z, "served": torch.arange(4) != 2})
 
 
 def typed(name):

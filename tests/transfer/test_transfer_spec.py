@@ -120,12 +120,13 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
     distributions |= {"width": 8, "tokens": 2, "centred": False, "feature_temperature": 0.1}
     distributions |= {"supervised_fusion": True} | repelling
     doubts = {"knowledge": "doubted_labels", "doubt": "everything"}
+    rankings = {"knowledge": "rankings", "temperature": 2.0, "target": "sum"}
     names = {field.alias or name for name, field in EdgeFields.model_fields.items()}
-    everything = doubts | posteriors | distributions | features | relations | values
+    everything = rankings | doubts | posteriors | distributions | features | relations | values
     assert everything.keys() == names, "a new field of EdgeFields needs a value here"
     kinds = [set(fields) for fields in FIELDS_OF.values()]
     shared = names - set().union(*kinds)
-    of_kinds = (values, features, relations, posteriors, distributions, doubts)
+    of_kinds = (values, features, relations, posteriors, distributions, doubts, rankings)
     for own, special in zip(kinds, of_kinds, strict=True):
         given = {k: v for k, v in everything.items() if k in own | shared} | special
         (inherited,) = spec(given | {"edges": [{}]}).entries()

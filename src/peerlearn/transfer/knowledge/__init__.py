@@ -8,6 +8,7 @@ from peerlearn.transfer.knowledge.feature_distributions import FeatureDistributi
 from peerlearn.transfer.knowledge.features import FeatureKnowledge
 from peerlearn.transfer.knowledge.posteriors import PosteriorKnowledge
 from peerlearn.transfer.knowledge.predictions import PredictionKnowledge
+from peerlearn.transfer.knowledge.rankings import RankingKnowledge
 from peerlearn.transfer.knowledge.relations import RelationKnowledge
 
 KINDS: dict[str, type[Knowledge]] = {
@@ -17,6 +18,7 @@ KINDS: dict[str, type[Knowledge]] = {
     "posteriors": PosteriorKnowledge,
     "feature_distributions": FeatureDistributionKnowledge,
     "doubted_labels": DoubtedLabelKnowledge,
+    "rankings": RankingKnowledge,
 }
 
 

@@ -1,0 +1,121 @@
+"""Ranking knowledge: how a learner ranks the candidates of a row, against how its teachers do.
+
+A row's scores of a list of candidates become a distribution over the list (Cao, Qin, Liu, Tsai, Li,
+"Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007), and a learner's is
+pulled to its teachers' as in deep mutual learning. A peer need not serve every candidate, as a
+branch of one modality does not serve items without it: what is compared is the candidates that
+both ends serve, and among them probabilities sum to 1.
+
+Shape suffixes: R rows, C candidates.
+"""
+
+from collections.abc import Collection, Iterator
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from peerlearn.errors import InputError
+from peerlearn.transfer.divergences import between_probabilities
+from peerlearn.transfer.knowledge.base import SELF, DivergenceOptions, IncomingEdges, Knowledge
+from peerlearn.transfer.outputs import LEFT_OUT, BatchView, in_fp32
+
+#: Name of the feature that says which candidates a peer serves: bool (C,) or (R, C).
+SERVED = "served"
+
+
+class RankingOptions(DivergenceOptions):
+    """Options of entries about rankings."""
+
+    reported = ("temperature", "weight", "target")
+
+    temperature: float = Field(
+        1.0, gt=0, description="what scores of both sides are divided by; the loss is scaled by τ²"
+    )
+
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        if self.on_logits:
+            yield (
+                f"divergence: {self.divergence!r} with knowledge 'rankings', which compares "
+                "distributions over candidates; allowed: kl, reverse_kl, symmetric_kl, js, renyi"
+            )
+        if self.target == "ensemble":
+            yield "target: 'ensemble' with knowledge 'rankings'; allowed: mean, sum"
+        if self.teachers == SELF and self.teacher_ema is None:
+            yield f"from: {SELF!r} with knowledge 'rankings' needs a teacher_ema"
+
+
+class RankingKnowledge(Knowledge):
+    """A learner's loss is τ² D(p_teacher ‖ p_learner) over the candidates that both serve.
+
+    The mean over rows; a row in which they serve no candidate together counts 0.
+    """
+
+    Options = RankingOptions
+    options: RankingOptions
+
+    def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
+        """Raises InputError: scores of other shapes, or `served` that does not fit them."""
+        return {edges.learner: self._loss(edges, view) for edges in self.wanted(learners)}
+
+    def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
+        losses = [self._apart(teacher, edges.learner, view) for teacher in edges.teachers]
+        total = torch.stack(losses)
+        return total.sum() if self.options.target == "sum" else total.mean()
+
+    def _apart(self, teacher: str, learner: str, view: BatchView) -> Tensor:
+        options = self.options
+        taught_RC, learnt_RC = (self._scores(peer, view) for peer in (teacher, learner))
+        if taught_RC.shape != learnt_RC.shape:
+            raise InputError(
+                f"{self.field}: peers {teacher!r} and {learner!r} disagree in their outputs: "
+                f"scores of shape {tuple(taught_RC.shape)} and {tuple(learnt_RC.shape)}; rankings "
+                "are of the same candidates"
+            )
+        if options.detach:
+            taught_RC = taught_RC.detach()
+        both_RC = self._served(teacher, view) & self._served(learner, view)
+        if bool(both_RC.all()):
+            return self._mean(taught_RC.log_softmax(-1), learnt_RC.log_softmax(-1), view)
+        # Where there is none every candidate is compared, so that nothing is divided by 0, and the
+        # row then counts 0.
+        any_R1 = both_RC.any(-1, keepdim=True)
+        left_RC = both_RC | ~any_R1
+        log_probs = (_among(each, left_RC) for each in (taught_RC, learnt_RC))
+        return self._mean(*log_probs, view, any_R1[..., 0])
+
+    def _mean(
+        self, log_p_RC: Tensor, log_q_RC: Tensor, view: BatchView, counts_R: Tensor | None = None
+    ) -> Tensor:
+        options = self.options
+        order = None if options.alpha is None else options.order(view)
+        loss_R = between_probabilities(options.divergence, log_p_RC, log_q_RC, order)
+        if counts_R is not None:
+            loss_R = torch.where(counts_R, loss_R, 0.0)
+        return options.temperature**2 * loss_R.mean()
+
+    def _scores(self, peer: str, view: BatchView) -> Tensor:
+        return in_fp32(view.outputs[peer].logits) / self.options.temperature
+
+    def _served(self, peer: str, view: BatchView) -> Tensor:
+        """bool (R, C); all of them where the peer does not say."""
+        output = view.outputs[peer]
+        rows, candidates = output.logits.shape
+        served = output.features.get(SERVED)
+        if served is None:
+            return torch.ones(1, 1, dtype=torch.bool, device=output.logits.device).expand(
+                rows, candidates
+            )
+        if served.shape[-1] != candidates:
+            raise InputError(
+                f"{self.field}: peer {peer!r} says of {served.shape[-1]} candidates whether it "
+                f"serves them, and scores {candidates}"
+            )
+        return served.expand(rows, candidates)
+
+
+def _among(scores_RC: Tensor, left_RC: Tensor) -> Tensor:
+    """Log-probabilities among the candidates that are left; `LEFT_OUT` for the others."""
+    log_probs_RC = scores_RC.masked_fill(~left_RC, LEFT_OUT).log_softmax(-1)
+    return log_probs_RC.masked_fill(~left_RC, LEFT_OUT)
