@@ -1,0 +1,129 @@
+"""A branch: a complete recommender that knows items by one modality, or by none.
+
+Branches share no parameter and no feature (fusion-free): what they learn of each other goes through
+edges about rankings. Re-derived from the public abstract of Ziaoddini, arXiv 2511.05497; dimensions,
+layers and everything named by an option are ours.
+
+Shape suffixes: U users, I items, B users of a batch, C candidates, D units, F features.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peerlearn.tasks.recommendation.inputs import RankingInput
+from peerlearn.tasks.recommendation.models.propagation import SocialGraph, propagated
+from peerlearn.transfer.knowledge.rankings import SERVED
+from peerlearn.transfer.outputs import PeerOutput
+
+Scores = Literal["cosine", "dot"]
+
+
+class Content(nn.Module):
+    """What items are like in one modality, and how it becomes a part of their embeddings.
+
+    Args:
+        items, width: of the table of features.
+        dim: units of an embedding.
+        hidden: units of a layer between; 0 for a linear map.
+        dropout: share of items whose features are hidden in a training step, anew in each.
+
+    Shapes of buffers:
+        x_IF: float32 (I, F), zeros where there is nothing; there_I: bool (I,).
+    """
+
+    x_IF: Tensor
+    there_I: Tensor
+
+    def __init__(self, items: int, width: int, dim: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("x_IF", torch.zeros(items, width))
+        self.register_buffer("there_I", torch.zeros(items, dtype=torch.bool))
+        self.dropout = dropout
+        self.encode: nn.Module = nn.Linear(width, dim)
+        if hidden:
+            self.encode = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+    def fill(self, x_IF: Tensor, there_I: Tensor) -> None:
+        """Take the features of data."""
+        self.x_IF.copy_(x_IF)
+        self.there_I.copy_(there_I)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Embeddings (I, D), zeros where there is nothing, and which items have some, bool (I,)."""
+        there_I = self.there_I
+        if self.training and self.dropout:
+            there_I = there_I & (torch.rand(len(there_I), device=there_I.device) >= self.dropout)
+        return self.encode(self.x_IF) * there_I.unsqueeze(1), there_I
+
+
+class Branch(nn.Module):
+    """Scores of items for users, by who listens to what, who knows whom and one modality.
+
+    Args:
+        graph: interactions and friendships.
+        content: of items; None for a branch of ids alone.
+        dim, layers, alpha: of the propagation.
+        scores: cosine, divided by `temperature`, or dot products.
+        emotion: whether a branch with content predicts valence and arousal (I, 2) of items from
+            it, and adds what they are worth to their embeddings.
+    """
+
+    emotion_I2: Tensor
+
+    def __init__(
+        self,
+        graph: SocialGraph,
+        content: Content | None,
+        *,
+        dim: int = 64,
+        layers: int = 3,
+        alpha: float = 0.5,
+        scores: Scores = "cosine",
+        temperature: float = 0.12,
+        emotion: bool = False,
+    ) -> None:
+        super().__init__()
+        self.graph, self.content = graph, content
+        self.layers, self.alpha, self.scores = layers, alpha, scores
+        self.temperature = temperature
+        self.user_UD = nn.Parameter(0.1 * torch.randn(graph.users, dim))
+        self.item_ID = nn.Parameter(0.1 * torch.randn(graph.items, dim))
+        self.feels = self.worth = None
+        if emotion and content is not None:
+            self.feels = nn.Linear(dim, 2)
+            self.worth = nn.Linear(2, dim, bias=False)
+            self.register_buffer("emotion_I2", torch.full((graph.items, 2), torch.nan))
+
+    def embeddings(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Of all users and items after propagation, what items feel like, and which are served.
+
+        Shapes: (U, D), (I, D), (I, 2) in [−1, 1] or None, bool (I,).
+        """
+        item_ID, felt_I2 = self.item_ID, None
+        there_I = torch.ones(len(item_ID), dtype=torch.bool, device=item_ID.device)
+        if self.content is not None:
+            content_ID, there_I = self.content()
+            item_ID = item_ID + content_ID
+            if self.feels is not None and self.worth is not None:
+                felt_I2 = self.feels(content_ID).tanh()
+                item_ID = item_ID + self.worth(felt_I2) * there_I.unsqueeze(1)
+        user_UD, item_ID = propagated(self.graph, self.user_UD, item_ID, self.layers, self.alpha)
+        return user_UD, item_ID, felt_I2, there_I
+
+    def forward(self, x: RankingInput) -> PeerOutput:
+        """Scores (B, C) of the candidates, and which of them the branch serves, bool (C,)."""
+        with torch.autocast(self.user_UD.device.type, enabled=False):  # sparse products are in fp32
+            user_UD, item_ID, felt_I2, there_I = self.embeddings()
+            user_BD = user_UD[x.users]
+            if x.candidates is not None:
+                item_ID, there_I = item_ID[x.candidates], there_I[x.candidates]
+            if self.scores == "cosine":
+                user_BD = F.normalize(user_BD, dim=1) / self.temperature
+                item_ID = F.normalize(item_ID, dim=1)
+            features = {SERVED: there_I}
+            if felt_I2 is not None:
+                features["emotion"] = felt_I2
+            return PeerOutput(user_BD @ item_ID.T, features)

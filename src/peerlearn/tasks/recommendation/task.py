@@ -1,0 +1,110 @@
+"""Users, and items that they are likely to want."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peerlearn.cohort import Cohort
+from peerlearn.data.datasets import BatchLoader
+from peerlearn.engine.evaluate import Rows
+from peerlearn.engine.task import BatchSizes, Purpose
+from peerlearn.metrics.assessment import Assessment
+from peerlearn.tasks.assembly import FP32
+from peerlearn.tasks.contract import Task
+from peerlearn.tasks.recommendation.config import RecommendationConfig
+from peerlearn.tasks.recommendation.data.dataset import Interactions, RecommendationDataset
+from peerlearn.tasks.recommendation.data.info import RecommendationInfo
+from peerlearn.tasks.recommendation.data.loaders import UserLoader
+from peerlearn.tasks.recommendation.data.registry import RECOMMENDATION_SETS, load_recommendation
+from peerlearn.tasks.recommendation.inputs import RankingInput
+from peerlearn.tasks.recommendation.metrics.assessment import RankingAssessment
+from peerlearn.tasks.recommendation.metrics.wanted import Wanted
+from peerlearn.tasks.recommendation.models.branch import Branch
+from peerlearn.tasks.recommendation.models.registry import RECOMMENDERS
+from peerlearn.tasks.recommendation.reader import RecommendationReader
+
+
+class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, RecommendationInfo]):
+    """Rank all items for every user."""
+
+    Config = RecommendationConfig
+    Reader = RecommendationReader
+    catalogue = RECOMMENDATION_SETS
+    models = RECOMMENDERS
+
+    @classmethod
+    def read(cls, config: RecommendationConfig) -> RecommendationDataset:
+        return load_recommendation(config.data)
+
+    @classmethod
+    def sample(cls, info: RecommendationInfo) -> RecommendationInfo:
+        return info
+
+    def untrained(self) -> Cohort:
+        cohort = super().untrained()
+        for name, peer in cohort.peers.items():
+            assert isinstance(peer, Branch)
+            modality = self.config.peers[name].arguments.get("modality", "none")
+            fill(peer, self.data, modality)
+        return cohort
+
+    def few(self) -> tuple[Any, Tensor, str]:
+        batch = next(iter(self.loader().epoch(0)))
+        return batch.x, batch.y, f"{len(batch.index)} users"
+
+    def loader(self) -> BatchLoader:
+        config, data = self.config, self.data
+        size = (config.batch_size, config.negatives, config.seed)
+        return UserLoader(data.train, data.users, data.items, *size)
+
+    # What is measured --------------------------------------------------------------------------
+
+    def row_sets(self) -> Mapping[str, Rows]:
+        data, size = self.data, self.config.evaluation.batch_size
+        seen = {"val": [data.train], "test": [data.train, data.val]}
+        return {
+            part: partial(rows_of_users, getattr(data, part), before, data.users, size)
+            for part, before in seen.items()
+        }
+
+    def assessment(self, purpose: Purpose) -> Assessment:
+        data = self.data
+        served = {}
+        for name, peer in self.config.peers.items():
+            modality = data.modalities.get(peer.arguments.get("modality", "none"))
+            if modality is not None:
+                served[name] = modality.there_I
+        counts = torch.bincount(data.train.user, minlength=data.users)
+        return RankingAssessment(
+            served=served, members=self.config.evaluation.members, train_counts=counts
+        )
+
+    def batch_sizes(self) -> BatchSizes:
+        config, items = self.config, self.info.classes
+        candidates = min(items, config.negatives + config.batch_size * 50)
+        row = FP32 * candidates
+        return BatchSizes(config.batch_size, config.evaluation.batch_size, 8, row, FP32 * items)
+
+
+def fill(peer: Branch, data: RecommendationDataset, modality: str) -> None:
+    """Give a network the interactions, friendships and features of data."""
+    edges = torch.stack([data.train.user, data.train.item])
+    peer.graph.fill(edges, data.friends_2E)
+    if peer.content is not None:
+        found = data.modalities[modality]
+        peer.content.fill(found.x_IF, found.there_I)
+    if peer.feels is not None and data.emotion_I2 is not None:
+        peer.emotion_I2.copy_(data.emotion_I2)
+
+
+def rows_of_users(wanted: Interactions, seen: list[Interactions], users: int, size: int) -> Any:
+    """Batches of the users who want something: all items are to be ranked, what they saw is masked."""
+    of_users = wanted.of_users(users)
+    before = [part.of_users(users) for part in seen]
+    able = torch.tensor([u for u in range(users) if len(of_users[u])], dtype=torch.int64)
+    for chunk in able.split(size):
+        known = [torch.cat([part[u] for part in before]) for u in chunk.tolist()]
+        yield RankingInput(chunk), Wanted.of(chunk, [of_users[u] for u in chunk.tolist()], known)
