@@ -40,7 +40,7 @@ class Ranking(Spec, Objective):
             found = bpr_loss(scores_BC, y_BC)
         felt_I2 = view.output.features.get("emotion")
         if self.emotion and felt_I2 is not None and view.peer is not None:
-            known_I2 = getattr(view.peer, "emotion_I2")
+            known_I2 = view.peer.emotion_I2
             there_I = ~known_I2.isnan().any(1)
             if bool(there_I.any()):
                 found = found + self.emotion * F.mse_loss(felt_I2[there_I], known_I2[there_I])

@@ -101,7 +101,7 @@ def fill(peer: Branch, data: RecommendationDataset, modality: str) -> None:
 
 
 def rows_of_users(wanted: Interactions, seen: list[Interactions], users: int, size: int) -> Any:
-    """Batches of the users who want something: all items are to be ranked, what they saw is masked."""
+    """Batches of the users who want something, to rank all items but those that they saw."""
     of_users = wanted.of_users(users)
     before = [part.of_users(users) for part in seen]
     able = torch.tensor([u for u in range(users) if len(of_users[u])], dtype=torch.int64)

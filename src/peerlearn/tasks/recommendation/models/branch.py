@@ -1,8 +1,8 @@
 """A branch: a complete recommender that knows items by one modality, or by none.
 
-Branches share no parameter and no feature (fusion-free): what they learn of each other goes through
-edges about rankings. Re-derived from the public abstract of Ziaoddini, arXiv 2511.05497; dimensions,
-layers and everything named by an option are ours.
+Branches share no parameter and no feature (fusion-free): what they learn of each other goes
+through edges about rankings. Re-derived from the public abstract of Ziaoddini, arXiv 2511.05497;
+dimensions, layers and everything named by an option are ours.
 
 Shape suffixes: U users, I items, B users of a batch, C candidates, D units, F features.
 """

@@ -1,4 +1,4 @@
-"""Sparse products with a gradient, and the propagation of embeddings over who listens and who knows.
+"""Sparse products with a gradient, and propagation over who listens to what and who knows whom.
 
 He, Deng, Wang, Li, Zhang, Wang, "LightGCN", SIGIR 2020, equations 7 and 8, with friendships beside:
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 class _Product(torch.autograd.Function):
-    """A @ x for a sparse A that is given with its transpose, so that the gradient is one product."""
+    """A @ x for a sparse A given with its transpose, so that the gradient is one product."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, transposed: Tensor, x: Tensor) -> Tensor:
