@@ -1,6 +1,7 @@
 """Users, and items that they are likely to want."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
 from peerlearn.engine.evaluate import Rows
+from peerlearn.engine.precision import Precision
+from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 from peerlearn.engine.task import BatchSizes, Purpose
 from peerlearn.metrics.assessment import Assessment
 from peerlearn.tasks.assembly import FP32
@@ -22,8 +25,9 @@ from peerlearn.tasks.recommendation.data.registry import RECOMMENDATION_SETS, lo
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.metrics.assessment import RankingAssessment
 from peerlearn.tasks.recommendation.metrics.wanted import Wanted
-from peerlearn.tasks.recommendation.models.branch import Branch
-from peerlearn.tasks.recommendation.models.registry import RECOMMENDERS
+from peerlearn.tasks.recommendation.models.branch import Branch, Embedded
+from peerlearn.tasks.recommendation.models.closed_form import ClosedForm
+from peerlearn.tasks.recommendation.models.registry import RECOMMENDERS, modalities
 from peerlearn.tasks.recommendation.reader import RecommendationReader
 
 
@@ -46,10 +50,24 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
     def untrained(self) -> Cohort:
         cohort = super().untrained()
         for name, peer in cohort.peers.items():
-            assert isinstance(peer, Branch)
-            modality = self.config.peers[name].arguments.get("modality", "none")
-            fill(peer, self.data, modality)
+            assert isinstance(peer, Embedded | ClosedForm)
+            fill(peer, self.data, self.modalities(name))
+            if isinstance(peer, ClosedForm):
+                peer.fit()
         return cohort
+
+    def modalities(self, peer: str) -> list[str]:
+        """By which a peer knows items."""
+        return modalities(self.config.peers[peer].arguments.get("modality", "none"), self.info)
+
+    def stages(self, cohort: Cohort) -> Sequence[Stage]:
+        """Whoever has parameters trains; the others are computed before, and may teach."""
+        learners = [n for n, peer in cohort.peers.items() if not isinstance(peer, ClosedForm)]
+        if not learners:
+            return [Procedure("computed", _as_it_is)]
+        (mutual,) = super().stages(cohort)
+        assert isinstance(mutual, TrainingStage)
+        return [replace(mutual, learners=learners)]
 
     def few(self) -> tuple[Any, Tensor, str]:
         batch = next(iter(self.loader().epoch(0)))
@@ -73,10 +91,10 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
     def assessment(self, purpose: Purpose) -> Assessment:
         data = self.data
         served = {}
-        for name, peer in self.config.peers.items():
-            modality = data.modalities.get(peer.arguments.get("modality", "none"))
-            if modality is not None:
-                served[name] = modality.there_I
+        for name in self.config.peers:
+            if names := self.modalities(name):
+                there = torch.stack([data.modalities[each].there_I for each in names])
+                served[name] = there.any(0)
         counts = torch.bincount(data.train.user, minlength=data.users)
         return RankingAssessment(
             served=served, members=self.config.evaluation.members, train_counts=counts
@@ -89,15 +107,20 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
         return BatchSizes(config.batch_size, config.evaluation.batch_size, 8, row, FP32 * items)
 
 
-def fill(peer: Branch, data: RecommendationDataset, modality: str) -> None:
+def fill(peer: Embedded | ClosedForm, data: RecommendationDataset, names: Sequence[str]) -> None:
     """Give a network the interactions, friendships and features of data."""
     edges = torch.stack([data.train.user, data.train.item])
     peer.graph.fill(edges, data.friends_2E)
-    if peer.content is not None:
-        found = data.modalities[modality]
-        peer.content.fill(found.x_IF, found.there_I)
-    if peer.feels is not None and data.emotion_I2 is not None:
+    if isinstance(peer, Embedded) and peer.content is not None:
+        found = [data.modalities[name] for name in names]
+        there_I = torch.stack([each.there_I for each in found]).any(0)
+        peer.content.fill(torch.cat([each.x_IF for each in found], 1), there_I)
+    if isinstance(peer, Branch) and peer.feels is not None and data.emotion_I2 is not None:
         peer.emotion_I2.copy_(data.emotion_I2)
+
+
+def _as_it_is(cohort: Cohort, precision: Precision) -> None:
+    """What is computed is there since the cohort was made."""
 
 
 def rows_of_users(wanted: Interactions, seen: list[Interactions], users: int, size: int) -> Any:

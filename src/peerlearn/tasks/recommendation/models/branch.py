@@ -7,7 +7,7 @@ dimensions, layers and everything named by an option are ours.
 Shape suffixes: U users, I items, B users of a batch, C candidates, D units, F features.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -59,14 +59,62 @@ class Content(nn.Module):
         return self.encode(self.x_IF) * there_I.unsqueeze(1), there_I
 
 
-class Branch(nn.Module):
+class Embedded(nn.Module):
+    """Scores by the embeddings of users and items, whatever they are made of.
+
+    Args:
+        graph: interactions and friendships.
+        scores: cosine, divided by `temperature`, or dot products.
+    """
+
+    content: "Content | None" = None
+
+    def __init__(self, graph: SocialGraph, scores: Scores, temperature: float) -> None:
+        super().__init__()
+        self.graph, self.scores, self.temperature = graph, scores, temperature
+
+    def embeddings(self) -> "Embeddings":
+        """Of all users and items."""
+        raise NotImplementedError
+
+    def forward(self, x: RankingInput) -> PeerOutput:
+        """Scores (B, C) of the candidates, and which of them the branch serves, bool (C,)."""
+        device = self.graph.interactions.device
+        with torch.autocast(device.type, enabled=False):  # sparse products are in fp32
+            made = self.embeddings()
+            user_BD, item_CD, there_C = made.user_UD[x.users], made.item_ID, made.there_I
+            if x.candidates is not None:
+                item_CD, there_C = item_CD[x.candidates], there_C[x.candidates]
+            if self.scores == "cosine":
+                user_BD = F.normalize(user_BD, dim=1) / self.temperature
+                item_CD = F.normalize(item_CD, dim=1)
+            features = {SERVED: there_C}
+            if made.felt_I2 is not None:
+                features["emotion"] = made.felt_I2
+            return PeerOutput(user_BD @ item_CD.T, features)
+
+
+class Embeddings(NamedTuple):
+    """Of all users (U, D) and items (I, D).
+
+    `there_I` says which items are served; `felt_I2` is their valence and arousal in [−1, 1], where
+    they are predicted.
+    """
+
+    user_UD: Tensor
+    item_ID: Tensor
+    there_I: Tensor
+    felt_I2: Tensor | None = None
+
+
+class Branch(Embedded):
     """Scores of items for users, by who listens to what, who knows whom and one modality.
 
     Args:
         graph: interactions and friendships.
         content: of items; None for a branch of ids alone.
         dim, layers, alpha: of the propagation.
-        scores: cosine, divided by `temperature`, or dot products.
+        scores, temperature: see `Embedded`.
         emotion: whether a branch with content predicts valence and arousal (I, 2) of items from
             it, and adds what they are worth to their embeddings.
     """
@@ -85,10 +133,8 @@ class Branch(nn.Module):
         temperature: float = 0.12,
         emotion: bool = False,
     ) -> None:
-        super().__init__()
-        self.graph, self.content = graph, content
-        self.layers, self.alpha, self.scores = layers, alpha, scores
-        self.temperature = temperature
+        super().__init__(graph, scores, temperature)
+        self.content, self.layers, self.alpha = content, layers, alpha
         self.user_UD = nn.Parameter(0.1 * torch.randn(graph.users, dim))
         self.item_ID = nn.Parameter(0.1 * torch.randn(graph.items, dim))
         self.feels = self.worth = None
@@ -97,11 +143,7 @@ class Branch(nn.Module):
             self.worth = nn.Linear(2, dim, bias=False)
             self.register_buffer("emotion_I2", torch.full((graph.items, 2), torch.nan))
 
-    def embeddings(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """Of all users and items after propagation, what items feel like, and which are served.
-
-        Shapes: (U, D), (I, D), (I, 2) in [−1, 1] or None, bool (I,).
-        """
+    def embeddings(self) -> Embeddings:
         item_ID, felt_I2 = self.item_ID, None
         there_I = torch.ones(len(item_ID), dtype=torch.bool, device=item_ID.device)
         if self.content is not None:
@@ -111,19 +153,4 @@ class Branch(nn.Module):
                 felt_I2 = self.feels(content_ID).tanh()
                 item_ID = item_ID + self.worth(felt_I2) * there_I.unsqueeze(1)
         user_UD, item_ID = propagated(self.graph, self.user_UD, item_ID, self.layers, self.alpha)
-        return user_UD, item_ID, felt_I2, there_I
-
-    def forward(self, x: RankingInput) -> PeerOutput:
-        """Scores (B, C) of the candidates, and which of them the branch serves, bool (C,)."""
-        with torch.autocast(self.user_UD.device.type, enabled=False):  # sparse products are in fp32
-            user_UD, item_ID, felt_I2, there_I = self.embeddings()
-            user_BD = user_UD[x.users]
-            if x.candidates is not None:
-                item_ID, there_I = item_ID[x.candidates], there_I[x.candidates]
-            if self.scores == "cosine":
-                user_BD = F.normalize(user_BD, dim=1) / self.temperature
-                item_ID = F.normalize(item_ID, dim=1)
-            features = {SERVED: there_I}
-            if felt_I2 is not None:
-                features["emotion"] = felt_I2
-            return PeerOutput(user_BD @ item_ID.T, features)
+        return Embeddings(user_UD, item_ID, there_I, felt_I2)

@@ -79,6 +79,12 @@ class SocialGraph(nn.Module):
         super()._load_from_state_dict(*given)
         self._made.clear()
 
+    def heard(self) -> tuple[Tensor, Tensor]:
+        """R, 0 and 1, (U, I), and its transpose."""
+        user, item = self.interactions
+        shape = (self.users, self.items)
+        return self._matrix("heard", user, item, shape, normalised=False)
+
     def listening(self) -> tuple[Tensor, Tensor]:
         """R̂ (U, I) and its transpose."""
         user, item = self.interactions
@@ -91,7 +97,12 @@ class SocialGraph(nn.Module):
         return self._matrix("knowing", *both, (self.users, self.users))
 
     def _matrix(
-        self, name: str, rows: Tensor, columns: Tensor, shape: tuple[int, int]
+        self,
+        name: str,
+        rows: Tensor,
+        columns: Tensor,
+        shape: tuple[int, int],
+        normalised: bool = True,
     ) -> tuple[Tensor, Tensor]:
         made = self._made.get(name)
         if made is None or made[0].device != rows.device:
@@ -100,7 +111,7 @@ class SocialGraph(nn.Module):
                 torch.zeros(size, device=rows.device).index_add_(0, ends, ones)
                 for size, ends in zip(shape, (rows, columns), strict=True)
             ]
-            values = (degrees[0][rows] * degrees[1][columns]).rsqrt()
+            values = (degrees[0][rows] * degrees[1][columns]).rsqrt() if normalised else ones
             made = csr(rows, columns, values, shape), csr(columns, rows, values, shape[::-1])
             self._made[name] = made
         return made

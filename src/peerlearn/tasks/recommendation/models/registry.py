@@ -3,10 +3,17 @@
 from typing import Any
 
 from peerlearn.errors import InputError, unknown_name
-from peerlearn.models.arguments import Count
+from peerlearn.models.arguments import Count, Rate
 from peerlearn.models.registry import Models
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
 from peerlearn.tasks.recommendation.models.branch import Branch, Content, Scores
+from peerlearn.tasks.recommendation.models.closed_form import (
+    Ease,
+    FriendsPopularity,
+    ItemNeighbours,
+    Popularity,
+)
+from peerlearn.tasks.recommendation.models.ngcf import NGCF
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph
 
 
@@ -27,7 +34,8 @@ def branch(
     """Propagation over listening and friendships, with items known by one modality.
 
     Args:
-        modality: a name of the data's; none: ids alone.
+        modality: a name of the data's; none: ids alone; lyrics+audio: features side by side
+            (fusion by concatenation), of items that have any of them.
         dim: units of an embedding.
         layers: rounds of propagation; 0: none (matrix factorisation).
         alpha: share of friends in what users become, in [0, 1]; 0: LightGCN.
@@ -37,19 +45,68 @@ def branch(
         temperature: what cosines are divided by.
         emotion: predict valence and arousal from the modality, and use them.
     """
-    if modality != "none" and modality not in info.modalities:
-        raise unknown_name("modality", modality, ["none", *info.modalities], "arguments.modality")
+    names = modalities(modality, info)
     if not 0 <= alpha <= 1:
         raise InputError(f"arguments.alpha: found {alpha:g}; allowed: 0 to 1")
     if layers < 0 or not 0 <= dropout < 1 or temperature <= 0:
         raise InputError("arguments: layers from 0 on, dropout in [0, 1), temperature above 0")
-    graph = SocialGraph(info.users, classes, info.interactions, info.friendships)
-    content = None
-    if modality != "none":
-        content = Content(classes, info.modalities[modality], dim, hidden, dropout)
+    width = sum(info.modalities[name] for name in names)
+    content = Content(classes, width, dim, hidden, dropout) if names else None
     shape: dict[str, Any] = {"dim": dim, "layers": layers, "alpha": alpha, "scores": scores}
     felt = emotion and info.emotion
-    return Branch(graph, content, temperature=temperature, emotion=felt, **shape)
+    return Branch(graph_of(info), content, temperature=temperature, emotion=felt, **shape)
+
+
+def ngcf(
+    info: RecommendationInfo,
+    classes: int,
+    *,
+    dim: Count = 64,
+    layers: int = 3,
+    dropout: Rate = 0.1,
+    scores: Scores = "dot",
+    temperature: float = 1.0,
+) -> NGCF:
+    """Neural graph collaborative filtering (Wang et al. 2019)."""
+    shape: dict[str, Any] = {"dim": dim, "layers": layers, "dropout": dropout, "scores": scores}
+    return NGCF(graph_of(info), temperature=temperature, **shape)
+
+
+def popularity(info: RecommendationInfo, classes: int) -> Popularity:
+    """How many users listened to an item; computed, not trained."""
+    return Popularity(graph_of(info))
+
+
+def friends_popularity(info: RecommendationInfo, classes: int) -> FriendsPopularity:
+    """How many of a user's friends listened to an item; computed, not trained."""
+    return FriendsPopularity(graph_of(info))
+
+
+def item_knn(info: RecommendationInfo, classes: int) -> ItemNeighbours:
+    """Cosines of items by who heard them, all neighbours; computed, not trained."""
+    return ItemNeighbours(graph_of(info))
+
+
+def ease(info: RecommendationInfo, classes: int, *, regularisation: float = 100.0) -> Ease:
+    """EASE (Steck 2019), a linear autoencoder in closed form; computed, not trained."""
+    return Ease(graph_of(info), regularisation)
+
+
+def graph_of(info: RecommendationInfo) -> SocialGraph:
+    """The graph of data, empty."""
+    return SocialGraph(info.users, info.classes, info.interactions, info.friendships)
+
+
+def modalities(named: str, info: RecommendationInfo) -> list[str]:
+    """What `modality` names: none, one, or several put side by side, `lyrics+audio`.
+
+    Raises InputError: one that the data do not have.
+    """
+    names = [] if named == "none" else named.split("+")
+    for name in names:
+        if name not in info.modalities:
+            raise unknown_name("modality", name, ["none", *info.modalities], "arguments.modality")
+    return names
 
 
 def _check(info: Any, model: str, field: str) -> RecommendationInfo:
@@ -58,4 +115,8 @@ def _check(info: Any, model: str, field: str) -> RecommendationInfo:
     return info
 
 
-RECOMMENDERS = Models(branch, sample="info", check_sample=_check)
+RECOMMENDERS = Models(
+    *(branch, ngcf, popularity, friends_popularity, item_knn, ease),
+    sample="info",
+    check_sample=_check,
+)
