@@ -67,11 +67,10 @@ class Embedded(nn.Module):
         scores: cosine, divided by `temperature`, or dot products.
     """
 
-    content: "Content | None" = None
-
     def __init__(self, graph: SocialGraph, scores: Scores, temperature: float) -> None:
         super().__init__()
         self.graph, self.scores, self.temperature = graph, scores, temperature
+        self.content: Content | None = None
 
     def embeddings(self) -> "Embeddings":
         """Of all users and items."""
