@@ -22,7 +22,7 @@ class Known(Generic[T]):
 
     Attributes:
         about: a few words.
-        classes: how many.
+        classes: how many; None of data without classes.
         rows: how many for train and for test, or altogether where the data say nothing of these.
         read: its content, of embedded data or of those that are downloaded to a root.
         shape: of a row; None where rows have no common one.
@@ -32,7 +32,7 @@ class Known(Generic[T]):
     """
 
     about: str
-    classes: int
+    classes: int | None
     rows: tuple[int, ...]
     read: Callable[[str | None], T]
     shape: tuple[int, ...] | None = None
