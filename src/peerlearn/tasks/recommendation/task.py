@@ -1,6 +1,6 @@
 """Users, and items that they are likely to want."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,7 +24,7 @@ from peerlearn.tasks.recommendation.data.loaders import UserLoader
 from peerlearn.tasks.recommendation.data.registry import RECOMMENDATION_SETS, load_recommendation
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.metrics.assessment import RankingAssessment
-from peerlearn.tasks.recommendation.metrics.wanted import Wanted
+from peerlearn.tasks.recommendation.metrics.wanted import ItemLists, Wanted, cold_users
 from peerlearn.tasks.recommendation.models.branch import Branch, Embedded
 from peerlearn.tasks.recommendation.models.closed_form import ClosedForm
 from peerlearn.tasks.recommendation.models.registry import RECOMMENDERS, modalities
@@ -90,15 +90,15 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
 
     def assessment(self, purpose: Purpose) -> Assessment:
         data = self.data
-        served = {}
+        there = {}
         for name in self.config.peers:
             if names := self.modalities(name):
-                there = torch.stack([data.modalities[each].there_I for each in names])
-                served[name] = there.any(0)
-        counts = torch.bincount(data.train.user, minlength=data.users)
-        return RankingAssessment(
-            served=served, members=self.config.evaluation.members, train_counts=counts
-        )
+                parts = torch.stack([data.modalities[each].there_I for each in names])
+                there[name] = parts.any(0)
+        counts_U = torch.bincount(data.train.user, minlength=data.users)
+        groups = cold_users(counts_U) if purpose == "report" else {}
+        members = self.config.evaluation.members
+        return RankingAssessment(there=there, members=members, groups=groups)
 
     def batch_sizes(self) -> BatchSizes:
         config, items = self.config, self.info.classes
@@ -123,11 +123,10 @@ def _as_it_is(cohort: Cohort, precision: Precision) -> None:
     """What is computed is there since the cohort was made."""
 
 
-def rows_of_users(wanted: Interactions, seen: list[Interactions], users: int, size: int) -> Any:
+def rows_of_users(
+    wanted: Interactions, seen: Sequence[Interactions], users: int, size: int
+) -> Iterator[tuple[RankingInput, Wanted]]:
     """Batches of the users who want something, to rank all items but those that they saw."""
-    of_users = wanted.of_users(users)
-    before = [part.of_users(users) for part in seen]
-    able = torch.tensor([u for u in range(users) if len(of_users[u])], dtype=torch.int64)
-    for chunk in able.split(size):
-        known = [torch.cat([part[u] for part in before]) for u in chunk.tolist()]
-        yield RankingInput(chunk), Wanted.of(chunk, [of_users[u] for u in chunk.tolist()], known)
+    wants, saw = ItemLists.of(users, wanted), ItemLists.of(users, *seen)
+    for chunk in (wants.counts > 0).nonzero()[:, 0].split(size):
+        yield RankingInput(chunk), Wanted.of(chunk, wants, saw)
