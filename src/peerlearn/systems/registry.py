@@ -14,6 +14,7 @@ from peerlearn.systems.discovery.recipe import DISCOVERY
 from peerlearn.systems.dml.recipe import DML, FEW_LABELS
 from peerlearn.systems.fit.recipe import FIT
 from peerlearn.systems.graph.recipe import GML_GRAPH, GML_MLP, GML_NODE
+from peerlearn.systems.music.recipe import MUSIC
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.renyi.recipe import RENYI
 from peerlearn.systems.styles.recipe import STYLES_CLASSIFY, STYLES_SEGMENT
@@ -25,6 +26,7 @@ ALL = (
     BAYESIAN,
     DISCOVERY,
     BACKDOOR,
+    MUSIC,
 )
 WRITTEN = ("env.json", "metrics.jsonl", "results.json", "checkpoints", "cells")
 """What stands beside the `config.yaml` of a run or a comparison."""

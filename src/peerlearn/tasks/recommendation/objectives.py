@@ -14,6 +14,9 @@ from peerlearn.objectives.base import Objective, PeerView
 from peerlearn.transfer.outputs import PeerOutput
 from peerlearn.validation import Spec
 
+#: Name of the feature that is a peer's valence and arousal of all items, (I, 2).
+EMOTION = "emotion"
+
 
 class Ranking(Spec, Objective):
     """A loss over the candidates of a batch, whose targets (B, C) are 1 where a user listened.
@@ -38,9 +41,9 @@ class Ranking(Spec, Objective):
             found = softmax_loss(scores_BC, y_BC)
         else:
             found = bpr_loss(scores_BC, y_BC)
-        felt_I2 = view.output.features.get("emotion")
-        if self.emotion and felt_I2 is not None and view.peer is not None:
-            known_I2 = view.peer.emotion_I2
+        felt_I2 = view.output.features.get(EMOTION)
+        known_I2 = getattr(view.peer, "emotion_I2", None)
+        if self.emotion and felt_I2 is not None and isinstance(known_I2, Tensor):
             there_I = ~known_I2.isnan().any(1)
             if bool(there_I.any()):
                 found = found + self.emotion * F.mse_loss(felt_I2[there_I], known_I2[there_I])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph, propagated
+from peerlearn.tasks.recommendation.objectives import EMOTION
 from peerlearn.transfer.knowledge.rankings import SERVED
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -89,7 +90,7 @@ class Embedded(nn.Module):
                 item_CD = F.normalize(item_CD, dim=1)
             features = {SERVED: there_C}
             if made.felt_I2 is not None:
-                features["emotion"] = made.felt_I2
+                features[EMOTION] = made.felt_I2
             return PeerOutput(user_BD @ item_CD.T, features)
 
 
@@ -143,7 +144,8 @@ class Branch(Embedded):
             self.register_buffer("emotion_I2", torch.full((graph.items, 2), torch.nan))
 
     def embeddings(self) -> Embeddings:
-        item_ID, felt_I2 = self.item_ID, None
+        felt_I2: Tensor | None = None
+        item_ID: Tensor = self.item_ID
         there_I = torch.ones(len(item_ID), dtype=torch.bool, device=item_ID.device)
         if self.content is not None:
             content_ID, there_I = self.content()

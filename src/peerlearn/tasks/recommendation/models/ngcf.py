@@ -7,7 +7,7 @@ The result is all layers side by side, each of length 1 but the first.
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from peerlearn.tasks.recommendation.models.branch import Embedded, Embeddings, Scores
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph, product
@@ -37,7 +37,8 @@ class NGCF(Embedded):
 
     def embeddings(self) -> Embeddings:
         listening, listened = self.graph.listening()
-        user_UD, item_ID = self.user_UD, self.item_ID
+        user_UD: Tensor = self.user_UD
+        item_ID: Tensor = self.item_ID
         users, items = [user_UD], [item_ID]
         for sums, products in zip(self.sums, self.products, strict=True):
             told_UD = product(listening, listened, item_ID)
