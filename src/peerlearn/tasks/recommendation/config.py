@@ -1,7 +1,7 @@
 """What the recipes that recommend may be told."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,11 @@ class RecommendationConfig(RecipeConfig):
         RecommendationDataSpec(name="synthetic"), description="which interactions, how divided"
     )
     objective: Ranking = Field(Ranking(), description="see Ranking")
+    together: Literal["all", "served"] = Field(
+        "all",
+        description="who ranks an item in the ensemble: all peers, those without its modality by "
+        "what they know beside it; or those that it is served by",
+    )
     negatives: int = Field(
         1024, ge=1, le=1 << 24, description="items drawn for every batch, beside what was heard"
     )

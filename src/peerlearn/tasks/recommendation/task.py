@@ -91,7 +91,7 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
     def assessment(self, purpose: Purpose) -> Assessment:
         data = self.data
         there = {}
-        for name in self.config.peers:
+        for name in self.config.peers if self.config.together == "served" else ():
             if names := self.modalities(name):
                 parts = torch.stack([data.modalities[each].there_I for each in names])
                 there[name] = parts.any(0)
