@@ -31,7 +31,7 @@ def cleaned(raw: Raw, spec: RecommendationDataSpec) -> Raw:
                 f"data.core: {raw.where} names no core; it is the array core_item of an .npz."
             )
         raw = _told(raw, _with_history(subset(raw, items=raw.core_I)), "data.core")
-    if spec.k_core > 1:
+    if spec.k_core:
         raw = _told(raw, _core(raw, spec.k_core), f"data.k_core={spec.k_core}")
     _check_enough(raw)
     return raw

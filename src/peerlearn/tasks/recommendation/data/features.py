@@ -41,7 +41,9 @@ def of_counts(counts_IW: Any, there_I: Flags, components: int, name: str) -> Mod
     rows = rows[:, np.flatnonzero(rows.sum(0) > 0)]
     kept = min(components, *rows.shape)
     if not kept:
-        return _placed(np.zeros((len(there_I[there_I]), components)), there_I, components)
+        return _placed(np.zeros((rows.shape[0], components)), there_I, components)
+    if rows.shape[1] == 1:  # rows of length 1 are all the same, and scikit-learn refuses them
+        return _placed(np.eye(1, components).repeat(rows.shape[0], 0), there_I, components)
     weights = TfidfTransformer(sublinear_tf=True).fit_transform(rows)
     # What is random of it is where the iteration starts: the same for every run.
     start = derive_seed(0, "truncated svd", name) % (1 << 32)

@@ -26,6 +26,8 @@ from peerlearn.tasks.recommendation.data.spec import RecommendationDataSpec
 from peerlearn.tasks.recommendation.data.splits import Parts
 
 TAGS = "tags"
+FROM_TAG_LISTS = "text_minilm"
+"""A modality of `lastfm_features.npz` that is made of tags, also those of held-out pairs."""
 
 
 class Described(NamedTuple):
@@ -75,6 +77,11 @@ def described(raw: Raw, part_N: Parts, spec: RecommendationDataSpec) -> Describe
         notes.append(
             f"{TAGS}: {counted(dropped, 'assignment')} to pairs of val and test dropped, of "
             f"{len(raw.tags.tag):,}"
+        )
+    if raw.tags is not None and FROM_TAG_LISTS in modalities:
+        notes.append(
+            f"{FROM_TAG_LISTS}: made of lists of tags, of which those given by users of held-out "
+            "pairs cannot be taken out"
         )
     emotion_I2 = raw.emotion_I2 if raw.emotion_I2 is not None else _first(emotions)
     modalities = {name: modalities[name] for name in raw.modalities if name in modalities}

@@ -34,8 +34,6 @@ FORMS = (
     "a csv with columns user, item; an .inter file of RecBole or MMRec, or a folder with one; the "
     "folder of HetRec Last.fm"
 )
-FROM_TAG_LISTS = "text_minilm"
-"""A modality of `lastfm_features.npz` that is made of tags, also those of held-out pairs."""
 
 
 def load_recommendation(spec: RecommendationDataSpec) -> RecommendationDataset:
@@ -98,11 +96,8 @@ def read_path(path: Path) -> Raw:
     if not beside.is_file():
         return raw
     raw = _with_features(raw, str(beside))
-    notes = [f"{beside.name}, which lies beside it, is read too"]
-    if FROM_TAG_LISTS in raw.tables and raw.tags is not None:
-        notes.append(f"{FROM_TAG_LISTS}: made of lists of tags, of which those given by users of "
-                     "held-out pairs cannot be taken out")  # fmt: skip
-    return replace(raw, account=raw.account + Account(notes=tuple(notes)))
+    told = Account(notes=(f"{beside.name}, which lies beside it, is read too",))
+    return replace(raw, account=raw.account + told)
 
 
 def _with_files(raw: Raw, spec: RecommendationDataSpec) -> Raw:
