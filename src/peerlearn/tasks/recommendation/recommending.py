@@ -1,0 +1,132 @@
+"""What a finished recommender suggests to whom, and who speaks for it.
+
+Shape suffixes: B users, I items, N suggestions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from peerlearn.errors import InputError, did_you_mean
+from peerlearn.modes import evaluating
+from peerlearn.tasks.recommendation.data.info import RecommendationInfo
+from peerlearn.tasks.recommendation.inputs import RankingInput
+from peerlearn.tasks.recommendation.metrics.ensemble import ensemble_scores, standardised
+from peerlearn.tasks.recommendation.models.propagation import SocialGraph
+from peerlearn.transfer.knowledge.rankings import SERVED
+from peerlearn.transfer.outputs import as_peer_output
+
+AT_ONCE = 256
+"""Users that are ranked for at once."""
+
+
+class Suggestion(NamedTuple):
+    """An item for a user.
+
+    Attributes:
+        user, item: their numbers.
+        score: of the ensemble, or of the one peer that was asked; in standard deviations of the
+            scores of the items that the user does not know.
+        by: what each peer gives it, likewise.
+        friends: friends of the user who listened to it.
+    """
+
+    user: int
+    item: int
+    score: float
+    by: Mapping[str, float]
+    friends: tuple[int, ...]
+
+
+def user_numbers(ids: Sequence[str], info: RecommendationInfo) -> list[int]:
+    """The numbers of users who are named by their ids.
+
+    Raises InputError: an unknown one; says how many there are, and the nearest.
+    """
+    places = {name: number for number, name in enumerate(info.user_ids)}
+    for name in ids:
+        if name not in places:
+            few = ", ".join(info.user_ids[:5])
+            raise InputError(
+                f"--user {name}: no user of the run has that id.{did_you_mean(name, places)} There "
+                f"are {info.users:,}, such as {few}"
+            )
+    return [places[name] for name in ids]
+
+
+def suggestions(
+    peers: Mapping[str, nn.Module],
+    graph: SocialGraph,
+    users: Sequence[int],
+    n: int,
+    served_alone: bool = False,
+) -> Iterator[list[Suggestion]]:
+    """The best `n` items that a user did not listen to in training, for one user after the other.
+
+    Args:
+        peers: of the ensemble, or one alone.
+        graph: who listened to what, and who knows whom.
+        served_alone: an item is ranked by those peers that it is served by.
+
+    Raises InputError: `n` is below 1.
+    """
+    if n < 1:
+        raise InputError(f"--n {n}; allowed: 1 or more")
+    heard, knows = _lists(graph.interactions, graph.users), _friends(graph)
+    heard_sets = [set(each) for each in heard]
+    for start in range(0, len(users), AT_ONCE):
+        chunk = list(users[start : start + AT_ONCE])
+        seen_2P = torch.tensor(
+            [(row, item) for row, user in enumerate(chunk) for item in heard[user]],
+            dtype=torch.int64,
+        ).view(-1, 2).T  # fmt: skip
+        scores, there = _scored(peers, torch.tensor(chunk))
+        all_serve = {name: torch.ones_like(each) for name, each in there.items()}
+        total_BI = ensemble_scores(scores, there if served_alone else all_serve, seen_2P)
+        unseen_BI = torch.ones_like(total_BI, dtype=torch.bool)
+        unseen_BI[seen_2P[0], seen_2P[1]] = False
+        by = {name: standardised(s, unseen_BI, all_serve[name]) for name, s in scores.items()}
+        ranked_BI = total_BI.masked_fill(~unseen_BI, -torch.inf)
+        values_BN, items_BN = ranked_BI.topk(min(n, ranked_BI.shape[1]), dim=1)
+        for row, user in enumerate(chunk):
+            yield [
+                Suggestion(
+                    user,
+                    int(item),
+                    float(value),
+                    {name: float(z_BI[row, item]) for name, z_BI in by.items()},
+                    tuple(friend for friend in knows[user] if int(item) in heard_sets[friend]),
+                )
+                for value, item in zip(values_BN[row], items_BN[row], strict=True)
+                if value > -torch.inf
+            ]
+
+
+@torch.no_grad()
+def _scored(
+    peers: Mapping[str, nn.Module], users_B: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Scores of all items (B, I) by peer, and which of them it serves, bool (I,)."""
+    scores, there = {}, {}
+    with evaluating(nn.ModuleList(peers.values())):
+        for name, peer in peers.items():
+            device = next(peer.buffers()).device
+            output = as_peer_output(peer(RankingInput(users_B.to(device))), name)
+            scores[name] = output.logits.float().cpu()
+            served = output.features.get(SERVED, torch.ones(output.logits.shape[1]).bool())
+            there[name] = served.cpu()
+    return scores, there
+
+
+def _lists(pairs_2N: Tensor, users: int) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in range(users)]
+    for user, item in pairs_2N.T.tolist():
+        found[user].append(item)
+    return found
+
+
+def _friends(graph: SocialGraph) -> list[list[int]]:
+    both = torch.cat([graph.friends, graph.friends.flip(0)], 1)
+    return [sorted(each) for each in _lists(both, graph.users)]
