@@ -1,4 +1,4 @@
-"""Poisoned data that took long to make, kept so that every arm of a comparison gets the same file."""
+"""Poisoned data that took long to make, kept so that all arms of a comparison get the same."""
 
 from collections.abc import Callable
 from pathlib import Path
