@@ -1,22 +1,25 @@
 """Data with a backdoor: poisoned training rows, few clean rows, test rows with the trigger."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from peerlearn.data.account import Account
 from peerlearn.data.datasets import Dataset, Split
 from peerlearn.data.splits import hold_out
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
+from peerlearn.systems.backdoor.attacks.kept import kept
 from peerlearn.systems.backdoor.attacks.poisoning import Poisoned, poison
 from peerlearn.systems.backdoor.attacks.preparing import data_to_poison
 from peerlearn.systems.backdoor.attacks.saved import read_poisoned
+from peerlearn.systems.backdoor.attacks.shaping import ShapedAttack
+from peerlearn.systems.backdoor.attacks.surrogate import trained_surrogate
 from peerlearn.systems.backdoor.config import BackdoorData
-
-Surrogate = Callable[[Split, int, int], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,12 @@ class BackdoorDataset(Dataset):
     poisoned: Tensor | None = None
 
 
-def backdoor_data(spec: BackdoorData, seed: int, surrogate: Surrogate) -> BackdoorDataset:
+def backdoor_data(
+    spec: BackdoorData, seed: int, model: str, arguments: Mapping[str, Any]
+) -> BackdoorDataset:
     """The data of a `data` block, poisoned as it says, or as a file of `peerlearn attack` is.
+
+    Attacks that need a network of their own train this `model`, and what they make is kept.
 
     Raises InputError: data that cannot be used, too few clean rows, or an attack that these data
     cannot have; names the field.
@@ -56,11 +63,22 @@ def backdoor_data(spec: BackdoorData, seed: int, surrogate: Surrogate) -> Backdo
         data = saved.poisoned.data
     else:
         data = data_to_poison(spec, spec.clean, "data.clean")
-        found = poison(data, spec.attack, seed, surrogate) if spec.attack is not None else None
+        found = None
+        if spec.attack is not None:
+            train = trained_surrogate(model, arguments, seed, field="peers.victim.model")
+            make = partial(poison, data, spec.attack, seed, train)
+            if isinstance(spec.attack, ShapedAttack):
+                of = data.train, data.test, seed, model, arguments
+                found, said = kept(spec.attack, make, *of)
+                data = replace(data, account=data.account + Account(notes=(said,)))
+            else:
+                found = make()
     if data.multilabel:
         raise InputError(f"data: rows of {data.name!r} have several labels; one is needed")
     clean, held_out = _divided(data, spec)
-    data = replace(data if found is None else found.data, val=held_out)
+    if found is not None:
+        data = replace(data, train=found.data.train)
+    data = replace(data, val=held_out)
     same: dict[str, Any] = {name: getattr(data, name) for name in Dataset.__dataclass_fields__}
     if found is None:
         return BackdoorDataset(**same, clean=clean)
