@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny_commands import TINY, small_arrays
 
+from peerlearn.cli import attack
 from peerlearn.systems.backdoor import attacks
 from peerlearn.systems.backdoor.attacks.saved import read_poisoned
 
@@ -170,6 +171,10 @@ def test_only_images_of_whole_numbers_with_one_class_each_are_poisoned(
     assert said.status == 2
     assert "peerlearn: attack: " in said.err and expected in said.err
     assert not Path("p.npz").exists()
+
+
+def test_help_names_every_attack():
+    assert tuple(attacks.ATTACKS) == attack.KINDS
 
 
 def test_the_page_runs_as_it_is(cli):
