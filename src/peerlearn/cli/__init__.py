@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli import attack, discover, launch, ls, run, serve, validate
+from peerlearn.cli import attack, discover, launch, ls, purify, run, serve, validate
 from peerlearn.cli.stopping import interruptible
 from peerlearn.cli.streams import closed_early, let_streams_write_anything, outlive_readers
 from peerlearn.engine.interruption import interrupt_at_once
@@ -26,6 +26,7 @@ app.command()(interruptible(serve.predict))
 app.command()(interruptible(serve.export))
 app.command()(interruptible(run.report))
 app.command()(interruptible(attack.attack))
+app.command()(interruptible(purify.purify))
 app.add_typer(ls.data, name="data")
 for command in ls.data.registered_commands:
     if command.callback is not None:
