@@ -24,6 +24,7 @@ SMALLER = {
         "stages.non_target.epochs": 1,
         "data.train_size": 200,
     },
+    "music": {"evaluation.every": 1},
     "bayesian": {
         "stages.deterministic.epochs": 1,
         "peers.a.arguments.width": 0.25,

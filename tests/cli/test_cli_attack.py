@@ -1,12 +1,18 @@
 """`peerlearn attack`: clean images become a file that is marked as poisoned, and trains."""
 
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_commands import TINY, small_arrays
 
+from peerlearn.cli import attack
+from peerlearn.systems.backdoor import attacks
 from peerlearn.systems.backdoor.attacks.saved import read_poisoned
+
+PAGE = Path(attacks.__file__).parent / "README.md"
 
 
 def words(said) -> str:
@@ -165,6 +171,29 @@ def test_only_images_of_whole_numbers_with_one_class_each_are_poisoned(
     assert said.status == 2
     assert "peerlearn: attack: " in said.err and expected in said.err
     assert not Path("p.npz").exists()
+
+
+def test_help_names_every_attack():
+    assert tuple(attacks.ATTACKS) == attack.KINDS
+
+
+def test_the_page_runs_as_it_is(cli):
+    (block,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    for command in block.strip().splitlines():
+        program, *arguments = shlex.split(command)
+        assert program == "peerlearn"
+        assert cli(*arguments).status == 0, command
+
+
+def test_surrogates_are_trained_and_watched(cli, mine):
+    words = ("attack", mine(), "--kind", "lf", "epochs=2", "steps=2", "--surrogate", "mlp")
+    said = cli(*words, "--out", "p.npz")
+    assert said.status == 0, said.err
+    assert "epoch 1/2" in said.err and "epoch 2/2" in said.err
+    assert read_poisoned(Path("p.npz")).attack.epochs == 2
+    said = cli(*words[:-1], "cnnn", "--out", "q.npz")
+    assert said.status == 2 and "--surrogate: unknown model 'cnnn'. Did you mean" in said.err
+    assert not Path("q.npz").exists()
 
 
 def test_unknown_data_are_refused(cli):

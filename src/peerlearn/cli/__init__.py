@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli import attack, discover, launch, ls, recommend, run, serve, validate
+from peerlearn.cli import attack, discover, launch, ls, purify, recommend, run, serve, validate
 from peerlearn.cli.stopping import interruptible
 from peerlearn.cli.streams import closed_early, let_streams_write_anything, outlive_readers
 from peerlearn.engine.interruption import interrupt_at_once
@@ -25,8 +25,8 @@ app.command("eval")(interruptible(serve.evaluate))
 app.command()(interruptible(serve.predict))
 app.command()(interruptible(serve.export))
 app.command()(interruptible(run.report))
-app.command()(interruptible(attack.attack))
-app.command()(interruptible(recommend.recommend))
+for verb in (attack.attack, purify.purify, recommend.recommend):
+    app.command()(interruptible(verb))
 app.add_typer(ls.data, name="data")
 for command in ls.data.registered_commands:
     if command.callback is not None:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 DATA, DATA_KEYS = "data.", ("train_size", "split_seed", "root", "size", "fit", "classes", "damaged")
 """Before keys that say which of the data are used; the others are options of the attack."""
+KINDS = (
+    "badnets", "blended", "sig", "label_consistent", "wanet", "input_aware", "trojan", "lf",
+    "narcissus",
+)  # fmt: skip
+"""Of attacks, for `--help`, which must not import what they need."""
 CHUNK = 4096
 """Images that are compared at once."""
 
@@ -36,7 +41,9 @@ def attack(
         ),
     ] = None,
     *,
-    kind: Annotated[str, typer.Option(help="Which attack: badnets, …", show_default=False)],
+    kind: Annotated[
+        str, typer.Option(help=f"Which attack: {', '.join(KINDS)}.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="The .npz file to write.", show_default=False)],
     seed: Annotated[
         int, typer.Option(min=0, help="Key of which rows are poisoned, and of triggers.")

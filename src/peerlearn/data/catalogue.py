@@ -104,11 +104,13 @@ class Catalogue(Generic[T]):
             raise unknown_name(self.what, name, self.names(root))
         return known.get(root)
 
-    def read(self, name: str, root: str | None, at: Callable[[Path], T]) -> T:
+    def read(
+        self, name: str, root: str | None, at: Callable[[Path], T], field: str = "data.name"
+    ) -> T:
         """The content of a data set by name or path.
 
         A name is embedded, or `ROOT/NAME.npz`, or `ROOT/FOLDER/NAME.npz`, or downloaded; anything
-        else is a path, which `at` reads.
+        else is a path, which `at` reads. `field` is what messages call the name.
 
         Raises:
             InputError: neither a name nor a path, or as `at` raises.
@@ -124,7 +126,7 @@ class Catalogue(Generic[T]):
         path = Path(name).expanduser()
         if path.exists() or path.suffix or Path(name).name != name:  # it can only mean a path
             return at(path)
-        raise unknown_name(f"{self.what} or path", name, self.names(root), field="data.name")
+        raise unknown_name(f"{self.what} or path", name, self.names(root), field)
 
     def _described(self, name: str, root: str | None) -> Description:
         found, known = self.find(name, root), self.known.get(name)

@@ -13,8 +13,10 @@ from peerlearn.errors import InputError
 from peerlearn.files import read_json
 from peerlearn.importing import PREFIX
 
-OF_DATA = ("root", "labelled", "unlabelled", "name")
+OF_DATA = ("root", "labelled", "unlabelled", "clean_from", "name")
 """Keys of a `data` block that may hold a path; `root` comes first, for names are below it."""
+NAMES = ("clean_from", "name")
+"""Those of them that may be the name of a data set as well."""
 PLACES = tuple(f"data.{key}" for key in OF_DATA)
 """Keys that say where the data are; which they are is known by their fingerprint."""
 WEIGHTS = ("weights", "frozen")
@@ -126,7 +128,11 @@ def _paths(config: dict[str, Any], catalogue: Catalogue[Any]) -> Iterator[tuple[
     if isinstance(data, dict):
         for key in OF_DATA:
             value = data.get(key)
-            named = key == "name" and isinstance(value, str) and _is_name(data, catalogue)
+            named = (
+                key in NAMES
+                and isinstance(value, str)
+                and _is_name({**data, "name": value}, catalogue)
+            )
             if isinstance(value, str) and not named:
                 yield data, key, value
     elif isinstance(data, str) and not _is_name({"name": data}, catalogue):

@@ -1,7 +1,7 @@
 """Initial weights from a file, such as a teacher that was trained elsewhere."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def load_weights(
         raise InputError(f"{field}: {path}: {found}")
     own = module.state_dict()
     wanted = {name: tensor for name, tensor in own.items() if not name.startswith(skip)}
-    given = _without_prefix(_read(path, field), wanted)
+    given = _by_own_names(_read(path, field), wanted)
     given = {name: tensor for name, tensor in given.items() if not name.startswith(skip)}
     if not any(map(may_lack, given)):
         wanted = {name: tensor for name, tensor in wanted.items() if not may_lack(name)}
@@ -79,16 +79,33 @@ def _read(path: Path, field: str) -> dict[str, Tensor]:
     return dict(found)
 
 
-def _without_prefix(given: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
-    """The weights under the network's names, where all of these follow one beginning.
+def in_form_of(path: Path, weights: Mapping[str, Tensor], field: str) -> dict[str, Tensor]:
+    """Weights of a network under the names, and in the number formats, of a file of its weights.
+
+    So what reads the file reads them. `load_weights` has taken the file for the network before.
+
+    Raises InputError: the file cannot be read, or has other weights; names them.
+    """
+    given = _read(path, field)
+    names = dict(zip(given, _own_names(given, weights), strict=True))
+    _check(weights, {names[name]: tensor for name, tensor in given.items()}, f"{field}: {path}")
+    return {name: weights[names[name]].to(tensor.dtype) for name, tensor in given.items()}
+
+
+def _by_own_names(given: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
+    return dict(zip(_own_names(given, wanted), given.values(), strict=True))
+
+
+def _own_names(given: Collection[str], wanted: Iterable[str]) -> list[str]:
+    """The network's names of weights, in their order, where all of these follow one beginning.
 
     Where they do not, the beginning that most of them follow is taken away from all names that
     have it, so that what is said to be missing is missing.
     """
-    names = {name.replace(COMPILED, ""): tensor for name, tensor in given.items()}
+    names = [name.replace(COMPILED, "") for name in given]
     wanted = set(wanted)
-    if COMPILED in "".join(wanted) or wanted <= given.keys():
-        return dict(given)  # as they are
+    if COMPILED in "".join(wanted) or wanted <= set(given):
+        return list(given)  # as they are
     found = Counter(
         name.removesuffix(own)
         for name in names
@@ -96,7 +113,7 @@ def _without_prefix(given: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[
         if own in wanted
     )
     prefix = max(found, key=lambda each: (found[each], -len(each)), default="")
-    return {name.removeprefix(prefix): tensor for name, tensor in names.items()}
+    return [name.removeprefix(prefix) for name in names]
 
 
 def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:

@@ -23,7 +23,11 @@ class Names(NamedTuple):
 
 
 def matched_classes(
-    trained: Names, own: Names, where: str, all_of_them: bool = False
+    trained: Names,
+    own: Names,
+    where: str,
+    all_of_them: bool = False,
+    by: str = "the run was trained on",
 ) -> tuple[list[int], str | None]:
     """The class of a run that every class of other data is, and what is to be said of it.
 
@@ -35,6 +39,7 @@ def matched_classes(
         own: of the other data.
         where: these are from, for messages.
         all_of_them: the data need every class of the run.
+        by: what has the classes of the run, for messages.
 
     Raises InputError: classes that the run does not know.
     """
@@ -46,13 +51,12 @@ def matched_classes(
         said = some(unknown or names, 10)
         hint = did_you_mean(unknown[0], known) if unknown else ""
         raise InputError(
-            f"{where}: classes {said} are not those that the run was trained on: "
-            f"{some(known, 10)}.{hint}"
+            f"{where}: classes {said} are not those that {by}: {some(known, 10)}.{hint}"
         )
     if len(names) > len(known) or (len(names) != len(known) and all_of_them):
         raise InputError(
-            f"{where}: {len(names)} classes, but the run was trained on {len(known)}; they are "
-            "matched by number, for one side has no names"
+            f"{where}: {len(names)} classes, but {by} {len(known)}; they are matched by number, "
+            "for one side has no names"
         )
     pairs = some([f"{a} is {b!r}" for a, b in zip(names, known, strict=False)], 4)
     return list(range(len(names))), (

@@ -124,6 +124,31 @@ def test_a_file_that_was_poisoned_before_is_taken_as_it_is(rows: Path, tmp_path:
         task(tmp_path / "poisoned.npz")
 
 
+def test_what_took_a_network_to_make_is_kept(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = "peerlearn.systems.backdoor.attacks.kept.FOLDER"
+    monkeypatch.setattr(folder, str(tmp_path / "kept"))
+    words = ["data.attack={kind: lf, epochs: 1}", "seed=3"]
+    first = task(rows, *words)
+    (file,) = (tmp_path / "kept").glob("lf-*.npz")
+    assert any("made here, and kept as" in line for line in first.account.lines())
+    again = task(rows, *words)
+    assert any("made before" in line for line in again.account.lines())
+    assert torch.equal(first.data.train.x, again.data.train.x)
+    assert torch.equal(first.data.triggered.x, again.data.triggered.x)
+    task(rows, *words[:1], "seed=4")
+    assert len(list((tmp_path / "kept").glob("lf-*.npz"))) == 2, "another seed, another trigger"
+    (tmp_path / "readonly").write_text("")
+    monkeypatch.setattr(
+        "peerlearn.systems.backdoor.attacks.kept.FOLDER", str(tmp_path / "readonly")
+    )
+    there = task(rows, *words)
+    assert any("cannot be written" in line for line in there.account.lines())
+    assert torch.equal(first.data.train.x, there.data.train.x)
+    assert file.exists()
+
+
 def test_rows_of_validation_are_the_clean_ones_where_there_are_any(rows: Path) -> None:
     found = task(Path("digits"), "data.clean=0.05").data
     assert len(found.clean) + len(found.val) == round(0.05 * len(found.train))

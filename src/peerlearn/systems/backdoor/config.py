@@ -57,6 +57,15 @@ AnyDefence = Annotated[
 ]
 
 
+def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
+    if min(values) <= 0:
+        raise ValueError(f"found {min(values):g}; allowed: numbers above 0")
+    return values
+
+
+PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=4096)]
+
+
 class BackdoorData(DataSpec):
     """The `data` block: rows that are poisoned, and the clean ones of whoever defends."""
 
@@ -70,11 +79,31 @@ class BackdoorData(DataSpec):
         description="rows that are known to be clean, as a share of the training rows or a count: "
         "of the validation rows where there are any, else held out of train before the attack",
     )
+    clean_from: str | None = Field(
+        None,
+        description="data set, by name or path, whose training rows are all known to be clean, in "
+        "place of `clean`; that of `name` itself: there are no other rows to learn from",
+    )
     held_out: Annotated[float, Field(gt=0), AfterValidator(fraction_or_count)] = Field(
         0.2,
         description="of the clean rows, those that choose thresholds and weights and are not "
         "learned from",
     )
+    mean: PerChannel | None = Field(
+        None,
+        description="what networks subtract from each channel of pixels in [0, 1], as they did "
+        "when they were trained elsewhere; one number is for all; null: mean of the training rows",
+    )
+    std: Annotated[PerChannel, AfterValidator(_positive)] | None = Field(
+        None, description="what they divide by then; goes with `mean`"
+    )
+
+    @model_validator(mode="after")
+    def _normalisation_is_whole(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            missing, given = ("std", "mean") if self.std is None else ("mean", "std")
+            raise ValueError(f"{missing}: missing; it goes with {given}")
+        return self
 
 
 class StageSpec(StepSettings):

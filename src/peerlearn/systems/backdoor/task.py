@@ -14,7 +14,6 @@ from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 from peerlearn.engine.task import Block, Findings, Purpose, Trained
-from peerlearn.systems.backdoor.attacks.surrogate import trained_surrogate
 from peerlearn.systems.backdoor.config import (
     OWN,
     SCOUT,
@@ -53,8 +52,7 @@ class BackdoorTask(ClassificationTask):
     @classmethod
     def read(cls, config: BackdoorConfig) -> BackdoorDataset:  # type: ignore[override]
         victim = config.peers[VICTIM]
-        surrogate = trained_surrogate(victim.model, victim.arguments, config.seed)
-        return backdoor_data(config.data, config.seed, surrogate)
+        return backdoor_data(config.data, config.seed, victim.model, victim.arguments)
 
     # What is trained ---------------------------------------------------------------------------
 

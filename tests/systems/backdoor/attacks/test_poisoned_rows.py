@@ -14,7 +14,7 @@ from peerlearn.systems.backdoor.attacks.poisoning import poison
 
 FAST = {
     "label_consistent": {"steps": 2},
-    "narcissus": {"rounds": 2},
+    "narcissus": {"rounds": 12},
     "trojan": {"steps": 2},
     "lf": {"steps": 2},
     "input_aware": {"epochs": 1, "mask_epochs": 1, "width": 4},

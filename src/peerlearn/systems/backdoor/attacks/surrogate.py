@@ -1,6 +1,6 @@
 """The attacker's own network, by which some attacks shape their triggers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ def trained_surrogate(
         augment = AugmentSpec(crop=min(rows.sample_shape[1:]) // 8)
         key = derive_seed(seed, "surrogate")
         loader = ArrayLoader(rows, BATCH, key, augment, mean, std)
-        training = training_of(epochs, device, threads)
+        training = training_of(epochs, device=device, threads=threads)
         train_alone(network, Classification(), loader, training, key, observe=observe)
         surrogate = Surrogate(network, mean, std).eval()
         return surrogate.requires_grad_(False)
@@ -88,13 +88,10 @@ def trained_surrogate(
     return train
 
 
-def training_of(
-    epochs: int, device: str = "auto", threads: int | None = None, **more: Any
-) -> TrainingSpec:
-    """How networks of an attacker train."""
-    settled = {"lr": LR, "batch_size": BATCH, "precision": "fp32"} | more
-    last = EvaluationSpec(select="last")
-    return TrainingSpec(epochs=epochs, device=device, threads=threads, evaluation=last, **settled)
+def training_of(epochs: int, **more: Any) -> TrainingSpec:
+    """How networks of an attacker train; `more` are other fields of `TrainingSpec`."""
+    usual = {"lr": LR, "batch_size": BATCH, "precision": "fp32"}
+    return TrainingSpec(epochs=epochs, evaluation=EvaluationSpec(select="last"), **(usual | more))
 
 
 def train_alone(
@@ -104,13 +101,18 @@ def train_alone(
     training: TrainingSpec,
     seed: int,
     *,
+    trainable: Collection[str] | None = None,
     settings: PeerSettings | None = None,
     observe: Observer = lambda event: None,
 ) -> None:
-    """Train one network by the engine, as a cohort of one whose rows nobody measures."""
+    """Train one network by the engine, as a cohort of one whose rows nobody measures.
+
+    `trainable` names the submodules that train, None for all; the others are run as they are
+    evaluated.
+    """
     name = "surrogate"
     cohort = Cohort({name: network}, "none", objective)
-    stages = [TrainingStage(name, training.epochs, loader)]
+    stages = [TrainingStage(name, training.epochs, loader, trainable=trainable)]
     own = {} if settings is None else {name: settings}
     Trainer(cohort, stages, training, None, own, seed, observe=observe).run()
 

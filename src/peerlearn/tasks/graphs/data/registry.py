@@ -52,15 +52,17 @@ class GraphCatalogue(Catalogue[Found]):
                   for each in called)  # fmt: skip
         return next(filter(holds_graphs, places), None)
 
-    def read(self, name: str, root: str | None, at: Callable[[Path], Found]) -> Found:
+    def read(
+        self, name: str, root: str | None, at: Callable[[Path], Found], field: str = "data.name"
+    ) -> Found:
         """As `Catalogue.read`; a name of the other task is no unknown name."""
         for other in (NODE_SETS, GRAPH_SETS):
             if other is not self and name in other.known and not self.find(name, root):
                 raise InputError(
-                    f"data.name: {name}: its labels are those of {other.classified}, and this task "
+                    f"{field}: {name}: its labels are those of {other.classified}, and this task "
                     f"classifies {self.classified}; allowed: {', '.join(self.names(root))}."
                 )
-        return super().read(name, root, at)
+        return super().read(name, root, at, field)
 
 
 def load_node_dataset(spec: GraphDataSpec, known: Encoding | None = None) -> NodeDataset:
