@@ -27,7 +27,7 @@ def hetrec(tmp_path):
     listens = [(u, a, 10 * u + n) for u in users for n, a in enumerate(artists)]
     write(tmp_path / "user_artists.dat", ("userID", "artistID", "weight"), listens)
     write(tmp_path / "user_friends.dat", ("userID", "friendID"), [(2, 10), (10, 2), (3, 99)])
-    names = [(51, 'Sigur "Rós', "u", "p"), (52, "Björk", "u", "p"), (7, "Air", "u", "p")]
+    names = [(51, 'Sigur "Rós', "u", "p"), (52, "Björk", "u", "p"), (7, "Air", "u")]
     write(tmp_path / "artists.dat", ("id", "name", "url", "pictureURL"), names)
     write(tmp_path / "tags.dat", ("tagID", "tagValue"), [(1, "sad"), (13, "café")], "latin-1")
     tagged = [(u, a, t, 1, 4, 2009) for u, a, t in ((2, 51, 1), (3, 51, 13), (2, 999, 1))]
@@ -127,6 +127,21 @@ def test_the_atomic_files_of_recbole(recbole):
     assert data.modalities["sound"].x_IF[0].tolist() == [1, 2, 3]
     assert "ours.item: columns that are not read: genre:token_seq" in told(data)
     assert "ours.item: 1 item without interactions left out" in told(data)
+
+
+def test_the_other_token_is_the_item_and_a_weight_counts(recbole):
+    for name in ("ours.inter", "ours.item"):
+        path = recbole / name
+        text = path.read_text(encoding="utf-8").replace("item_id", "artist_id")
+        path.write_text(text.replace("rating", "weight"), encoding="utf-8")
+    data = load(recbole)
+    assert "12 interactions" in told(data) and "3 rows with weight 0: left out" in told(data)
+    assert data.item_names[0] == "Song P" and float(data.train.count.max()) > 1
+    path = recbole / "ours.inter"
+    text = path.read_text(encoding="utf-8").replace("weight:float", "b_id:token")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"no column 'item_id:token' .* and 2 other tokens"):
+        load(recbole)
 
 
 def test_a_sequence_of_another_width_is_refused(recbole):

@@ -31,10 +31,14 @@ class Columns:
     rows: Sequence[Sequence[str]]
     line: Ints
 
+    def said(self, title: str) -> list[str]:
+        """The values of a column as they stand there, of which some may be empty."""
+        column = self.titles.index(title)
+        return [row[column] for row in self.rows]
+
     def texts(self, title: str) -> list[str]:
         """The values of a column. Raises InputError: one is empty."""
-        column = self.titles.index(title)
-        values = [row[column] for row in self.rows]
+        values = self.said(title)
         if "" in values:
             line = self.line[values.index("")]
             raise InputError(f"{self.path}, line {line}: {title} is empty.")
@@ -65,7 +69,7 @@ class Columns:
 
 def read_columns(
     path: Path, needed: Sequence[str], delimiter: str | None = None, quoted: bool = True,
-    encodings: Sequence[str] = ("utf-8-sig",), filled: bool = True,
+    encodings: Sequence[str] = ("utf-8-sig",), filled: bool = True, padded: bool = False,
 ) -> Columns:  # fmt: skip
     """A table with a header.
 
@@ -76,6 +80,7 @@ def read_columns(
         quoted: whether a value may stand in quotes.
         encodings: tried in turn.
         filled: whether there must be a line below the header.
+        padded: whether a line may end early; the values that it lacks are empty.
 
     Raises InputError: no such file, not a table, no such column, or a line of another width.
     """
@@ -101,6 +106,8 @@ def read_columns(
     first, header = lines[0]
     _check_header(path, first, header, needed)
     for line, row in lines[1:]:
+        if padded:
+            row += [""] * (len(header) - len(row))
         if len(row) != len(header):
             raise InputError(
                 f"{path}, line {line}: {counted(len(row), 'value')}; the header has {len(header)}."

@@ -56,16 +56,18 @@ def read_hetrec(folder: Path) -> Raw:
 
 
 def _table(path: Path, needed: Sequence[str]) -> Columns:
-    # Names of artists are UTF-8 and hold quotes; names of tags are Latin-1.
-    return read_columns(path, needed, "\t", quoted=False, encodings=("utf-8-sig", "latin-1"))
+    # Names of artists are UTF-8 and hold quotes, names of tags Latin-1; not all have a picture.
+    return read_columns(
+        path, needed, "\t", quoted=False, encodings=("utf-8-sig", "latin-1"), padded=True
+    )
 
 
 def _titles(path: Path, items: Names) -> np.ndarray | None:
     if not path.exists():
         return None
     table = _table(path, ("id", "name"))
-    titles = dict(zip(table.texts("id"), table.texts("name"), strict=True))
-    return np.array([titles.get(key, key) for key in items.keys.tolist()])
+    titles = dict(zip(table.texts("id"), table.said("name"), strict=True))
+    return np.array([titles.get(key) or key for key in items.keys.tolist()])
 
 
 def _tags(folder: Path, users: Names, items: Names) -> tuple[Tags | None, Account]:
@@ -77,8 +79,8 @@ def _tags(folder: Path, users: Names, items: Names) -> tuple[Tags | None, Accoun
     names = tag_names.ids
     if (folder / TAG_NAMES).exists():
         titles = _table(folder / TAG_NAMES, ("tagID", "tagValue"))
-        called = dict(zip(titles.texts("tagID"), titles.texts("tagValue"), strict=True))
-        names = np.array([called.get(key, key) for key in tag_names.keys.tolist()])
+        called = dict(zip(titles.texts("tagID"), titles.said("tagValue"), strict=True))
+        names = np.array([called.get(key) or key for key in tag_names.keys.tolist()])
     item = items.positions(table.texts("artistID"))
     tags = Tags(users.positions(table.texts("userID")), item, tag, names)
     known = item != NOBODY

@@ -1,9 +1,10 @@
 """Reads the atomic files of RecBole: tab-separated tables whose header has a type for each column.
 
-`NAME.inter` (user_id:token, item_id:token, and rating:float, timestamp:float where there are any);
-beside it `NAME.net` (two columns of tokens, friends) and `NAME.item` (item_id:token; columns of
-the type float make the modality `item`, each of the type float_seq one of its own name, and a
-column item_name, name or title of tokens says what items are called). Others are not read.
+`NAME.inter` (user_id:token; item_id:token, or what else the only other token is called, such as
+artist_id; and rating:float, weight:float, a count, and timestamp:float where there are any); beside
+it `NAME.net` (two columns of tokens, friends) and `NAME.item` (the column of items; columns of the
+type float make the modality `item`, each of the type float_seq one of its own name, and a column
+item_name, name or title of tokens says what items are called). Others are not read.
 """
 
 from pathlib import Path
@@ -18,7 +19,8 @@ from peerlearn.tasks.recommendation.data.friends import friend_pairs
 from peerlearn.tasks.recommendation.data.raw import NOBODY, Names, Raw, Table, check_new, named
 
 USER, ITEM = "user_id:token", "item_id:token"
-RATING, TIME = "rating:float", "timestamp:float"
+RATING, WEIGHT, TIME = "rating:float", "weight:float", "timestamp:float"
+TOKEN = ":token"
 TITLES = ("item_name", "name", "title", "artist_name", "movie_title")
 
 
@@ -36,15 +38,22 @@ def read_recbole(path: Path) -> Raw:
 
     Raises InputError: a file is no such table; names it and the line.
     """
-    table = _table(path, (USER, ITEM))
+    table = _table(path, (USER,))
+    tokens = [title for title in table.titles if title.endswith(TOKEN) and title != USER]
+    if ITEM not in tokens and len(tokens) != 1:
+        raise InputError(
+            f"{path}: no column {ITEM!r} in the header, and {counted(len(tokens), 'other token')}; "
+            "allowed: item_id, or one column of tokens beside user_id."
+        )
+    called = ITEM if ITEM in tokens else tokens[0]
     users, user_N = named("user", table.texts(USER))
-    items, item_N = named("item", table.texts(ITEM))
-    read = (USER, ITEM, RATING, TIME)
+    items, item_N = named("item", table.texts(called))
+    read = (USER, called, RATING, WEIGHT, TIME)
     account = _unread(table, read)
     friends = np.empty((0, 2), np.int64)
     if (net := path.with_suffix(".net")).exists():
         ends = _table(net, ())
-        tokens = [title for title in ends.titles if title.endswith(":token")]
+        tokens = [title for title in ends.titles if title.endswith(TOKEN)]
         if len(tokens) != 2:
             raise InputError(
                 f"{net}: {counted(len(tokens), 'column')} of tokens; allowed: two, of friends."
@@ -55,13 +64,14 @@ def read_recbole(path: Path) -> Raw:
     tables: dict[str, Table] = {}
     titles = None
     if (about := path.with_suffix(".item")).exists():
-        tables, titles, told = _about_items(about, items)
+        tables, titles, told = _about_items(about, items, called)
         account += told
     return Raw(
         str(path), users, items, user_N, item_N,
-        count_N=np.ones(len(user_N)),
+        count_N=table.numbers(WEIGHT) if WEIGHT in table.titles else np.ones(len(user_N)),
         place_N=table.line,
         row="line",
+        count_name="weight" if WEIGHT in table.titles else "count",
         rating_N=table.numbers(RATING) if RATING in table.titles else None,
         time_N=table.numbers(TIME) if TIME in table.titles else None,
         item_names=titles,
@@ -75,9 +85,11 @@ def _table(path: Path, needed: tuple[str, ...]) -> Columns:
     return read_columns(path, needed, "\t", quoted=False)
 
 
-def _about_items(path: Path, items: Names) -> tuple[dict[str, Table], np.ndarray | None, Account]:
-    table = _table(path, (ITEM,))
-    place = items.positions(table.texts(ITEM))
+def _about_items(
+    path: Path, items: Names, key: str
+) -> tuple[dict[str, Table], np.ndarray | None, Account]:
+    table = _table(path, (key,))
+    place = items.positions(table.texts(key))
     known = place != NOBODY
     if not known.any():
         raise InputError(f"{path}: has no item of the interactions.")
@@ -90,7 +102,7 @@ def _about_items(path: Path, items: Names) -> tuple[dict[str, Table], np.ndarray
         return Table(x_IF)
 
     tables: dict[str, Table] = {}
-    keys = table.texts(ITEM)
+    keys = table.texts(key)
     single = [title for title in table.titles if title.endswith(":float")]
     if single:
         x_nF = np.stack([table.numbers(title, empty=True) for title in single], 1)
@@ -105,9 +117,9 @@ def _about_items(path: Path, items: Names) -> tuple[dict[str, Table], np.ndarray
                    if f"{it}:{kind}" in table.titles), None)  # fmt: skip
     titles = None
     if called is not None:
-        said = dict(zip(keys, (row[table.titles.index(called)] for row in table.rows), strict=True))
-        titles = np.array([said.get(key) or key for key in items.keys.tolist()])
-    read = [ITEM, *single, *several, *([called] if called else [])]
+        said = dict(zip(keys, table.said(called), strict=True))
+        titles = np.array([said.get(each) or each for each in items.keys.tolist()])
+    read = [key, *single, *several, *([called] if called else [])]
     account = _unread(table, read)
     if not known.all():
         without = counted(int((~known).sum()), "item")
