@@ -48,13 +48,30 @@ def test_unknown_names_and_paths():
         load_recommendation(RecommendationDataSpec(name="nothing.csv"))
 
 
+def test_training_pairs_are_kept_and_the_others_told_of():
+    whole = load_recommendation(RecommendationDataSpec())
+    some, fewer = (
+        load_recommendation(RecommendationDataSpec(train_size=size)) for size in (500, 200)
+    )
+    assert (len(some.train), len(fewer.train)) == (500, 200)
+    assert len(some.test) == len(whole.test) and some.users == whole.users
+    pairs = [
+        set(zip(each.train.user.tolist(), each.train.item.tolist(), strict=True))
+        for each in (fewer, some, whole)
+    ]
+    assert pairs[0] < pairs[1] < pairs[2], "a smaller choice is part of a larger one"
+    assert any("500 of" in line for line in some.account.lines())
+    with pytest.raises(InputError, match=r"data\.train_size: 99,999 pairs .* allowed: up to"):
+        load_recommendation(RecommendationDataSpec(train_size=99_999))
+
+
 def test_what_the_data_block_refuses_is_named():
-    given = {"train_size": 10, "split": "per-user", "k_core": -1, "missing": 1.5, "val_share": 0}
+    given = {"train_size": 0, "split": "per-user", "k_core": -1, "missing": 1.5, "val_share": 0}
     with pytest.raises(InputError) as error:
         validated(RecommendationDataSpec, given, "data")
     message = str(error.value)
     for part in (
-        "data.train_size: found 10; has no meaning for pairs", "data.split: found 'per-user'",
+        "data.train_size: input should be greater than", "data.split: found 'per-user'",
         "Did you mean 'per_user'", "data.k_core", "data.missing", "data.val_share",
     ):  # fmt: skip
         assert part in message

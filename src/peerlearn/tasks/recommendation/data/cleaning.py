@@ -62,7 +62,7 @@ def merged(raw: Raw) -> Raw:
         np.minimum.at(earliest, group, time)
         time = earliest
     raw = replace(
-        _rows(raw, first),
+        rows_of(raw, first),
         count_N=np.bincount(group, weights=raw.count_N, minlength=len(first)),
         time_N=time,
     )
@@ -77,7 +77,7 @@ def subset(raw: Raw, users: Flags | None = None, items: Flags | None = None) -> 
     users = np.ones(len(raw.users), bool) if users is None else users
     items = np.ones(len(raw.items), bool) if items is None else items
     user, item = (np.where(keep, np.cumsum(keep) - 1, NOBODY) for keep in (users, items))
-    raw = _rows(raw, np.flatnonzero(users[raw.user_N] & items[raw.item_N]))
+    raw = rows_of(raw, np.flatnonzero(users[raw.user_N] & items[raw.item_N]))
     friends = user[raw.friends_E2]
     tags = raw.tags
     if tags is not None:
@@ -130,7 +130,7 @@ def _without_zero_counts(raw: Raw) -> Raw:
     if not zero.any():
         return raw
     said = f"{counted(int(zero.sum()), 'row')} with {raw.count_name} 0: left out"
-    return _noted(_rows(raw, np.flatnonzero(~zero)), said)
+    return _noted(rows_of(raw, np.flatnonzero(~zero)), said)
 
 
 def _of_value(raw: Raw, values: Floats | None, name: str, spec: RecommendationDataSpec) -> Raw:
@@ -145,7 +145,7 @@ def _of_value(raw: Raw, values: Floats | None, name: str, spec: RecommendationDa
         )
     said = f"data.min_value: {counted(int(low.sum()), 'row')} with {name} below " \
         f"{spec.min_value:g} left out"  # fmt: skip
-    return _noted(_rows(raw, np.flatnonzero(~low)), said)
+    return _noted(rows_of(raw, np.flatnonzero(~low)), said)
 
 
 def _core(raw: Raw, least: int) -> Raw:
@@ -178,7 +178,7 @@ def _told(before: Raw, after: Raw, why: str) -> Raw:
     return _noted(after, f"{why}: {pairs[0]}, {pairs[1]} and {pairs[2]} left out")
 
 
-def _rows(raw: Raw, rows: Ints) -> Raw:
+def rows_of(raw: Raw, rows: Ints) -> Raw:
     """Some rows, int64 positions, in their order."""
     names = ("user_N", "item_N", "count_N", "place_N", "rating_N", "time_N", "part_N")
     columns = {name: getattr(raw, name) for name in names}

@@ -11,7 +11,8 @@ import torch
 from peerlearn.data.account import Account, counted, some
 from peerlearn.data.catalogue import Catalogue, Known, npz_at, roots
 from peerlearn.errors import InputError
-from peerlearn.tasks.recommendation.data.cleaning import cleaned
+from peerlearn.randomness import keyed_generator
+from peerlearn.tasks.recommendation.data.cleaning import cleaned, rows_of
 from peerlearn.tasks.recommendation.data.dataset import Interactions, RecommendationDataset
 from peerlearn.tasks.recommendation.data.feature_files import read_emotion, read_features
 from peerlearn.tasks.recommendation.data.friends import read_friends
@@ -53,6 +54,7 @@ def load_recommendation(spec: RecommendationDataSpec) -> RecommendationDataset:
         raw = RECOMMENDATION_SETS.read(spec.name, spec.root, read_path)
     raw = cleaned(_with_files(raw, spec), spec)
     part_N, division = divided(raw, spec)
+    raw, part_N = _kept(raw, part_N, spec)
     items = described(raw, part_N, spec)
     account = raw.account + division + items.account + Account(notes=tuple(_odd(raw, part_N)))
     train, val, test = (_interactions(raw, part_N == part) for part in range(len(PARTS)))
@@ -98,6 +100,28 @@ def read_path(path: Path) -> Raw:
     raw = _with_features(raw, str(beside))
     told = Account(notes=(f"{beside.name}, which lies beside it, is read too",))
     return replace(raw, account=raw.account + told)
+
+
+def _kept(raw: Raw, part_N: Parts, spec: RecommendationDataSpec) -> tuple[Raw, Parts]:
+    """Without the training pairs that `train_size` leaves out; users and items stay.
+
+    Raises InputError: there are not so many.
+    """
+    if spec.train_size is None:
+        return raw, part_N
+    (train_N,) = np.nonzero(part_N == TRAIN)
+    if spec.train_size > len(train_N):
+        raise InputError(
+            f"data.train_size: {spec.train_size:,} pairs asked for; allowed: up to "
+            f"{len(train_N):,}, all of train."
+        )
+    generator = keyed_generator(spec.split_seed, "kept pairs")
+    order = torch.randperm(len(train_N), generator=generator).numpy()
+    left = np.ones(len(part_N), bool)
+    left[train_N[order[spec.train_size :]]] = False
+    told = Account(notes=(f"train: {spec.train_size:,} of {len(train_N):,} pairs are kept",))
+    raw = rows_of(raw, left.nonzero()[0])
+    return replace(raw, account=raw.account + told), part_N[left]
 
 
 def _with_files(raw: Raw, spec: RecommendationDataSpec) -> Raw:

@@ -48,6 +48,9 @@ class RecommendationDataSpec(SourceSpec):
     name: str = Field(
         "synthetic", description="a recommendation data set of `peerlearn ls data`, or a path"
     )
+    train_size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="training pairs to keep, drawn from all of them; the others are left out"
+    )
     split: Split = Field(
         "auto",
         description="given: as the data say; random: pairs; per_user: of each user's items; "
@@ -94,16 +97,6 @@ class RecommendationDataSpec(SourceSpec):
     world: WorldSpec | None = Field(
         None, description="of the data set `synthetic`: its sizes and what drives it"
     )
-
-    @field_validator("train_size")
-    @classmethod
-    def _no_train_size(cls, given: int | None) -> int | None:
-        if given is not None:
-            raise ValueError(
-                f"found {given}; has no meaning for pairs of users and items; k_core, min_value "
-                "and core choose among them"
-            )
-        return given
 
     @field_validator("without", mode="before")
     @classmethod

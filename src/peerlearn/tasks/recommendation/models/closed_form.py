@@ -53,7 +53,8 @@ class ClosedForm(nn.Module):
 
     def forward(self, x: RankingInput) -> PeerOutput:
         """Scores (B, C) of the candidates, all of which it serves."""
-        found_BI = self.scores(x.users)
+        with torch.autocast(x.users.device.type, enabled=False):  # sparse products are in fp32
+            found_BI = self.scores(x.users)
         found_BC = found_BI if x.candidates is None else found_BI[:, x.candidates]
         served = torch.ones(found_BC.shape[1], dtype=torch.bool, device=found_BC.device)
         return PeerOutput(found_BC, {SERVED: served})
