@@ -25,8 +25,9 @@ app.command("eval")(interruptible(serve.evaluate))
 app.command()(interruptible(serve.predict))
 app.command()(interruptible(serve.export))
 app.command()(interruptible(run.report))
-for verb in (attack.attack, purify.purify, recommend.recommend):
-    app.command()(interruptible(verb))
+app.command()(interruptible(attack.attack))
+app.command()(interruptible(purify.purify))
+app.command()(interruptible(recommend.recommend))
 app.add_typer(ls.data, name="data")
 for command in ls.data.registered_commands:
     if command.callback is not None:

@@ -29,7 +29,10 @@ def recommend(
         typer.Option("--explain", help="Tell which peers and which friends speak for an item."),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="csv or parquet file.", show_default="stdout")
+        Path | None,
+        typer.Option(
+            help="csv or parquet file; .html: a page to pick users from.", show_default="stdout"
+        ),
     ] = None,
     trust: TrustOption = False,
 ) -> None:
@@ -41,11 +44,12 @@ def recommend(
     from peerlearn.files import write_text
     from peerlearn.serving import open_run
     from peerlearn.tasks.recommendation.data.info import RecommendationInfo
+    from peerlearn.tasks.recommendation.people import people_page
     from peerlearn.tasks.recommendation.recommending import suggestions, user_numbers
 
     check_out_file(out)
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"--out {out}: allowed: a file .csv or .parquet")
+    if out is not None and out.suffix not in (".csv", ".parquet", ".html"):
+        raise InputError(f"--out {out}: allowed: a file .csv, .parquet or .html")
     trained = open_run(run, trust)
     info = trained.info
     if not isinstance(info, RecommendationInfo):
@@ -61,6 +65,9 @@ def recommend(
     graph = next(iter(peers.values())).graph
     users = user_numbers(user, info) if user else list(range(info.users))
     served = trained.config.together == "served"
+    if out is not None and out.suffix == ".html":
+        write_text(out, people_page(peers, graph, info, users, n, served))  # type: ignore[arg-type]
+        return
     found = suggestions(peers, graph, users, n, served)  # type: ignore[arg-type]
     if out is not None and out.suffix == ".parquet":
         _write_parquet(out, found, info, explain)

@@ -74,7 +74,7 @@ def suggestions(
     """
     if n < 1:
         raise InputError(f"--n {n}; allowed: 1 or more")
-    heard, knows = _lists(graph.interactions, graph.users), _friends(graph)
+    heard, knows = heard_by(graph), friends_of(graph)
     heard_sets = [set(each) for each in heard]
     for start in range(0, len(users), AT_ONCE):
         chunk = list(users[start : start + AT_ONCE])
@@ -120,13 +120,19 @@ def _scored(
     return scores, there
 
 
+def heard_by(graph: SocialGraph) -> list[list[int]]:
+    """The items of every user in training."""
+    return _lists(graph.interactions, graph.users)
+
+
+def friends_of(graph: SocialGraph) -> list[list[int]]:
+    """The friends of every user."""
+    both = torch.cat([graph.friends, graph.friends.flip(0)], 1)
+    return [sorted(each) for each in _lists(both, graph.users)]
+
+
 def _lists(pairs_2N: Tensor, users: int) -> list[list[int]]:
     found: list[list[int]] = [[] for _ in range(users)]
     for user, item in pairs_2N.T.tolist():
         found[user].append(item)
     return found
-
-
-def _friends(graph: SocialGraph) -> list[list[int]]:
-    both = torch.cat([graph.friends, graph.friends.flip(0)], 1)
-    return [sorted(each) for each in _lists(both, graph.users)]
