@@ -108,6 +108,9 @@ def test_what_cannot_be_is_named(folder: Path, words: list[str], message: str, c
 
 def test_a_run_of_another_kind_recommends_nothing(tmp_path: Path, cli) -> None:
     tiny = ["peers.a={model: mlp, arguments: {hidden: [4]}}", "data.train_size=50", "epochs=1"]
-    assert cli("run", "dml", *tiny, "peers.b=null", "--out", tmp_path / "dml").status == 0
+    assert (
+        cli("run", "dml", *tiny, "peers.b=null", "transfer=none", "--out", tmp_path / "dml").status
+        == 0
+    )
     said = cli("recommend", tmp_path / "dml")
     assert said.status == 2 and "recommends nothing" in said.err
