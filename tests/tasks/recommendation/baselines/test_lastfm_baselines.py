@@ -1,5 +1,8 @@
 """Baselines on Last.fm: numbers that were measured by other code."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -26,9 +29,6 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def found():
     """Metrics of all baselines, or a skip without the data."""
-    import os
-    from pathlib import Path
-
     path = Path(os.environ.get("PEERLEARN_DATA") or ".") / "music" / "lastfm.npz"
     if not path.is_file():
         pytest.skip(f"needs real data: {path} is not there")
