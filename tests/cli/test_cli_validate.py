@@ -101,4 +101,4 @@ def test_a_kind_of_knowledge_of_ones_own_is_named_among_those_allowed(cli):
     said = cli("validate", "dml", *TINY, edge)
     assert said.status == 2
     assert "transfer.edges.0.knowledge: unknown knowledge 'predikt'." in said.err
-    assert "predictions, python:package.module:Class, relations." in said.err
+    assert "predictions, python:package.module:Class, rankings, relations." in said.err

@@ -8,10 +8,26 @@ import torch
 from peerlearn.errors import InputError
 from peerlearn.models import build_model, registry
 from peerlearn.systems.registry import RECIPES
+from peerlearn.tasks.recommendation.data.info import RecommendationInfo
 
 MODELS = {
     name: recipe.task.models for recipe in RECIPES.values() for name in recipe.task.models.names
 }
+
+#: What recommenders are told of their data.
+WORLD = RecommendationInfo(
+    name="world",
+    classes=5,
+    class_names=tuple("vwxyz"),
+    rows={"train": 9},
+    users=4,
+    interactions=9,
+    friendships=3,
+    modalities={"audio": 6},
+    emotion=True,
+    user_ids=tuple("abcd"),
+    item_names=tuple("vwxyz"),
+)
 
 
 def test_a_network_beyond_the_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +53,8 @@ def test_what_a_network_of_any_task_takes_is_known_before_it_is_built(
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(registry, "check_memory", lambda needed, field: asked.append(needed))
-    sample = (3, 32, 32) if "in_shape" in signature(MODELS[name].builders[name]).parameters else 12
+    taken = signature(MODELS[name].builders[name]).parameters
+    sample = (3, 32, 32) if "in_shape" in taken else WORLD if "info" in taken else 12
     if name == "monai_unet":
         pytest.importorskip("monai")
     built = MODELS[name].build(name, sample, 5).state_dict().values()

@@ -56,6 +56,14 @@ TINY: dict[str, Changes] = {
         "peers.b": CNN | {"bayesian": {"test_samples": 2, "method": "flipout"}},
         "stages.deterministic.epochs": 1,
     },
+    "backdoor": {
+        "data.train_size": 200,
+        "peers.*.arguments.width": 0.25,
+        "stages.standard.epochs": 2,
+        "stages.scout.epochs": 1,
+        "stages.non_target.epochs": 1,
+    },
+    "music": {"data.world": {"users": 60, "items": 40, "listens": 8}},
     "discovery": {
         "data.train_size": 128,
         "batch_size": 32,
@@ -76,6 +84,11 @@ CNNS = {"peers.a": CNN}
 
 #: Options that no arm sets, by recipe and the name of the run.
 FURTHER: dict[str, dict[str, Changes]] = {
+    "backdoor": {
+        "full": {"stages.non_target.transfer.classes": "teacher_non_target"},
+        "clean-alone": {"stages.non_target.rows": "clean", "data.attack": {"kind": "blended"}},
+    },
+    "music": {"bpr": {"objective.loss": "bpr"}, "served": {"together": "served"}},
     "dml": {
         "noise": {"evaluation.noise": [0, 0.5, 1.0], "evaluation.flatness": True},
         "unsure": {

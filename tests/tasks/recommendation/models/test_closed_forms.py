@@ -38,7 +38,8 @@ def test_popularity_counts_listeners_and_friends_count_their_own() -> None:
     know = torch.zeros(USERS, USERS)
     know[FRIENDS[0], FRIENDS[1]] = know[FRIENDS[1], FRIENDS[0]] = 1
     some = RankingInput(torch.tensor([2, 0]), torch.tensor([3, 1]))
-    expected = (know @ x)[[2, 0]][:, [3, 1]]
+    popular = x.sum(0) / (x.sum(0).max() + 1)
+    expected = (know @ x + popular)[[2, 0]][:, [3, 1]]
     torch.testing.assert_close(FriendsPopularity(graph())(some).logits, expected)
 
 
@@ -62,5 +63,18 @@ def test_ease_equals_its_definition_by_items(regularisation: float) -> None:
     again = Ease(graph(), regularisation)
     again.load_state_dict(made.state_dict())
     torch.testing.assert_close(again(EVERYBODY).logits, made(EVERYBODY).logits)
-    with pytest.raises(InputError, match=r"arguments\.regularisation: found 0; allowed: above 0"):
+    with pytest.raises(InputError, match=r"regularisation 0 and friends 0; allowed: above 0"):
         Ease(graph(), 0)
+
+
+def test_ease_may_foretell_items_from_friends_too() -> None:
+    x, weight, ridge = dense().double(), 0.5, 2.0
+    know = torch.zeros(USERS, USERS, dtype=torch.float64)
+    know[FRIENDS[0], FRIENDS[1]] = know[FRIENDS[1], FRIENDS[0]] = 1
+    both = torch.cat([x, weight * know], 1)
+    p = torch.linalg.inv(both.T @ both + ridge * torch.eye(both.shape[1]))
+    b = torch.eye(both.shape[1]) - p / p.diagonal()
+    made = Ease(graph(), ridge, weight)
+    made.fit()
+    expected = (both @ b)[:, :ITEMS]
+    torch.testing.assert_close(made(EVERYBODY).logits.double(), expected, rtol=1e-4, atol=1e-5)

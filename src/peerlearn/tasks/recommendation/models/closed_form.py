@@ -69,13 +69,12 @@ class Popularity(ClosedForm):
 
 
 class FriendsPopularity(ClosedForm):
-    """How many of a user's friends listened to an item: S R."""
+    """How many of a user's friends listened to an item: S R; of equals the most popular first."""
 
     def scores(self, users_B: Tensor) -> Tensor:
-        one, other = self.graph.friends
-        know_BU = torch.zeros(self.graph.users, self.graph.users, device=one.device)
-        know_BU[one, other] = know_BU[other, one] = 1
-        return self._times_heard(know_BU[users_B])
+        counts_I = torch.bincount(self.graph.interactions[1], minlength=self.graph.items).float()
+        of_friends_BI = self._times_heard(self.graph.known_by(users_B))
+        return of_friends_BI + counts_I / (counts_I.max() + 1)
 
 
 class ItemNeighbours(ClosedForm):
@@ -99,18 +98,24 @@ class Ease(ClosedForm):
 
     B = I − P / diag(P), P = (XᵀX + λI)⁻¹. By the identity of Woodbury λP = I − Xᵀ M X with
     M = (XXᵀ + λI)⁻¹, (U, U): what is inverted and kept grows with users and not with items.
+
+    Args:
+        graph: interactions and friendships.
+        regularisation: λ.
+        friends: weight w of further columns w S, who knows whom, from which items are foretold too.
     """
 
     inverse_UU: Tensor
     diagonal_I: Tensor
 
-    def __init__(self, graph: SocialGraph, regularisation: float) -> None:
+    def __init__(self, graph: SocialGraph, regularisation: float, friends: float = 0.0) -> None:
         super().__init__(graph)
-        if regularisation <= 0:
+        if regularisation <= 0 or friends < 0:
             raise InputError(
-                f"arguments.regularisation: found {regularisation:g}; allowed: above 0"
+                f"arguments: regularisation {regularisation:g} and friends {friends:g}; allowed: "
+                "above 0, and 0 or more"
             )
-        self.regularisation = regularisation
+        self.regularisation, self.friends = regularisation, friends
         users = graph.users
         check_memory(3 * 8 * users * users, "model ease, a matrix of all users")
         self.register_buffer("inverse_UU", torch.zeros(users, users))
@@ -119,18 +124,26 @@ class Ease(ClosedForm):
     def fit(self) -> None:
         heard, transposed = (each.double() for each in self.graph.heard())
         gram_UU = (heard @ transposed.to_dense()).clone()
+        if self.friends:
+            everybody = torch.arange(self.graph.users, device=gram_UU.device)
+            know_UU = self.graph.known_by(everybody).double()
+            gram_UU += self.friends**2 * know_UU @ know_UU
         gram_UU.diagonal().add_(self.regularisation)
         inverse_UU = torch.linalg.inv(gram_UU)
         # λ diag(P) = 1 − diag(Xᵀ M X), by interactions: an item's users against each other.
         part_IU = transposed @ inverse_UU
         user_N, item_N = self.graph.interactions
         own_N = part_IU[item_N, user_N]
-        taken_I = torch.zeros(self.graph.items, dtype=torch.float64).index_add_(0, item_N, own_N)
+        taken_I = torch.zeros(self.graph.items, dtype=own_N.dtype, device=own_N.device)
         self.inverse_UU.copy_(inverse_UU)
-        self.diagonal_I.copy_(1 - taken_I)
+        self.diagonal_I.copy_(1 - taken_I.index_add_(0, item_N, own_N))
 
     def scores(self, users_B: Tensor) -> Tensor:
         heard_BI = self.heard_by(users_B)
         alike_BU = self._times_heard_by(heard_BI)
-        of_others_BI = heard_BI - self._times_heard(alike_BU @ self.inverse_UU)  # λ X P
-        return heard_BI - of_others_BI / self.diagonal_I
+        if self.friends:
+            everybody = torch.arange(self.graph.users, device=users_B.device)
+            know_UU = self.graph.known_by(everybody)
+            alike_BU = alike_BU + self.friends**2 * know_UU[users_B] @ know_UU
+        left_BI = heard_BI - self._times_heard(alike_BU @ self.inverse_UU)  # λ X P
+        return heard_BI - left_BI / self.diagonal_I

@@ -116,6 +116,13 @@ class SocialGraph(nn.Module):
             self._made[name] = made
         return made
 
+    def known_by(self, users_B: Tensor) -> Tensor:
+        """Whom some users know, 0 and 1, float32 (B, U)."""
+        one, other = self.friends
+        know_UU = torch.zeros(self.users, self.users, device=one.device)
+        know_UU[one, other] = know_UU[other, one] = 1
+        return know_UU[users_B]
+
     def with_friends(self) -> Tensor:
         """bool (U, 1), who knows somebody."""
         known = torch.zeros(self.users, dtype=torch.bool, device=self.friends.device)

@@ -87,9 +87,20 @@ def item_knn(info: RecommendationInfo, classes: int) -> ItemNeighbours:
     return ItemNeighbours(graph_of(info))
 
 
-def ease(info: RecommendationInfo, classes: int, *, regularisation: float = 100.0) -> Ease:
-    """EASE (Steck 2019), a linear autoencoder in closed form; computed, not trained."""
-    return Ease(graph_of(info), regularisation)
+def ease(
+    info: RecommendationInfo,
+    classes: int,
+    *,
+    regularisation: float = 100.0,
+    friends: float = 0.0,
+) -> Ease:
+    """EASE (Steck 2019), a linear autoencoder in closed form; computed, not trained.
+
+    Args:
+        regularisation: λ of the ridge.
+        friends: weight of who knows whom as further columns; 0: none.
+    """
+    return Ease(graph_of(info), regularisation, friends)
 
 
 def graph_of(info: RecommendationInfo) -> SocialGraph:

@@ -1,4 +1,4 @@
-"""Baselines on Last.fm: numbers that were measured by other code."""
+"""Recommenders in closed form on Last.fm: numbers that were measured by other code."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.tasks.recommendation.baselines.ease import EASE
-from peerlearn.tasks.recommendation.baselines.friends import FriendsPopularity
-from peerlearn.tasks.recommendation.baselines.item_knn import ItemKNN
-from peerlearn.tasks.recommendation.baselines.popularity import Popularity
-from peerlearn.tasks.recommendation.baselines.scorer import assess_scorers
 from peerlearn.tasks.recommendation.data.dataset import Interactions
+from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.metrics.assessment import RankingAssessment
-from peerlearn.tasks.recommendation.metrics.wanted import ItemLists
+from peerlearn.tasks.recommendation.metrics.wanted import ItemLists, Wanted
+from peerlearn.tasks.recommendation.models.closed_form import (
+    Ease,
+    FriendsPopularity,
+    ItemNeighbours,
+    Popularity,
+)
+from peerlearn.tasks.recommendation.models.propagation import SocialGraph
 
 #: Recall and NDCG at 20, then at 50, on every fifth artist of a user.
 EXPECTED = {
@@ -39,16 +42,23 @@ def found():
         users, items = int(user.max()) + 1, len(file["item_name"])
     everything = Interactions(user, item, torch.ones(len(user)))
     train, test = everything.select(~test), everything.select(test)
-    scorers = {
-        "popularity": Popularity(train, items),
-        "friends": FriendsPopularity(train, friends, users, items),
-        "item-kNN": ItemKNN(train, users, items),
-        "EASE": EASE(train, users, items, l2=100),
-        "EASE with friends": EASE(train, users, items, l2=100, friends_2E=friends),
+    graph = SocialGraph(users, items, len(train), friends.shape[1])
+    graph.fill(torch.stack([train.user, train.item]), friends)
+    peers = {
+        "popularity": Popularity(graph),
+        "friends": FriendsPopularity(graph),
+        "item-kNN": ItemNeighbours(graph),
+        "EASE": Ease(graph, 100),
+        "EASE with friends": Ease(graph, 100, 0.5),
     }
-    lists = ItemLists.of(users, test), ItemLists.of(users, train)
+    for peer in peers.values():
+        peer.fit()
+    wants, saw = ItemLists.of(users, test), ItemLists.of(users, train)
     assessment = RankingAssessment(cutoffs=(20, 50), members=["EASE"])
-    return assess_scorers(scorers, assessment, *lists).result()["peers"]
+    for chunk in (wants.counts > 0).nonzero()[:, 0].split(512):
+        scores = {name: peer(RankingInput(chunk)).logits for name, peer in peers.items()}
+        assessment.add(scores, Wanted.of(chunk, wants, saw))
+    return assessment.result()["peers"]
 
 
 @pytest.mark.shared_data
