@@ -3,7 +3,7 @@
 Shape suffixes: B users, C candidates, I items.
 """
 
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,14 @@ from peerlearn.validation import Spec
 
 #: Name of the feature that is a peer's valence and arousal of all items, (I, 2).
 EMOTION = "emotion"
+
+
+@runtime_checkable
+class Feels(Protocol):
+    """A peer that knows valence and arousal (I, 2) of some items, and of which, bool (I,)."""
+
+    emotion_I2: Tensor
+    felt_I: Tensor
 
 
 class Ranking(Spec, Objective):
@@ -42,11 +50,10 @@ class Ranking(Spec, Objective):
         else:
             found = bpr_loss(scores_BC, y_BC)
         felt_I2 = view.output.features.get(EMOTION)
-        known_I2 = getattr(view.peer, "emotion_I2", None)
-        if self.emotion and felt_I2 is not None and isinstance(known_I2, Tensor):
-            there_I = ~known_I2.isnan().any(1)
-            if bool(there_I.any()):
-                found = found + self.emotion * F.mse_loss(felt_I2[there_I], known_I2[there_I])
+        peer = view.peer
+        if self.emotion and felt_I2 is not None and isinstance(peer, Feels) and peer.felt_I.any():
+            known_I2, there_I = peer.emotion_I2, peer.felt_I
+            found = found + self.emotion * F.mse_loss(felt_I2[there_I], known_I2[there_I])
         return found
 
     def scored(self, output: PeerOutput) -> Tensor | None:

@@ -100,6 +100,14 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
         members = self.config.evaluation.members
         return RankingAssessment(there=there, members=members, groups=groups)
 
+    def facts(self) -> Mapping[str, Sequence[str]]:
+        info, rows = self.info, self.info.rows
+        parts = ", ".join(f"{rows[part]:,} {part}" for part in ("train", "val", "test"))
+        friends = f"{info.friendships:,} friendships"
+        data = f"{info.name}: {info.content}, {friends}, interactions {parts}"
+        found = {k: lines for k, lines in super().facts().items() if k not in ("data", "classes")}
+        return {"data": [data], **found}
+
     def batch_sizes(self) -> BatchSizes:
         config, items = self.config, self.info.classes
         candidates = min(items, config.negatives + config.batch_size * 50)
@@ -116,7 +124,8 @@ def fill(peer: Embedded | ClosedForm, data: RecommendationDataset, names: Sequen
         there_I = torch.stack([each.there_I for each in found]).any(0)
         peer.content.fill(torch.cat([each.x_IF for each in found], 1), there_I)
     if isinstance(peer, Branch) and peer.feels is not None and data.emotion_I2 is not None:
-        peer.emotion_I2.copy_(data.emotion_I2)
+        peer.felt_I.copy_(~data.emotion_I2.isnan().any(1))
+        peer.emotion_I2.copy_(data.emotion_I2.nan_to_num())
 
 
 def _as_it_is(cohort: Cohort, precision: Precision) -> None:

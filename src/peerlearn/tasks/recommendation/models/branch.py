@@ -116,10 +116,12 @@ class Branch(Embedded):
         dim, layers, alpha: of the propagation.
         scores, temperature: see `Embedded`.
         emotion: whether a branch with content predicts valence and arousal (I, 2) of items from
-            it, and adds what they are worth to their embeddings.
+            it, and adds what they are worth to their embeddings. What is known of them is in the
+            buffers emotion_I2, and felt_I says of which items.
     """
 
     emotion_I2: Tensor
+    felt_I: Tensor
 
     def __init__(
         self,
@@ -141,7 +143,8 @@ class Branch(Embedded):
         if emotion and content is not None:
             self.feels = nn.Linear(dim, 2)
             self.worth = nn.Linear(2, dim, bias=False)
-            self.register_buffer("emotion_I2", torch.full((graph.items, 2), torch.nan))
+            self.register_buffer("emotion_I2", torch.zeros(graph.items, 2))
+            self.register_buffer("felt_I", torch.zeros(graph.items, dtype=torch.bool))
 
     def embeddings(self) -> Embeddings:
         felt_I2: Tensor | None = None
