@@ -107,7 +107,7 @@ def test_folders_without_test_rows_have_some_held_out(cli):
 
 def test_seeds_and_the_choice_of_data_count(cli, mine):
     made = []
-    for more in ([], ["--seed", "1"], ["data.train_size=30"], []):
+    for more in ([], ["--seed", "1"], ["data.train_size=30", "--clean", "3"], []):
         assert cli("attack", mine(), "--kind", "wanet", "--out", "p.npz", *more).status == 0
         made.append(dict(np.load("p.npz")))
     first, seeded, fewer, again = made

@@ -85,10 +85,10 @@ def suggestions(
         scores, there = _scored(peers, torch.tensor(chunk))
         all_serve = {name: torch.ones_like(each) for name, each in there.items()}
         total_BI = ensemble_scores(scores, there if served_alone else all_serve, seen_2P)
-        unseen_BI = torch.ones_like(total_BI, dtype=torch.bool)
-        unseen_BI[seen_2P[0], seen_2P[1]] = False
+        unseen_BI = torch.ones_like(total_BI)
+        unseen_BI[seen_2P[0], seen_2P[1]] = 0
         by = {name: standardised(s, unseen_BI, all_serve[name]) for name, s in scores.items()}
-        ranked_BI = total_BI.masked_fill(~unseen_BI, -torch.inf)
+        ranked_BI = total_BI.masked_fill(unseen_BI == 0, -torch.inf)
         values_BN, items_BN = ranked_BI.topk(min(n, ranked_BI.shape[1]), dim=1)
         for row, user in enumerate(chunk):
             yield [
