@@ -112,3 +112,9 @@ def test_unknown_names_are_explained():
         "peers.a.model: unknown model 'resnt32'. Did you mean 'resnet32'? Allowed: resnet32, wrn."
     )
     assert str(unknown_name("model", "zzz", ["wrn"])) == "unknown model 'zzz'. Allowed: wrn."
+
+
+def test_what_is_no_mapping_is_told_the_keys_of_one():
+    assert (
+        message({"epochs": 2, "inner": 3}) == "inner: found 3; expected a mapping, of kind, decay."
+    )

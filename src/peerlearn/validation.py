@@ -135,6 +135,9 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
             case "literal_error":
                 allowed = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
                 lines.append(f"{path}: found {found!r}.{_suggested(found, allowed)}")
+            case "model_type":
+                keys = ", ".join(_field_names(model, loc))
+                lines.append(f"{path}: found {found!r}; expected a mapping, of {keys}.")
             case "missing":
                 lines.append(f"{path}: required, but not given.")
             case "value_error":

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import math
 
 import numpy as np
@@ -118,6 +119,9 @@ def test_a_run_with_other_rows_and_worse_images_reports_all_of_it(cli, tmp_path)
     line = f"out of distribution, other: the ensemble has AUROC {value:.4f} by entropy"
     assert line in said.out
     assert line in cli("eval", "run").out
+    value = results["arms"]["mutual"]["ensemble"]["corrupted_nll"]["mean"]
+    line = f"images made worse (noise, blur): the ensemble has accuracy .*NLL {value:.4f}, ECE"
+    assert re.search(line.replace("(", "\\(").replace(")", "\\)"), said.out)
     assert cli("report", "run", "--out", "page.html").status == 0
     page = (tmp_path / "page.html").read_text()
     for name in ("selective", "ood", "corruption"):

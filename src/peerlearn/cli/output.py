@@ -135,7 +135,10 @@ def untested(block: Mapping[str, Any], rows: str) -> list[str]:
 
 
 def told_apart(block: Mapping[str, Any]) -> list[str]:
-    """A line for each data set that the ensemble told from the rows reported on."""
+    """A line for each data set that the ensemble told from the rows reported on.
+
+    And one for images made worse, where it was measured on such.
+    """
     ensemble, lines = block["ensemble"], []
     for name in (block.get("ood") or {}).get("rows") or ():
         said = [
@@ -144,6 +147,13 @@ def told_apart(block: Mapping[str, Any]) -> list[str]:
             if f"auroc{ending}:{name}" in ensemble
         ]
         lines.append(f"out of distribution, {name}: the ensemble has {', '.join(said)}")
+    if "corrupted_accuracy" in ensemble:
+        kinds = ", ".join((block.get("corruption") or {}).get("kinds") or ())
+        said = [
+            f"{word} {_number(ensemble, f'corrupted_{name}')}"
+            for name, word in (("accuracy", "accuracy"), ("nll", "NLL"), ("ece", "ECE"))
+        ]
+        lines.append(f"images made worse ({kinds}): the ensemble has {', '.join(said)}")
     return lines
 
 
