@@ -1,6 +1,5 @@
 """`peerlearn purify`: a network that may have a backdoor, and few clean images, to one without."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,13 +108,17 @@ def purify(
     if not resume:
         check_free(folder)
     given = subject(asked, config)
-    for note in given.notes():
-        print("\n".join(folded(note)), file=sys.stderr)
+
+    def observe(event: dict[str, Any]) -> None:
+        if event["event"] == "begin":
+            progress.tell([line for note in given.notes() for line in folded(note)])
+        progress.observe(event)
+
     with resumable(folder):
         if resume and RunFolder(folder).finished(config.dump(), config.completed):
             print("This run was finished before: nothing is trained. Its results:")
         with EpochProgress(config.epochs, config.evaluation.metric) as progress:
-            results = run_recipe(BACKDOOR, config, folder, resume, progress.observe)
+            results = run_recipe(BACKDOOR, config, folder, resume, observe)
         found = conclude(given, folder, results)
         console().print(before_and_after(found))
         for line in said_of(found):

@@ -89,7 +89,9 @@ def in_form_of(path: Path, weights: Mapping[str, Tensor], field: str) -> dict[st
     given = _read(path, field)
     names = dict(zip(given, _own_names(given, weights), strict=True))
     _check(weights, {names[name]: tensor for name, tensor in given.items()}, f"{field}: {path}")
-    return {name: weights[names[name]].to(tensor.dtype) for name, tensor in given.items()}
+    own = ((name, weights[names[name]], tensor.dtype) for name, tensor in given.items())
+    # Weights can share memory, where layers are tied; a file cannot.
+    return {name: mine.to(dtype, copy=True).contiguous() for name, mine, dtype in own}
 
 
 def _by_own_names(given: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:

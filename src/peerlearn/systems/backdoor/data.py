@@ -20,7 +20,7 @@ from peerlearn.systems.backdoor.attacks.preparing import data_to_poison
 from peerlearn.systems.backdoor.attacks.saved import read_poisoned
 from peerlearn.systems.backdoor.attacks.shaping import ShapedAttack
 from peerlearn.systems.backdoor.attacks.surrogate import trained_surrogate
-from peerlearn.systems.backdoor.clean_rows import FIELD, training_rows, with_clean_rows
+from peerlearn.systems.backdoor.clean_rows import training_rows, with_clean_rows
 from peerlearn.systems.backdoor.config import BackdoorData
 
 
@@ -112,9 +112,8 @@ def _divided(data: Dataset, spec: BackdoorData) -> tuple[Split, Split]:
     y = data.val.y
     if len(found := y[labelled_rows(y)].unique()) < 2:
         names = ", ".join(data.class_names[int(each)] for each in found) or "none"
-        where = "data.clean" if spec.clean_from is None else f"{FIELD}: {spec.clean_from}"
         raise InputError(
-            f"{where}: the clean rows are of a single class ({names}); rows of every class are "
+            f"data.clean: the clean rows are of a single class ({names}); rows of every class are "
             "needed"
         )
     return hold_out(

@@ -5,6 +5,7 @@ Nothing is known of a trigger: what is measured is measured on clean rows that a
 """
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from peerlearn.data.fingerprint import file_fingerprint
 from peerlearn.engine.precision import resolve_device
 from peerlearn.engine.pretrained import in_form_of, load_weights
 from peerlearn.engine.run_folder import RunFolder
-from peerlearn.engine.weight_files import write_weights
-from peerlearn.errors import InputError, unknown_name
-from peerlearn.files import write_json
+from peerlearn.errors import InputError, shown, unknown_name
+from peerlearn.files import write_atomically, write_json
 from peerlearn.models import MODELS
 from peerlearn.modes import evaluating
 from peerlearn.randomness import preserved_rng, seeded_rng
@@ -48,6 +49,8 @@ SETTLED = ("data.attack", "data.clean", "stages.standard", "arms")
 BLOCKS = ("data", "defence", "peers", "stages")
 """Keys, and blocks as a whole, that decide what is purified; `defence.alpha` is none of them."""
 ARGUMENTS = "arguments."
+FEWER = "classes, and here there are"
+"""What `load_weights` says of a network that tells another number of classes apart."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,13 @@ def subject(request: Request, config: BackdoorConfig) -> Subject:
     peer, info = config.peers[VICTIM], task.info
     with seeded_rng(config.seed, "weights", VICTIM):
         network = task.network(info, peer.model, peer.arguments, NETWORK)
-    load_weights(network, request.model.expanduser(), MODEL)
+    try:
+        load_weights(network, request.model.expanduser(), MODEL)
+    except InputError as error:
+        if FEWER not in str(error):
+            raise
+        hint = "where no row is of some class, data.classes=N says how many there are"
+        raise InputError(f"{error}; {hint}") from None
     x, _, what = task.few()
     try:
         with evaluating(network), torch.no_grad(), preserved_rng():
@@ -257,8 +266,10 @@ def conclude(given: Subject, folder: Path, results: Results) -> dict[str, Any]:
     request, run = given.request, RunFolder(folder)
     file = request.model.expanduser()
     weights = in_form_of(file, run.load_best(STUDENT), MODEL)
-    about = given.task.about(STUDENT) | {"purified": request.method, **file_fingerprint(file)}
-    write_weights(folder / WEIGHTS, weights, about)
+    about = given.task.about(STUDENT) | {"method": request.method, **file_fingerprint(file)}
+    # One entry: several are in the header in any order, and equal runs write equal bytes.
+    header = {"purified": shown(json.dumps(about, ensure_ascii=False))}
+    write_atomically(folder / WEIGHTS, lambda path: save_file(weights, path, metadata=header))
     after = copy.deepcopy(given.before)
     load_weights(after, folder / WEIGHTS, str(folder))
     found = described(given) | evidence(given.before, after, judge(given))
