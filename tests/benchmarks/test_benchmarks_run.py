@@ -38,6 +38,7 @@ OTHERS = {
     "graph/memory.py": "a process of graph/speed.py",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
+    "backdoor/suspicion.py": "test_suspicion_is_counted_of_clean_and_of_poisoned_networks",
     "bayesian/exactness.py": "test_exactness_of_bayesian_layers_is_measured",
 }
 
@@ -133,6 +134,16 @@ def test_exactness_of_bayesian_layers_is_measured(tmp_path: Path) -> None:
     printed = script("bayesian/exactness.py", "--smallest", "--out", out)
     lines = json.loads(out.read_text(encoding="utf-8"))["lines"]
     assert len(lines) > 20 and all(line.get("met", True) for line in lines), printed
+
+
+def test_suspicion_is_counted_of_clean_and_of_poisoned_networks(tmp_path: Path) -> None:
+    out = tmp_path / "suspicion.json"
+    printed = script("backdoor/suspicion.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))["networks"]
+    assert [each["target"] for each in found] == [None, 0]
+    assert found[0]["asr"] is None and 0 <= found[1]["asr"] <= 1
+    assert all(each["checks"].keys() == {"4", "8", "16"} for each in found)
+    assert printed.count(" of 1, ") == 9
 
 
 def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:
