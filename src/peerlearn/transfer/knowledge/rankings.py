@@ -82,8 +82,8 @@ class RankingKnowledge(Knowledge):
         # row then counts 0.
         any_R1 = both_RC.any(-1, keepdim=True)
         left_RC = both_RC | ~any_R1
-        log_probs = (_among(each, left_RC) for each in (taught_RC, learnt_RC))
-        return self._mean(*log_probs, view, any_R1[..., 0])
+        among = _among(taught_RC, left_RC), _among(learnt_RC, left_RC)
+        return self._mean(*among, view, any_R1[..., 0])
 
     def _mean(
         self, log_p_RC: Tensor, log_q_RC: Tensor, view: BatchView, counts_R: Tensor | None = None
