@@ -85,7 +85,6 @@ def clean_rows(
         epoch=epoch,
         all=lambda: batches(rows, torch.arange(len(rows.y))),
         held_out=lambda: batches(held_out, torch.arange(len(held_out.y))),
-        unit_C11=torch.full((1, 1, 1), 255 / 64),
         seed=seed,
     )
 

@@ -184,7 +184,8 @@ def test_widths_have_steps_of_their_own() -> None:
     def moved(*more: str) -> float:
         made = trainer("peers.a.bayesian.std=0.005", *more)
         made.run()
-        std = of_peer(made.cohort.peers["a"], made.cohort.objectives["a"])["std"][1]
+        peer, objective = made.cohort.peers["a"], made.cohort.objectives["a"]
+        std = of_peer(peer, whole_posterior(peer).weights, objective)["std"][1]
         return abs(std - 5e-3)
 
     plain = "peers.a.groups.*_rho={optimiser: sgd, lr: 0.02}"

@@ -102,6 +102,7 @@ def _write_parquet(
 ) -> None:
     """The same as columns, numbers as numbers."""
     from peerlearn.errors import InputError
+    from peerlearn.files import write_atomically
 
     try:
         import pyarrow
@@ -120,6 +121,5 @@ def _write_parquet(
         for name in rows[0][1].by if rows else ():
             columns[f"by {name}"] = [one.by[name] for _, one in rows]
         columns["friends"] = [" ".join(info.user_ids[f] for f in one.friends) for _, one in rows]
-    beside = out.with_suffix(".tmp")
-    pyarrow.parquet.write_table(pyarrow.table(columns), beside)
-    beside.replace(out)
+    table = pyarrow.table(columns)
+    write_atomically(out, lambda path: pyarrow.parquet.write_table(table, path))

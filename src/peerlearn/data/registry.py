@@ -73,11 +73,14 @@ def load_dataset(spec: DataSpec, form: ImageForm | None = None) -> Dataset:
     """
     form = form or image_form(spec)
     source = read_source(spec.name, spec.root, form, spec.classes)
-    if spec.classes not in (None, source.classes):
-        raise InputError(
-            f"data.classes: {spec.classes}, but {spec.name} has {source.classes} classes."
-        )
+    check_classes(source, spec, spec.name)
     return built(Dataset, source, spec)
+
+
+def check_classes(source: Source[Any], spec: DataSpec, said: str) -> None:
+    """Raise `InputError` where data, called `said`, have another number of classes than asked."""
+    if spec.classes not in (None, source.classes):
+        raise InputError(f"data.classes: {spec.classes}, but {said} has {source.classes} classes.")
 
 
 def image_form(spec: Any) -> ImageForm:

@@ -22,6 +22,9 @@ def fraction_or_count(value: float) -> float:
     return value
 
 
+FractionOrCount = Annotated[float, AfterValidator(fraction_or_count)]
+
+
 class SourceSpec(Spec):
     """Where rows are from, and how many are used. A name alone is a short form.
 
@@ -60,7 +63,7 @@ class NamedDataSpec(SourceSpec):
         description="labelled validation rows to use, as many of each class as possible; None: no "
         "more than `labels`, so that few labels are few labels; the others are left out",
     )
-    val_size: Annotated[float, AfterValidator(fraction_or_count)] = Field(
+    val_size: FractionOrCount = Field(
         0.1, gt=0, description="held out of train where the data has no val: a fraction, or a count"
     )
 

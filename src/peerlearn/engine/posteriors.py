@@ -43,7 +43,10 @@ def posterior_record(
     if not drawing(cohort.peers):
         return {}
     whole = {name: _on_cpu(peer) for name, peer in drawing(evaluated).items()}
-    found = {name: of_peer(evaluated[name], cohort.objectives[name]) for name in whole}
+    found = {
+        name: of_peer(evaluated[name], it.weights, cohort.objectives[name])
+        for name, it in whole.items()
+    }
     pairs = between(transport.collect(whole))
     for pair, value in validated.get("between_peers", {}).get("agreement", {}).items():
         if pair in pairs:
@@ -51,13 +54,12 @@ def posterior_record(
     return {"posteriors": {"peers": transport.collect(found), "pairs": pairs}}
 
 
-def of_peer(peer: nn.Module, objective: Objective) -> Record:
-    """Of a Bayesian peer: the KL term of a row, and quantiles of σ and of |μ|/σ.
+def of_peer(peer: nn.Module, weights: Posterior, objective: Objective) -> Record:
+    """Of a Bayesian peer and its weights: the KL term of a row, and quantiles of σ and of |μ|/σ.
 
     `kl_per_row` is KL(q ‖ prior) / N in nats, and `kl_weight` what it counts at full weight.
     """
     assert isinstance(peer, BayesianNetwork)
-    weights = _on_cpu(peer).weights
     step = max(len(weights.mean_W) // SEEN, 1)
     mean_W, std_W = weights.mean_W[::step], weights.std_W[::step]
     at = torch.tensor(QUANTILES)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from peerlearn.data.account import Account, counted, some
 from peerlearn.data.arrays import KEYS, check_names, source_from_arrays
@@ -11,12 +10,13 @@ from peerlearn.data.datasets import Dataset, Source, Split, renumbered
 from peerlearn.data.image_folder import read_image_folder
 from peerlearn.data.npz import array_names, not_read, read_arrays
 from peerlearn.data.overlap import shared_rows
-from peerlearn.data.registry import DATASETS, built, image_form
+from peerlearn.data.registry import DATASETS, built, check_classes, image_form
 from peerlearn.data.spec import DataSpec
 from peerlearn.data.splits import hold_out
 from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.reading.class_names import Names, matched_classes
+from peerlearn.systems.backdoor.attacks.preparing import divided_already
 from peerlearn.systems.backdoor.config import BackdoorData
 
 SHORT = {"x_train": "x", "y_train": "y"}
@@ -34,7 +34,7 @@ def training_rows(spec: BackdoorData) -> Dataset:
     Raises InputError: as `load_dataset`; or a number of classes that is not that of the data.
     """
     source = rows_of(spec.name, spec, "data.name")
-    _check_count(source, spec, "data.name", spec.name)
+    check_classes(source, spec, f"data.name {spec.name}")
     train, test, notes = source.train, source.test, []
     if test is None and spec.attack is not None:
         train, test = hold_out(train, 0.1, spec.split_seed, "test")
@@ -45,11 +45,10 @@ def training_rows(spec: BackdoorData) -> Dataset:
     nothing = train.select(labelled_rows(train.y).nonzero()[:0, 0])
     account = source.account + Account(notes=tuple(notes))
     whole = source._replace(train=train, val=nothing, test=test or nothing, account=account)
-    usual = type(spec).model_fields["val_size"].default
-    own: dict[str, Any] = {"val_size": usual, "val_labels": "all", "in_memory": True}
+    settled = divided_already(spec)
     if Path(spec.clean_from or "").expanduser().is_dir():
-        own["size"] = None  # for the images of that folder
-    return built(Dataset, whole, spec.model_copy(update=own))
+        settled = settled.model_copy(update={"size": None})  # for the images of that folder
+    return built(Dataset, whole, settled)
 
 
 def with_clean_rows(data: Dataset, spec: BackdoorData) -> Dataset:
@@ -63,7 +62,7 @@ def with_clean_rows(data: Dataset, spec: BackdoorData) -> Dataset:
     assert spec.clean_from is not None, "asked by whoever has such rows"
     where = f"{FIELD}: {spec.clean_from}"
     source = rows_of(spec.clean_from, spec, FIELD)
-    _check_count(source, spec, FIELD, spec.clean_from)
+    check_classes(source, spec, f"{FIELD} {spec.clean_from}")
     clean, notes = source.train.decoded(), []
     _check_alike(clean, data, where, source.multilabel)
     made_up = tuple(map(str, range(source.classes)))
@@ -116,11 +115,6 @@ def rows_of(name: str, spec: DataSpec, field: str) -> Source[Split]:
         return source._replace(account=source.account + not_read(path, read.values()))
 
     return DATASETS.read(name, spec.root, at, field)
-
-
-def _check_count(source: Source[Split], spec: DataSpec, field: str, name: str) -> None:
-    if spec.classes not in (None, source.classes):
-        raise InputError(f"data.classes: {spec.classes}, but {field} {name} has {source.classes}")
 
 
 def _check_alike(clean: Split, data: Dataset, where: str, several: bool) -> None:

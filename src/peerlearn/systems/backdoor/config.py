@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from peerlearn.data.spec import AugmentChoice, DataSpec, fraction_or_count
+from peerlearn.data.spec import AugmentChoice, DataSpec, FractionOrCount
 from peerlearn.engine.settings import MOST_EPOCHS, MOST_ROWS, StepSettings
 from peerlearn.metrics.catalogue import Metric
 from peerlearn.systems.backdoor.attacks import AnyAttack
@@ -74,8 +74,9 @@ class BackdoorData(DataSpec):
         description="how training rows are poisoned; null: they are as they are, or as `peerlearn "
         "attack` wrote them",
     )
-    clean: Annotated[float, Field(gt=0), AfterValidator(fraction_or_count)] = Field(
+    clean: FractionOrCount = Field(
         0.05,
+        gt=0,
         description="rows that are known to be clean, as a share of the training rows or a count: "
         "of the validation rows where there are any, else held out of train before the attack",
     )
@@ -84,8 +85,9 @@ class BackdoorData(DataSpec):
         description="data set, by name or path, whose training rows are all known to be clean, in "
         "place of `clean`; that of `name` itself: there are no other rows to learn from",
     )
-    held_out: Annotated[float, Field(gt=0), AfterValidator(fraction_or_count)] = Field(
+    held_out: FractionOrCount = Field(
         0.2,
+        gt=0,
         description="of the clean rows, those that choose thresholds and weights and are not "
         "learned from",
     )

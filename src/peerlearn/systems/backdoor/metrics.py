@@ -20,6 +20,7 @@ from torch import Tensor
 from peerlearn.engine.task import Block
 from peerlearn.metrics.assessment import mean_metrics
 from peerlearn.metrics.catalogue import CLASSIFICATION, Metric, fraction
+from peerlearn.metrics.classification import ensemble_log_probs
 
 BACKDOOR: tuple[Metric, ...] = (
     fraction("der", "DER", headline=True, brief=4),
@@ -84,7 +85,7 @@ def _predictions(
     parts: dict[str, list[Tensor]] = {}
     for logits, y in batches:
         chosen = [z for name, z in logits.items() if members is None or name in members]
-        ensemble = torch.stack([z.double().softmax(1) for z in chosen]).mean(0)
+        ensemble = ensemble_log_probs([z.double().log_softmax(1) for z in chosen])
         for who, z in {**logits, "ensemble": ensemble}.items():
             parts.setdefault(who, []).append(z.argmax(1))
         parts.setdefault("", []).append(y)

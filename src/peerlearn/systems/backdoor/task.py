@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
-from peerlearn.data.datasets import Split
+from peerlearn.data.datasets import BatchLoader, Split
 from peerlearn.data.loaders import ArrayLoader, split_rows
 from peerlearn.engine.evaluate import Forward, Rows
 from peerlearn.engine.precision import Precision
@@ -107,7 +107,7 @@ class BackdoorTask(ClassificationTask):
         )
         return [stage]
 
-    def _non_target_loader(self) -> ArrayLoader:
+    def _non_target_loader(self) -> BatchLoader:
         told = self.config.stages.non_target
         return self._poisoned_loader(told) if told.rows == "train" else self._clean_loader(told)
 
@@ -115,19 +115,14 @@ class BackdoorTask(ClassificationTask):
         loader = self._clean_loader(StageSpec())
         return TrainingStage("mutual", self.config.epochs, loader, learners=[STUDENT])
 
-    def _alone(self, name: str, told: StageSpec, loader: Any, peer: str) -> TrainingStage:
+    def _alone(self, name: str, told: StageSpec, loader: BatchLoader, peer: str) -> TrainingStage:
         """A stage in which one peer learns from labels, and nobody teaches it."""
         nobody = TransferGraph("none", list(self.config.peers))
         learning = {peer: self.config.objective}
         return TrainingStage(name, told.epochs, loader, nobody, learning, [peer], steps=told)
 
-    def _poisoned_loader(self, told: StageSpec) -> ArrayLoader:
-        config, data = self.config, self.data
-        size = told.batch_size or config.batch_size
-        augment = self.augmentation()
-        return ArrayLoader(
-            data.train, size, config.seed, augment, data.mean, data.std, config.views
-        )
+    def _poisoned_loader(self, told: StageSpec) -> BatchLoader:
+        return self.batches(told.batch_size or self.config.batch_size)
 
     def _clean_loader(self, told: StageSpec) -> ArrayLoader:
         config, data, clean = self.config, self.data, self._clean
@@ -158,12 +153,10 @@ class BackdoorTask(ClassificationTask):
             for x, y in rows():
                 yield precision.place(x), y.to(precision.device)
 
-        unit = 1 / self.normalisation().std.float()
         return CleanRows(
             epoch,
             partial(placed, split_rows(self._clean, self.data, size)),
             partial(placed, self.rows["val"]),
-            unit.view(-1, 1, 1),
             self.config.seed,
         )
 

@@ -123,10 +123,14 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
                 check_ids(dict(cohort.peers.items()), few, lambda net: called(net, few, ""), parts)
 
     def loader(self) -> BatchLoader:
+        return self.batches(self.config.batch_size)
+
+    def batches(self, size: int) -> BatchLoader:
+        """Training batches of so many rows."""
         config = self.config
         return train_loader(
             self.data,
-            config.batch_size,
+            size,
             config.seed,
             self.augmentation(),
             views=config.views,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.modes import evaluating
+from peerlearn.tasks.recommendation.data.dataset import Interactions, ItemLists
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.metrics.ensemble import ensemble_scores, standardised
@@ -74,15 +75,13 @@ def suggestions(
     """
     if n < 1:
         raise InputError(f"--n {n}; allowed: 1 or more")
-    heard, knows = heard_by(graph), friends_of(graph)
-    heard_sets = [set(each) for each in heard]
+    heard_sets = [set(each) for each in heard_by(graph)]
+    knows, seen = friends_of(graph), seen_in_training(graph)
     for start in range(0, len(users), AT_ONCE):
         chunk = list(users[start : start + AT_ONCE])
-        seen_2P = torch.tensor(
-            [(row, item) for row, user in enumerate(chunk) for item in heard[user]],
-            dtype=torch.int64,
-        ).view(-1, 2).T  # fmt: skip
-        scores, there = _scored(peers, torch.tensor(chunk))
+        users_B = torch.tensor(chunk)
+        seen_2P = seen.pairs(users_B)
+        scores, there = _scored(peers, users_B)
         all_serve = {name: torch.ones_like(each) for name, each in there.items()}
         total_BI = ensemble_scores(scores, there if served_alone else all_serve, seen_2P)
         unseen_BI = torch.ones_like(total_BI)
@@ -118,6 +117,12 @@ def _scored(
             served = output.features.get(SERVED, torch.ones(output.logits.shape[1]).bool())
             there[name] = served.cpu()
     return scores, there
+
+
+def seen_in_training(graph: SocialGraph) -> ItemLists:
+    """The items of every user that are not suggested again."""
+    user, item = graph.interactions.cpu()
+    return ItemLists.of(graph.users, Interactions(user, item, torch.ones(len(user))))
 
 
 def heard_by(graph: SocialGraph) -> list[list[int]]:

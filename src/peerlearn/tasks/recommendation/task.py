@@ -18,13 +18,17 @@ from peerlearn.metrics.assessment import Assessment
 from peerlearn.tasks.assembly import FP32
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.recommendation.config import RecommendationConfig
-from peerlearn.tasks.recommendation.data.dataset import Interactions, RecommendationDataset
+from peerlearn.tasks.recommendation.data.dataset import (
+    Interactions,
+    ItemLists,
+    RecommendationDataset,
+)
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
 from peerlearn.tasks.recommendation.data.loaders import UserLoader
 from peerlearn.tasks.recommendation.data.registry import RECOMMENDATION_SETS, load_recommendation
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.metrics.assessment import RankingAssessment
-from peerlearn.tasks.recommendation.metrics.wanted import ItemLists, Wanted, cold_users
+from peerlearn.tasks.recommendation.metrics.wanted import Wanted, cold_users
 from peerlearn.tasks.recommendation.models.branch import Branch, Embedded
 from peerlearn.tasks.recommendation.models.closed_form import ClosedForm
 from peerlearn.tasks.recommendation.models.registry import RECOMMENDERS, modalities

@@ -109,6 +109,11 @@ class EdgeOptions(Spec):
             values["teacher_view"] = self.teacher_view
         return {"knowledge": self.knowledge, "divergence": self.loss_name} | values
 
+    def of_teachers(self, losses: Sequence[Tensor]) -> Tensor:
+        """The mean or the sum of scalars, one from each teacher."""
+        together = torch.stack(list(losses))
+        return together.sum() if self.target == "sum" else together.mean()
+
     def faults(self) -> Iterator[str]:
         """What is wrong with options beside each other; the first is told."""
         averaged = self.teacher_ema is not None

@@ -17,7 +17,12 @@ from torch import Tensor
 
 from peerlearn.errors import InputError
 from peerlearn.transfer.knowledge.base import EdgeOptions, IncomingEdges, Knowledge, Rows
-from peerlearn.transfer.outputs import BatchView, class_last, in_fp32
+from peerlearn.transfer.outputs import (
+    BatchView,
+    class_last,
+    class_last_log_probabilities,
+    in_fp32,
+)
 
 #: Least probability that a row is not of the class of its label, so that its logarithm is finite.
 SMALLEST = 1e-6
@@ -68,8 +73,7 @@ class DoubtedLabelKnowledge(Knowledge):
             (self._doubts(teacher, y_R, view) * cost_R * known_R).sum() / known_R.sum().clamp_min(1)
             for teacher in edges.teachers
         ]
-        total = torch.stack(losses)
-        return total.sum() if self.options.target == "sum" else total.mean()
+        return self.options.of_teachers(losses)
 
     def _doubts(self, teacher: str, y_R: Tensor, view: BatchView) -> Tensor:
         """s of every row, in [0, 1]."""
@@ -96,6 +100,7 @@ def _log_probabilities(view: BatchView, peer: str) -> Tensor:
     """(R, C) or with further dimensions between, in fp32; once a batch."""
 
     def read() -> Tensor:
-        return class_last(in_fp32(view.outputs[peer].logits)).log_softmax(-1)
+        logits_RC = class_last(in_fp32(view.outputs[peer].logits))
+        return class_last_log_probabilities(logits_RC, 1.0, "softmax")
 
     return view.once(("log-probabilities", peer), read)

@@ -137,8 +137,7 @@ class FeatureKnowledge(Knowledge):
                     learnt = adapters[key](learnt)
             loss = FEATURE_LOSSES[options.feature_loss]
             losses.append(loss(taught.float(), learnt.float()).mean())
-        together = torch.stack(losses)
-        return together.sum() if options.target == "sum" else together.mean()
+        return options.of_teachers(losses)
 
     def _adapter(self, learner: str, teacher: str, view: BatchView) -> nn.Module | None:
         """A linear map of channels, the same at every position, where a hint needs one."""

@@ -61,8 +61,7 @@ class RankingKnowledge(Knowledge):
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
         losses = [self._apart(teacher, edges.learner, view) for teacher in edges.teachers]
-        total = torch.stack(losses)
-        return total.sum() if self.options.target == "sum" else total.mean()
+        return self.options.of_teachers(losses)
 
     def _apart(self, teacher: str, learner: str, view: BatchView) -> Tensor:
         options = self.options

@@ -6,10 +6,9 @@ Diversity for Bayesian Neural Networks in Mutual Learning", NeurIPS 2023, arXiv 
 reading. Its gradient −∇D / (ε + D) has no scale, and fades as two peers move apart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
@@ -86,8 +85,3 @@ class RepellingOptions(EdgeOptions):
             0, self.stop_distance
         )  # of equal ones rounding may say less than 0
         return -(distance + self.eps).log() if self.transform == "log" else -distance
-
-    def of_teachers(self, losses: Sequence[Tensor]) -> Tensor:
-        """The mean or the sum of scalars, one from each teacher."""
-        together = torch.stack(list(losses))
-        return together.sum() if self.target == "sum" else together.mean()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
-from peerlearn.tasks.recommendation.data.dataset import Interactions
+from peerlearn.tasks.recommendation.data.dataset import Interactions, ItemLists
 from peerlearn.tasks.recommendation.metrics.ranking import (
     NO_ITEM,
     hits,
@@ -16,7 +16,7 @@ from peerlearn.tasks.recommendation.metrics.ranking import (
     ranking_metrics,
     top_items,
 )
-from peerlearn.tasks.recommendation.metrics.wanted import ItemLists, Wanted, cold_users
+from peerlearn.tasks.recommendation.metrics.wanted import Wanted, cold_users
 
 NOTHING = torch.zeros(2, 0, dtype=torch.int64)
 CUTOFFS = (1, 2, 5, 10, 50)

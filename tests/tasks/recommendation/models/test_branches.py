@@ -14,6 +14,15 @@ HEARD = torch.tensor(
 )  # nobody heard item 4, user 4 nothing
 FRIENDS = torch.tensor([[0, 1], [1, 2]])  # 3 and 4 know nobody
 
+USUAL = {
+    "dim": UNITS,
+    "layers": 3,
+    "alpha": 0.5,
+    "scores": "cosine",
+    "temperature": 0.12,
+    "emotion": False,
+}
+
 
 def graph(friends: Tensor = FRIENDS) -> SocialGraph:
     made = SocialGraph(USERS, ITEMS, HEARD.shape[1], friends.shape[1])
@@ -77,7 +86,7 @@ def test_sparse_products_have_the_gradient_of_the_transpose() -> None:
 
 def branch(content: Content | None = None, **options: object) -> Branch:
     torch.manual_seed(0)
-    return Branch(graph(), content, dim=UNITS, **options)  # type: ignore[arg-type]
+    return Branch(graph(), content, **USUAL | options)  # type: ignore[arg-type]
 
 
 def content(dropout: float = 0.0, there: Tensor | None = None) -> Content:
@@ -140,7 +149,7 @@ def test_a_score_depends_on_no_other_branch_and_emotions_are_bounded() -> None:
 def test_a_saved_branch_brings_its_graph_and_its_features() -> None:
     made, fresh = (
         branch(content()),
-        Branch(SocialGraph(USERS, ITEMS, 6, 2), Content(ITEMS, 3, UNITS, 0, 0.0), dim=UNITS),
+        Branch(SocialGraph(USERS, ITEMS, 6, 2), Content(ITEMS, 3, UNITS, 0, 0.0), **USUAL),
     )
     users = RankingInput(torch.arange(USERS))
     fresh(users)  # matrices of a graph without edges are made, and must not stay

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from peerlearn.tasks.recommendation.data.dataset import Interactions
+from peerlearn.tasks.recommendation.data.dataset import Interactions, ItemLists
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.metrics.assessment import RankingAssessment
-from peerlearn.tasks.recommendation.metrics.wanted import ItemLists, Wanted
+from peerlearn.tasks.recommendation.metrics.wanted import Wanted
 from peerlearn.tasks.recommendation.models.closed_form import (
     Ease,
     FriendsPopularity,

@@ -2,7 +2,7 @@
 
 from peerlearn.data.account import Account
 from peerlearn.data.datasets import Dataset
-from peerlearn.data.registry import built, image_form, read_source
+from peerlearn.data.registry import built, check_classes, image_form, read_source
 from peerlearn.data.spec import DataSpec
 from peerlearn.data.splits import hold_out, proportional_shares, stratified_rows
 from peerlearn.errors import InputError
@@ -22,10 +22,7 @@ def data_to_poison(spec: DataSpec, clean: float, field: str = "clean") -> Datase
     Raises InputError: as `load_dataset`, or there are not so many rows.
     """
     source = read_source(spec.name, spec.root, image_form(spec), spec.classes)
-    if spec.classes not in (None, source.classes):
-        raise InputError(
-            f"data.classes: {spec.classes}, but {spec.name} has {source.classes} classes"
-        )
+    check_classes(source, spec, spec.name)
     notes: tuple[str, ...] = ()
     if source.test is None:
         train, test = hold_out(source.train, 0.1, spec.split_seed, "test")
@@ -56,6 +53,14 @@ def data_to_poison(spec: DataSpec, clean: float, field: str = "clean") -> Datase
             notes += (f"clean rows: {count:,} of {there:,} of val; the others are left out",)
     account = source.account + Account(notes=notes)
     source = source._replace(train=train, val=val, account=account)
+    return built(Dataset, source, divided_already(spec))
+
+
+def divided_already(spec: DataSpec) -> DataSpec:
+    """The same choices, for data whose parts are all there: nothing is held out or left out of val.
+
+    All is in memory, where an attack changes it.
+    """
     usual = type(spec).model_fields["val_size"].default
     own = {"val_size": usual, "val_labels": "all", "in_memory": True}
-    return built(Dataset, source, spec.model_copy(update=own))
+    return spec.model_copy(update=own)

@@ -27,14 +27,12 @@ class CleanRows(NamedTuple):
         epoch: batches to learn from, shuffled and augmented anew in every epoch.
         all: the same rows as they are, in order.
         held_out: further clean rows, by which thresholds are chosen; never learned from.
-        unit_C11: what a pixel that grows by all of its range adds to a channel of the input.
         seed: key of all that is random.
     """
 
     epoch: Callable[[int], Batches]
     all: Callable[[], Batches]
     held_out: Callable[[], Batches]
-    unit_C11: Tensor
     seed: int
 
     def on(self, device: torch.device) -> "CleanRows":
@@ -47,7 +45,6 @@ class CleanRows(NamedTuple):
             epoch=lambda number: moved(self.epoch(number)),
             all=lambda: moved(self.all()),
             held_out=lambda: moved(self.held_out()),
-            unit_C11=self.unit_C11.to(device),
             seed=self.seed,
         )
 

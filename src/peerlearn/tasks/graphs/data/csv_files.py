@@ -15,6 +15,7 @@ import numpy as np
 
 from peerlearn.data.account import Account, counted, some
 from peerlearn.data.arrays import Array
+from peerlearn.data.table_headers import check_header
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.files import check_file
 from peerlearn.tasks.graphs.data.notes import NotedArrays
@@ -80,19 +81,7 @@ def _table(path: Path, needed: Sequence[str]) -> tuple[list[str], list[Row]]:
     (first, header), *rows = lines
     titles = [each.lower() if each.lower() in (ID, LABEL, SPLIT, *ENDS) else each
               for each in header]  # fmt: skip
-    for title in needed:
-        if title not in titles:
-            hint = did_you_mean(title, titles)
-            if len(titles) == 1 and any(mark in titles[0] for mark in ";\t"):
-                hint = " Columns are separated by commas."
-            raise InputError(
-                f"{path}, line {first}: no column {title!r} in the header.{hint} Found: "
-                f"{some(titles, 10)}."
-            )
-    for title in titles:
-        if not title or titles.count(title) > 1:
-            what = f"two columns {title!r}" if title else "a column without a name"
-            raise InputError(f"{path}, line {first}: {what}.")
+    check_header(path, first, titles, needed, ";\t", "Columns are separated by commas.")
     for number, row in rows:
         if len(row) != len(titles):
             raise InputError(

@@ -2,7 +2,8 @@
 
 Users and items are numbers from 0 on; `user_ids` and `item_ids` say what they were called.
 
-Shape suffixes: N interactions, U users, I items, E friendships, F features.
+Shape suffixes: N interactions, U users, V = U + 1, B users of a batch, P pairs of a row and an
+item, I items, E friendships, F features.
 """
 
 from collections.abc import Mapping
@@ -35,11 +36,47 @@ class Interactions:
         """Those at `index`, int64 positions or bool (N,)."""
         return Interactions(self.user[index], self.item[index], self.count[index])
 
-    def of_users(self, users: int) -> list[Tensor]:
-        """The items of every user, int64, in the order of the pairs."""
-        order = torch.argsort(self.user, stable=True)
-        counts = torch.bincount(self.user, minlength=users)
-        return list(self.item[order].split(counts.tolist()))
+
+@dataclass(frozen=True)
+class ItemLists:
+    """The items of every user, each once, in ascending order.
+
+    Shapes:
+        first_V: int64 (U + 1,), where the items of a user begin and those of the next do.
+        item_N: int64 (N,).
+    """
+
+    first_V: Tensor
+    item_N: Tensor
+
+    @classmethod
+    def of(cls, users: int, *several: Interactions) -> "ItemLists":
+        """Those of one part of the data, or of several parts together."""
+        user_N = torch.cat([part.user for part in several])
+        item_N = torch.cat([part.item for part in several])
+        width = width_of(item_N)
+        keys_N = (user_N * width + item_N).unique()  # sorted: by user, then by item
+        counts_U = (keys_N // width).bincount(minlength=users)
+        first_V = torch.cat([torch.zeros(1, dtype=torch.int64), counts_U.cumsum(0)])
+        return cls(first_V, keys_N % width)
+
+    @property
+    def counts(self) -> Tensor:
+        """How many items users have, int64 (U,)."""
+        return self.first_V.diff()
+
+    def pairs(self, users_B: Tensor) -> Tensor:
+        """The items of some users, int64 (2, P): the place of the user among them, and the item."""
+        counts_B = self.counts[users_B]
+        row_P = torch.arange(len(users_B)).repeat_interleave(counts_B)
+        before_B = counts_B.cumsum(0) - counts_B
+        place_P = torch.arange(len(row_P)) + (self.first_V[users_B] - before_B)[row_P]
+        return torch.stack([row_P, self.item_N[place_P]])
+
+
+def width_of(items_P: Tensor) -> int:
+    """A number above those of all items."""
+    return int(items_P.max()) + 1 if len(items_P) else 1
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from peerlearn.data.account import counted, some
-from peerlearn.errors import InputError, did_you_mean, similar_path
+from peerlearn.data.account import counted
+from peerlearn.data.table_headers import check_header
+from peerlearn.errors import InputError, similar_path
 from peerlearn.files import check_file
 from peerlearn.tasks.recommendation.data.raw import Floats, Ints
 
@@ -104,7 +105,7 @@ def read_columns(
     if not lines:
         raise InputError(f"{path}: is empty; expected a header with {', '.join(needed)}.")
     first, header = lines[0]
-    _check_header(path, first, header, needed)
+    check_header(path, first, header, needed, ",;\t", "Its columns are separated otherwise.")
     for line, row in lines[1:]:
         if padded:
             row += [""] * (len(header) - len(row))
@@ -116,19 +117,3 @@ def read_columns(
         raise InputError(f"{path}: has a header and no row below it.")
     at = np.array([line for line, _ in lines[1:]], np.int64)
     return Columns(path, tuple(header), [row for _, row in lines[1:]], at)
-
-
-def _check_header(path: Path, line: int, header: list[str], needed: Sequence[str]) -> None:
-    for title in needed:
-        if title not in header:
-            hint = did_you_mean(title, header)
-            if len(header) == 1 and any(mark in header[0] for mark in ",;\t"):
-                hint = " Its columns are separated otherwise."
-            raise InputError(
-                f"{path}, line {line}: no column {title!r} in the header.{hint} Found: "
-                f"{some(header, 10)}."
-            )
-    for title in header:
-        if not title or header.count(title) > 1:
-            what = f"two columns {title!r}" if title else "a column without a name"
-            raise InputError(f"{path}, line {line}: {what}.")

@@ -2,7 +2,7 @@
 
 Batches are a pure function of (seed, epoch, step).
 
-Shape suffixes: B users, C candidates.
+Shape suffixes: B users, C candidates, P pairs of a user and what it listened to.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from peerlearn.data.datasets import Batch
 from peerlearn.data.order import check_batch_size
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
-from peerlearn.tasks.recommendation.data.dataset import Interactions
+from peerlearn.tasks.recommendation.data.dataset import Interactions, ItemLists
 from peerlearn.tasks.recommendation.inputs import RankingInput
 
 
@@ -52,11 +52,8 @@ class UserLoader:
         check_batch_size(batch_size)
         if negatives < 1:
             raise InputError(f"negatives: {negatives}; allowed: 1 or more")
-        order = torch.argsort(train.user, stable=True)
-        counts = torch.bincount(train.user, minlength=users)
-        self.item = train.item[order]
-        self.start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        self.able = (counts > 0).nonzero()[:, 0]
+        self.heard = ItemLists.of(users, train)
+        self.able = (self.heard.counts > 0).nonzero()[:, 0]
         if not len(self.able):
             raise InputError("data: no user has an interaction to learn from")
         self.items, self.batch_size = items, batch_size
@@ -75,12 +72,8 @@ class UserLoader:
     def _batch(self, epoch: int, step: int, users_B: Tensor) -> Batch:
         generator = keyed_generator(self.seed, "candidates", epoch, step)
         drawn = torch.randint(self.items, (self.negatives,), generator=generator)
-        counts_B = self.start[users_B + 1] - self.start[users_B]
-        row = torch.arange(len(users_B)).repeat_interleave(counts_B)
-        first = counts_B.cumsum(0) - counts_B
-        place = torch.arange(len(row)) - first[row] + self.start[users_B][row]
-        heard = self.item[place]
-        candidates_C = torch.cat([heard, drawn]).unique()
+        row_P, heard_P = self.heard.pairs(users_B)
+        candidates_C = torch.cat([heard_P, drawn]).unique()
         y_BC = torch.zeros(len(users_B), len(candidates_C))
-        y_BC[row, torch.searchsorted(candidates_C, heard)] = 1
+        y_BC[row_P, torch.searchsorted(candidates_C, heard_P)] = 1
         return Batch((RankingInput(users_B, candidates_C),), y_BC, users_B)

@@ -10,44 +10,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.errors import InputError
-from peerlearn.tasks.recommendation.data.dataset import Interactions
-
-
-@dataclass(frozen=True)
-class ItemLists:
-    """The items of every user, each once, in ascending order.
-
-    Shapes:
-        first_V: int64 (U + 1,), where the items of a user begin and those of the next do.
-        item_N: int64 (N,).
-    """
-
-    first_V: Tensor
-    item_N: Tensor
-
-    @classmethod
-    def of(cls, users: int, *several: Interactions) -> "ItemLists":
-        """Those of one part of the data, or of several parts together."""
-        user_N = torch.cat([part.user for part in several])
-        item_N = torch.cat([part.item for part in several])
-        width = _width(item_N)
-        keys_N = (user_N * width + item_N).unique()  # sorted: by user, then by item
-        counts_U = (keys_N // width).bincount(minlength=users)
-        first_V = torch.cat([torch.zeros(1, dtype=torch.int64), counts_U.cumsum(0)])
-        return cls(first_V, keys_N % width)
-
-    @property
-    def counts(self) -> Tensor:
-        """How many items users have, int64 (U,)."""
-        return self.first_V.diff()
-
-    def pairs(self, users_B: Tensor) -> Tensor:
-        """The items of some users, int64 (2, P): the place of the user among them, and the item."""
-        counts_B = self.counts[users_B]
-        row_P = torch.arange(len(users_B)).repeat_interleave(counts_B)
-        before_B = counts_B.cumsum(0) - counts_B
-        place_P = torch.arange(len(row_P)) + (self.first_V[users_B] - before_B)[row_P]
-        return torch.stack([row_P, self.item_N[place_P]])
+from peerlearn.tasks.recommendation.data.dataset import ItemLists, width_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +41,7 @@ class Wanted:
                     f"{tuple(pairs_2P.shape)}; expected (B,) and (2, pairs)"
                 )
             _check_pairs(pairs_2P, len(self.users_B), name)
-        width = _width(torch.cat([self.wanted_2P[1], self.seen_2P[1]]))
+        width = width_of(torch.cat([self.wanted_2P[1], self.seen_2P[1]]))
         both = torch.isin(pair_keys(self.wanted_2P, width), pair_keys(self.seen_2P, width))
         if both.any():
             row, item = self.wanted_2P[:, both][:, 0].tolist()
@@ -142,11 +105,7 @@ def _check_pairs(pairs_2P: Tensor, rows: int, name: str) -> None:
             raise InputError(
                 f"metrics: {name}: {what} {int(found_P[odd_P][0])}; allowed: {allowed}"
             )
-    keys_P, times_P = pair_keys(pairs_2P, _width(item_P)).unique(return_counts=True)
+    keys_P, times_P = pair_keys(pairs_2P, width_of(item_P)).unique(return_counts=True)
     if (times_P > 1).any():
-        row, item = divmod(int(keys_P[times_P > 1][0]), _width(item_P))
+        row, item = divmod(int(keys_P[times_P > 1][0]), width_of(item_P))
         raise InputError(f"metrics: {name}: item {item} of row {row} is there more than once")
-
-
-def _width(items_P: Tensor) -> int:
-    return int(items_P.max()) + 1 if len(items_P) else 1

@@ -128,12 +128,12 @@ class Branch(Embedded):
         graph: SocialGraph,
         content: Content | None,
         *,
-        dim: int = 64,
-        layers: int = 3,
-        alpha: float = 0.5,
-        scores: Scores = "cosine",
-        temperature: float = 0.12,
-        emotion: bool = False,
+        dim: int,
+        layers: int,
+        alpha: float,
+        scores: Scores,
+        temperature: float,
+        emotion: bool,
     ) -> None:
         super().__init__(graph, scores, temperature)
         self.content, self.layers, self.alpha = content, layers, alpha
