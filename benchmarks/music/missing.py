@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmark
 import numpy as np
 
 from benchmarks.cells import difference_cells
+from benchmarks.music.arms import trainer_of
 from peerlearn.data.catalogue import roots
 from peerlearn.files import write_text
-from peerlearn.systems.registry import find_recipe
 
 HERE = Path(__file__).parent
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -99,9 +99,8 @@ def _cells(folder: str) -> Iterator[Cell]:
 
 
 def _trained(cell: Cell, seed: int, less: Mapping[str, Any]) -> dict[str, float]:
-    recipe, given = find_recipe(str(HERE / "lastfm.yaml"))
-    words = {"arm": cell.arm, "seed": seed, **cell.changes, **less}
-    block = recipe.build(recipe.resolve(given, words)).run().block
+    words = {"seed": seed, **cell.changes, **less}
+    block = trainer_of(HERE / "lastfm.yaml", cell.arm, words).run().block
     return {name: round(block["ensemble"][name], 6) for name in METRICS}
 
 
