@@ -93,8 +93,8 @@ def bars_markdown(found: Mapping[str, Any]) -> str:
     covers = " and ".join(dict.fromkeys(x["covers"] or "nothing" for x in found["pairs"]))
     return (
         "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        + f"\n\nn = {found['n']} seeds, paired; 95 % intervals over {covers}. Bold where a difference "
-        f"is shown, by Holm at 5 % over the {len(firsts)} rows of its column.\n"
+        + f"\n\nn = {found['n']} seeds, paired; 95 % intervals over {covers}. Bold where a "
+        f"difference is shown, by Holm at 5 % over the {len(firsts)} rows of its column.\n"
     )
 
 

@@ -57,12 +57,15 @@ GRID: dict[str, list[Setting]] = {
     ),
     "bpr": _product(_each("lr", 0.03, 0.01), _each(_TEMPERATURE, 0.12, 0.3, 1)),
     "concatenation": [*_CONTENT, {_TEMPERATURE: 0.08}, {_TEMPERATURE: 0.2}],
-    "lightgcn-social": [*_each(_TEMPERATURE, 0.08, 0.12, 0.2), *_each("peers.one.arguments.alpha", 0.3, 0.7)],
+    "lightgcn-social": [
+        *_each(_TEMPERATURE, 0.08, 0.12, 0.2),
+        *_each("peers.one.arguments.alpha", 0.3, 0.7),
+    ],
     "lightgcn-social-wide": _product(_each(_TEMPERATURE, 0.08, 0.12, 0.2), _each("lr", 0.03, 0.01)),
     "lightgcn": _product(_each(_TEMPERATURE, 0.08, 0.12, 0.2), _each("lr", 0.03, 0.01)),
     "ngcf": _product(_RATES, _each("peers.one.arguments.dropout", 0.0, 0.1)),
-    "vbpr": _product(_RATES, _each("epochs", 20, 60)),
-    "bpr-mf": _product(_RATES, _each("epochs", 20, 60)),
+    "vbpr": _product(_RATES, _each("optimiser.weight_decay", 0.0, 0.0001)),
+    "bpr-mf": _product(_RATES, _each("optimiser.weight_decay", 0.0, 0.0001)),
     "ease": _each("peers.one.arguments.regularisation", 25.0, 50.0, 100.0, 200.0, 400.0),
     "ease-friends": _each("peers.one.arguments.friends", 0.25, 0.5, 1.0, 2.0),
 }  # fmt: skip
@@ -119,13 +122,10 @@ def best(lines: Sequence[Mapping[str, Any]], who: str = "ensemble") -> Mapping[s
 
 def chosen_markdown(found: Mapping[str, Any]) -> str:
     """What was looked at for every arm, the best of it bold."""
-    rows = ["| arm | setting | validation Recall@50 % | NDCG@50 % |", "| --- | --- | ---: | ---: |"]
+    rows = ["| arm | setting | Recall@50 % | NDCG@50 % |", "| --- | --- | ---: | ---: |"]
     for arm, lines in found["tried"].items():
-        whose = (
-            ["ensemble"]
-            if arm != "independent"
-            else [w for w in lines[0]["val"] if w != "ensemble"]
-        )
+        apart = [who for who in lines[0]["val"] if who != "ensemble"]
+        whose = apart if arm == "independent" else ["ensemble"]
         for who in whose:
             top = best(lines, who)
             for line in lines:
@@ -135,7 +135,8 @@ def chosen_markdown(found: Mapping[str, Any]) -> str:
                     f"{sure}{100 * line['val'][who][m]:.2f}{sure}" for m in ("recall@50", METRIC)
                 ]
                 rows.append(f"| {name} | {_said(line['setting'])} | {' | '.join(cells)} |")
-    return "\n".join(rows) + f"\n\nSeed {found['seed']}, once; bold is the highest NDCG@50.\n"  # fmt: skip
+    note = f"On validation, seed {found['seed']}, once; bold is the highest NDCG@50."
+    return "\n".join(rows) + f"\n\n{note}\n"
 
 
 def _said(setting: Setting) -> str:

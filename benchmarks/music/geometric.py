@@ -1,4 +1,4 @@
-"""torch-geometric's LightGCN in the loop of its documentation (examples/lightgcn.py), and as a peer.
+"""torch-geometric's LightGCN in the loop of its documentation (examples/lightgcn.py).
 
 Shape suffixes: U users, I items, N interactions, B pairs of a batch.
 """
@@ -68,3 +68,10 @@ class Loop:
             recall += float((hit / count.clamp_min(1)).sum())
             measured += float((count > 0).sum())
         return precision / max(measured, 1), recall / max(measured, 1)
+
+    @torch.no_grad()
+    def scores(self) -> Tensor:
+        """Of all items for all users, float32 (U, I)."""
+        user, item = self.model.get_embedding(self.edges_2E).split([self.users, self.items])
+        made: Tensor = user @ item.t()
+        return made

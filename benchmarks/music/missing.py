@@ -2,8 +2,8 @@
 
     python benchmarks/music/missing.py --seeds 0-2
 
-Which items are hidden, and which users are cut to few training items, is fixed: seeds change initial
-weights and batches alone. In `full` a modality that is removed leaves a branch of ids behind.
+Which items are hidden, and which users are cut to few training items, is fixed: seeds change
+initial weights and batches alone. In `full` a modality that is removed leaves a branch of ids behind.
 """
 
 import argparse
@@ -159,8 +159,8 @@ def missing_markdown(found: Mapping[str, Any]) -> str:
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     seeds = {len(v) for s in found.values() for by in s.values() for v in by.values()}
     parts.append(
-        f"n = {min(seeds, default=0)} seeds, paired; 95 % intervals over seeds only. What is hidden is "
-        "fixed; items without a modality are ranked by ids and who listens to them. Not tested."
+        f"n = {min(seeds, default=0)} seeds, paired; 95 % intervals over seeds only. What is "
+        "hidden is fixed; items without a modality are ranked by ids and who listens to them. Not tested."
     )
     return "\n\n".join(parts) + "\n"
 
