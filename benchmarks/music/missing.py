@@ -3,7 +3,7 @@
     python benchmarks/music/missing.py --seeds 0-2
 
 Which items are hidden, and which users are cut to few training items, is fixed: seeds change
-initial weights and batches alone. In `full` a modality that is removed leaves a branch of ids behind.
+initial weights and batches alone. In `full` a modality that is removed leaves a branch of ids.
 """
 
 import argparse
@@ -160,7 +160,7 @@ def missing_markdown(found: Mapping[str, Any]) -> str:
     seeds = {len(v) for s in found.values() for by in s.values() for v in by.values()}
     parts.append(
         f"n = {min(seeds, default=0)} seeds, paired; 95 % intervals over seeds only. What is "
-        "hidden is fixed; items without a modality are ranked by ids and who listens to them. Not tested."
+        "hidden is fixed; items without a modality are ranked by ids and who hears them. Not tested."
     )
     return "\n\n".join(parts) + "\n"
 

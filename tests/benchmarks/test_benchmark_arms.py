@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.music import missing
-from benchmarks.music.arms import trainer_of
+from benchmarks.music.arms import trainer_of as music_trainer_of
 from benchmarks.speed.digits import BATCH, loop, trainer_of
 from benchmarks.speed.exchange import by_pairs, of_cohort
 from benchmarks.speed.work import FP32
@@ -38,7 +38,7 @@ def test_every_pair_by_hand_gives_the_losses_of_the_cohort() -> None:
 @pytest.mark.parametrize("name", ["lastfm", "lastfm-core"])
 def test_rivals_of_equal_size_have_the_parameters_of_all_branches(name: str) -> None:
     def parameters(arm: str) -> int:
-        cohort = trainer_of(missing.HERE / f"{name}.yaml", arm, {}).cohort
+        cohort = music_trainer_of(missing.HERE / f"{name}.yaml", arm, {}).cohort
         return sum(each.numel() for each in cohort.parameters())
 
     full = parameters("full")
