@@ -37,7 +37,7 @@ COLD = ("lightgcn", "lightgcn-social", "no-social", "full", "ease", "ease-friend
 FEW, SHARE = 5, 0.2
 """Training items that are left to this share of the users."""
 METRICS = ("recall@50", "ndcg@50", "recall@50:cold5", "ndcg@50:cold5")
-SMALLEST = {"epochs": 1, "negatives": 16}
+SMALLEST = {"epochs": 1, "negatives": 16, "batch_size": 2048}
 
 
 class Cell(NamedTuple):
@@ -160,7 +160,7 @@ def missing_markdown(found: Mapping[str, Any]) -> str:
     seeds = {len(v) for s in found.values() for by in s.values() for v in by.values()}
     parts.append(
         f"n = {min(seeds, default=0)} seeds, paired; 95 % intervals over seeds only. What is "
-        "hidden is fixed; items without a modality are ranked by ids and who hears them. Not tested."
+        "hidden is fixed; items without a modality are ranked by ids and listeners. Not tested."
     )
     return "\n\n".join(parts) + "\n"
 
