@@ -94,7 +94,6 @@ class Embedded(nn.Module):
                 features[EMOTION] = made.felt_I2
             return PeerOutput(user_BD @ item_CD.T, features)
 
-
     def _as_they_are(self) -> "Embeddings":
         """`embeddings`, propagated once for all users who are ranked for by the same weights."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
