@@ -11,8 +11,9 @@ A page asks for a table with a pair of lines; the path is relative to the page:
 `peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
 order × weight tables of the Rényi benchmark, `questions:` with several files, put apart by commas,
 for the differences that say what is asked on all of them, `few:` with several files for what few
-labels gain on all of them, `counts:` for estimates of how many new classes there are, and `asked:`
-and `outside:` for the two tables of the Bayesian page beside the comparison.
+labels gain on all of them, `counts:` for estimates of how many new classes there are, `asked:`
+and `outside:` for the two tables of the Bayesian page beside the comparison, and `bars:`,
+`chosen:`, `missing:` and `against:` for those of the page on music.
 """
 
 import json
@@ -28,6 +29,10 @@ from benchmarks.bayesian.tables import asked_markdown, outside_markdown
 from benchmarks.discovery.class_count import counts_markdown
 from benchmarks.discovery.questions import DISCOVERY
 from benchmarks.few_labels import few_labels_markdown
+from benchmarks.music.against import against_markdown
+from benchmarks.music.bars import bars_markdown
+from benchmarks.music.choose import chosen_markdown
+from benchmarks.music.missing import missing_markdown
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
 from benchmarks.styles.questions import STYLES
@@ -38,8 +43,8 @@ from peerlearn.systems.registry import RECIPES
 HERE = Path(__file__).parent
 
 SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few|asked|outside): (?P<file>\S+) -->\n)"
-    r".*?(<!-- end -->)",
+    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few|asked|outside|bars|chosen|missing|"
+    r"against): (?P<file>\S+) -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -81,6 +86,10 @@ MAKERS: dict[str, Callable[..., str]] = {
     "counts": counts_markdown,
     "asked": asked_markdown,
     "outside": outside_markdown,
+    "bars": bars_markdown,
+    "chosen": chosen_markdown,
+    "missing": missing_markdown,
+    "against": against_markdown,
 }
 #: By folder of a page.
 QUESTIONS = {"discovery": DISCOVERY, "styles": STYLES}
