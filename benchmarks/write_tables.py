@@ -11,8 +11,10 @@ A page asks for a table with a pair of lines; the path is relative to the page:
 `peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
 order × weight tables of the Rényi benchmark, `questions:` with several files, put apart by commas,
 for the differences that say what is asked on all of them, `few:` with several files for what few
-labels gain on all of them, `counts:` for estimates of how many new classes there are, and `asked:`
-and `outside:` for the two tables of the Bayesian page beside the comparison.
+labels gain on all of them, `counts:` for estimates of how many new classes there are, `asked:`
+and `outside:` for the two tables of the Bayesian page beside the comparison, and `attacks:`,
+`defences:`, `rivals:` and `shares:` with a file for each attack, `purified:` and `suspicion:` for
+those of the page on backdoors.
 """
 
 import json
@@ -24,6 +26,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder that `benchmarks` is in
 
+from benchmarks.backdoor.suspicion import suspicion_markdown
+from benchmarks.backdoor.tables import (
+    attacks_markdown,
+    defences_markdown,
+    purified_markdown,
+    rivals_markdown,
+    shares_markdown,
+)
 from benchmarks.bayesian.tables import asked_markdown, outside_markdown
 from benchmarks.discovery.class_count import counts_markdown
 from benchmarks.discovery.questions import DISCOVERY
@@ -36,12 +46,6 @@ from peerlearn.results import Results
 from peerlearn.systems.registry import RECIPES
 
 HERE = Path(__file__).parent
-
-SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few|asked|outside): (?P<file>\S+) -->\n)"
-    r".*?(<!-- end -->)",
-    re.DOTALL,
-)
 
 
 def peers_markdown(results: dict[str, Any]) -> str:
@@ -81,9 +85,24 @@ MAKERS: dict[str, Callable[..., str]] = {
     "counts": counts_markdown,
     "asked": asked_markdown,
     "outside": outside_markdown,
+    "purified": purified_markdown,
+    "suspicion": suspicion_markdown,
+}
+#: Of tables over several files, which are known by their names.
+OF_NAMED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "few": few_labels_markdown,
+    "attacks": attacks_markdown,
+    "defences": defences_markdown,
+    "rivals": rivals_markdown,
+    "shares": shares_markdown,
 }
 #: By folder of a page.
 QUESTIONS = {"discovery": DISCOVERY, "styles": STYLES}
+SLOT = re.compile(
+    rf"(<!-- (?P<kind>{'|'.join((*MAKERS, *OF_NAMED, 'questions'))}): (?P<file>\S+) -->\n)"
+    r".*?(<!-- end -->)",
+    re.DOTALL,
+)
 
 
 def origin(results: Sequence[Any]) -> str:
@@ -112,9 +131,9 @@ def filled(page: Path) -> str:
             json.loads((page.parent / name).read_text(encoding="utf-8"))
             for name in slot["file"].split(",")
         ]
-        if slot["kind"] == "few":
+        if maker := OF_NAMED.get(slot["kind"]):
             names = [Path(name).stem for name in slot["file"].split(",")]
-            made = few_labels_markdown(dict(zip(names, results, strict=True)))
+            made = maker(dict(zip(names, results, strict=True)))
         elif slot["kind"] == "questions":
             made = questions_markdown(QUESTIONS[page.parent.name], *results)
         else:
