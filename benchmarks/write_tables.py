@@ -14,7 +14,7 @@ for the differences that say what is asked on all of them, `few:` with several f
 labels gain on all of them, `counts:` for estimates of how many new classes there are, `asked:`
 and `outside:` for the two tables of the Bayesian page beside the comparison, and `attacks:`,
 `defences:`, `rivals:` and `shares:` with a file for each attack, `purified:` and `suspicion:` for
-those of the page on backdoors.
+those of the page on backdoors. Where a file is not there the page says so.
 """
 
 import json
@@ -127,13 +127,12 @@ def filled(page: Path) -> str:
     """The text of `page` with every table made from its result file."""
 
     def table(slot: re.Match[str]) -> str:
-        results = [
-            json.loads((page.parent / name).read_text(encoding="utf-8"))
-            for name in slot["file"].split(",")
-        ]
+        paths = [page.parent / name for name in slot["file"].split(",")]
+        if missing := [path.name for path in paths if not path.exists()]:
+            return f"{slot[1]}\nNot measured yet: {', '.join(missing)}.\n\n{slot[4]}"
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
         if maker := OF_NAMED.get(slot["kind"]):
-            names = [Path(name).stem for name in slot["file"].split(",")]
-            made = maker(dict(zip(names, results, strict=True)))
+            made = maker({path.stem: each for path, each in zip(paths, results, strict=True)})
         elif slot["kind"] == "questions":
             made = questions_markdown(QUESTIONS[page.parent.name], *results)
         else:

@@ -73,7 +73,8 @@ def defences_markdown(comparisons: Mapping[str, Results]) -> str:
         cells = [stacked({attack: results}, arm) for attack, results in of.items()]
         rows.append([f"`{arm}`", "<br>".join(METRICS.values()), *cells, stacked(of, arm)])
     return (
-        lines(rows) + f"\n\nn = {_seeds(of)} seeds, ± their standard deviation; of the mean over "
+        lines(rows, left=2)
+        + f"\n\nn = {_seeds(of)} seeds, ± their standard deviation; of the mean over "
         "attacks too. ASR + RA is at most 100: a low ASR alone is no recovery.\n"
     )
 
@@ -129,7 +130,8 @@ def shares_markdown(comparisons: Mapping[str, Results]) -> str:
             rows.append([f"`{attack}`", f"`{arm}`", "<br>".join(METRICS.values()), *cells])
     counts = {len(results["seeds"]) for by_share in of.values() for results in by_share.values()}
     return (
-        lines(rows) + f"\n\nn = {' or '.join(map(str, sorted(counts)))} seeds, ± their standard "
+        lines(rows, left=3)
+        + f"\n\nn = {' or '.join(map(str, sorted(counts)))} seeds, ± their standard "
         "deviation; arms that every share has.\n"
     )
 
