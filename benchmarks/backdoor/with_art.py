@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     epochs: int
     eps: float
     test: tuple[str, ...] = ("test",)
-    """Parts of the data that are measured on: nothing is chosen on validation rows here."""
+    """Parts that are measured on, where they are there: nothing is chosen on validation rows."""
 
 
 PLANS = {
@@ -166,7 +166,8 @@ def divided(data: str, plan: Plan, clean: int) -> tuple[Rows, Rows, Rows]:
     source = read_source(data)
     train, held = hold_out(source.train, clean, 0, "clean rows of the defender", "--clean")
     train = train.select(kept_rows(train.y, plan.rows, 0, "rows"))
-    parts = [Rows.of(getattr(source, part)) for part in plan.test]
+    splits = [getattr(source, part) for part in plan.test]
+    parts = [Rows.of(split) for split in splits if split is not None]
     test = Rows(*(np.concatenate(each) for each in zip(*parts, strict=True)))
     return Rows.of(held), Rows.of(train), test
 
