@@ -42,6 +42,7 @@ OTHERS = {
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
     "backdoor/suspicion.py": "test_suspicion_is_counted_of_clean_and_of_poisoned_networks",
+    "backdoor/with_art.py": "test_attacks_of_another_library_are_purified",
     "bayesian/exactness.py": "test_exactness_of_bayesian_layers_is_measured",
     "music/large.py": "a process of music/speed.py",
     "music/choose.py": "test_settings_are_tried_on_validation",
@@ -153,6 +154,22 @@ def test_suspicion_is_counted_of_clean_and_of_poisoned_networks(tmp_path: Path) 
     assert found[0]["asr"] is None and 0 <= found[1]["asr"] <= 1
     assert all(each["checks"].keys() == {"4", "8", "16"} for each in found)
     assert printed.count(" of 1, ") == 9
+
+
+def test_attacks_of_another_library_are_purified(tmp_path: Path) -> None:
+    pytest.importorskip("art", reason="needs adversarial-robustness-toolbox")
+    out = tmp_path / "art.json"
+    smallest = ("--clean", 50, "--methods", "ft", "--purify", "epochs=1", "--out", out)
+    printed = script("backdoor/with_art.py", "digits", *smallest)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    attacks = {network["attack"]: network for network in found["networks"]}
+    assert [*attacks] == ["clean", "pattern", "single", "clean-label"]
+    assert [each["poisoned"] for each in attacks.values()][:2] == [0, 40]
+    assert attacks["clean"]["given"]["asr"] is None
+    for name in ("pattern", "single", "clean-label"):
+        for of in (attacks[name]["given"], attacks[name]["purified"]["ft"]):
+            assert 0 <= of["asr"] + of["ra"] <= 1
+    assert printed.count("| `ft` |") == 4
 
 
 def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:
