@@ -14,8 +14,8 @@ for the differences that say what is asked on all of them, `few:` with several f
 labels gain on all of them, `counts:` for estimates of how many new classes there are, `asked:`
 and `outside:` for the two tables of the Bayesian page beside the comparison, `bars:`, `chosen:`,
 `missing:` and `against:` for those of the page on music, and `attacks:`, `defences:`, `rivals:` and
-`shares:` with a file for each attack, `purified:` and `suspicion:` for those of the page on backdoors.
-Where a file is not there the page says so.
+`shares:` with a file for each attack, `purified:` and `suspicion:` for those of the page on
+backdoors. Where a file is not there the page says so.
 """
 
 import json
