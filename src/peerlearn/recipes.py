@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.compare.cells import plan_cells
+from peerlearn.compare.grid import run_grid
 from peerlearn.data.arrays import KEYS
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import ALIASES, PARTS

@@ -87,7 +87,8 @@ def compare(
     from peerlearn.cli.closing import closing_lines
     from peerlearn.cli.output import console, measured_words, report_beside, tell_shipping
     from peerlearn.cli.progress import GridProgress
-    from peerlearn.compare.grid import plan_cells, run_grid
+    from peerlearn.compare.cells import plan_cells
+    from peerlearn.compare.grid import run_grid
     from peerlearn.errors import InputError
     from peerlearn.provenance import mixture_words
     from peerlearn.report.terminal import comparison_table
@@ -129,7 +130,7 @@ def default_arms(
 
     And a line about each that is left out.
     """
-    from peerlearn.compare.grid import equal_arms
+    from peerlearn.compare.cells import equal_arms
     from peerlearn.systems.overrides import apply_overrides
 
     equal = equal_arms(recipe, given, changes)
