@@ -1,6 +1,6 @@
 """Arms × seeds: every cell a run of its own, which one process at a time may train."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.transports import agreed
 from peerlearn.errors import InputError, RunError, unknown_name
-from peerlearn.locks import InUseError, Watch, held
+from peerlearn.locks import InUseError, Watch, held, holder
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe, run_recipe
 
@@ -111,6 +111,12 @@ def try_cell(recipe: Recipe, cell: Cell, out: Path, observe: Observe, watch: Wat
             return False
         _run_cell(recipe, cell, out, observe)
     return True
+
+
+def all_in_good_hands(cells: Iterable[Cell], out: Path, watch: Watch) -> bool:
+    """Whether each of the cells is held by a process that gives signs of life."""
+    holders = [holder(cell.folder(out), watch) for cell in cells]
+    return all(who is not None and who.alive for who in holders)
 
 
 def _run_cell(recipe: Recipe, cell: Cell, out: Path, observe: Observe) -> None:

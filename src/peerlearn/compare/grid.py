@@ -2,15 +2,21 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 from peerlearn import results
-from peerlearn.compare.cells import Cell, Observe, try_cell
+from peerlearn.compare.cells import Cell, Observe, all_in_good_hands, try_cell
+from peerlearn.compare.jobs import Jobs
 from peerlearn.compare.opening import open_grid
-from peerlearn.engine.description import described
+from peerlearn.compare.room import jobs_that_fit, jobs_wanted
+from peerlearn.data.fingerprint import Fingerprint
+from peerlearn.engine.description import Facts, described
+from peerlearn.engine.needs import Needs, needed
 from peerlearn.engine.transports import agreed, leads_launch
-from peerlearn.locks import Watch, holder
+from peerlearn.locks import Watch
+from peerlearn.memory import own_memory
 from peerlearn.provenance import together
 from peerlearn.report.row_tables import read_rows
 from peerlearn.report.statistics import differences
@@ -28,6 +34,7 @@ def run_grid(
     out: Path,
     resume: bool = False,
     observe: Observe = lambda event: None,
+    jobs: int | Literal["auto"] = 1,
 ) -> Results:
     """Run every cell that is not finished, then put the arms side by side in `results.json`.
 
@@ -37,10 +44,13 @@ def run_grid(
     `observe` is told what begins (`facts` by arm), and of every
     step, epoch and finished cell, with the cell in it.
 
-    Raises InputError: the folder cannot be used; RunError: a cell failed.
+    With several `jobs` so many cells are trained at once, each in a process of its own; `auto`:
+    one a core, as many as memory allows.
+
+    Raises InputError: the folder cannot be used, or there is no memory for so many jobs; RunError:
+    a cell failed.
     """
-    begin(recipe, given, cells, out, resume, observe)
-    in_turn(recipe, cells, out, observe)
+    _train(recipe, given, cells, cells, out, resume, observe, jobs, patient=True)
     return finish(recipe, cells, out)
 
 
@@ -51,6 +61,7 @@ def work(
     out: Path,
     observe: Observe = lambda event: None,
     only: Sequence[Cell] | None = None,
+    jobs: int | Literal["auto"] = 1,
 ) -> Results | None:
     """Help with a comparison, or begin it: train cells that are free until none is.
 
@@ -58,7 +69,7 @@ def work(
     all of them finished: it writes `results.json`. A cell whose process is dead is free.
 
     Args:
-        recipe, given, cells, out, observe: as of `run_grid`; `resume` is meant.
+        recipe, given, cells, out, observe, jobs: as of `run_grid`; `resume` is meant.
         only: those of the cells to train here; None for all.
 
     Returns:
@@ -66,32 +77,79 @@ def work(
 
     Raises InputError, RunError: as `run_grid`.
     """
-    begin(recipe, given, cells, out, True, observe)
-    in_turn(recipe, cells if only is None else only, out, observe, patient=False)
+    own = cells if only is None else only
+    _train(recipe, given, cells, own, out, True, observe, jobs, patient=False)
     return finish(recipe, cells, out) if all(cell.finished(out) for cell in cells) else None
 
 
-def begin(
+def _train(
     recipe: Recipe,
+    given: Mapping[str, Any],
+    cells: Sequence[Cell],
+    own: Sequence[Cell],
+    out: Path,
+    resume: bool,
+    observe: Observe,
+    jobs: int | Literal["auto"],
+    patient: bool,
+) -> None:
+    """Train `own`, of the cells of a comparison."""
+    wanted = jobs_wanted(jobs, len(own))
+    if wanted == 1:
+        begin(Survey.of(recipe, cells), given, cells, out, resume, observe)
+        in_turn(recipe, own, out, observe, patient)
+        return
+    base = own_memory()
+    with Jobs(recipe, out, wanted, observe).ready() as team:
+        survey = Survey.of(team.data.of(recipe), cells)
+        team.reduce(jobs_that_fit(jobs, wanted, survey.needs, base))
+        begin(survey, given, cells, out, resume, observe)
+        team.train(own, patient)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the arms of a grid before the first cell is trained.
+
+    Attributes:
+        facts: of each arm, to be told.
+        rows: a cell of each arm, and what its data are.
+        needs: the memory that each arm takes.
+    """
+
+    facts: Mapping[str, Facts]
+    rows: Mapping[str, tuple[Cell, Fingerprint]]
+    needs: Sequence[Needs]
+
+    @classmethod
+    def of(cls, recipe: Recipe, cells: Sequence[Cell]) -> Self:
+        """Build every arm once. Raises InputError: whatever is wrong with one."""
+        first = {cell.arm: cell for cell in reversed(cells)}
+        facts, rows, needs = {}, {}, []
+        for arm in reversed(first):
+            trainer = recipe.build(first[arm].config)
+            facts[arm] = described(trainer)
+            rows[arm] = first[arm], getattr(trainer.task, "fingerprint", {})
+            needs.append(needed(trainer))
+            del trainer  # its networks and rows, of which there is room for one arm at a time
+        return cls(facts, rows, needs)
+
+
+def begin(
+    survey: Survey,
     given: Mapping[str, Any],
     cells: Sequence[Cell],
     out: Path,
     resume: bool,
     observe: Observe,
 ) -> None:
-    """Start the folder, or join who works there. Whatever is wrong with an arm is found before.
+    """Start the folder, or join who works there.
 
-    Raises InputError: the folder or an arm cannot be used.
+    Raises InputError: it cannot be used.
     """
-    first = {cell.arm: cell for cell in reversed(cells)}
-    facts, rows = {}, {}
-    for arm in reversed(first):
-        trainer = recipe.build(first[arm].config)
-        facts[arm], rows[arm] = described(trainer), getattr(trainer.task, "fingerprint", {})
-        del trainer  # its networks and rows, of which there is room for one arm at a time
     if leads_launch():
-        open_grid(out, given, resume, cells, {arm: (first[arm], rows[arm]) for arm in first})
-    observe({"event": "compare", "facts": facts})
+        open_grid(out, given, resume, cells, survey.rows)
+    observe({"event": "compare", "facts": survey.facts})
 
 
 def in_turn(
@@ -109,12 +167,6 @@ def in_turn(
                 return
             time.sleep(LOOK_AGAIN)
         waiting = left
-
-
-def all_in_good_hands(cells: Sequence[Cell], out: Path, watch: Watch) -> bool:
-    """Whether each of the cells is held by a process that gives signs of life."""
-    holders = [holder(cell.folder(out), watch) for cell in cells]
-    return all(who is not None and who.alive for who in holders)
 
 
 def finish(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
