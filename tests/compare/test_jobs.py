@@ -86,7 +86,7 @@ def deadly(folder: Path, monkeypatch: pytest.MonkeyPatch, always: bool) -> dict[
     monkeypatch.setenv("STARTED_BY", str(os.getpid()))
     name = f"deadly_{'always' if always else 'once'}"
     (folder / f"{name}.py").write_text(DEADLY.replace("ALWAYS", str(always)))
-    return {"peers.a.model": f"python:{name}:net", "peers.a.arguments": {}}
+    return {"peers.a": {"model": f"python:{name}:net"}}
 
 
 def test_a_cell_whose_process_dies_is_tried_again_and_named(

@@ -23,6 +23,7 @@ class Bar:
         done: how much of it is done; the bar shows this.
         total: of how much; None where nobody knows.
         shown: the counter, where it is not `done` of `total`.
+        of: of which thing it is, where several are shown.
         notes: behind the bar where there is room, those that matter most first.
         began: the time at which `first` were done.
     """
@@ -31,6 +32,7 @@ class Bar:
     done: float = 0
     total: float | None = None
     shown: str = ""
+    of: str = ""
     notes: Sequence[str] = ()
     first: float = 0
     began: float = field(default_factory=time.monotonic)
@@ -42,11 +44,12 @@ class Bar:
 
     @property
     def counter(self) -> str:
-        """`epoch 3/30`."""
+        """`epoch 3/30`; `mutual, seed 0  epoch 3/30`."""
+        before = f"{self.of}  " if self.of else ""
         if self.shown:
-            return f"{self.what} {self.shown}"
+            return f"{before}{self.what} {self.shown}"
         of = "" if self.total is None else f"/{self.total:,.0f}"
-        return f"{self.what} {self.done:,.0f}{of}"
+        return f"{before}{self.what} {self.done:,.0f}{of}"
 
     @property
     def left(self) -> str:
