@@ -85,22 +85,28 @@ class Hold:
     def __init__(self, folder: Path, lease: SoftFileLease) -> None:
         self.folder = folder
         self._lease = lease
+        self._text = self._read()
 
     def check(self) -> None:
         """See that the folder is still this process' to write, before a write that matters.
 
         Raises RunError: another process has taken it over, or the lock cannot be written any more.
         """
-        if self._lease.compromise is None:
-            return
+        if self._lease.compromise is None and self._read() == self._text:
+            return  # read, for a process that stood still may be here before it is told
         try:  # a file system that was away for a while, or somebody deleted the lock
             self._lease.release(force=True)
             self._lease.acquire(timeout=0)
+            self._text = self._read()
         except (Timeout, OSError):
             by = _holder(self._lease) or "the lock cannot be kept"
             raise RunError(
                 f"{self.folder}: lost to another process: {by}; this one stops"
             ) from None
+
+    def _read(self) -> str | None:
+        mark = _mark(self.folder / LOCK)
+        return None if mark is None else mark[0]
 
 
 @contextmanager
