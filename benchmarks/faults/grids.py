@@ -4,9 +4,9 @@
 
 In every round four workers train one comparison in one folder, as `peerlearn compare --worker`
 does. At random moments workers get SIGUSR1, as from a scheduler, and one is killed by SIGKILL;
-those that were stopped or killed are started again. One of the four is on a host of another name, whose
-clock is an hour off: the others cannot see whether its process lives, nor believe its stamps. When
-all have left, `results.json`, the logs (times aside), `data.json`, `rows.npz` and the selected
+those that were stopped or killed are started again. One of the four is on a host of another name,
+whose clock is an hour off: the others cannot see whether its process lives, nor believe its stamps.
+When all have left, `results.json`, the logs (times aside), `data.json`, `rows.npz` and the selected
 weights must be equal, bit for bit, to those of one process left in peace, and no lock may be left.
 
 Workers are forked from this process, which has imported what they need. Leases are of seconds here,

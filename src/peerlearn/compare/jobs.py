@@ -188,8 +188,8 @@ class Jobs:
             folder = Path(place)
             self.data = SharedData(folder)
             try:
-                for seat in range(self.number):
-                    self._seats.append(Seat(folder / f"{seat}.jsonl", self.threads))
+                for number in range(self.number):
+                    self._seats.append(Seat(folder / f"{number}.jsonl", self.threads))
                 yield self
             finally:
                 for seat in self._seats:
