@@ -26,6 +26,7 @@ TINY_DISCOVERY = {
 #: On speed: whether they need real data.
 ON_SPEED = {
     "speed/speed.py": False,
+    "speed/jobs.py": False,
     "graph/speed.py": False,
     "styles/speed.py": True,
     "discovery/ranking.py": False,
