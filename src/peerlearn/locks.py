@@ -43,6 +43,10 @@ UNSIGNED = 5.0
 it could write its name, which takes a moment."""
 
 
+SPACE, FIRST_SPACE = "?pidns-", 0xEFFFFFFC
+"""What stands before the numbering of processes in a holder's host, and Linux' first numbering."""
+
+
 class InUseError(InputError):
     """Another process writes the folder."""
 
@@ -216,10 +220,12 @@ def holder(folder: Path, watch: Watch) -> Holder | None:
 
 
 def _ended_here(process: int, host: str) -> bool:
-    """Whether it is known to be no process of this host; a number may be another's by now."""
-    name, _, space = host.partition("?")
-    own = Path("/proc/self/ns/pid")
-    if name != socket.gethostname() or (space and own.exists() and not _same_space(space, own)):
+    """Whether it is known to be no process of this host; a number may be another's by now.
+
+    Processes of other containers are numbered apart, which filelock adds to the name of the host.
+    """
+    name, _, space = host.partition(SPACE)
+    if name != socket.gethostname() or space != _own_space():
         return False
     try:
         os.kill(process, 0)
@@ -230,9 +236,13 @@ def _ended_here(process: int, host: str) -> bool:
     return False
 
 
-def _same_space(space: str, own: Path) -> bool:
-    """Whether processes are numbered together there and here, as in one container."""
-    return space.rpartition("-")[2] == f"{own.stat().st_ino:x}"
+def _own_space() -> str:
+    """How filelock names the numbering of processes here; empty of that of the machine itself."""
+    try:
+        number = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return ""
+    return "" if number == FIRST_SPACE else f"{number:x}"
 
 
 def is_lock(path: Path) -> bool:
