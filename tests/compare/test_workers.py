@@ -58,6 +58,7 @@ def test_a_worker_leaves_cells_to_those_that_train_them(tmp_path: Path) -> None:
     grid, events = planned(), []
     busy, free = grid[2][0], grid[2][1:]
     started, go_on = threading.Event(), threading.Event()
+    open_grid(tmp_path, grid[1], True, grid[2], {})
 
     def other() -> None:
         with held(busy.folder(tmp_path)):
@@ -109,7 +110,7 @@ def test_two_that_begin_at_once_begin_one_comparison(tmp_path: Path) -> None:
 def test_a_worker_does_not_join_another_comparison(tmp_path: Path) -> None:
     open_grid(tmp_path, *planned()[1:2], True, planned()[2], {})
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InputError, match=r"lr: was 0\.1, now 0\.2"):
+    with pytest.raises(InputError, match=r"lr: was 0\.05, now 0\.2"):
         work(*planned(lr=0.2), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -133,6 +134,7 @@ def test_status_tells_done_running_dead_and_waiting(tmp_path: Path, quick, monke
         with pytest.raises(KeyboardInterrupt):
             work(*grid, tmp_path, only=[dead])
     (dead.folder(tmp_path) / ".lock").write_text(FAR)
+    os.utime(dead.folder(tmp_path) / ".lock", (1.0, 1.0))
     with held(running.folder(tmp_path)):
         found = states(tmp_path)
     me = f"process {os.getpid()} on host "
