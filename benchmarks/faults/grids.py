@@ -151,6 +151,7 @@ def disturbed(grid: Grid, folder: Path, rounds: int, draw: random.Random) -> Cou
         said = one_round(grid, out, count, draw) or list(different(out, expected))
         count.differences += [f"{out.name}: {said[0]}"] if said else []
         count.rounds += 1
+        print(f"{out.name}: {said[0] if said else 'equal'}", file=sys.stderr, flush=True)
         shutil.rmtree(out, ignore_errors=True)
     return count
 
