@@ -2,6 +2,8 @@
 
 import math
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from peerlearn.errors import InputError
 
 MEMINFO = Path("/proc/meminfo")
 OWN_GROUPS = Path("/proc/self/cgroup")
+OWN_PAGES = Path("/proc/self/statm")
 GROUPS = Path("/sys/fs/cgroup")
 """Where control groups are: those of containers, and of the jobs of a cluster."""
 
@@ -17,6 +20,16 @@ def available_memory() -> int | None:
     """Bytes that a process may still take on this machine or in its container; None: unknown."""
     found = [it for it in (_of_the_machine(), *map(_left_in, _groups())) if it is not None]
     return min(found) if found else None
+
+
+def own_memory() -> int:
+    """Bytes that this process holds now; at most as many as it ever held, where that is unknown."""
+    try:
+        pages = int(OWN_PAGES.read_text(encoding="utf-8").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
 
 
 def check_memory(needed: int, what: str) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.compare.cells import plan_cells
+from peerlearn.compare.grid import run_grid
 from peerlearn.data.arrays import KEYS
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import ALIASES, PARTS
@@ -55,6 +56,7 @@ class BoundRecipe:
         arms: Sequence[str] | None = None,
         seeds: Iterable[int] = range(3),
         resume: bool = False,
+        jobs: int | Literal["auto"] = 1,
     ) -> Results:
         """Train arms × seeds and compare them; the content of `results.json`.
 
@@ -64,11 +66,12 @@ class BoundRecipe:
             arms: those of the recipe by name; None for all.
             seeds: of every arm; equal seeds have equal initial weights and batches.
             resume: continue what `out` holds.
+            jobs: cells to train at once, in processes of their own; auto for one a core.
         """
         cells = plan_cells(self.system, self.given, self.changes, arms, list(seeds))
         given = apply_overrides(self.given, self.changes)
         folder = free_folder(f"compare-{self.system.name}") if out is None else Path(out)
-        return run_grid(self.system, given, cells, folder, resume)
+        return run_grid(self.system, given, cells, folder, resume, jobs=jobs)
 
 
 def _names_data(given: Any) -> bool:

@@ -15,7 +15,8 @@ from overriding import parsed
 from test_cli_bad_input import refused
 from tiny_commands import TINY
 
-from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.compare.cells import plan_cells
+from peerlearn.compare.grid import run_grid
 from peerlearn.errors import InputError
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.registry import find_recipe

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from peerlearn.compare import grid, report
+from peerlearn.compare import cells as cells_module
+from peerlearn.compare import report
+from peerlearn.compare.cells import equal_arms, plan_cells
 from peerlearn.compare.folders import read_experiments
-from peerlearn.compare.grid import _open, equal_arms, plan_cells, run_grid
+from peerlearn.compare.grid import run_grid
+from peerlearn.compare.opening import open_grid
 from peerlearn.errors import InputError
 from peerlearn.locks import held
 from peerlearn.report.statistics import contrasts
@@ -122,7 +125,7 @@ def test_finished_cells_are_not_built_again(
 
 def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A held cell is left to its holder; both come back with every result."""
-    run = grid.run_recipe
+    run = cells_module.run_recipe
     entered, go_on = threading.Event(), threading.Event()
 
     def slow(recipe, config, out, **more):
@@ -131,7 +134,7 @@ def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert go_on.wait(60)
         return run(recipe, config, out, **more)
 
-    monkeypatch.setattr(grid, "run_recipe", slow)
+    monkeypatch.setattr(cells_module, "run_recipe", slow)
     seen: dict[str, list[dict]] = {"one": [], "two": []}
     results = {}
 
@@ -307,8 +310,8 @@ def test_a_second_comparison_is_told_who_works_there(tmp_path: Path) -> None:
     cell = tmp_path / "cells" / "mutual" / "seed-0"
     (tmp_path / "config.yaml").write_text("recipe: dml\n")
     with held(cell), pytest.raises(InputError) as told:
-        _open(tmp_path, {}, False, [], {})
+        open_grid(tmp_path, {}, False, [], {})
     assert f"process {os.getpid()} on host" in str(told.value)
     assert "works at a comparison there; the same command with --resume helps it" in str(told.value)
     with pytest.raises(InputError, match="already holds a comparison; continue it with --resume"):
-        _open(tmp_path, {}, False, [], {})
+        open_grid(tmp_path, {}, False, [], {})

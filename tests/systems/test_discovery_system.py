@@ -23,7 +23,8 @@ from tiny_discovery import (
     weights,
 )
 
-from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.compare.cells import plan_cells
+from peerlearn.compare.grid import run_grid
 from peerlearn.engine.shared_stages import stage_keys
 from peerlearn.errors import InputError
 from peerlearn.randomness import derive_seed

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from counting import COUNTING
 
-from peerlearn.compare.grid import plan_cells, run_grid
+from peerlearn.compare.cells import plan_cells
+from peerlearn.compare.grid import run_grid
 from peerlearn.compare.report import write_report
 from peerlearn.serving import Predictor, evaluate_run, open_run
 from peerlearn.systems.recipe import run_recipe

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from peerlearn.cli import attack, discover, launch, ls, purify, recommend, run, serve, validate
+from peerlearn.cli import (
+    attack,
+    discover,
+    grids,
+    launch,
+    ls,
+    purify,
+    recommend,
+    run,
+    serve,
+    validate,
+)
 from peerlearn.cli.stopping import interruptible
 from peerlearn.cli.streams import closed_early, let_streams_write_anything, outlive_readers
 from peerlearn.engine.interruption import interrupt_at_once
@@ -24,6 +35,7 @@ for verb in (ls.ls, ls.cp, validate.validate, run.run, run.compare, discover.dis
 app.command("eval")(interruptible(serve.evaluate))
 app.command()(interruptible(serve.predict))
 app.command()(interruptible(serve.export))
+app.command()(interruptible(grids.status))
 app.command()(interruptible(run.report))
 app.command()(interruptible(attack.attack))
 app.command()(interruptible(purify.purify))

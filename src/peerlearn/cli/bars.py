@@ -23,6 +23,7 @@ class Bar:
         done: how much of it is done; the bar shows this.
         total: of how much; None where nobody knows.
         shown: the counter, where it is not `done` of `total`.
+        of: of which thing it is, where several are shown.
         notes: behind the bar where there is room, those that matter most first.
         began: the time at which `first` were done.
     """
@@ -31,6 +32,7 @@ class Bar:
     done: float = 0
     total: float | None = None
     shown: str = ""
+    of: str = ""
     notes: Sequence[str] = ()
     first: float = 0
     began: float = field(default_factory=time.monotonic)
@@ -62,7 +64,7 @@ class Bar:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width - 1  # the last column of some terminals breaks the line
-        left, notes = self.counter, list(self.notes)
+        left, notes = f"{self.of}  {self.counter}" if self.of else self.counter, list(self.notes)
         room = width - len(left) - len(self.left) - 4
         while notes and sum(len(note) + 2 for note in notes) > room - SHORTEST:
             notes.pop()

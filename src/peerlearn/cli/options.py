@@ -63,7 +63,7 @@ def gathered_overrides(
 #: What runs write beside their checkpoints, and go on from.
 OWN_FILES = (
     "config.yaml", "env.json", "metrics.jsonl", "results.json", "data.json", "fingerprint.json",
-    "gallery.npz", "rows.npz",
+    "gallery.npz", "rows.npz", "cells.json",
 )  # fmt: skip
 
 

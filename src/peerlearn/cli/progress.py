@@ -153,15 +153,15 @@ class RowProgress(_Shown):
 
 
 class GridProgress(_Shown):
-    """Progress of a grid, in cells, with the present one step by step.
+    """Progress of a grid, in cells, with those that are being trained step by step.
 
     `notes` are lines that are told before it begins.
     """
 
     def __init__(self, cells: Sequence[Any], notes: Sequence[str] = ()) -> None:
-        self.cells, self.run = Bar("cell", total=len(cells)), _Run()
-        self.run.bar.shown = "0/0"
-        super().__init__(self.cells, self.run.bar)
+        self.cells = Bar("cell", total=len(cells))
+        self.runs: dict[str, _Run] = {}  # that are being trained, by where
+        super().__init__(self.cells)
         self.metrics = {(c.arm, c.seed): c.config.evaluation.metric for c in cells}
         self.finished = 0
         self.notes = notes
@@ -177,21 +177,18 @@ class GridProgress(_Shown):
         where = f"{event['arm']}, seed {event['seed']}"
         match event["event"]:
             case "cell":
-                total = len(self.metrics)
-                self.cells.shown = f"{min(self.finished + 1, total)}/{total}"
-                self.text = where
-                self.run.begin({})
-                self.run.bar.shown = f"0/{event['epochs']}"
+                self._begin(where, event["epochs"])
             case "begin":
-                self.run.begin(event["batches"])
+                self._run(where).begin(event["batches"])
             case "step":
-                self.run.step(event)
+                run = self._run(where)
+                run.step(event)
                 if self.due():
-                    self.run.move(event)
-                    self.cells.done = self.finished + self.run.fraction
-                    self.line(f"{self.cells.counter}  {where}  {self.run.bar.words()}")
+                    run.move(event)
+                    self.cells.done = self._done
+                    self.line(f"{self.cells.counter}  {where}  {run.bar.words()}")
             case "epoch":
-                self.run.move(event)
+                self._run(where).move(event)
                 words = _epoch_words(event, self.metrics[event["arm"], event["seed"]])
                 self.text = f"{where}  {words}"
             case "note":
@@ -199,11 +196,36 @@ class GridProgress(_Shown):
             case "cell done":
                 self._finish(where)
 
+    @property
+    def _done(self) -> float:
+        return self.finished + sum(run.fraction for run in self.runs.values())
+
+    def _run(self, where: str) -> _Run:
+        return self.runs.setdefault(where, _Run())
+
+    def _begin(self, where: str, epochs: int) -> None:
+        """A cell begins, or begins again where it was left."""
+        total = len(self.metrics)
+        self.runs[where] = _Run()
+        self.runs[where].bar.shown = f"0/{epochs}"
+        self.cells.shown = f"{min(self.finished + len(self.runs), total)}/{total}"
+        self.text = where
+        self._show()
+
+    def _show(self) -> None:
+        """A bar for each cell; where there are several, it says which one it is of."""
+        several = len(self.runs) > 1
+        for where, run in self.runs.items():
+            run.bar.of = where if several else ""
+        self.bars = (self.cells, *(run.bar for run in self.runs.values()))
+
     def _finish(self, where: str) -> None:
         self.finished += 1
-        if not self.run.begun:  # it was there already, and says nothing of the time left
-            self.cells.start(self.finished, len(self.metrics))
-        self.cells.done = self.finished
+        run = self.runs.pop(where, _Run())
+        self._show()
+        if not run.begun:  # it was there already, and says nothing of the time left
+            self.cells.start(self._done, len(self.metrics))
+        self.cells.done = self._done
         minutes = (time.monotonic() - self.began) / 60
         self.line(f"{self.finished}/{len(self.metrics)} cells  {where}  {minutes:.1f} min so far")
 

@@ -6,6 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peerlearn.cli.grids import (
+    CellOption,
+    GresOption,
+    JobsOption,
+    PartitionOption,
+    PlanOption,
+    RequeueOption,
+    SbatchOption,
+    SlurmOption,
+    Spread,
+    TasksOption,
+    TimeOption,
+    Typed,
+    WorkerOption,
+    spread_elsewhere,
+    tell_left,
+    train_here,
+)
 from peerlearn.cli.launch import leads
 from peerlearn.cli.options import (
     DataOption,
@@ -82,19 +100,33 @@ def compare(
     ] = None,
     resume: ResumeOption = False,
     trust: RecipeTrustOption = False,
+    jobs: JobsOption = None,
+    worker: WorkerOption = False,
+    cell: CellOption = None,
+    plan: PlanOption = False,
+    slurm: SlurmOption = False,
+    partition: PartitionOption = None,
+    time: TimeOption = None,
+    gres: GresOption = None,
+    tasks: TasksOption = None,
+    requeue: RequeueOption = False,
+    sbatch: SbatchOption = None,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
     from peerlearn.cli.closing import closing_lines
     from peerlearn.cli.output import console, measured_words, report_beside, tell_shipping
     from peerlearn.cli.progress import GridProgress
-    from peerlearn.compare.grid import plan_cells, run_grid
+    from peerlearn.compare.cells import plan_cells
     from peerlearn.errors import InputError
     from peerlearn.provenance import mixture_words
     from peerlearn.report.terminal import comparison_table
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
 
-    if resume and leads():
+    asked = (partition, time, gres, tasks, requeue, sbatch or ())
+    spread = Spread(jobs, worker, cell, plan, slurm, *asked)
+    spread.check(out)
+    if (resume or spread.joins) and leads():
         check_comparison(out)
     found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data)
@@ -109,9 +141,15 @@ def compare(
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
     folder = out_folder(out, f"compare-{found.name}")
     given = apply_overrides(given, changes)
+    typed = Typed(recipe, overrides or [], data, trust, jobs)
+    if spread_elsewhere(spread, typed, found, given, cells, folder):
+        return
     with resumable(folder):
         with GridProgress(cells, left_out) as progress:
-            results = run_grid(found, given, cells, folder, resume, progress.observe)
+            results = train_here(spread, found, given, cells, folder, resume, progress.observe)
+        if results is None:
+            tell_left(cells, folder)
+            return
         console().print(comparison_table(results, found.metrics.told(results.get("metrics"))))
         print(measured_words(found, cells[0].config.evaluation))
         if mixed := mixture_words(results.get("made_by") or []):
@@ -129,7 +167,7 @@ def default_arms(
 
     And a line about each that is left out.
     """
-    from peerlearn.compare.grid import equal_arms
+    from peerlearn.compare.cells import equal_arms
     from peerlearn.systems.overrides import apply_overrides
 
     equal = equal_arms(recipe, given, changes)

@@ -1,100 +1,30 @@
-"""Arms × seeds: every cell a run of its own, finished cells kept, results paired by seed."""
+"""A grid of cells, trained in this process or beside others, and its arms side by side."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 from peerlearn import results
+from peerlearn.compare.cells import Cell, Observe, all_in_good_hands, try_cell
+from peerlearn.compare.jobs import Jobs
+from peerlearn.compare.opening import open_grid
+from peerlearn.compare.room import jobs_that_fit, jobs_wanted
 from peerlearn.data.fingerprint import Fingerprint
-from peerlearn.engine.continuing import (
-    check_same,
-    data_changed,
-    holds,
-    moved_words,
-    not_empty,
-)
-from peerlearn.engine.description import described
-from peerlearn.engine.places import PLACES, anchored, begun_in
-from peerlearn.engine.run_folder import RunFolder, contents
+from peerlearn.engine.description import Facts, described
+from peerlearn.engine.needs import Needs, needed
 from peerlearn.engine.transports import agreed, leads_launch
-from peerlearn.errors import InputError, RunError, unknown_name
-from peerlearn.files import check_inside, write_text
-from peerlearn.locks import LOCK, InUseError, held, in_use
-from peerlearn.plain_yaml import parse_yaml, read_yaml, to_yaml
+from peerlearn.locks import Watch
+from peerlearn.memory import own_memory
 from peerlearn.provenance import together
 from peerlearn.report.row_tables import read_rows
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
-from peerlearn.systems.overrides import apply_overrides
-from peerlearn.systems.recipe import Recipe, run_recipe
+from peerlearn.systems.recipe import Recipe
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at cells that other processes train."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One arm with one seed."""
-
-    arm: str
-    seed: int
-    config: Any
-
-    def folder(self, out: Path) -> Path:
-        """Where the run of this cell lives."""
-        return out / "cells" / self.arm / f"seed-{self.seed}"
-
-
-def plan_cells(
-    recipe: Recipe,
-    given: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-    arms: Sequence[str] | None,
-    seeds: Sequence[int],
-) -> list[Cell]:
-    """Every cell of the grid, its configuration checked, seeds in the outer loop.
-
-    Without `arms` those of the recipe, but for `equal_arms`.
-
-    Raises InputError: an unknown arm, a seed given twice, or a configuration that does not hold.
-    """
-    known = apply_overrides(given, overrides).get("arms") or {}
-    equal = equal_arms(recipe, given, overrides) if not arms else {}
-    chosen = list(arms) if arms else [arm for arm in known if arm not in equal]
-    if not chosen:
-        raise InputError("arms: nothing to compare; the recipe names no arms")
-    for arm in chosen:
-        if arm not in known:
-            raise unknown_name("arm", arm, known, "--arms")
-    if len(set(seeds)) != len(seeds) or not seeds:
-        raise InputError(f"--seeds: expected different seeds, found {list(seeds)}")
-    return [
-        Cell(arm, seed, recipe.resolve(given, dict(overrides) | {"arm": arm, "seed": seed}))
-        for seed in seeds
-        for arm in chosen
-    ]
-
-
-def equal_arms(
-    recipe: Recipe, given: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> dict[str, str]:
-    """Arms that train as an earlier one does with these peers, by name, and that one's name.
-
-    Raises InputError: a configuration that does not hold.
-    """
-    seen: list[tuple[str, dict[str, Any]]] = []
-    equal = {}
-    for arm in apply_overrides(given, overrides).get("arms") or {}:
-        decides = recipe.resolve(given, dict(overrides) | {"arm": arm}).trains()
-        same = next((name for name, other in seen if other == decides), None)
-        if same is None:
-            seen.append((arm, decides))
-        else:
-            equal[arm] = same
-    return equal
 
 
 def run_grid(
@@ -103,7 +33,8 @@ def run_grid(
     cells: Sequence[Cell],
     out: Path,
     resume: bool = False,
-    observe: Callable[[dict[str, Any]], None] = lambda event: None,
+    observe: Observe = lambda event: None,
+    jobs: int | Literal["auto"] = 1,
 ) -> Results:
     """Run every cell that is not finished, then put the arms side by side in `results.json`.
 
@@ -113,23 +44,133 @@ def run_grid(
     `observe` is told what begins (`facts` by arm), and of every
     step, epoch and finished cell, with the cell in it.
 
-    Raises InputError: the folder cannot be used; RunError: a cell failed.
+    With several `jobs` so many cells are trained at once, each in a process of its own; `auto`:
+    one a core, as many as memory allows.
+
+    Raises InputError: the folder cannot be used, or there is no memory for so many jobs; RunError:
+    a cell failed.
     """
-    # Whatever is wrong with an arm is found before the first run.
-    first = {cell.arm: cell for cell in reversed(cells)}
-    facts, rows = {}, {}
-    for arm in reversed(first):
-        trainer = recipe.build(first[arm].config)
-        facts[arm], rows[arm] = described(trainer), getattr(trainer.task, "fingerprint", {})
-        del trainer  # its networks and rows, of which there is room for one arm at a time
+    _train(recipe, given, cells, cells, out, resume, observe, jobs, patient=True)
+    return finish(recipe, cells, out)
+
+
+def work(
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    cells: Sequence[Cell],
+    out: Path,
+    observe: Observe = lambda event: None,
+    only: Sequence[Cell] | None = None,
+    jobs: int | Literal["auto"] = 1,
+) -> Results | None:
+    """Help with a comparison, or begin it: train cells that are free until none is.
+
+    Cells that other processes train are left to them, so the last process that works at it finds
+    all of them finished: it writes `results.json`. A cell whose process is dead is free.
+
+    Args:
+        recipe, given, cells, out, observe, jobs: as of `run_grid`; `resume` is meant.
+        only: those of the cells to train here; None for all.
+
+    Returns:
+        The results; None where other processes have cells to finish.
+
+    Raises InputError, RunError: as `run_grid`.
+    """
+    own = cells if only is None else only
+    _train(recipe, given, cells, own, out, True, observe, jobs, patient=False)
+    return finish(recipe, cells, out) if all(cell.finished(out) for cell in cells) else None
+
+
+def _train(
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    cells: Sequence[Cell],
+    own: Sequence[Cell],
+    out: Path,
+    resume: bool,
+    observe: Observe,
+    jobs: int | Literal["auto"],
+    patient: bool,
+) -> None:
+    """Train `own`, of the cells of a comparison."""
+    wanted = jobs_wanted(jobs, len(own))
+    if wanted == 1:
+        begin(Survey.of(recipe, cells), given, cells, out, resume, observe)
+        in_turn(recipe, own, out, observe, patient)
+        return
+    base = own_memory()
+    with Jobs(recipe, out, wanted, observe).ready() as team:
+        survey = Survey.of(team.data.of(recipe), cells)
+        team.reduce(jobs_that_fit(jobs, wanted, survey.needs, base))
+        begin(survey, given, cells, out, resume, observe)
+        team.train(own, patient)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of the arms of a grid before the first cell is trained.
+
+    Attributes:
+        facts: of each arm, to be told.
+        rows: a cell of each arm, and what its data are.
+        needs: the memory that each arm takes.
+    """
+
+    facts: Mapping[str, Facts]
+    rows: Mapping[str, tuple[Cell, Fingerprint]]
+    needs: Sequence[Needs]
+
+    @classmethod
+    def of(cls, recipe: Recipe, cells: Sequence[Cell]) -> Self:
+        """Build every arm once. Raises InputError: whatever is wrong with one."""
+        first = {cell.arm: cell for cell in reversed(cells)}
+        facts, rows, needs = {}, {}, []
+        for arm in reversed(first):
+            trainer = recipe.build(first[arm].config)
+            facts[arm] = described(trainer)
+            rows[arm] = first[arm], getattr(trainer.task, "fingerprint", {})
+            needs.append(needed(trainer))
+            del trainer  # its networks and rows, of which there is room for one arm at a time
+        return cls(facts, rows, needs)
+
+
+def begin(
+    survey: Survey,
+    given: Mapping[str, Any],
+    cells: Sequence[Cell],
+    out: Path,
+    resume: bool,
+    observe: Observe,
+) -> None:
+    """Start the folder, or join who works there.
+
+    Raises InputError: it cannot be used.
+    """
     if leads_launch():
-        _open(out, given, resume, cells, {arm: (first[arm], rows[arm]) for arm in first})
-    observe({"event": "compare", "facts": facts})
-    waiting = list(cells)
+        open_grid(out, given, resume, cells, survey.rows)
+    observe({"event": "compare", "facts": survey.facts})
+
+
+def in_turn(
+    recipe: Recipe, cells: Sequence[Cell], out: Path, observe: Observe, patient: bool = True
+) -> None:
+    """Train the cells that are free, one after the other, until all are finished.
+
+    One that is not `patient` leaves those that other processes train to them.
+    """
+    watch, waiting = Watch(), list(cells)
     while waiting:
-        waiting = [cell for cell in waiting if not _try_cell(recipe, cell, out, observe)]
-        if waiting:
+        left = [cell for cell in waiting if not try_cell(recipe, cell, out, observe, watch)]
+        if len(left) == len(waiting):
+            if not patient and all_in_good_hands(left, out, watch):
+                return
             time.sleep(LOOK_AGAIN)
+        waiting = left
+
+
+def finish(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
+    """Put the arms of finished cells side by side in `results.json`."""
 
     def put_together() -> Results:
         compared = collect(recipe, cells, out)
@@ -137,25 +178,6 @@ def run_grid(
         return compared
 
     return agreed(put_together)
-
-
-def _try_cell(
-    recipe: Recipe, cell: Cell, out: Path, observe: Callable[[dict[str, Any]], None]
-) -> bool:
-    """Run a cell, all processes of a launch together; False where others hold it."""
-    with ExitStack() as holding:
-
-        def take() -> bool:
-            try:
-                holding.enter_context(held(cell.folder(out)))
-            except InUseError:
-                return False
-            return True
-
-        if not agreed(take):
-            return False
-        _run_cell(recipe, cell, out, observe)
-    return True
 
 
 def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
@@ -185,81 +207,3 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
     if account:
         compared["account"] = list(account)
     return results.describe(compared, [*metrics.values()])
-
-
-def _run_cell(
-    recipe: Recipe, cell: Cell, out: Path, observe: Callable[[dict[str, Any]], None]
-) -> None:
-    where = {"arm": cell.arm, "seed": cell.seed}
-    observe({"event": "cell", "epochs": cell.config.epochs} | where)
-    try:
-        run_recipe(
-            recipe,
-            cell.config,
-            cell.folder(out),
-            resume=True,
-            observe=lambda event: observe(event | where),
-            shared=out / "shared",
-        )
-    except RunError as error:
-        raise RunError(f"arm {cell.arm!r}, seed {cell.seed}: {error}") from error
-    observe({"event": "cell done"} | where)
-
-
-def _check_data(out: Path, cell: Cell, now: Fingerprint) -> bool:
-    """Refuse to put new cells beside those of an arm that were trained on other rows.
-
-    False where there are none to compare with.
-    """
-    config, known = cell.config.dump(), False
-    for path in sorted(cell.folder(out).parent.glob("seed-*")):
-        folder = RunFolder(path)
-        if not (folder.fingerprint.exists() and folder.config.exists()):
-            continue
-        before = read_yaml(folder.config)
-        # Seeds may choose among splits; then the others are left to their own check.
-        if _choices(before) != _choices(parse_yaml(to_yaml(config), "config")):
-            continue
-        if said := folder.data_changes(now):
-            raise data_changed(path, [*moved_words(path, before, config), *said])
-        known = True
-    return known
-
-
-def _choices(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration says of its data but for where they are."""
-    data = config.get("data")
-    data = data if isinstance(data, Mapping) else {}
-    return {key: value for key, value in data.items() if f"data.{key}" not in PLACES}
-
-
-def _worker(out: Path) -> str | None:
-    """A process that trains a cell now, in words."""
-    found = (in_use(lock.parent) for lock in sorted(out.glob(f"cells/*/*/{LOCK}")))
-    return next((who for who in found if who is not None), None)
-
-
-def _open(
-    out: Path,
-    given: Mapping[str, Any],
-    resume: bool,
-    cells: Sequence[Cell],
-    rows: Mapping[str, tuple[Cell, Fingerprint]],
-) -> None:
-    """Start the folder or go on with it; `rows` are a cell of each arm, and its data."""
-    config = out / "config.yaml"
-    if config.exists():
-        if not resume:
-            raise holds(out, "a comparison", _worker(out))
-        for path in (out / "shared", *(cell.folder(out) for cell in cells)):
-            check_inside(out, path)
-        before = read_yaml(config)
-        # Where the data moved, cells tell whether they are the same; then they may be anywhere.
-        known = [_check_data(out, cell, now) for cell, now in rows.values()]
-        # Arms may have come; a changed one is refused by its cells.
-        if check_same(out, before, given, PLACES if any(known) else ()):
-            (out / "results.json").unlink(missing_ok=True)  # of fewer epochs
-        given = anchored(given, before, begun_in(out))
-    elif contents(out):
-        raise not_empty(out)
-    write_text(config, to_yaml(dict(given)))

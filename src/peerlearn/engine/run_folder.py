@@ -44,7 +44,7 @@ About = Callable[[str], Mapping[str, Any]]
 
 #: Of files that a run writes, what `write_atomically` calls them until they are whole.
 TEMPORARY = re.compile(
-    r"\.((config\.yaml|(env|results|data|fingerprint)\.json|metrics\.jsonl|(gallery|rows)\.npz)"
+    r"\.((config\.yaml|(env|results|data|fingerprint|cells)\.json|metrics\.jsonl|(gallery|rows)\.npz)"
     r"|.+\.safetensors)\.[a-z0-9_]{8}"
 )
 #: And what safetensors calls what it writes, beside that.

@@ -120,6 +120,11 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         """The data that a configuration names. Raises InputError: they cannot be used."""
 
     @classmethod
+    def read_by(cls, config: ConfigT) -> Any:
+        """All of a configuration that decides what `read` and `found` give."""
+        return config.data
+
+    @classmethod
     def found(cls, config: ConfigT) -> DataT:
         """The same, where they may also be what a function of the user's own gives.
 

@@ -1,0 +1,227 @@
+"""Options of `compare` that spread its cells over processes and machines, and `status`."""
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import typer
+
+from peerlearn.cli.launch import processes
+
+if TYPE_CHECKING:
+    from peerlearn.compare.cells import Cell
+    from peerlearn.results import Results
+    from peerlearn.systems.recipe import Recipe
+
+JobsOption = Annotated[
+    str | None,
+    typer.Option("--jobs", metavar="N|auto", help="Cells at once, in processes.", show_default="1"),
+]
+WorkerOption = Annotated[
+    bool,
+    typer.Option("--worker", help="Train cells of --out that are free; leave when none is."),
+]
+CellOption = Annotated[
+    str | None,
+    typer.Option(metavar="ARM:SEED|N", help="The one cell that a --worker trains."),
+]
+PlanOption = Annotated[
+    bool, typer.Option("--plan", help="Print a command line for every cell, and train nothing.")
+]
+SlurmOption = Annotated[
+    bool, typer.Option("--slurm", help="Submit an array of Slurm jobs, each a --worker.")
+]
+PartitionOption = Annotated[str | None, typer.Option(help="Of --slurm, as sbatch takes it.")]
+TimeOption = Annotated[str | None, typer.Option(help="Of --slurm: time limit of a task.")]
+GresOption = Annotated[str | None, typer.Option(help="Of --slurm, such as gpu:1.")]
+TasksOption = Annotated[
+    int | None, typer.Option(help="Of --slurm: workers.", show_default="one a cell")
+]
+RequeueOption = Annotated[
+    bool, typer.Option("--requeue", help="Of --slurm: at the time limit, queue the task again.")
+]
+SbatchOption = Annotated[
+    list[str] | None,
+    typer.Option("--sbatch", metavar="OPTION", help="Of --slurm: another, such as --mem=8G."),
+]
+
+
+class Spread(NamedTuple):
+    """How the cells of a comparison are to be trained, as it was typed."""
+
+    jobs: str | None = None
+    worker: bool = False
+    cell: str | None = None
+    plan: bool = False
+    slurm: bool = False
+    partition: str | None = None
+    time: str | None = None
+    gres: str | None = None
+    tasks: int | None = None
+    requeue: bool = False
+    sbatch: Sequence[str] = ()
+
+    @property
+    def number(self) -> int | Literal["auto"]:
+        """Of jobs. Raises InputError: neither a number nor auto."""
+        from peerlearn.errors import InputError
+
+        if self.jobs is None or self.jobs == "auto":
+            return "auto" if self.jobs else 1
+        try:
+            return int(self.jobs)
+        except ValueError:
+            raise InputError(f"--jobs: {self.jobs!r}; allowed: a number, or auto") from None
+
+    @property
+    def joins(self) -> bool:
+        """Whether a comparison may be there already, without --resume."""
+        return self.worker or self.plan or self.slurm
+
+    def check(self, out: Path | None) -> None:
+        """Raise InputError where options contradict or miss each other."""
+        from peerlearn.errors import InputError
+
+        _ = self.number
+        chosen = [name for name in ("worker", "plan", "slurm") if getattr(self, name)]
+        if len(chosen) > 1:
+            raise InputError(f"--{chosen[0]} --{chosen[1]}: choose one of them")
+        if chosen and out is None:
+            raise InputError(f"--{chosen[0]}: name the folder that all share with --out")
+        if chosen and processes() > 1:
+            raise InputError(f"--{chosen[0]}: not under torchrun, which trains each cell together")
+        if self.cell is not None and not self.worker:
+            raise InputError("--cell: is one that a --worker trains; add --worker")
+        if not self.slurm:
+            for name in ("partition", "time", "gres", "tasks", "requeue", "sbatch"):
+                if getattr(self, name):
+                    raise InputError(f"--{name}: is an option of --slurm; add --slurm")
+
+
+class Typed(NamedTuple):
+    """A comparison as it was typed, to be typed again for its workers."""
+
+    recipe: str
+    overrides: Sequence[str]
+    data: str | None
+    trust: bool
+    jobs: str | None
+
+    def command(self, cells: Sequence["Cell"], out: Path) -> list[str]:
+        """Words of a worker, from `compare` on."""
+        arms = dict.fromkeys(cell.arm for cell in cells)
+        seeds = dict.fromkeys(cell.seed for cell in cells)
+        words = ["compare", self.recipe, *self.overrides]
+        words += [] if self.data is None else ["--data", self.data]
+        words += ["--arms", ",".join(arms), "--seeds", ",".join(map(str, seeds))]
+        words += ["--trust"] if self.trust else []
+        words += [] if self.jobs is None else ["--jobs", self.jobs]
+        return [*words, "--out", str(out), "--worker"]
+
+
+def spread_elsewhere(
+    spread: Spread,
+    typed: Typed,
+    recipe: "Recipe",
+    given: Any,
+    cells: Sequence["Cell"],
+    out: Path,
+) -> bool:
+    """Plan the cells, or submit them; False where this process is to train them itself.
+
+    What is submitted is begun: its folder is there, and whatever is wrong with an arm is told here.
+
+    Raises InputError: as `compare.slurm.submit`.
+    """
+    if spread.plan:
+        words = typed.command(cells, out)
+        for cell in cells:
+            print(shlex.join(["peerlearn", *words, "--cell", cell.name]))
+        return True
+    if not spread.slurm:
+        return False
+    from peerlearn.compare.grid import Survey, begin
+    from peerlearn.compare.slurm import Array, script_of, submit
+
+    asked = (spread.partition, spread.time, spread.gres, spread.requeue, spread.sbatch)
+    tasks = len(cells) if spread.tasks is None else spread.tasks
+    name = re.sub(r"[^\w.-]", "-", Path(typed.recipe).stem)
+    array = Array(name, tasks, *asked)
+    command = [sys.executable, "-m", "peerlearn", *typed.command(cells, out)]
+    script = script_of(array, command, out)
+    begin(Survey.of(recipe, cells), given, cells, out, True, lambda event: None)
+    job = submit(array, script, out)
+    print(f"submitted as job {job}: {tasks} tasks for {len(cells)} cells")
+    print(f"see where they are: {shlex.join(['peerlearn', 'status', str(out)])}")
+    return True
+
+
+def train_here(
+    spread: Spread,
+    recipe: "Recipe",
+    given: Any,
+    cells: Sequence["Cell"],
+    out: Path,
+    resume: bool,
+    observe: Any,
+) -> "Results | None":
+    """Train all cells, or those that are free; None where others have some to finish."""
+    from peerlearn.compare.grid import run_grid, work
+
+    if not spread.worker:
+        return run_grid(recipe, given, cells, out, resume, observe, spread.number)
+    only = None if spread.cell is None else [chosen_cell(spread.cell, cells)]
+    return work(recipe, given, cells, out, observe, only, spread.number)
+
+
+def chosen_cell(typed: str, cells: Sequence["Cell"]) -> "Cell":
+    """The cell of that name, or number from 0 on in the order of --plan.
+
+    Raises InputError: there is none.
+    """
+    from peerlearn.errors import InputError, unknown_name
+
+    if typed.isdigit():
+        if int(typed) >= len(cells):
+            raise InputError(
+                f"--cell {typed}: the grid has {len(cells)} cells, 0 to {len(cells) - 1}"
+            )
+        return cells[int(typed)]
+    named = {cell.name: cell for cell in cells}
+    if typed not in named:
+        raise unknown_name("cell", typed, named, "--cell")
+    return named[typed]
+
+
+def tell_left(cells: Sequence["Cell"], out: Path) -> None:
+    """What a worker says that is not the last one."""
+    done = sum(cell.finished(out) for cell in cells)
+    print(
+        f"no cell is free: {done} of {len(cells)} are finished, others are being trained; the last "
+        "worker writes the results"
+    )
+
+
+def status(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of a comparison.", show_default=False)
+    ],
+) -> None:
+    """Say which cells of a comparison are done, running (and where), dead or waiting."""
+    from peerlearn.cli.output import console, table
+    from peerlearn.compare.slurm import queued
+    from peerlearn.compare.status import counted, states
+
+    cells = states(folder)
+    rows = [(f"{it.arm}:{it.seed}", it.state, it.where, it.saved) for it in cells]
+    console().print(table(["cell", "state", "where", "log"], rows))
+    print(f"{len(cells)} cells: {counted(cells)}")
+    if said := queued(folder):
+        print(said)
+    if any(it.state == "dead" for it in cells):
+        print("a dead cell is free: any worker takes it, and goes on from where it was saved")
+    written = (folder / "results.json").exists()
+    print(f"results: {folder / 'results.json' if written else 'not written yet'}")
