@@ -123,6 +123,16 @@ def test_who_lost_a_folder_stops_at_the_next_write(tmp_path, monkeypatch):
     assert lock.exists(), "it is the other's"
 
 
+def test_who_stood_still_and_lost_a_folder_stops_before_it_is_told(tmp_path):
+    lock = tmp_path / ".lock"
+    with pytest.raises(RunError, match="lost to another process: process 1 on host far"):  # noqa: SIM117
+        with held(tmp_path) as hold:
+            lock.unlink()
+            lock.write_text(FAR.replace("0.6", "30.0"))
+            hold.check()
+    assert lock.exists(), "it is the other's"
+
+
 def test_a_deleted_lock_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "LEASE", 0.4)
     monkeypatch.setattr(locks, "HEARTBEAT", 0.1)

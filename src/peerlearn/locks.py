@@ -43,6 +43,10 @@ UNSIGNED = 5.0
 it could write its name, which takes a moment."""
 
 
+SPACE, FIRST_SPACE = "?pidns-", 0xEFFFFFFC
+"""What stands before the numbering of processes in a holder's host, and Linux' first numbering."""
+
+
 class InUseError(InputError):
     """Another process writes the folder."""
 
@@ -85,22 +89,28 @@ class Hold:
     def __init__(self, folder: Path, lease: SoftFileLease) -> None:
         self.folder = folder
         self._lease = lease
+        self._text = self._read()
 
     def check(self) -> None:
         """See that the folder is still this process' to write, before a write that matters.
 
         Raises RunError: another process has taken it over, or the lock cannot be written any more.
         """
-        if self._lease.compromise is None:
-            return
+        if self._lease.compromise is None and self._read() == self._text:
+            return  # read, for a process that stood still may be here before it is told
         try:  # a file system that was away for a while, or somebody deleted the lock
             self._lease.release(force=True)
             self._lease.acquire(timeout=0)
+            self._text = self._read()
         except (Timeout, OSError):
             by = _holder(self._lease) or "the lock cannot be kept"
             raise RunError(
                 f"{self.folder}: lost to another process: {by}; this one stops"
             ) from None
+
+    def _read(self) -> str | None:
+        mark = _mark(self.folder / LOCK)
+        return None if mark is None else mark[0]
 
 
 @contextmanager
@@ -210,10 +220,12 @@ def holder(folder: Path, watch: Watch) -> Holder | None:
 
 
 def _ended_here(process: int, host: str) -> bool:
-    """Whether it is known to be no process of this host; a number may be another's by now."""
-    name, _, space = host.partition("?")
-    own = Path("/proc/self/ns/pid")
-    if name != socket.gethostname() or (space and own.exists() and not _same_space(space, own)):
+    """Whether it is known to be no process of this host; a number may be another's by now.
+
+    Processes of other containers are numbered apart, which filelock adds to the name of the host.
+    """
+    name, _, space = host.partition(SPACE)
+    if name != socket.gethostname() or space != _own_space():
         return False
     try:
         os.kill(process, 0)
@@ -224,9 +236,13 @@ def _ended_here(process: int, host: str) -> bool:
     return False
 
 
-def _same_space(space: str, own: Path) -> bool:
-    """Whether processes are numbered together there and here, as in one container."""
-    return space.rpartition("-")[2] == f"{own.stat().st_ino:x}"
+def _own_space() -> str:
+    """How filelock names the numbering of processes here; empty of that of the machine itself."""
+    try:
+        number = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return ""
+    return "" if number == FIRST_SPACE else f"{number:x}"
 
 
 def is_lock(path: Path) -> bool:

@@ -26,6 +26,7 @@ TINY_DISCOVERY = {
 #: On speed: whether they need real data.
 ON_SPEED = {
     "speed/speed.py": False,
+    "speed/jobs.py": False,
     "graph/speed.py": False,
     "styles/speed.py": True,
     "discovery/ranking.py": False,
@@ -37,6 +38,7 @@ OTHERS = {
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
     "graph/memory.py": "a process of graph/speed.py",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
+    "faults/grids.py": "test_disturbed_grids_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
     "backdoor/suspicion.py": "test_suspicion_is_counted_of_clean_and_of_poisoned_networks",
     "bayesian/exactness.py": "test_exactness_of_bayesian_layers_is_measured",
@@ -117,6 +119,14 @@ def test_killed_runs_come_out_as_those_left_in_peace(tmp_path: Path) -> None:
     found = json.loads(out.read_text(encoding="utf-8"))
     assert (found["kills"], found["runs_that_differ"]) == (2, 0)
     assert found["families"]["dml"]["kills"] == 2
+
+
+def test_disturbed_grids_come_out_as_those_left_in_peace(tmp_path: Path) -> None:
+    out = tmp_path / "grids.json"
+    script("faults/grids.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert (found["rounds"], found["rounds_that_differ"]) == (1, 0)
+    assert found["grids"]["dml"]["starts"] >= 4
 
 
 def test_intervals_are_simulated(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_help_answers_at_once():
 @pytest.mark.parametrize(
     "verb",
     [
-        *("ls", "cp", "validate", "run", "compare", "discover", "attack", "purify"),
+        *("ls", "cp", "validate", "run", "compare", "discover", "attack", "purify", "status"),
         *("eval", "predict", "export", "report", "data"),
     ],
 )

@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +130,39 @@ def test_a_signal_saves_all_cells_that_are_being_trained(tmp_path: Path) -> None
     left = list((tmp_path / "out").glob("cells/*/*/checkpoints/last/state.safetensors"))
     assert 1 <= len(left) <= 2 and not list(tmp_path.rglob("results.json"))
     assert not list(tmp_path.rglob(".lock"))
+
+
+ORPHANING = """
+import sys
+sys.path[:0] = {path}
+from pathlib import Path
+from test_jobs import compare
+compare(Path("out"), jobs=2, epochs=100000)
+"""
+
+
+def test_processes_that_are_left_alone_save_and_end(tmp_path: Path) -> None:
+    code = ORPHANING.replace("{path}", repr([str(Path(__file__).parent), *sys.path]))
+    saved: list[Path] = []
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as parent:
+        while not saved and parent.poll() is None:
+            saved = list(tmp_path.glob("out/cells/*/*/checkpoints/last/state.safetensors"))
+            time.sleep(0.05)
+        lock = saved[0].parents[2] / ".lock"
+        trainer = int(re.findall(r"pid=(\d+)", lock.read_text())[0])
+        parent.kill()
+    end = time.monotonic() + 60
+    while _is_there(trainer) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not _is_there(trainer) and not lock.exists()
+
+
+def _is_there(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_a_cell_that_fails_is_named_as_in_one_process(tmp_path: Path) -> None:

@@ -156,8 +156,17 @@ class Typed(NamedTuple):
         return [*words, "--out", str(out), "--worker"]
 
 
-def spread_elsewhere(spread: Spread, typed: Typed, cells: Sequence["Cell"], out: Path) -> bool:
+def spread_elsewhere(
+    spread: Spread,
+    typed: Typed,
+    recipe: "Recipe",
+    given: Any,
+    cells: Sequence["Cell"],
+    out: Path,
+) -> bool:
     """Plan the cells, or submit them; False where this process is to train them itself.
+
+    What is submitted is begun: its folder is there, and whatever is wrong with an arm is told here.
 
     Raises InputError: as `compare.slurm.submit`.
     """
@@ -168,13 +177,17 @@ def spread_elsewhere(spread: Spread, typed: Typed, cells: Sequence["Cell"], out:
         return True
     if not spread.slurm:
         return False
-    from peerlearn.compare.slurm import Array, submit
+    from peerlearn.compare.grid import Survey, begin
+    from peerlearn.compare.slurm import Array, script_of, submit
 
     asked = (spread.partition, spread.time, spread.gres, spread.requeue, spread.sbatch)
     tasks = len(cells) if spread.tasks is None else spread.tasks
     name = re.sub(r"[^\w.-]", "-", Path(typed.recipe).stem)
     array = Array(name, tasks, *asked)
-    job = submit(array, [sys.executable, "-m", "peerlearn", *typed.command(cells, out)], out)
+    command = [sys.executable, "-m", "peerlearn", *typed.command(cells, out)]
+    script = script_of(array, command, out)
+    begin(Survey.of(recipe, cells), given, cells, out, True, lambda event: None)
+    job = submit(array, script, out)
     print(f"submitted as job {job}: {tasks} tasks for {len(cells)} cells")
     print(f"see where they are: {shlex.join(['peerlearn', 'status', str(out)])}")
     return True

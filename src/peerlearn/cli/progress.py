@@ -179,16 +179,16 @@ class GridProgress(_Shown):
             case "cell":
                 self._begin(where, event["epochs"])
             case "begin":
-                self.runs[where].begin(event["batches"])
+                self._run(where).begin(event["batches"])
             case "step":
-                run = self.runs[where]
+                run = self._run(where)
                 run.step(event)
                 if self.due():
                     run.move(event)
                     self.cells.done = self._done
                     self.line(f"{self.cells.counter}  {where}  {run.bar.words()}")
             case "epoch":
-                self.runs[where].move(event)
+                self._run(where).move(event)
                 words = _epoch_words(event, self.metrics[event["arm"], event["seed"]])
                 self.text = f"{where}  {words}"
             case "note":
@@ -200,11 +200,14 @@ class GridProgress(_Shown):
     def _done(self) -> float:
         return self.finished + sum(run.fraction for run in self.runs.values())
 
+    def _run(self, where: str) -> _Run:
+        return self.runs.setdefault(where, _Run())
+
     def _begin(self, where: str, epochs: int) -> None:
         """A cell begins, or begins again where it was left."""
-        total, run = len(self.metrics), _Run()
-        run.bar.shown = f"0/{epochs}"
-        self.runs[where] = run
+        total = len(self.metrics)
+        self.runs[where] = _Run()
+        self.runs[where].bar.shown = f"0/{epochs}"
         self.cells.shown = f"{min(self.finished + len(self.runs), total)}/{total}"
         self.text = where
         self._show()
@@ -218,7 +221,7 @@ class GridProgress(_Shown):
 
     def _finish(self, where: str) -> None:
         self.finished += 1
-        run = self.runs.pop(where)
+        run = self.runs.pop(where, _Run())
         self._show()
         if not run.begun:  # it was there already, and says nothing of the time left
             self.cells.start(self._done, len(self.metrics))

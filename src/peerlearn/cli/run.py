@@ -146,9 +146,10 @@ def compare(
         chosen, left_out = default_arms(found, given, changes, out)
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
     folder = out_folder(out, f"compare-{found.name}")
-    if spread_elsewhere(spread, Typed(recipe, overrides or [], data, trust, jobs), cells, folder):
-        return
     given = apply_overrides(given, changes)
+    typed = Typed(recipe, overrides or [], data, trust, jobs)
+    if spread_elsewhere(spread, typed, found, given, cells, folder):
+        return
     with resumable(folder):
         with GridProgress(cells, left_out) as progress:
             results = train_here(spread, found, given, cells, folder, resume, progress.observe)

@@ -28,7 +28,7 @@ from joblib.externals.loky import BrokenProcessPool, Future, ProcessPoolExecutor
 
 from peerlearn.compare.cells import Cell, Observe, all_in_good_hands, try_cell
 from peerlearn.compare.shared_data import SharedData
-from peerlearn.engine.interruption import Interrupted, interrupt_at_once
+from peerlearn.engine.interruption import UNFINISHED, Interrupted, interrupt_at_once
 from peerlearn.errors import RunError
 from peerlearn.files import json_line
 from peerlearn.locks import Watch
@@ -42,6 +42,8 @@ TOLD_EVERY = 0.2
 """Seconds between two steps of a cell that are told of."""
 TRIES = 2
 """How often a cell may be begun whose process dies."""
+TRAINING = threading.Event()
+"""Whether this process trains a cell."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -52,7 +54,6 @@ class Orders:
     out: Path
     data: SharedData
     threads: int
-    parent: int  # number of the process that gave them
     command: Sequence[str]
 
 
@@ -64,8 +65,7 @@ def train(recipe: Recipe, cell: Cell, orders: Orders, told: Path) -> bool | Inte
     torch.set_num_threads(orders.threads)
     sys.argv = list(orders.command)  # which runs keep, to be told of
     interrupt_at_once()
-    over = threading.Event()
-    threading.Thread(target=_stop_when_left, args=(orders.parent, over), daemon=True).start()
+    TRAINING.set()
     try:
         with told.open("a", encoding="utf-8") as lines:
 
@@ -79,15 +79,27 @@ def train(recipe: Recipe, cell: Cell, orders: Orders, told: Path) -> bool | Inte
     except KeyboardInterrupt as stop:
         return stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)
     finally:
-        over.set()
+        TRAINING.clear()
 
 
-def _stop_when_left(parent: int, over: threading.Event) -> None:
-    """Save and end where the process that hands out the cells is gone."""
-    while not over.wait(2.0):
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
+def _get_ready(parent: int) -> None:
+    """In a new process: signals of the terminal go to its parent, which passes them on.
+
+    Where the parent is killed, so that nobody waits for the process, it saves and ends.
+    """
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
+    threading.Thread(target=_end_when_left, args=(parent,), daemon=True).start()
+
+
+def _end_when_left(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    if TRAINING.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+    while TRAINING.is_set():
+        time.sleep(0.1)
+    os._exit(UNFINISHED)
 
 
 def thinned(observe: Callable[[Mapping[str, Any]], None]) -> Observe:
@@ -124,7 +136,7 @@ class Seat:
         """Start a process, which has everything imported when its first cell comes."""
         env = dict.fromkeys(THREADS, str(self.threads))
         self.executor = ProcessPoolExecutor(max_workers=1, env=env)
-        self.executor.submit(_apart)
+        self.executor.submit(_get_ready, os.getpid())
 
     def begin(self, recipe: Recipe, cell: Cell, orders: Orders) -> None:
         """Train a cell."""
@@ -161,12 +173,6 @@ class Seat:
                 os.kill(self.process, number)
 
 
-def _apart() -> None:
-    """Signals of the terminal go to the process that hands out the cells, which passes them on."""
-    if os.getpgrp() != os.getpid():
-        os.setpgrp()
-
-
 class Jobs:
     """Hands cells out to processes until all are finished.
 
@@ -188,8 +194,8 @@ class Jobs:
             folder = Path(place)
             self.data = SharedData(folder)
             try:
-                for seat in range(self.number):
-                    self._seats.append(Seat(folder / f"{seat}.jsonl", self.threads))
+                for number in range(self.number):
+                    self._seats.append(Seat(folder / f"{number}.jsonl", self.threads))
                 yield self
             finally:
                 for seat in self._seats:
@@ -212,7 +218,7 @@ class Jobs:
             raise
 
     def _train(self, cells: Sequence[Cell], patient: bool) -> None:
-        orders = Orders(self.out, self.data, self.threads, os.getpid(), tuple(sys.argv))
+        orders = Orders(self.out, self.data, self.threads, tuple(sys.argv))
         waiting, held = deque(cells), deque[Cell]()
         watch, again = Watch(), 0.0
         while waiting or held or self._busy():

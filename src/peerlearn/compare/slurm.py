@@ -98,16 +98,24 @@ class Array:
         )
 
 
-def submit(array: Array, command: Sequence[str], out: Path) -> str:
-    """Write the script into a comparison's folder and submit it; the number of the job.
+def script_of(array: Array, command: Sequence[str], out: Path) -> str:
+    """The script of an array that can be submitted here.
 
-    Raises InputError: there is no sbatch here, or it refuses what was asked for, in its own words.
+    Raises InputError: it cannot, or as `Array.script`.
     """
     text = array.script(command, Path.cwd(), out)
     if shutil.which("sbatch") is None:
         raise InputError("--slurm: no sbatch here; type it where jobs are submitted")
+    return text
+
+
+def submit(array: Array, script: str, out: Path) -> str:
+    """Write the script into a comparison's folder and submit it; the number of the job.
+
+    Raises InputError: sbatch refuses what was asked for; in its own words.
+    """
     path = out / "slurm" / "array.sh"
-    write_text(path, text)
+    write_text(path, script)
     try:
         done = _asked("sbatch", "--parsable", str(path))
     except RunError as error:
