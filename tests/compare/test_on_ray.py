@@ -162,7 +162,8 @@ def test_a_server_that_says_nothing_is_not_waited_for(
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Ray cluster of one node, which tests add others to; each has one CPU."""
-    pytest.importorskip("ray", reason='needs Ray: pip install "peerlearn[cluster]"')
+    if not os.environ.get("PEERLEARN_NEEDS_RAY"):  # where it must not be missing
+        pytest.importorskip("ray", reason="needs Ray: make test-cluster")
     from ray.cluster_utils import Cluster as Nodes
 
     before = os.environ.get("TMPDIR")
@@ -196,11 +197,7 @@ def test_a_node_that_dies_changes_nothing(tmp_path: Path, nodes: Any, slow: dict
         cell = event.get("arm"), event.get("seed")
         if event["event"] == "node":
             began[cell] = event["node"]
-        if (
-            event["event"] == "epoch"
-            and began[cell] == doomed.node_id
-            and doomed.node_id not in dead
-        ):
+        if event["event"] == "epoch" and began[cell] == doomed.node_id and not dead:
             dead.append(doomed.node_id)
             nodes.remove_node(doomed, allow_graceful=False)
 
