@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from peerlearn.compare.cells import plan_cells
 from peerlearn.compare.grid import run_grid
-from peerlearn.compare.on_ray import Cluster
+from peerlearn.compare.ray_cluster import Cluster
 from peerlearn.data.arrays import KEYS
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import ALIASES, PARTS

@@ -1,6 +1,8 @@
 """Cells on a Ray cluster give what they give one after the other, whatever node dies."""
 
+import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -10,12 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray_stand_in import NodeDiedError, RayError, StandIn, stand_in
 
 from benchmarks.faults.kills import outcome
-from peerlearn.compare import on_ray
+from peerlearn.compare import on_ray, ray_cluster
 from peerlearn.compare.cells import plan_cells
 from peerlearn.compare.grid import run_grid
-from peerlearn.compare.on_ray import Cluster, connected
+from peerlearn.compare.ray_cluster import Cluster, connected
 from peerlearn.engine.interruption import Interrupted
 from peerlearn.errors import InputError, RunError
 from peerlearn.systems.overrides import apply_overrides, parse_assignments
@@ -131,14 +134,14 @@ def test_without_ray_the_command_that_installs_it_is_named(
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Ray that is there and must not be asked for a connection."""
     monkeypatch.setitem(
         __import__("sys").modules, "ray", SimpleNamespace(is_initialized=lambda: False)
     )
 
 
-def test_an_address_where_nothing_answers_is_refused(stand_in: None) -> None:
+def test_an_address_where_nothing_answers_is_refused(unconnected: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(InputError, match=rf"ray:127.0.0.1:{port}: nothing answers there \("):
@@ -146,14 +149,133 @@ def test_an_address_where_nothing_answers_is_refused(stand_in: None) -> None:
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(
-    stand_in: None, monkeypatch: pytest.MonkeyPatch
+    unconnected: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_ray, "REACHED", 0.2)
+    monkeypatch.setattr(ray_cluster, "REACHED", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port, began = server.getsockname()[1], time.monotonic()
         with pytest.raises(InputError, match="nothing answers there"):
             connected(Cluster(f"127.0.0.1:{port}")).__enter__()
         assert time.monotonic() - began < 10
+
+
+# With a stand-in for Ray --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
+    """A Ray of two nodes that runs tasks here, and keeps what is on nodes in a folder."""
+    (tmp_path / "nodes").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nodes"))
+    return stand_in(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def in_turn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("grid") / "in-turn"
+    compare(out, None)
+    return out
+
+
+def die_once(ray: StandIn, number: int, error: Exception, node: bool = False) -> None:
+    """Let what a task runs on die when something is told for the n-th time."""
+    told: list[str] = []
+
+    def tell(here: str) -> None:
+        told.append(here)
+        if len(told) == number:
+            if node:
+                del ray.living[here]
+            raise error
+
+    ray.on_tell = tell
+
+
+def test_cells_of_a_node_that_dies_are_trained_on_another(
+    tmp_path: Path, ray: StandIn, in_turn: Path
+) -> None:
+    die_once(ray, 9, NodeDiedError("the node is gone\nand more"), node=True)
+    events: list[dict[str, Any]] = []
+    compare(tmp_path / "out", Cluster(), events.append)
+    assert dict(outcome(tmp_path / "out")) == dict(outcome(in_turn))
+    assert len(set(ray.started)) == 2
+    (note,) = [event["text"] for event in events if event["event"] == "note"]
+    assert note == ("its node (host of node00000000) died; begun again. Ray says: the node is gone")
+    done = [(e["arm"], e["seed"]) for e in events if e["event"] == "cell done"]
+    assert sorted(done) == sorted((arm, seed) for arm in ARMS for seed in (0, 1))
+    assert events[0]["facts"]["mutual"]["device"] == ["1 CPU and 0 GPUs of a node, for each cell"]
+    left = {path.name.rpartition("-")[2] for path in (tmp_path / "nodes").iterdir()}
+    assert left <= {"node00000000"}, "nodes that live keep nothing"
+
+
+def test_data_are_read_once_and_runs_say_who_began_them(
+    tmp_path: Path, ray: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, times = find_recipe("dml")[0].task.read.__func__, []  # type: ignore[attr-defined]
+
+    def counted(cls: Any, config: Any) -> Any:
+        times.append(config)
+        return read(cls, config)
+
+    monkeypatch.setattr(find_recipe("dml")[0].task, "read", classmethod(counted))
+    compare(tmp_path / "out", Cluster())
+    assert len(times) == 1
+    begun = [json.loads(path.read_text()) for path in tmp_path.glob("out/cells/*/*/env.json")]
+    assert {it["folder"] for it in begun} == {str(Path.cwd())} and len(begun) == 4
+
+
+def test_a_cell_whose_process_dies_too_often_fails_by_name(tmp_path: Path, ray: StandIn) -> None:
+    def tell(here: str) -> None:
+        raise RayError("the worker was killed")
+
+    ray.on_tell = tell
+    with pytest.raises(RunError) as said:
+        compare(tmp_path / "out", Cluster())
+    assert str(said.value) == (
+        "arm 'mutual', seed 0: its process died 3 times, last on unknown: the worker was killed"
+    )
+    assert not list(tmp_path.rglob("out/**/.lock"))
+
+
+def test_a_cell_that_was_begun_here_goes_on_there(
+    tmp_path: Path, ray: StandIn, in_turn: Path
+) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "epoch" and event["epoch"] == 2:
+            raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        compare(tmp_path / "out", None, stop)
+    epochs: list[dict[str, Any]] = []
+    compare(tmp_path / "out", Cluster(), lambda e: epochs.append(e) if "of" in e else None)
+    assert len([e for e in epochs if e["event"] == "epoch"]) < 3 * 4
+    assert dict(outcome(tmp_path / "out")) == dict(outcome(in_turn))
+
+
+def test_what_another_process_has_finished_is_taken(
+    tmp_path: Path, ray: StandIn, in_turn: Path
+) -> None:
+    shutil.copytree(in_turn, tmp_path / "out")
+    (tmp_path / "out" / "results.json").unlink()
+    compare(tmp_path / "out", Cluster())
+    assert ray.started == []
+    assert dict(outcome(tmp_path / "out")) == dict(outcome(in_turn))
+
+
+def test_a_node_with_another_version_is_refused(
+    tmp_path: Path, ray: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerlearn.compare.ray_node.version_of", lambda package: "0.0.1")
+    with pytest.raises(InputError, match=r"node host of node00000000 has peerlearn 0.0.1, and"):
+        compare(tmp_path / "out", Cluster())
+
+
+def test_a_cluster_that_has_no_room_any_more_is_not_waited_for(
+    tmp_path: Path, ray: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "GRACE", 0.1)
+    with pytest.raises(RunError, match="no node has had room for a cell"):
+        compare(tmp_path / "out", Cluster(), lambda event: ray.living.clear())
 
 
 # On two nodes -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from peerlearn.cli.launch import processes
 
 if TYPE_CHECKING:
     from peerlearn.compare.cells import Cell
-    from peerlearn.compare.on_ray import Cluster
+    from peerlearn.compare.ray_cluster import Cluster
     from peerlearn.results import Results
     from peerlearn.systems.recipe import Recipe
 
@@ -94,7 +94,7 @@ class Spread(NamedTuple):
     @property
     def on_cluster(self) -> "Cluster | None":
         """What was asked for. Raises InputError: it cannot be asked for."""
-        from peerlearn.compare.on_ray import Cluster
+        from peerlearn.compare.ray_cluster import Cluster
         from peerlearn.errors import InputError
 
         if self.cluster is not None:

@@ -9,8 +9,9 @@ from typing import Any, Literal, Self
 from peerlearn import results
 from peerlearn.compare.cells import Cell, Observe, all_in_good_hands, try_cell
 from peerlearn.compare.jobs import Jobs
-from peerlearn.compare.on_ray import Cluster, RayCells
+from peerlearn.compare.on_ray import RayCells
 from peerlearn.compare.opening import open_grid
+from peerlearn.compare.ray_cluster import Cluster
 from peerlearn.compare.room import jobs_that_fit, jobs_wanted
 from peerlearn.data.fingerprint import Fingerprint
 from peerlearn.engine.description import Facts, described

@@ -162,7 +162,8 @@ def _as_the_driver(orders: Orders) -> Iterator[None]:
     """As if the cell were trained where the driver is: in its folder, if there is one here."""
     torch.set_num_threads(orders.cpus)
     if not orders.gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # others have asked for those of this node
+        # Others have asked for those of this node. For good: torch asks once in a process.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     before, sys.argv = sys.argv, list(orders.command)
     try:
         with chdir(orders.folder) if Path(orders.folder).is_dir() else nullcontext():
