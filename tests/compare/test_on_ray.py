@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -282,20 +283,17 @@ def test_a_cluster_that_has_no_room_any_more_is_not_waited_for(
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def nodes() -> Iterator[Any]:
     """A Ray cluster of one node, which tests add others to; each has one CPU."""
     if not os.environ.get("PEERLEARN_NEEDS_RAY"):  # where it must not be missing
         pytest.importorskip("ray", reason="needs Ray: make test-cluster")
     from ray.cluster_utils import Cluster as Nodes
 
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("nodes"))  # of what cells leave on nodes
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         yield nodes
     finally:
         nodes.shutdown()
-        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
 
 
 @pytest.fixture
@@ -332,8 +330,10 @@ def test_a_node_that_dies_changes_nothing(tmp_path: Path, nodes: Any, slow: dict
     done = [(e["arm"], e["seed"]) for e in events if e["event"] == "cell done"]
     assert sorted(done) == sorted((arm, seed) for arm in ARMS for seed in (0, 1))
     assert events[0]["facts"]["mutual"]["device"] == ["1 CPU and 0 GPUs of a node, for each cell"]
-    left = [path.name for path in Path(os.environ["TMPDIR"]).glob("peerlearn-*")]
-    assert all(dead[0][:12] in name for name in left), "the node that lives has kept nothing"
+    for place in Path(tempfile.gettempdir()).glob(f"peerlearn-*-{dead[0][:12]}"):
+        shutil.rmtree(place)  # which nobody could do for it
+    alive = nodes.head_node.node_id
+    assert not list(Path(tempfile.gettempdir()).glob(f"peerlearn-*-{alive[:12]}"))
 
 
 def test_an_interrupted_comparison_goes_on_where_its_cells_were(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import pytest
-from joblib.externals import cloudpickle
 
 
 class RayError(Exception):

@@ -142,10 +142,8 @@ class RayCells:
 
         So that nodes do not wait, and a cluster that grows sees for what.
         """
-        nodes = self._nodes().values()
-        return max(
-            2 * sum(room_for(node, asked) for node in nodes) for asked in self._asked.values()
-        )
+        nodes, requests = self._nodes().values(), self._asked.values()
+        return max(2 * sum(room_for(node, asked) for node in nodes) for asked in requests)
 
     def _nodes(self) -> dict[str, dict[str, float]]:
         """What each node that lives has of each resource."""
@@ -239,10 +237,7 @@ class RayCells:
             try:
                 end, said, parcel = self.ray.get(reference)
             except RayTaskError as error:
-                reason = str(error.cause or error).strip().splitlines()[-1]
-                raise RunError(
-                    f"{named}: on node {flight.host}: {type(error.cause).__name__}: {reason}"
-                ) from error
+                raise RunError(f"{named}: on node {flight.host}: {_reason(error)}") from error
             except RayError as error:
                 gone = isinstance(error, NodeDiedError) or self._is_gone(flight.node)
                 self._died(flight, error, "node" if gone else "process")
@@ -306,3 +301,11 @@ class RayCells:
                 cleared.append(task.remote(self.name))
             if cleared:
                 self.ray.wait(cleared, num_returns=len(cleared), timeout=SAVED)
+
+
+def _reason(error: Any) -> str:
+    """Why a task of Ray has failed, in a line."""
+    if "No module named 'peerlearn'" in str(error):
+        return f"peerlearn is not installed there; install {version_of('peerlearn')} on every node"
+    lines = str(error.cause or error).strip().splitlines() or [""]
+    return f"{type(error.cause or error).__name__}: {lines[-1]}"

@@ -69,8 +69,8 @@ class Cluster:
         if not any(room_for(node, asked) for node in nodes):
             found = "; ".join(sorted({in_words(node) for node in nodes})) or "none"
             raise InputError(
-                f"--cluster: a cell asks for {in_words(asked)}, and no node has so many; nodes have: "
-                f"{found}. To lower: --cpus (or threads) and --gpus (or device)"
+                f"--cluster: a cell asks for {in_words(asked)}, and no node has so many; nodes "
+                f"have: {found}. To lower: --cpus (or threads) and --gpus (or device)"
             )
         return asked
 
