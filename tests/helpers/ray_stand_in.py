@@ -32,7 +32,7 @@ class Reference:
 
     def __reduce__(self) -> Any:
         REFERENCES[id(self)] = self
-        return REFERENCES.get, (id(self),)
+        return referred, (id(self),)
 
     def run(self) -> None:
         if self.task is not None:
@@ -47,6 +47,11 @@ class Reference:
 
 
 REFERENCES: dict[int, Reference] = {}
+
+
+def referred(key: int) -> Reference:
+    """The reference that was pickled."""
+    return REFERENCES[key]
 
 
 class StandIn(ModuleType):

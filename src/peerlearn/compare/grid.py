@@ -127,7 +127,7 @@ def _train_on(
         team.check(cells)
         # This machine builds every arm, to check it, and need not have a device of theirs.
         survey = Survey.of(team.data.of(recipe), [cell.on("cpu") for cell in cells])
-        facts = {arm: team.told(known) for arm, known in survey.facts.items()}
+        facts = {arm: team.told(arm, known) for arm, known in survey.facts.items()}
         begin(replace(survey, facts=facts), given, cells, out, resume, observe)
         team.train(cells)
 

@@ -95,11 +95,10 @@ class RayCells:
             if cell.arm not in self._asked:
                 self._asked[cell.arm] = self.cluster.request(cell.config, nodes)
 
-    def told(self, facts: Facts) -> Facts:
+    def told(self, arm: str, facts: Facts) -> Facts:
         """What is known of an arm, which says where it is trained."""
-        asked = {in_words(each) for each in self._asked.values()}
-        lines = [f"{each} of a node, for each cell" for each in sorted(asked)]
-        return {word: lines if word == "device" else said for word, said in facts.items()}
+        place = [f"{in_words(self._asked[arm])} of a node, for each cell"]
+        return {word: place if word == "device" else said for word, said in facts.items()}
 
     def train(self, cells: Sequence[Cell]) -> None:
         """Train the cells that are free until all are finished.

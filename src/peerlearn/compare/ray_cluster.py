@@ -19,7 +19,7 @@ REACHED = 10.0
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """The first words of HTTP/2, which gRPC speaks: a preface and a frame of settings (RFC 9113, 3.4).
 A server answers with such a frame, whose fourth byte is its type."""
-_ADDRESS = re.compile(r"(ray://)?[^\s:/@]+:[0-9]{1,5}")
+_ADDRESS = re.compile(r"[^\s:/@]+:[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Cluster:
     """A Ray cluster, and what is asked of it for every cell.
 
     Attributes:
-        address: `HOST:PORT`, or `ray://HOST:PORT` for a Ray client; empty for the cluster of this
-            machine, or that of the variable `RAY_ADDRESS`.
+        address: `HOST:PORT` of a cluster that this machine is part of; empty for the one that was
+            started here last, or that of the variable `RAY_ADDRESS`.
         cpus: of a cell; None for as many as it has `threads`, or one.
         gpus: of a cell, such as 0.5 for two cells at a time on each; None for one where its
             `device` is not the CPU, `auto` if any node has one.
@@ -46,8 +46,7 @@ class Cluster:
             raise unknown_name("kind of cluster", kind, ["ray"], "--cluster")
         if separator and not _ADDRESS.fullmatch(address):
             raise InputError(
-                f"--cluster {cluster}: {address!r} is no address; expected ray, ray:HOST:PORT or "
-                "ray:ray://HOST:PORT"
+                f"--cluster {cluster}: {address!r} is no address; expected ray or ray:HOST:PORT"
             )
         if cpus is not None and cpus < 1:
             raise InputError(f"--cpus: {cpus}; allowed: 1 or more")
@@ -127,7 +126,7 @@ def _check_answered(address: str) -> None:
 
     Raises InputError: it is not.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=REACHED) as line:
             if os.environ.get("RAY_USE_TLS", "0") == "1":
