@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray_stand_in import NodeDiedError, RayError, StandIn, stand_in
+from ray_stand_in import Killed, NodeDiedError, RayError, StandIn, stand_in
 
 from benchmarks.faults.kills import outcome
 from peerlearn.compare import on_ray, ray_cluster
@@ -187,7 +187,7 @@ def die_once(ray: StandIn, number: int, error: Exception, node: bool = False) ->
         if len(told) == number:
             if node:
                 del ray.living[here]
-            raise error
+            raise Killed(error)
 
     ray.on_tell = tell
 
@@ -209,6 +209,19 @@ def test_cells_of_a_node_that_dies_are_trained_on_another(
     assert left <= {"node00000000"}, "nodes that live keep nothing"
 
 
+def test_a_board_that_is_lost_costs_nothing_but_progress(
+    tmp_path: Path, ray: StandIn, in_turn: Path
+) -> None:
+    def tell(here: str) -> None:
+        raise RayError("the actor is unavailable")
+
+    ray.on_tell = tell
+    events: list[dict[str, Any]] = []
+    compare(tmp_path / "out", Cluster(), events.append)
+    assert [event["event"] for event in events] == ["compare", *["cell done"] * 4]
+    assert dict(outcome(tmp_path / "out")) == dict(outcome(in_turn))
+
+
 def test_data_are_read_once_and_runs_say_who_began_them(
     tmp_path: Path, ray: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +240,7 @@ def test_data_are_read_once_and_runs_say_who_began_them(
 
 def test_a_cell_whose_process_dies_too_often_fails_by_name(tmp_path: Path, ray: StandIn) -> None:
     def tell(here: str) -> None:
-        raise RayError("the worker was killed")
+        raise Killed(RayError("the worker was killed"))
 
     ray.on_tell = tell
     with pytest.raises(RunError) as said:

@@ -24,6 +24,10 @@ class RayTaskError(RayError):
     cause: Exception | None = None
 
 
+class Killed(BaseException):
+    """What ends a task whose node or process dies, and what Ray then says."""
+
+
 class Reference:
     """A value, or a task that gives it when it is waited for."""
 
@@ -39,8 +43,8 @@ class Reference:
             task, self.task = self.task, None
             try:
                 self.value = task()
-            except RayError as error:
-                self.error = error
+            except Killed as killed:
+                self.error = killed.args[0]
             except Exception as error:
                 self.error = RayTaskError(str(error))
                 self.error.cause = error
@@ -58,8 +62,8 @@ class StandIn(ModuleType):
     """The module `ray`, with so many nodes of a CPU each.
 
     Attributes:
-        on_tell: is called with a node's name whenever a cell there tells something; what it raises
-            of `RayError` ends the task.
+        on_tell: is called with a node's name whenever a cell there tells something; `Killed` that
+            it raises ends the task.
         started: names of the nodes on which tasks were begun, in order.
     """
 

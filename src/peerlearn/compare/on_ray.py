@@ -201,8 +201,21 @@ class RayCells:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = self.ray.get_runtime_context().get_node_id()
-        strategy = NodeAffinitySchedulingStrategy(here, soft=True)
-        return self.ray.remote(Board).options(num_cpus=0, scheduling_strategy=strategy).remote()
+        board = self.ray.remote(Board).options(
+            num_cpus=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True),
+            max_restarts=-1,  # elsewhere, where its node dies, without what was on it
+        )
+        return board.remote()
+
+    def _heard(self) -> list[str]:
+        """What was told since; nothing while the board is being made again."""
+        from ray.exceptions import RayError
+
+        try:
+            return list(self.ray.get(self.board.heard.remote()))
+        except RayError:
+            return []
 
     # From a node -------------------------------------------------------------------------------
 
@@ -213,11 +226,12 @@ class RayCells:
         else:
             over = []
             time.sleep(LOOK)
-        for line in self.ray.get(self.board.heard.remote()):
+        for line in self._heard():
             event = json.loads(line)
             if event["event"] == "node":
                 self._where(event)
-            self.observe(event)
+            if event["event"] != "cell done":  # which is told when it has come back
+                self.observe(event)
         return list(over)
 
     def _where(self, event: Mapping[str, Any]) -> None:
@@ -246,6 +260,9 @@ class RayCells:
                 unpack(parcel, flight.cell.folder(self.out))
         if end in ("input", "run"):
             raise (InputError if end == "input" else RunError)(said)
+        if end == "done":
+            where = {"arm": flight.cell.arm, "seed": flight.cell.seed}
+            self.observe({"event": "cell done"} | where)
         return flight.cell if end == "held" else None
 
     def _is_gone(self, node: str) -> bool:

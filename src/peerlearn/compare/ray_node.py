@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager, nullcontext
+from contextlib import chdir, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,7 @@ def train(
         error, and the folder of the run.
     """
     import ray
+    from ray.exceptions import RayError
 
     here = ray.get_runtime_context().get_node_id()
     host = ray.util.get_node_ip_address()
@@ -103,7 +104,10 @@ def train(
     out = cell.folder(place)
 
     def tell(event: Mapping[str, Any]) -> None:
-        if ray.get(board.tell.remote(json_line(event))):
+        stop = False
+        with suppress(RayError):  # the board's node has died; another will have it
+            stop = ray.get(board.tell.remote(json_line(event)))
+        if stop:
             signal.raise_signal(signal.SIGUSR1)  # which a training takes between two steps
 
     with _as_the_driver(orders), _interruptible():
