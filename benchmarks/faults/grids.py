@@ -40,6 +40,7 @@ from peerlearn.compare.cells import plan_cells
 from peerlearn.compare.grid import run_grid, work
 from peerlearn.engine.interruption import UNFINISHED, Interrupted, interrupt_at_once
 from peerlearn.errors import RunError
+from peerlearn.provenance import source_commit
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.registry import find_recipe
 
@@ -112,6 +113,7 @@ def main() -> int:
     shares = {name: SHARES[name] / sum(SHARES[each] for each in names) for name in names}
     rounds = 1 if arguments.smallest else arguments.rounds
     torch.set_num_threads(1)
+    source_commit()  # asked once, for all that are forked
     locks.LEASE, locks.HEARTBEAT = LEASE, HEARTBEAT
     began, counts = time.monotonic(), {}
     for name in names:
@@ -151,6 +153,7 @@ def disturbed(grid: Grid, folder: Path, rounds: int, draw: random.Random) -> Cou
         said = one_round(grid, out, count, draw) or list(different(out, expected))
         count.differences += [f"{out.name}: {said[0]}"] if said else []
         count.rounds += 1
+        print(f"{out.name}: {said[0] if said else 'equal'}", file=sys.stderr, flush=True)
         shutil.rmtree(out, ignore_errors=True)
     return count
 

@@ -235,3 +235,16 @@ def test_a_metric_has_a_row_where_all_of_them_are_too_many_for_a_line(
         lines = small.file.getvalue().splitlines()
         assert len(lines) == rows and "…" not in small.file.getvalue()
         assert small.file.getvalue().count("0.1234") == 36
+
+
+def test_cells_that_are_trained_at_once_have_a_bar_each():
+    config = SimpleNamespace(evaluation=SimpleNamespace(metric="accuracy"))
+    cells = [SimpleNamespace(arm=arm, seed=0, config=config) for arm in ("one", "two")]
+    progress = GridProgress(cells)
+    for arm in ("one", "two"):
+        progress.observe({"event": "cell", "arm": arm, "seed": 0, "epochs": 4})
+    assert [bar.of for bar in progress.bars[1:]] == ["one, seed 0", "two, seed 0"]
+    assert progress.cells.shown == "2/2"
+    progress.observe({"event": "cell done", "arm": "one", "seed": 0})
+    assert [bar.of for bar in progress.bars[1:]] == [""], "alone, it is told below"
+    assert progress.cells.done == 1

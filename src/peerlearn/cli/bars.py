@@ -44,12 +44,11 @@ class Bar:
 
     @property
     def counter(self) -> str:
-        """`epoch 3/30`; `mutual, seed 0  epoch 3/30`."""
-        before = f"{self.of}  " if self.of else ""
+        """`epoch 3/30`."""
         if self.shown:
-            return f"{before}{self.what} {self.shown}"
+            return f"{self.what} {self.shown}"
         of = "" if self.total is None else f"/{self.total:,.0f}"
-        return f"{before}{self.what} {self.done:,.0f}{of}"
+        return f"{self.what} {self.done:,.0f}{of}"
 
     @property
     def left(self) -> str:
@@ -65,7 +64,7 @@ class Bar:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width - 1  # the last column of some terminals breaks the line
-        left, notes = self.counter, list(self.notes)
+        left, notes = f"{self.of}  {self.counter}" if self.of else self.counter, list(self.notes)
         room = width - len(left) - len(self.left) - 4
         while notes and sum(len(note) + 2 for note in notes) > room - SHORTEST:
             notes.pop()

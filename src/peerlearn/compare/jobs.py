@@ -10,6 +10,7 @@ for the others.
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -82,19 +83,21 @@ def train(recipe: Recipe, cell: Cell, orders: Orders, told: Path) -> bool | Inte
         TRAINING.clear()
 
 
-def _get_ready(parent: int) -> None:
+def _get_ready(parent: int, place: Path) -> None:
     """In a new process: signals of the terminal go to its parent, which passes them on.
 
-    Where the parent is killed, so that nobody waits for the process, it saves and ends.
+    Where the parent is killed, so that nobody waits for the process, it saves and ends, and takes
+    away the place of what they share.
     """
-    if os.getpgrp() != os.getpid():
+    if hasattr(os, "setpgrp") and os.getpgrp() != os.getpid():
         os.setpgrp()
-    threading.Thread(target=_end_when_left, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_when_left, args=(parent, place), daemon=True).start()
 
 
-def _end_when_left(parent: int) -> None:
+def _end_when_left(parent: int, place: Path) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
+    shutil.rmtree(place, ignore_errors=True)  # what is mapped of it stays until nobody needs it
     if TRAINING.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
     while TRAINING.is_set():
@@ -136,7 +139,7 @@ class Seat:
         """Start a process, which has everything imported when its first cell comes."""
         env = dict.fromkeys(THREADS, str(self.threads))
         self.executor = ProcessPoolExecutor(max_workers=1, env=env)
-        self.executor.submit(_get_ready, os.getpid())
+        self.executor.submit(_get_ready, os.getpid(), self.told.parent)
 
     def begin(self, recipe: Recipe, cell: Cell, orders: Orders) -> None:
         """Train a cell."""
