@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test test-cluster check bench lock clean
 
 demo: $(READY)  ## digits with 50 labels: a cohort that teaches itself against independent twins
 	$(BIN)/peerlearn compare dml-few-labels --arms mutual,independent threads=1 --seeds 20-24 \
@@ -12,6 +12,19 @@ demo: $(READY)  ## digits with 50 labels: a cohort that teaches itself against i
 
 test: check  ## linter, type checker and every test
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Ray lies in an environment of its own, over the other one, whose versions it leaves as they are.
+CLUSTER = $(VENV)-cluster
+test-cluster: $(CLUSTER)/.ready  ## tests that need a Ray cluster: two nodes on this machine, one dies
+	PEERLEARN_NEEDS_RAY=1 $(CLUSTER)/bin/python -m pytest tests/compare/test_on_ray.py
+
+$(CLUSTER)/.ready: $(READY) requirements-cluster.txt
+	$(PYTHON) -m venv $(CLUSTER)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> $$($(CLUSTER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth
+	$(CLUSTER)/bin/python -m pip install --quiet --requirement requirements-cluster.txt
+	@touch $@
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -31,4 +44,4 @@ lock: $(READY)  ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 clean:
-	rm -rf $(VENV) runs build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CLUSTER) runs build .mypy_cache .pytest_cache .ruff_cache

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from peerlearn.compare.cells import plan_cells
 from peerlearn.compare.grid import run_grid
+from peerlearn.compare.ray_cluster import Cluster
 from peerlearn.data.arrays import KEYS
 from peerlearn.data.catalogue import IN_PYTHON
 from peerlearn.data.given import ALIASES, PARTS
@@ -57,6 +58,9 @@ class BoundRecipe:
         seeds: Iterable[int] = range(3),
         resume: bool = False,
         jobs: int | Literal["auto"] = 1,
+        cluster: str | None = None,
+        cpus: int | None = None,
+        gpus: float | None = None,
     ) -> Results:
         """Train arms × seeds and compare them; the content of `results.json`.
 
@@ -67,11 +71,16 @@ class BoundRecipe:
             seeds: of every arm; equal seeds have equal initial weights and batches.
             resume: continue what `out` holds.
             jobs: cells to train at once, in processes of their own; auto for one a core.
+            cluster: `ray` or `ray:ADDRESS`, whose nodes train the cells; see `--cluster`.
+            cpus, gpus: that a cell asks of the cluster, as `--cpus` and `--gpus`.
+
+        Raises InputError, RunError: as `run_grid`.
         """
+        on = None if cluster is None else Cluster.typed(cluster, cpus, gpus)
         cells = plan_cells(self.system, self.given, self.changes, arms, list(seeds))
         given = apply_overrides(self.given, self.changes)
         folder = free_folder(f"compare-{self.system.name}") if out is None else Path(out)
-        return run_grid(self.system, given, cells, folder, resume, jobs=jobs)
+        return run_grid(self.system, given, cells, folder, resume, jobs=jobs, cluster=on)
 
 
 def _names_data(given: Any) -> bool:

@@ -56,6 +56,12 @@ def test_lines_of_a_plan_make_the_comparison(cli, tmp_path):
         (["--slurm", "--out", "x", "--time", "1\n#SBATCH"], "is no value of an option of sbatch"),
         (["--slurm", "--out", "a%b"], "--out a%b: sbatch reads %"),
         (["--slurm", "--out", "x"], "--slurm: no sbatch here"),
+        (["--cluster", "dask"], "--cluster: unknown kind of cluster 'dask'. Allowed: ray."),
+        (["--cluster", "ray:head"], "--cluster ray:head: 'head' is no address; expected ray or"),
+        (["--cluster", "ray", "--jobs", "2"], "--cluster --jobs: choose one of them"),
+        (["--cluster", "ray", "--slurm", "--out", "x"], "--slurm --cluster: choose one of them"),
+        (["--cluster", "ray", "--gpus", "1.5"], "--gpus: 1.5; allowed: 0 to 1, or a whole number"),
+        (["--cpus", "2"], "--cpus: is an option of --cluster; add --cluster ray"),
     ],
 )
 def test_bad_usage_is_told(cli, tmp_path, monkeypatch, words, expected):

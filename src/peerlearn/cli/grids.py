@@ -13,6 +13,7 @@ from peerlearn.cli.launch import processes
 
 if TYPE_CHECKING:
     from peerlearn.compare.cells import Cell
+    from peerlearn.compare.ray_cluster import Cluster
     from peerlearn.results import Results
     from peerlearn.systems.recipe import Recipe
 
@@ -33,6 +34,17 @@ PlanOption = Annotated[
 ]
 SlurmOption = Annotated[
     bool, typer.Option("--slurm", help="Submit an array of Slurm jobs, each a --worker.")
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ray[:ADDRESS]", help="Train cells on nodes of a cluster."),
+]
+CpusOption = Annotated[
+    int | None, typer.Option(help="Of --cluster: for each cell.", show_default="threads, or 1")
+]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(help="Of --cluster: for each cell, such as 0.5.", show_default="by device"),
 ]
 PartitionOption = Annotated[str | None, typer.Option(help="Of --slurm, as sbatch takes it.")]
 TimeOption = Annotated[str | None, typer.Option(help="Of --slurm: time limit of a task.")]
@@ -63,6 +75,9 @@ class Spread(NamedTuple):
     tasks: int | None = None
     requeue: bool = False
     sbatch: Sequence[str] = ()
+    cluster: str | None = None
+    cpus: int | None = None
+    gpus: float | None = None
 
     @property
     def number(self) -> int | Literal["auto"]:
@@ -77,6 +92,19 @@ class Spread(NamedTuple):
             raise InputError(f"--jobs: {self.jobs!r}; allowed: a number, or auto") from None
 
     @property
+    def on_cluster(self) -> "Cluster | None":
+        """What was asked for. Raises InputError: it cannot be asked for."""
+        from peerlearn.compare.ray_cluster import Cluster
+        from peerlearn.errors import InputError
+
+        if self.cluster is not None:
+            return Cluster.typed(self.cluster, self.cpus, self.gpus)
+        for name in ("cpus", "gpus"):
+            if getattr(self, name) is not None:
+                raise InputError(f"--{name}: is an option of --cluster; add --cluster ray")
+        return None
+
+    @property
     def joins(self) -> bool:
         """Whether a comparison may be there already, without --resume."""
         return self.worker or self.plan or self.slurm
@@ -86,10 +114,16 @@ class Spread(NamedTuple):
         from peerlearn.errors import InputError
 
         _ = self.number
-        chosen = [name for name in ("worker", "plan", "slurm") if getattr(self, name)]
+        ways = ("worker", "plan", "slurm", "cluster")
+        chosen = [name for name in ways if getattr(self, name) not in (None, False)]
         if len(chosen) > 1:
             raise InputError(f"--{chosen[0]} --{chosen[1]}: choose one of them")
-        if chosen and out is None:
+        if self.on_cluster is not None and self.jobs is not None:
+            raise InputError(
+                "--cluster --jobs: choose one of them; a node trains as many cells at once as it "
+                "has CPUs and GPUs for"
+            )
+        if self.joins and out is None:
             raise InputError(f"--{chosen[0]}: name the folder that all share with --out")
         if chosen and processes() > 1:
             raise InputError(f"--{chosen[0]}: not under torchrun, which trains each cell together")
@@ -172,7 +206,8 @@ def train_here(
     from peerlearn.compare.grid import run_grid, work
 
     if not spread.worker:
-        return run_grid(recipe, given, cells, out, resume, observe, spread.number)
+        where = (spread.number, spread.on_cluster)
+        return run_grid(recipe, given, cells, out, resume, observe, *where)
     only = None if spread.cell is None else [chosen_cell(spread.cell, cells)]
     return work(recipe, given, cells, out, observe, only, spread.number)
 

@@ -8,6 +8,9 @@ import typer
 
 from peerlearn.cli.grids import (
     CellOption,
+    ClusterOption,
+    CpusOption,
+    GpusOption,
     GresOption,
     JobsOption,
     PartitionOption,
@@ -111,6 +114,9 @@ def compare(
     tasks: TasksOption = None,
     requeue: RequeueOption = False,
     sbatch: SbatchOption = None,
+    cluster: ClusterOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
     from peerlearn.cli.closing import closing_lines
@@ -124,7 +130,7 @@ def compare(
     from peerlearn.systems.registry import find_recipe
 
     asked = (partition, time, gres, tasks, requeue, sbatch or ())
-    spread = Spread(jobs, worker, cell, plan, slurm, *asked)
+    spread = Spread(jobs, worker, cell, plan, slurm, *asked, cluster, cpus, gpus)
     spread.check(out)
     if (resume or spread.joins) and leads():
         check_comparison(out)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.transports import agreed
@@ -34,6 +34,10 @@ class Cell:
         Raises InputError: the folder holds a run of another configuration.
         """
         return RunFolder(self.folder(out)).finished(self.config.dump(), self.config.completed)
+
+    def on(self, device: str) -> Self:
+        """The same on a device."""
+        return replace(self, config=self.config.model_copy(update={"device": device}))
 
     @property
     def name(self) -> str:

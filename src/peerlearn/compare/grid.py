@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from peerlearn import results
 from peerlearn.compare.cells import Cell, Observe, all_in_good_hands, try_cell
 from peerlearn.compare.jobs import Jobs
+from peerlearn.compare.on_ray import RayCells
 from peerlearn.compare.opening import open_grid
+from peerlearn.compare.ray_cluster import Cluster
 from peerlearn.compare.room import jobs_that_fit, jobs_wanted
 from peerlearn.data.fingerprint import Fingerprint
 from peerlearn.engine.description import Facts, described
@@ -35,6 +37,7 @@ def run_grid(
     resume: bool = False,
     observe: Observe = lambda event: None,
     jobs: int | Literal["auto"] = 1,
+    cluster: Cluster | None = None,
 ) -> Results:
     """Run every cell that is not finished, then put the arms side by side in `results.json`.
 
@@ -45,11 +48,14 @@ def run_grid(
     step, epoch and finished cell, with the cell in it.
 
     With several `jobs` so many cells are trained at once, each in a process of its own; `auto`:
-    one a core, as many as memory allows.
+    one a core, as many as memory allows. With a `cluster` its nodes train the cells.
 
-    Raises InputError: the folder cannot be used, or there is no memory for so many jobs; RunError:
-    a cell failed.
+    Raises InputError: the folder cannot be used, or there is no memory for so many jobs, or the
+    cluster cannot be used; RunError: a cell failed.
     """
+    if cluster is not None:
+        _train_on(cluster, recipe, given, cells, out, resume, observe)
+        return finish(recipe, cells, out)
     _train(recipe, given, cells, cells, out, resume, observe, jobs, patient=True)
     return finish(recipe, cells, out)
 
@@ -105,6 +111,25 @@ def _train(
         team.reduce(jobs_that_fit(jobs, wanted, survey.needs, base))
         begin(survey, given, cells, out, resume, observe)
         team.train(own, patient)
+
+
+def _train_on(
+    cluster: Cluster,
+    recipe: Recipe,
+    given: Mapping[str, Any],
+    cells: Sequence[Cell],
+    out: Path,
+    resume: bool,
+    observe: Observe,
+) -> None:
+    """Train all cells on the nodes of a cluster."""
+    with RayCells.ready(recipe, out, cluster, observe) as team:
+        team.check(cells)
+        # This machine builds every arm, to check it, and need not have a device of theirs.
+        survey = Survey.of(team.data.of(recipe), [cell.on("cpu") for cell in cells])
+        facts = {arm: team.told(arm, known) for arm, known in survey.facts.items()}
+        begin(replace(survey, facts=facts), given, cells, out, resume, observe)
+        team.train(cells)
 
 
 @dataclass(frozen=True)

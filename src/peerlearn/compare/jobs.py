@@ -75,7 +75,7 @@ def train(recipe: Recipe, cell: Cell, orders: Orders, told: Path) -> bool | Inte
                 lines.flush()
 
             tell({"event": "process", "number": os.getpid()})
-            observe, watch = _thinned(tell), Watch()
+            observe, watch = thinned(tell), Watch()
             return try_cell(orders.data.of(recipe), cell, orders.out, observe, watch)
     except KeyboardInterrupt as stop:
         return stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)
@@ -105,7 +105,7 @@ def _end_when_left(parent: int, place: Path) -> None:
     os._exit(UNFINISHED)
 
 
-def _thinned(observe: Callable[[Mapping[str, Any]], None]) -> Observe:
+def thinned(observe: Callable[[Mapping[str, Any]], None]) -> Observe:
     """Of the steps, only the first and a few every second."""
     told = 0.0
 

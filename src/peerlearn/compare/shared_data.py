@@ -35,8 +35,16 @@ class SharedData:
         own = {"found": classmethod(found), "__module__": __name__}
         return replace(recipe, task=type(task.__name__, (task,), own))
 
+    def kept(self, recipe: Recipe, config: Any) -> list[Path]:
+        """Files of the folder that say what a cell is trained on, once its data have been read."""
+        path = self._path(recipe.task.read_by(config))
+        return [each for each in (path, path.with_suffix(".alone")) if each.exists()]
+
+    def _path(self, decides: Any) -> Path:
+        return self.folder / f"{fingerprint(decides)}.data"
+
     def _read(self, decides: Any, read: Callable[[], Any]) -> Any:
-        path = self.folder / f"{fingerprint(decides)}.data"
+        path = self._path(decides)
         alone = path.with_suffix(".alone")  # there: every process reads these for itself
         if not (path.exists() or alone.exists()):
             with one_at_a_time(path.with_suffix(".lock")):
