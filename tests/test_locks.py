@@ -153,8 +153,8 @@ def test_locks_need_no_flock(tmp_path, monkeypatch):
 def test_a_run_that_another_process_writes_is_not_resumed(tmp_path, other):
     from tiny import tiny_config
 
-    from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.systems.running import run_recipe
 
     before = sorted(path.name for path in (tmp_path / "run").iterdir())
     with pytest.raises(InUseError, match=f"process {other.pid}"):

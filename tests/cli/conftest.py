@@ -37,8 +37,8 @@ def trained(tmp_path_factory) -> Path:
 
     from overriding import parsed
 
-    from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.systems.running import run_recipe
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     recipe, given = find_recipe("dml")

@@ -74,7 +74,7 @@ def test_an_error_of_the_system_is_a_failed_run_without_a_traceback(cli, monkeyp
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("peerlearn.systems.recipe.run_recipe", full)
+    monkeypatch.setattr("peerlearn.systems.running.run_recipe", full)
     said = cli("run", "dml")
     assert said.status == 1
     assert said.err == "peerlearn: [Errno 28] No space left on device\n"

@@ -40,8 +40,8 @@ def run(
     from peerlearn.cli.output import report_beside, tell_results, tell_shipping
     from peerlearn.cli.progress import EpochProgress
     from peerlearn.engine.run_folder import RunFolder
-    from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.systems.running import run_recipe
 
     if resume:
         check_run(out)
@@ -85,7 +85,8 @@ def compare(
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
     from peerlearn.cli.closing import closing_lines
-    from peerlearn.cli.output import console, measured_words, report_beside, tell_shipping
+    from peerlearn.cli.output import measured_words, report_beside, tell_shipping
+    from peerlearn.cli.screen import console
     from peerlearn.cli.progress import GridProgress
     from peerlearn.compare.grid import plan_cells, run_grid
     from peerlearn.errors import InputError

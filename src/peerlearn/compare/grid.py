@@ -29,7 +29,8 @@ from peerlearn.report.row_tables import read_rows
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
-from peerlearn.systems.recipe import Recipe, run_recipe
+from peerlearn.systems.recipe import Recipe
+from peerlearn.systems.running import run_recipe
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at cells that other processes train."""
