@@ -17,7 +17,7 @@ Cli = Callable[..., Said]
 def cli(tmp_path, monkeypatch, capsys) -> Cli:
     """`cli("run", "dml", ...)` in an empty folder, without the HTML report."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("peerlearn.cli.output.report_beside", lambda folder: None)
+    monkeypatch.setattr("peerlearn.cli.output.report_beside", lambda folder, brief=False: None)
     monkeypatch.setenv("PEERLEARN_DATA", str(tmp_path / "no-data-here"))
 
     def call(*words: str) -> Said:

@@ -65,8 +65,8 @@ def discover(
     it: the cluster of every unlabelled image, and how sure the networks together are of it.
     """
     from peerlearn.cli.output import report_beside, tell_results
-    from peerlearn.cli.screen import console
     from peerlearn.cli.progress import EpochProgress, RowProgress
+    from peerlearn.cli.screen import console
     from peerlearn.serving import open_run
     from peerlearn.systems.registry import find_recipe
     from peerlearn.systems.running import run_recipe

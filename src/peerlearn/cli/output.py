@@ -152,14 +152,14 @@ def tell_shipping(results: Results, recipe: "Recipe", folder: Path) -> None:
         print(harmless(line))
 
 
-def report_beside(folder: Path) -> None:
-    """Write `report.html` into `folder`, or say which extra it needs."""
+def report_beside(folder: Path, brief: bool = False) -> None:
+    """Write `report.html`, `brief` as in `write_report`, into `folder`, or say what it needs."""
     from peerlearn.compare.report import write_report
 
     if not leads():
         return
     stderr = Console(stderr=True, highlight=False)
     try:
-        stderr.print(f"report: {write_report([folder], folder / 'report.html')}")
+        stderr.print(f"report: {write_report([folder], folder / 'report.html', brief)}")
     except (PeerlearnError, OSError) as error:
         stderr.print(f"results: {folder / 'results.json'} (no report: {error})")

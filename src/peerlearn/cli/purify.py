@@ -88,8 +88,8 @@ def purify(
     classes that are easily reached, before and after.
     """
     from peerlearn.cli.output import report_beside
-    from peerlearn.cli.screen import console, folded
     from peerlearn.cli.progress import EpochProgress
+    from peerlearn.cli.screen import console, folded
     from peerlearn.engine.run_folder import RunFolder
     from peerlearn.systems.backdoor.purify import Request, conclude, configured, subject
     from peerlearn.systems.backdoor.recipe import BACKDOOR

@@ -56,7 +56,7 @@ def run(
             results = run_recipe(found, config, folder, resume, progress.observe)
         tell_results(results, found, config.evaluation)
         tell_shipping(results, found, folder)
-        report_beside(folder)
+        report_beside(folder, brief=True)
 
 
 def check_run(out: Path | None) -> None:
@@ -86,8 +86,8 @@ def compare(
     """Train every arm with every seed and say what differs, with 95 % intervals."""
     from peerlearn.cli.closing import closing_lines
     from peerlearn.cli.output import measured_words, report_beside, tell_shipping
-    from peerlearn.cli.screen import console
     from peerlearn.cli.progress import GridProgress
+    from peerlearn.cli.screen import console
     from peerlearn.compare.grid import plan_cells, run_grid
     from peerlearn.errors import InputError
     from peerlearn.provenance import mixture_words
