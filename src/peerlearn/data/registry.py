@@ -19,9 +19,12 @@ from peerlearn.data.overlap import with_shared_rows
 from peerlearn.data.spec import DataSpec, ImageDataSpec
 from peerlearn.data.splits import Divided, divide, hold_out
 from peerlearn.errors import InputError
+from peerlearn.memory import available_memory
 
+MEMORY_SHARE = 0.25
+"""Of the memory that is available: what `in_memory: auto` holds a data set in."""
 MEMORY_LIMIT = 2 * 1024**3
-"""Bytes below which `in_memory: auto` holds a data set in memory."""
+"""Bytes, where nobody says how much memory there is."""
 
 D = TypeVar("D", bound=Dataset)
 
@@ -114,7 +117,9 @@ def built(kind: type[D], source: Source[Any], spec: ImageDataSpec) -> D:
         raise InputError(f"data.size: fits the images of a folder; {spec.name} is not a folder.")
     in_memory = spec.in_memory
     if in_memory == "auto":
-        in_memory = sum(split.nbytes for split in splits) < MEMORY_LIMIT
+        there = available_memory()
+        limit = MEMORY_LIMIT if there is None else int(MEMORY_SHARE * there)
+        in_memory = sum(split.nbytes for split in splits) < limit
     divided = divide(source, spec)
     account = source.account + _held_out(divided) + divided.account
     said = source.said() | {"account": account}
