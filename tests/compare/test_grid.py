@@ -75,7 +75,7 @@ def test_there_is_room_for_one_arm_at_a_time(tmp_path: Path, monkeypatch) -> Non
     built: list[weakref.ref] = []
     build = Recipe.build
 
-    def counted(self, config):
+    def counted(self, config, kept=None):
         gc.collect()
         assert not [each for each in built if each() is not None]
         trainer = build(self, config)
@@ -108,7 +108,7 @@ def test_finished_cells_are_not_built_again(
     recipe, given = find_recipe("dml")
     built, build = [], Recipe.build
 
-    def counted(self, config):
+    def counted(self, config, kept=None):
         built.append(config.arm)
         return build(self, config)
 

@@ -40,6 +40,7 @@ def run(
     from peerlearn.cli.output import report_beside, tell_results, tell_shipping
     from peerlearn.cli.progress import EpochProgress
     from peerlearn.engine.run_folder import RunFolder
+    from peerlearn.files import is_newer
     from peerlearn.systems.registry import find_recipe
     from peerlearn.systems.running import run_recipe
 
@@ -50,13 +51,15 @@ def run(
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
     with resumable(folder):
-        if resume and RunFolder(folder).finished(config.dump(), config.completed):
+        finished = resume and RunFolder(folder).finished(config.dump(), config.completed)
+        if finished:
             print("This run was finished before: nothing is trained. Its results:")
         with EpochProgress(config.epochs, config.evaluation.metric) as progress:
             results = run_recipe(found, config, folder, resume, progress.observe)
         tell_results(results, found, config.evaluation)
         tell_shipping(results, found, folder)
-        report_beside(folder, brief=True)
+        if not (finished and is_newer(folder / "report.html", folder / "results.json")):
+            report_beside(folder, brief=True)
 
 
 def check_run(out: Path | None) -> None:

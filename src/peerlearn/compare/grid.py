@@ -31,6 +31,7 @@ from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.running import run_recipe
+from peerlearn.tasks.kept_data import KeptData
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at cells that other processes train."""
@@ -117,18 +118,19 @@ def run_grid(
     Raises InputError: the folder cannot be used; RunError: a cell failed.
     """
     # Whatever is wrong with an arm is found before the first run.
-    first = {cell.arm: cell for cell in reversed(cells)}
-    facts, rows = {}, {}
+    first = {cell.arm: cell for cell in reversed(cells) if not (resume and _finished(cell, out))}
+    facts, rows, kept = {}, {}, KeptData()
     for arm in reversed(first):
-        trainer = recipe.build(first[arm].config)
+        trainer = recipe.build(first[arm].config, kept)
         facts[arm], rows[arm] = described(trainer), getattr(trainer.task, "fingerprint", {})
         del trainer  # its networks and rows, of which there is room for one arm at a time
     if leads_launch():
         _open(out, given, resume, cells, {arm: (first[arm], rows[arm]) for arm in first})
-    observe({"event": "compare", "facts": facts})
+    if facts:
+        observe({"event": "compare", "facts": facts})
     waiting = list(cells)
     while waiting:
-        waiting = [cell for cell in waiting if not _try_cell(recipe, cell, out, observe)]
+        waiting = [cell for cell in waiting if not _try_cell(recipe, cell, out, observe, kept)]
         if waiting:
             time.sleep(LOOK_AGAIN)
 
@@ -140,8 +142,20 @@ def run_grid(
     return agreed(put_together)
 
 
+def _finished(cell: Cell, out: Path) -> bool:
+    """Whether nothing of a cell is left to do; what is wrong with its folder is said later."""
+    try:
+        return RunFolder(cell.folder(out)).finished(cell.config.dump(), cell.config.completed)
+    except InputError:
+        return False
+
+
 def _try_cell(
-    recipe: Recipe, cell: Cell, out: Path, observe: Callable[[dict[str, Any]], None]
+    recipe: Recipe,
+    cell: Cell,
+    out: Path,
+    observe: Callable[[dict[str, Any]], None],
+    kept: KeptData,
 ) -> bool:
     """Run a cell, all processes of a launch together; False where others hold it."""
     with ExitStack() as holding:
@@ -155,7 +169,7 @@ def _try_cell(
 
         if not agreed(take):
             return False
-        _run_cell(recipe, cell, out, observe)
+        _run_cell(recipe, cell, out, observe, kept)
     return True
 
 
@@ -189,7 +203,11 @@ def collect(recipe: Recipe, cells: Sequence[Cell], out: Path) -> Results:
 
 
 def _run_cell(
-    recipe: Recipe, cell: Cell, out: Path, observe: Callable[[dict[str, Any]], None]
+    recipe: Recipe,
+    cell: Cell,
+    out: Path,
+    observe: Callable[[dict[str, Any]], None],
+    kept: KeptData,
 ) -> None:
     where = {"arm": cell.arm, "seed": cell.seed}
     observe({"event": "cell", "epochs": cell.config.epochs} | where)
@@ -201,6 +219,7 @@ def _run_cell(
             resume=True,
             observe=lambda event: observe(event | where),
             shared=out / "shared",
+            kept=kept,
         )
     except RunError as error:
         raise RunError(f"arm {cell.arm!r}, seed {cell.seed}: {error}") from error

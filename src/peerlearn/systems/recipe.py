@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from peerlearn.engine.trainer import Trainer
     from peerlearn.tasks.config import RecipeConfig
     from peerlearn.tasks.contract import Task
+    from peerlearn.tasks.kept_data import KeptData
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,15 @@ class Recipe:
         """What its runs measure."""
         return Catalogue(self.config.metrics)
 
-    def build(self, config: Any) -> "Trainer":
-        """A trainer that is ready to run.
+    def build(self, config: Any, kept: "KeptData | None" = None) -> "Trainer":
+        """A trainer that is ready to run; `kept` as in `Task.load`.
 
         Raises InputError: data, networks or edges that cannot be used, or do not fit each other;
         all that is wrong at once.
         """
         from peerlearn.tasks.contract import trainer_of
 
-        return trainer_of(self.task.load(config))
+        return trainer_of(self.task.load(config, kept=kept))
 
     def default_text(self) -> str:
         """The recipe's YAML, with its comments."""

@@ -18,6 +18,7 @@ from peerlearn.results import Results
 from peerlearn.row_scores import write_row_scores
 from peerlearn.systems.recipe import Recipe
 from peerlearn.tasks.contract import Task, trainer_of
+from peerlearn.tasks.kept_data import KeptData
 
 
 def run_recipe(
@@ -27,6 +28,7 @@ def run_recipe(
     resume: bool = False,
     observe: Observer | None = None,
     shared: Path | None = None,
+    kept: KeptData | None = None,
 ) -> Results:
     """Train one arm with one seed and write its run folder; the content of `results.json`.
 
@@ -37,6 +39,7 @@ def run_recipe(
         resume: continue what the folder holds, or return its results if it is finished.
         observe: is told what begins, and of every step and epoch.
         shared: folder of stages that other runs may have had before; None to train all of them.
+        kept: data that other runs may have read before; None to read them.
 
     Raises:
         InputError: the configuration, the data or the folder cannot be used, or another process
@@ -47,7 +50,7 @@ def run_recipe(
     if folder is not None and resume and folder.finished(config.dump(), config.completed):
         return results.load_run(folder.results)  # which may be in a place that cannot be written
     with folder.held() if folder is not None and leads_launch() else nullcontext():
-        return _run_in(recipe, config, folder, resume, observe, shared)
+        return _run_in(recipe, config, folder, resume, observe, shared, kept)
 
 
 def _run_in(
@@ -57,11 +60,12 @@ def _run_in(
     resume: bool,
     observe: Observer | None,
     shared: Path | None,
+    kept: KeptData | None,
 ) -> Results:
     # Asked first: the networks and data of what is finished need not be made again.
     if folder is not None and resume and folder.finished(config.dump(), config.completed):
         return results.load_run(folder.results)
-    task = recipe.task.load(config)
+    task = recipe.task.load(config, kept=kept)
     if folder is not None and resume:
         known = (config.dump(), task.fingerprint, config.completed)
         if agreed(lambda: folder.found_moved(*known)):

@@ -54,6 +54,11 @@ class BackdoorTask(ClassificationTask):
         victim = config.peers[VICTIM]
         return backdoor_data(config.data, config.seed, victim.model, victim.arguments)
 
+    @classmethod
+    def decides_data(cls, config: BackdoorConfig) -> Any:  # type: ignore[override]
+        victim = config.peers[VICTIM]
+        return config.data, config.seed, victim.model, victim.arguments
+
     # What is trained ---------------------------------------------------------------------------
 
     def stages(self, cohort: Cohort) -> Sequence[Stage]:
