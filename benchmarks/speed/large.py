@@ -91,7 +91,9 @@ def main() -> None:
         return
     found, load = {}, os.getloadavg()[0]
     script = [sys.executable, "-m", "benchmarks.speed.large", "--gb", str(given.gb)]
-    print(f"| file | peak over size, at most {TARGET} | CPU s | wall s |\n| --- | --- | --- | --- |")
+    print(
+        f"| file | peak over size, at most {TARGET} | CPU s | wall s |\n| --- | --- | --- | --- |"
+    )
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "rows.npz"
         for name in FILES:
@@ -100,7 +102,12 @@ def main() -> None:
             found[name] = one = json.loads(said)
             cells = f"{one['peak_over_size']:.2f} | {one['cpu_s']:.1f} | {one['wall_s']:.1f}"
             print(f"| {name} | {cells} |", flush=True)
-    whole = {"environment": environment(1), "load": round(load, 1), "target": TARGET, "files": found}
+    whole = {
+        "environment": environment(1),
+        "load": round(load, 1),
+        "target": TARGET,
+        "files": found,
+    }
     given.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
