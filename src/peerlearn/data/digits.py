@@ -39,7 +39,10 @@ def _read_table(file: Path) -> NDArray[np.float64] | None:
     """The table of the file; None where it is not that of the digits."""
     try:
         with gzip.open(file, "rt", encoding="ascii") as lines:
-            table = np.loadtxt(lines, delimiter=",", ndmin=2)
+            rows = lines.readlines()
+        if not rows:
+            return None
+        table = np.loadtxt(rows, delimiter=",", ndmin=2)
     except (OSError, ValueError, EOFError):
         return None
     if table.shape != (ROWS, PIXELS + 1) or not (table == np.floor(table)).all():
