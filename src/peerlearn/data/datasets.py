@@ -83,10 +83,11 @@ class Split:
         """The same rows on `device`, where their batches are made then."""
         return Split(self.x.to(device), self.y.to(device))
 
-    def select(self, index: Tensor) -> "Split":
+    def select(self, index: Tensor) -> Self:
         """The split made of the rows at `index`."""
-        if self.x.nbytes >= LARGE:
-            return PlacedSplit(self.x, index, self.y[index])
+        if self.x.nbytes >= LARGE:  # other kinds of splits select in their own way
+            placed: Any = PlacedSplit(self.x, index, self.y[index])
+            return placed  # type: ignore[no-any-return]
         return replace(self, x=self.x[index], y=self.y[index])
 
     def with_labels(self, y: Tensor) -> Self:
