@@ -87,7 +87,7 @@ class Split:
         """The split made of the rows at `index`."""
         if self.x.nbytes >= LARGE:  # other kinds of splits select in their own way
             placed: Any = PlacedSplit(self.x, index, self.y[index])
-            return placed  # type: ignore[no-any-return]
+            return placed
         return replace(self, x=self.x[index], y=self.y[index])
 
     def with_labels(self, y: Tensor) -> Self:

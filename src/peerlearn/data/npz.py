@@ -176,7 +176,7 @@ def _mapped(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array | None:
     whole = np.memmap(path, np.uint8, "c", start, (info.file_size,))
     found = 0
     for at in range(0, len(whole), CHECKED_AT_ONCE):
-        found = zlib.crc32(whole[at : at + CHECKED_AT_ONCE], found)
+        found = zlib.crc32(whole[at : at + CHECKED_AT_ONCE].data, found)
     if found != info.CRC:
         raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
     values = np.asarray(whole)[header.start :].view(header.dtype)
