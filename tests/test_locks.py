@@ -317,8 +317,8 @@ def test_whether_a_silent_one_of_another_host_lives_is_seen_by_waiting(tmp_path,
 def test_a_run_that_another_process_writes_is_not_resumed(tmp_path, other):
     from tiny import tiny_config
 
-    from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.systems.running import run_recipe
 
     before = sorted(path.name for path in (tmp_path / "run").iterdir())
     with pytest.raises(InUseError, match=f"process {other.pid}"):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from peerlearn.cli import app
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import RECIPES, find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.transfer.graph import TransferGraph
 
 ROOT = Path(__file__).parents[1]

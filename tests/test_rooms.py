@@ -16,7 +16,7 @@ ROOMS = (
 )  # fmt: skip
 #: The file of `tasks/` that names all of them, and those that all of them may import.
 REGISTRY = "tasks.registry"
-COMMON = ("tasks.contract", "tasks.config", "tasks.assembly")
+COMMON = ("tasks.contract", "tasks.config", "tasks.assembly", "tasks.kept_data")
 
 
 def module_of(path: Path, source: Path) -> str:

@@ -165,3 +165,8 @@ def _json_numbers(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def is_newer(path: Path, than: Path) -> bool:
+    """Whether a file is there, and was written when the other one was there already."""
+    return path.exists() and than.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns

@@ -20,7 +20,7 @@ from peerlearn.engine.trainer import Observer
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.base import Objective, PlainLoss
 from peerlearn.systems.fit.recipe import FIT
-from peerlearn.systems.recipe import run_task
+from peerlearn.systems.running import run_task
 from peerlearn.tasks.classification.given import GivenConfig, GivenTask, named_class
 from peerlearn.tasks.graphs.data.geometric import is_data
 from peerlearn.validation import validated

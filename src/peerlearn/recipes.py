@@ -15,8 +15,9 @@ from peerlearn.engine.continuing import check_begun
 from peerlearn.files import free_folder
 from peerlearn.results import Results
 from peerlearn.systems.overrides import apply_overrides
-from peerlearn.systems.recipe import Recipe, run_recipe
+from peerlearn.systems.recipe import Recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.tasks.contract import Task
 
 ROWS = {*PARTS, *ALIASES, *KEYS, "edge_index"}
@@ -128,7 +129,8 @@ def recipe(
     if isinstance(changed.get("data"), Path):
         changed["data"] = str(changed["data"])
     if "data" in changed and not _names_data(changed["data"]):
-        system = replace(system, task=_of_data(system.task, changed.pop("data")))
+        task = _of_data(system.task, changed.pop("data"))
+        system = replace(system, find_task=lambda: task)
         changed = {"data.name": IN_PYTHON} | changed
     bound = BoundRecipe(system, given, changed)
     _ = bound.config  # whatever is wrong is said here, not at the first run

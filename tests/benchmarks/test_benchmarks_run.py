@@ -40,6 +40,8 @@ OTHERS = {
     "write_tables.py": "test_pages_are_checked_by_the_script_too",
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
     "graph/memory.py": "a process of graph/speed.py",
+    "speed/startup.py": "test_start_up_is_measured",
+    "speed/large.py": "test_peaks_of_large_files_are_measured",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "faults/grids.py": "test_disturbed_grids_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
@@ -190,6 +192,24 @@ def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:
     (counted,) = json.loads(out.read_text(encoding="utf-8"))
     assert counted["truth"] == counted["known"] == 5
     assert counted["seeds"]["0"]["count"] >= 2
+
+
+def test_start_up_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "startup.json"
+    said = script("speed/startup.py", "--smallest", "--out", out)
+    assert "| ls |" in said
+    found = json.loads(out.read_text(encoding="utf-8"))["cpu_seconds"]
+    assert 0 < found["ls"]["median"] < found["import torch"]["median"]
+
+
+def test_peaks_of_large_files_are_measured(tmp_path: Path) -> None:
+    out = tmp_path / "large.json"
+    script("speed/large.py", "--gb", 0.002, "--folder", tmp_path, "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))["files"]
+    assert len(found) == 4
+    assert all(
+        one["bytes"] >= 0.9 * 0.002e9 and one["peak_over_size"] >= 0 for one in found.values()
+    )
 
 
 @pytest.mark.usefixtures("shared_data")

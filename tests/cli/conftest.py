@@ -17,7 +17,7 @@ Cli = Callable[..., Said]
 def cli(tmp_path, monkeypatch, capsys) -> Cli:
     """`cli("run", "dml", ...)` in an empty folder, without the HTML report."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("peerlearn.cli.output.report_beside", lambda folder: None)
+    monkeypatch.setattr("peerlearn.cli.output.report_beside", lambda folder, brief=False: None)
     monkeypatch.setenv("PEERLEARN_DATA", str(tmp_path / "no-data-here"))
 
     def call(*words: str) -> Said:
@@ -37,8 +37,8 @@ def trained(tmp_path_factory) -> Path:
 
     from overriding import parsed
 
-    from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.systems.running import run_recipe
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     recipe, given = find_recipe("dml")

@@ -18,6 +18,17 @@ def test_importing_the_command_line_imports_nothing_heavy():
     assert said.stdout.strip() == "[]"
 
 
+def test_recipes_are_listed_without_torch():
+    code = (
+        "import sys; from peerlearn.cli.ls import list_recipes; list_recipes(); "
+        "print([m for m in ['torch', 'sklearn', 'scipy', 'matplotlib'] if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *listed, heavy = said.stdout.splitlines()
+    assert heavy == "[]"
+    assert any(line.startswith("dml ") and "mutual, independent" in line for line in listed)
+
+
 def test_help_answers_at_once():
     """By processor time, which a busy machine does not stretch; the wall adds little to it."""
 
@@ -74,7 +85,7 @@ def test_an_error_of_the_system_is_a_failed_run_without_a_traceback(cli, monkeyp
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("peerlearn.systems.recipe.run_recipe", full)
+    monkeypatch.setattr("peerlearn.systems.running.run_recipe", full)
     said = cli("run", "dml")
     assert said.status == 1
     assert said.err == "peerlearn: [Errno 28] No space left on device\n"

@@ -187,7 +187,7 @@ def test_an_interruption_before_anything_was_saved(cli, monkeypatch, tmp_path):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("peerlearn.systems.recipe.run_recipe", stop)
+    monkeypatch.setattr("peerlearn.systems.running.run_recipe", stop)
     said = cli("run", "dml", *TINY)
     assert said.status == 130
     assert said.err == "interrupted; nothing was saved; run the same command again\n"

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from peerlearn.cli import output
 from peerlearn.cli.bars import Bar
-from peerlearn.cli.output import class_table, console, measured_words, metrics_table, tell_results
+from peerlearn.cli.output import class_table, measured_words, metrics_table, tell_results
 from peerlearn.cli.progress import EpochProgress, GridProgress
+from peerlearn.cli.screen import console
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.errors import InputError
 from peerlearn.systems.registry import RECIPES

@@ -11,8 +11,8 @@ from overriding import parsed
 from PIL import Image
 from tiny_masks import NAMES, SIDE, TINY_MASKS, mask_arrays
 
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 MEASURED = ("peers", "mean_peer", "ensemble", "between_peers", "reliability")
 

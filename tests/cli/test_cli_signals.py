@@ -55,7 +55,7 @@ def at(monkeypatch):
 
 
 def test_before_training_nothing_is_left(cli, tmp_path, at):
-    at("peerlearn.systems.recipe.trainer_of", signal.SIGTERM)
+    at("peerlearn.systems.running.trainer_of", signal.SIGTERM)
     said = cli("run", "dml", *TINY, "--out", "run")
     assert said.status == 75
     assert said.err == "stopped by SIGTERM; nothing was saved; run the same command again\n"

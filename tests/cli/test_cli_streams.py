@@ -52,7 +52,7 @@ def test_a_byte_of_a_file_name_that_is_no_text_is_shown(monkeypatch, encoding, n
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_table_of_rich_is_written(monkeypatch, encoding):
-    from peerlearn.cli.output import table
+    from peerlearn.cli.screen import table
 
     streams = Streams(monkeypatch, encoding)
     Console(width=80).print(table(["peer", "± of τ"], [["b → a", "0.5 ± 0.1"]]))

@@ -78,11 +78,11 @@ def test_there_is_room_for_one_arm_at_a_time(tmp_path: Path, monkeypatch) -> Non
     built: list[weakref.ref] = []
     build = Recipe.build
 
-    def counted(self, config):
+    def counted(self, config, kept=None):
         gc.collect()
         assert not [each for each in built if each() is not None]
-        trainer = build(self, config)
-        built.append(weakref.ref(trainer.task.data.train))
+        trainer = build(self, config, kept)
+        built.append(weakref.ref(trainer.cohort))
         return trainer
 
     monkeypatch.setattr(Recipe, "build", counted)
@@ -111,16 +111,16 @@ def test_finished_cells_are_not_built_again(
     recipe, given = find_recipe("dml")
     built, build = [], Recipe.build
 
-    def counted(self, config):
+    def counted(self, config, kept=None):
         built.append(config.arm)
-        return build(self, config)
+        return build(self, config, kept)
 
     monkeypatch.setattr(Recipe, "build", counted)
 
     cells = plan_cells(recipe, given, TINY, ARMS, [0])
     again = run_grid(recipe, apply_overrides(given, TINY), cells, tmp_path, resume=True)
     assert again == before
-    assert sorted(built) == sorted(ARMS), "once, to see that every arm holds"
+    assert not built, "what is finished is neither read nor built"
 
 
 def test_two_processes_share_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,3 +315,19 @@ def test_a_second_comparison_is_told_who_works_there(tmp_path: Path) -> None:
     assert "works at a comparison there; the same command with --resume helps it" in str(told.value)
     with pytest.raises(InputError, match="already holds a comparison; continue it with --resume"):
         open_grid(tmp_path, {}, False, [], {})
+
+
+def test_cells_of_a_comparison_read_their_data_once(tmp_path: Path, monkeypatch) -> None:
+    from peerlearn.tasks.classification.task import ClassificationTask
+
+    read, reads = ClassificationTask.read.__func__, []
+
+    def counted(cls, config):
+        reads.append(config.arm)
+        return read(cls, config)
+
+    monkeypatch.setattr(ClassificationTask, "read", classmethod(counted))
+    compare(tmp_path, [0, 1])
+    assert len(reads) == 1
+    compare(tmp_path, [0, 1], resume=True)
+    assert len(reads) == 1, "nothing is left to train"

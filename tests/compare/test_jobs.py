@@ -250,15 +250,15 @@ def test_data_are_read_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(recipe.task, "read", classmethod(counted))
     expected = recipe.task.load(config)
     del times[:]
-    shared = SharedData(tmp_path).of(recipe)
-    one, two = (shared.task.load(config) for _ in range(2))
+    shared = SharedData(tmp_path)
+    one, two = (recipe.task.load(config, kept=shared) for _ in range(2))
     assert len(times) == 1
     assert torch.equal(one.data.train.x, expected.data.train.x)
     assert one.fingerprint == expected.fingerprint
     one.data.train.x.zero_()
     assert torch.equal(two.data.train.x, expected.data.train.x), "each has its own view"
     other = recipe.resolve(given, TINY | {"data.train_size": 50})
-    assert len(shared.task.load(other).data.train) == 50 and len(times) == 2
+    assert len(recipe.task.load(other, kept=shared).data.train) == 50 and len(times) == 2
 
 
 def test_data_that_cannot_be_saved_are_read_by_everyone(tmp_path: Path) -> None:
@@ -269,6 +269,6 @@ def test_data_that_cannot_be_saved_are_read_by_everyone(tmp_path: Path) -> None:
         return lambda: None
 
     data = SharedData(tmp_path)
-    assert all(callable(data._read(["key"], give)) for _ in range(2))
+    assert all(callable(data.get("key", give)) for _ in range(2))
     assert len(read) == 3, "once in vain"
     assert {path.suffix for path in tmp_path.iterdir()} == {".alone"}

@@ -605,3 +605,20 @@ def test_a_missing_library_names_the_pip_command(tmp_path, monkeypatch, library)
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(InputError, match=re.escape('pip install "peerlearn[report]"')):
         write_report([tmp_path], tmp_path / "report.html")
+
+
+def test_a_brief_page_says_what_its_figures_would_show(compared, compared_page, tmp_path):
+    brief = write_report([compared], tmp_path / "brief.html", brief=True).read_text("utf-8")
+    assert sections(brief) == {*sections(compared_page), "whole"}
+    assert f"peerlearn report {compared}" in brief
+
+    def drawn(html: str, section: str) -> int:
+        found = re.search(rf'id="s1-{section}".*?</section>', html, re.DOTALL)
+        return found[0].count('class="chart"')
+
+    for section in ("transfer", "curves"):
+        assert drawn(brief, section) == drawn(compared_page, section) > 0
+    for section in ("reliability", "agreement", "cost"):
+        assert drawn(brief, section) == 0 < drawn(compared_page, section)
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", compared_page, re.DOTALL)
+    assert captions == re.findall(r"<figcaption>(.*?)</figcaption>", brief, re.DOTALL)

@@ -22,8 +22,8 @@ from peerlearn.engine.calibration import (
 )
 from peerlearn.errors import InputError
 from peerlearn.serving import evaluate_run, open_run
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.transfer.outputs import PeerOutput
 
 WORDS = ["epochs=8", "lr=0.1", "transfer.weight_schedule=constant"]

@@ -11,8 +11,8 @@ from tiny import tiny_config, tiny_trainer, weights
 from peerlearn.engine.pretrained import load_weights
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 MLP = "peers.t={model: mlp, arguments: {hidden: [16]}}"
 

@@ -11,8 +11,8 @@ from tiny_stages import timeless
 
 from peerlearn.engine.files import load_state
 from peerlearn.errors import InputError
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 #: Nothing follows a schedule, so that longer is the same as more.
 LEVEL = ["lr_schedule={kind: constant, warmup: 0}", "transfer.weight_schedule=constant", "lr=0.05"]

@@ -11,8 +11,8 @@ import peerlearn
 from peerlearn.engine.probes import takes_no_noise, with_noise
 from peerlearn.errors import InputError
 from peerlearn.randomness import keyed_generator
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.tasks.graphs.data.graph import Graph
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from peerlearn.engine.selection import Selection, first_epoch
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.transfer.graph import TransferGraph
 
 OPEN = TransferGraph("none", ["a", "b"])

@@ -15,8 +15,8 @@ from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.weight_files import read_header, read_weights, write_weights
 from peerlearn.errors import InputError
 from peerlearn.results import Results
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 
 def network(hidden: int = 4) -> nn.Module:

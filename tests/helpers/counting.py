@@ -141,7 +141,7 @@ COUNTING = Recipe(
     name="counting",
     title="Counting lights",
     summary="How many lights are on",
-    task=CountingTask,
+    find_task=lambda: CountingTask,
     text="""
 recipe: counting
 peers: {a: {model: mlp, arguments: {hidden: [32]}}, b: {model: mlp, arguments: {hidden: [8]}}}

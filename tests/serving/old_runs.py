@@ -152,7 +152,7 @@ def main() -> None:
 
 def _cut(bound: Any, folder: Path) -> None:
     """Begin a run and interrupt it in its second epoch."""
-    from peerlearn.systems.recipe import run_recipe
+    from peerlearn.systems.running import run_recipe
 
     steps = 0
 

@@ -16,8 +16,8 @@ from peerlearn.cli import app
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
 from peerlearn.serving import Loaded
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 OLD = Path(__file__).parents[1] / "fixtures/runs"
 

@@ -13,8 +13,8 @@ from torch import nn
 import peerlearn
 from peerlearn.errors import InputError
 from peerlearn.serving import Loaded, open_run
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 OLD = Path(__file__).parents[1] / "fixtures/runs"
 

@@ -10,8 +10,8 @@ from tiny import tiny_config
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, evaluate_run, open_run
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 
 class Killed(Exception):

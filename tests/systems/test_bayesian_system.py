@@ -381,7 +381,7 @@ def test_discovery_has_no_posteriors() -> None:
 def test_a_finished_run_is_loaded_and_predicts_the_mean_of_its_draws(tmp_path: Path) -> None:
     recipe, given = find_recipe("bayesian")
     config = recipe.resolve(given, parsed(*SMALL))
-    peerlearn.systems.recipe.run_recipe(recipe, config, tmp_path / "run")
+    peerlearn.systems.running.run_recipe(recipe, config, tmp_path / "run")
     run = peerlearn.load(tmp_path / "run")
     net = run.peer("a")
     assert isinstance(net, BayesianNetwork) and net.test_samples == 2

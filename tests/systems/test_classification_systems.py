@@ -11,8 +11,8 @@ from PIL import Image
 
 from peerlearn.data import loaders
 from peerlearn.errors import InputError
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 QUICK = ["epochs=4", "batch_size=16", "lr=0.05", "precision=fp32", "threads=1"]
 

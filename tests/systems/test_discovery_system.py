@@ -29,7 +29,7 @@ from peerlearn.engine.shared_stages import stage_keys
 from peerlearn.errors import InputError
 from peerlearn.randomness import derive_seed
 from peerlearn.systems.discovery.recipe import DISCOVERY
-from peerlearn.systems.recipe import run_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.tasks.discovery.metrics.clustering import cluster_accuracy
 from peerlearn.tasks.discovery.networks import LinearHeads, UnoHeads
 from peerlearn.tasks.discovery.objectives.pairs import DiscoveryObjective

@@ -10,8 +10,8 @@ from overriding import parsed
 from peerlearn.errors import InputError
 from peerlearn.models.size import parameter_count
 from peerlearn.systems.overrides import parse_assignments
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 SYSTEMS = ["styles-classify", "styles-segment"]
 TINY = {

@@ -12,8 +12,8 @@ from peerlearn.compare.cells import plan_cells
 from peerlearn.compare.grid import run_grid
 from peerlearn.compare.report import write_report
 from peerlearn.serving import Predictor, evaluate_run, open_run
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import RECIPES
+from peerlearn.systems.running import run_recipe
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -20,8 +20,8 @@ from peerlearn.metrics.uncertainty import TOLD_APART
 from peerlearn.models.bayesian import BayesianNetwork, to_bayesian
 from peerlearn.results import merge, one_seed
 from peerlearn.row_scores import read_row_scores
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 DRAW = np.random.default_rng(0)
 MLPS = [f"peers.{name}={{model: mlp, arguments: {{hidden: [8]}}}}" for name in "ab"]

@@ -21,8 +21,8 @@ from benchmarks.faults.fuzzing.case import CANARY, Case, Content, Fifo, Folder, 
 from benchmarks.faults.fuzzing.settings import FILE, dumped
 from benchmarks.faults.fuzzing.values import mutated, odd, scratched, text
 from peerlearn.models import build_model
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 
 FINISHED = (
     "predictions",

@@ -61,8 +61,8 @@ def attack(
     The file also holds clean rows (x_val), clean test rows, and test rows with the trigger; and it
     says that it is poisoned to whoever trains on it.
     """
-    from peerlearn.cli.output import folded
     from peerlearn.cli.progress import EpochProgress
+    from peerlearn.cli.screen import folded
     from peerlearn.data.npz import write_npz
     from peerlearn.systems.backdoor.attacks.poisoning import poison
     from peerlearn.systems.backdoor.attacks.preparing import data_to_poison

@@ -64,11 +64,12 @@ def discover(
     Writes a run folder of recipe `discovery`, for eval, predict and report, with assignments.csv in
     it: the cluster of every unlabelled image, and how sure the networks together are of it.
     """
-    from peerlearn.cli.output import console, report_beside, tell_results
+    from peerlearn.cli.output import report_beside, tell_results
     from peerlearn.cli.progress import EpochProgress, RowProgress
+    from peerlearn.cli.screen import console
     from peerlearn.serving import open_run
-    from peerlearn.systems.recipe import run_recipe
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.systems.running import run_recipe
     from peerlearn.tasks.discovery.class_estimate import SHARED, estimate_new_classes
     from peerlearn.tasks.discovery.reader import assignments, write_assignments
 
@@ -153,7 +154,7 @@ def check_free(folder: Path) -> None:
 
 def tell_estimate(estimate: "Estimate") -> None:
     """Print the number of new classes and what speaks for every candidate."""
-    from peerlearn.cli.output import console, table
+    from peerlearn.cli.screen import console, table
 
     rows = []
     for score in estimate.scores:
@@ -167,7 +168,7 @@ def tell_estimate(estimate: "Estimate") -> None:
 
 def cluster_table(made: Sequence["Assignment"]) -> "Table":
     """Every cluster with its size, its share of all images and its mean confidence."""
-    from peerlearn.cli.output import table
+    from peerlearn.cli.screen import table
 
     sure: dict[str, list[float]] = {}
     for assignment in made:

@@ -246,7 +246,7 @@ def status(
     ],
 ) -> None:
     """Say which cells of a comparison are done, running (and where), dead or waiting."""
-    from peerlearn.cli.output import console, table
+    from peerlearn.cli.screen import console, table
     from peerlearn.compare.slurm import queued
     from peerlearn.compare.status import counted, states
 

@@ -34,7 +34,7 @@ def ls(
 
 def list_recipes() -> None:
     """Print every recipe with the arms that `compare` sets against each other."""
-    from peerlearn.cli.output import console, table
+    from peerlearn.cli.screen import console, table
     from peerlearn.systems.registry import RECIPES
 
     rows = (
@@ -68,7 +68,7 @@ def list_data(root: str | None = None) -> None:
 
 def _print_datasets(datasets: Iterable["Description"], things: str | None) -> None:
     """Print some data sets: of `things`, or of rows with a shape for train and for test."""
-    from peerlearn.cli.output import console, table
+    from peerlearn.cli.screen import console, table
 
     rows = []
     for it in datasets:
@@ -82,7 +82,7 @@ def _print_datasets(datasets: Iterable["Description"], things: str | None) -> No
 
 def list_models() -> None:
     """Print every model with its arguments."""
-    from peerlearn.cli.output import console, table
+    from peerlearn.cli.screen import console, table
 
     for models, recipes in _recipes_by(lambda task: task.models):
         rows = []

@@ -1,8 +1,6 @@
-"""Tables on stdout, as wide as they need to be where nobody sees a screen, and reports."""
+"""What runs measured, in tables and lines on stdout, and the report beside them."""
 
-import sys
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from peerlearn.cli.launch import leads
+from peerlearn.cli.screen import console, table
 from peerlearn.engine.description import weights_words
 from peerlearn.engine.settings import EvaluationSpec
 from peerlearn.errors import InputError, PeerlearnError, harmless
@@ -20,56 +19,6 @@ from peerlearn.results import Results
 
 if TYPE_CHECKING:
     from peerlearn.systems.recipe import Recipe
-
-WIDE = 200
-
-
-def console() -> Console:
-    """stdout; a pipe or a file does not fold lines at the width of a terminal it has not."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-
-
-def screen_width() -> int:
-    """Columns of the terminal; 80 where nobody sees one."""
-    return console().width if sys.stdout.isatty() else 80
-
-
-def folded(line: str) -> list[str]:
-    """A sentence in lines that a terminal, or 80 columns, can hold; names of files stay whole."""
-    return textwrap.wrap(
-        harmless(line),
-        screen_width() - 1,
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    right: bool = False,
-    whole: Sequence[str] = (),
-) -> Table:
-    """A plain table, its first column bold.
-
-    `right` sets all columns but the first flush right, as numbers are; `whole` are titles of
-    columns that are never folded, as the first never is.
-    """
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for number, title in enumerate(columns):
-        first = number == 0
-        made.add_column(
-            title,
-            style="bold" if first else None,
-            no_wrap=first or title in whole,
-            justify="right" if right and not first else "left",
-        )
-    for row in rows:
-        # Keeps rich from reading `[...]` as markup.
-        made.add_row(*(harmless(text).replace("[", r"\[") for text in row))
-    return made
-
 
 DIGITS, GAP = 6, 2
 """Characters of a value, and between columns."""
@@ -203,14 +152,14 @@ def tell_shipping(results: Results, recipe: "Recipe", folder: Path) -> None:
         print(harmless(line))
 
 
-def report_beside(folder: Path) -> None:
-    """Write `report.html` into `folder`, or say which extra it needs."""
+def report_beside(folder: Path, brief: bool = False) -> None:
+    """Write `report.html`, `brief` as in `write_report`, into `folder`, or say what it needs."""
     from peerlearn.compare.report import write_report
 
     if not leads():
         return
-    console = Console(stderr=True, highlight=False)
+    stderr = Console(stderr=True, highlight=False)
     try:
-        console.print(f"report: {write_report([folder], folder / 'report.html')}")
+        stderr.print(f"report: {write_report([folder], folder / 'report.html', brief)}")
     except (PeerlearnError, OSError) as error:
-        console.print(f"results: {folder / 'results.json'} (no report: {error})")
+        stderr.print(f"results: {folder / 'results.json'} (no report: {error})")

@@ -87,13 +87,14 @@ def purify(
     names of the given ones, and purified.json: accuracy on clean rows held out and a check for
     classes that are easily reached, before and after.
     """
-    from peerlearn.cli.output import console, folded, report_beside
+    from peerlearn.cli.output import report_beside
     from peerlearn.cli.progress import EpochProgress
+    from peerlearn.cli.screen import console, folded
     from peerlearn.engine.run_folder import RunFolder
     from peerlearn.systems.backdoor.purify import Request, conclude, configured, subject
     from peerlearn.systems.backdoor.recipe import BACKDOOR
     from peerlearn.systems.overrides import parse_assignments
-    from peerlearn.systems.recipe import run_recipe
+    from peerlearn.systems.running import run_recipe
 
     if resume:
         check_run(out)
@@ -153,7 +154,7 @@ def check_pair(options: Mapping[str, Any]) -> None:
 
 def before_and_after(found: Mapping[str, Any]) -> "Table":
     """What was measured of the given network and of the purified one."""
-    from peerlearn.cli.output import table
+    from peerlearn.cli.screen import table
 
     accuracy, held = found["accuracy"], found["clean_rows"]["held_out"]
     sides = ("before", "after")

@@ -61,8 +61,9 @@ def run(
     from peerlearn.cli.output import report_beside, tell_results, tell_shipping
     from peerlearn.cli.progress import EpochProgress
     from peerlearn.engine.run_folder import RunFolder
-    from peerlearn.systems.recipe import run_recipe
+    from peerlearn.files import is_newer
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.systems.running import run_recipe
 
     if resume:
         check_run(out)
@@ -71,13 +72,15 @@ def run(
     config = found.resolve(given, changes)
     folder = out_folder(out, found.name)
     with resumable(folder):
-        if resume and RunFolder(folder).finished(config.dump(), config.completed):
+        finished = resume and RunFolder(folder).finished(config.dump(), config.completed)
+        if finished:
             print("This run was finished before: nothing is trained. Its results:")
         with EpochProgress(config.epochs, config.evaluation.metric) as progress:
             results = run_recipe(found, config, folder, resume, progress.observe)
         tell_results(results, found, config.evaluation)
         tell_shipping(results, found, folder)
-        report_beside(folder)
+        if not (finished and is_newer(folder / "report.html", folder / "results.json")):
+            report_beside(folder, brief=True)
 
 
 def check_run(out: Path | None) -> None:
@@ -120,8 +123,9 @@ def compare(
 ) -> None:
     """Train every arm with every seed and say what differs, with 95 % intervals."""
     from peerlearn.cli.closing import closing_lines
-    from peerlearn.cli.output import console, measured_words, report_beside, tell_shipping
+    from peerlearn.cli.output import measured_words, report_beside, tell_shipping
     from peerlearn.cli.progress import GridProgress
+    from peerlearn.cli.screen import console
     from peerlearn.compare.cells import plan_cells
     from peerlearn.errors import InputError
     from peerlearn.provenance import mixture_words

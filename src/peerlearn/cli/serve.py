@@ -53,14 +53,8 @@ def evaluate(
     trust: TrustOption = False,
 ) -> None:
     """Measure every peer of a finished run, their mean and their ensemble."""
-    from peerlearn.cli.output import (
-        class_table,
-        console,
-        metrics_table,
-        tell_shipping,
-        told_apart,
-        untested,
-    )
+    from peerlearn.cli.output import class_table, metrics_table, tell_shipping, told_apart, untested
+    from peerlearn.cli.screen import console
     from peerlearn.errors import harmless
     from peerlearn.files import write_json
     from peerlearn.serving import evaluate_run
@@ -198,7 +192,7 @@ def predict(
 
 def tell_read(reader: "Reader[Any]") -> None:
     """Print what was left out of data, and how they were read."""
-    from peerlearn.cli.output import folded
+    from peerlearn.cli.screen import folded
 
     for line in reader.account.lines():
         print("\n".join(folded(line)), file=sys.stderr)

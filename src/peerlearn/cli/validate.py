@@ -28,7 +28,7 @@ def validate(
     A file is data: code that it names by python:MODULE:NAME is not run unless --trust allows it.
     """
     from peerlearn.cli.head import head
-    from peerlearn.cli.output import screen_width
+    from peerlearn.cli.screen import screen_width
     from peerlearn.importing import code_in
     from peerlearn.systems.registry import find_recipe
 

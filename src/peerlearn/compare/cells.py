@@ -11,7 +11,9 @@ from peerlearn.engine.transports import agreed
 from peerlearn.errors import InputError, RunError, unknown_name
 from peerlearn.locks import InUseError, Watch, held, holder
 from peerlearn.systems.overrides import apply_overrides
-from peerlearn.systems.recipe import Recipe, run_recipe
+from peerlearn.systems.recipe import Recipe
+from peerlearn.systems.running import run_recipe
+from peerlearn.tasks.kept_data import DataKeeper
 
 Observe = Callable[[dict[str, Any]], None]
 
@@ -94,11 +96,14 @@ def equal_arms(
     return equal
 
 
-def try_cell(recipe: Recipe, cell: Cell, out: Path, observe: Observe, watch: Watch) -> bool:
+def try_cell(
+    recipe: Recipe, cell: Cell, out: Path, observe: Observe, watch: Watch, kept: DataKeeper
+) -> bool:
     """Run a cell, all processes of a launch together; False where others hold it.
 
     It goes on where another process left it, and is over at once where it was finished before.
-    `observe` is told of its events, each with the cell in it; `watch` says which holders are dead.
+    `observe` is told of its events, each with the cell in it; `watch` says which holders are
+    dead, and `kept` has the data that other cells have read.
 
     Raises InputError: its folder holds something else; RunError: it failed, says which cell it is.
     """
@@ -113,7 +118,7 @@ def try_cell(recipe: Recipe, cell: Cell, out: Path, observe: Observe, watch: Wat
 
         if not agreed(take):
             return False
-        _run_cell(recipe, cell, out, observe)
+        _run_cell(recipe, cell, out, observe, kept)
     return True
 
 
@@ -123,7 +128,7 @@ def all_in_good_hands(cells: Iterable[Cell], out: Path, watch: Watch) -> bool:
     return all(who is not None and who.alive for who in holders)
 
 
-def _run_cell(recipe: Recipe, cell: Cell, out: Path, observe: Observe) -> None:
+def _run_cell(recipe: Recipe, cell: Cell, out: Path, observe: Observe, kept: DataKeeper) -> None:
     where = {"arm": cell.arm, "seed": cell.seed}
     observe({"event": "cell", "epochs": cell.config.epochs} | where)
     try:
@@ -134,6 +139,7 @@ def _run_cell(recipe: Recipe, cell: Cell, out: Path, observe: Observe) -> None:
             resume=True,
             observe=lambda event: observe(event | where),
             shared=out / "shared",
+            kept=kept,
         )
     except RunError as error:
         raise RunError(f"arm {cell.arm!r}, seed {cell.seed}: {error}") from error

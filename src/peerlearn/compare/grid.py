@@ -17,6 +17,7 @@ from peerlearn.data.fingerprint import Fingerprint
 from peerlearn.engine.description import Facts, described
 from peerlearn.engine.needs import Needs, needed
 from peerlearn.engine.transports import agreed, leads_launch
+from peerlearn.errors import InputError
 from peerlearn.locks import Watch
 from peerlearn.memory import own_memory
 from peerlearn.provenance import together
@@ -24,6 +25,7 @@ from peerlearn.report.row_tables import read_rows
 from peerlearn.report.statistics import differences
 from peerlearn.results import Arm, Results, merge
 from peerlearn.systems.recipe import Recipe
+from peerlearn.tasks.kept_data import DataKeeper, KeptData
 
 LOOK_AGAIN = 0.5
 """Seconds between looks at cells that other processes train."""
@@ -100,14 +102,16 @@ def _train(
     patient: bool,
 ) -> None:
     """Train `own`, of the cells of a comparison."""
-    wanted = jobs_wanted(jobs, len(own))
+    left = _unfinished(cells, out, resume)
+    wanted = jobs_wanted(jobs, len({cell.name for cell in own} & {cell.name for cell in left}))
     if wanted == 1:
-        begin(Survey.of(recipe, cells), given, cells, out, resume, observe)
-        in_turn(recipe, own, out, observe, patient)
+        kept = KeptData()
+        begin(Survey.of(recipe, left, kept), given, cells, out, resume, observe)
+        in_turn(recipe, own, out, kept, observe, patient)
         return
     base = own_memory()
     with Jobs(recipe, out, wanted, observe).ready() as team:
-        survey = Survey.of(team.data.of(recipe), cells)
+        survey = Survey.of(recipe, left, team.data)
         team.reduce(jobs_that_fit(jobs, wanted, survey.needs, base))
         begin(survey, given, cells, out, resume, observe)
         team.train(own, patient)
@@ -126,10 +130,23 @@ def _train_on(
     with RayCells.ready(recipe, out, cluster, observe) as team:
         team.check(cells)
         # This machine builds every arm, to check it, and need not have a device of theirs.
-        survey = Survey.of(team.data.of(recipe), [cell.on("cpu") for cell in cells])
+        left = _unfinished(cells, out, resume)
+        survey = Survey.of(recipe, [cell.on("cpu") for cell in left], team.data)
         facts = {arm: team.told(arm, known) for arm, known in survey.facts.items()}
         begin(replace(survey, facts=facts), given, cells, out, resume, observe)
         team.train(cells)
+
+
+def _unfinished(cells: Sequence[Cell], out: Path, resume: bool) -> list[Cell]:
+    """Cells of which something is left to do; what is wrong with a folder is said later."""
+
+    def finished(cell: Cell) -> bool:
+        try:
+            return cell.finished(out)
+        except InputError:
+            return False
+
+    return [cell for cell in cells if not (resume and finished(cell))]
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ class Survey:
     """What is known of the arms of a grid before the first cell is trained.
 
     Attributes:
-        facts: of each arm, to be told.
+        facts: of each arm that has cells to train, to be told.
         rows: a cell of each arm, and what its data are.
         needs: the memory that each arm takes.
     """
@@ -147,12 +164,12 @@ class Survey:
     needs: Sequence[Needs]
 
     @classmethod
-    def of(cls, recipe: Recipe, cells: Sequence[Cell]) -> Self:
-        """Build every arm once. Raises InputError: whatever is wrong with one."""
+    def of(cls, recipe: Recipe, cells: Sequence[Cell], kept: DataKeeper) -> Self:
+        """Build every arm of the cells once. Raises InputError: whatever is wrong with one."""
         first = {cell.arm: cell for cell in reversed(cells)}
         facts, rows, needs = {}, {}, []
         for arm in reversed(first):
-            trainer = recipe.build(first[arm].config)
+            trainer = recipe.build(first[arm].config, kept)
             facts[arm] = described(trainer)
             rows[arm] = first[arm], getattr(trainer.task, "fingerprint", {})
             needs.append(needed(trainer))
@@ -174,11 +191,17 @@ def begin(
     """
     if leads_launch():
         open_grid(out, given, resume, cells, survey.rows)
-    observe({"event": "compare", "facts": survey.facts})
+    if survey.facts:
+        observe({"event": "compare", "facts": survey.facts})
 
 
 def in_turn(
-    recipe: Recipe, cells: Sequence[Cell], out: Path, observe: Observe, patient: bool = True
+    recipe: Recipe,
+    cells: Sequence[Cell],
+    out: Path,
+    kept: DataKeeper,
+    observe: Observe,
+    patient: bool = True,
 ) -> None:
     """Train the cells that are free, one after the other, until all are finished.
 
@@ -186,7 +209,7 @@ def in_turn(
     """
     watch, waiting = Watch(), list(cells)
     while waiting:
-        left = [cell for cell in waiting if not try_cell(recipe, cell, out, observe, watch)]
+        left = [cell for cell in waiting if not try_cell(recipe, cell, out, observe, watch, kept)]
         if len(left) == len(waiting):
             if not patient and all_in_good_hands(left, out, watch):
                 return

@@ -76,7 +76,7 @@ def train(recipe: Recipe, cell: Cell, orders: Orders, told: Path) -> bool | Inte
 
             tell({"event": "process", "number": os.getpid()})
             observe, watch = thinned(tell), Watch()
-            return try_cell(orders.data.of(recipe), cell, orders.out, observe, watch)
+            return try_cell(recipe, cell, orders.out, observe, watch, orders.data)
     except KeyboardInterrupt as stop:
         return stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)
     finally:

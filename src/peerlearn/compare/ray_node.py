@@ -118,7 +118,7 @@ def train(
             if begun and not out.exists():
                 unpack(begun, out)
             shared = SharedData(_received(data, place / "data"))
-            ended = try_cell(shared.of(recipe), cell, place, thinned(tell), Watch())
+            ended = try_cell(recipe, cell, place, thinned(tell), Watch(), shared)
             end = "done" if ended else "held"
         except InputError as error:
             end, said = "input", str(error)

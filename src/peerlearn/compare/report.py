@@ -5,6 +5,7 @@ content security policy forbids every request. The same folders give the same by
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from peerlearn.report.confusion import confusion
 from peerlearn.report.cost import cost
 from peerlearn.report.curves import curves
 from peerlearn.report.experiment import Experiment
-from peerlearn.report.figures import Style, arm_styles, drawing_style, require_report_extra
+from peerlearn.report.figures import arm_styles, drawing_style, require_report_extra
 from peerlearn.report.forest import forest
 from peerlearn.report.open_edges import open_edges
 from peerlearn.report.posteriors import posteriors
@@ -55,22 +56,25 @@ SECTIONS: Mapping[str, Maker | None] = {
 """What every experiment can have, in the order of the page."""
 
 
-def write_report(folders: Sequence[Path], out: Path) -> Path:
+def write_report(folders: Sequence[Path], out: Path, brief: bool = False) -> Path:
     """Write the report of run and compare folders as one self-contained HTML file.
 
     Runs of one recipe on the same data that differ by arm or seed are compared with each other;
     otherwise every folder gets a section of its own, in the order given. Parts a folder does not
-    have are left out. Missing parent folders of `out` are made, and `out` is returned.
+    have are left out. Missing parent folders of `out` are made, and `out` is returned. To draw all
+    figures takes longer than to train a small network: a `brief` page has only their captions in
+    place of the maps of confusion, calibration, coverage, agreement and cost, and says how to get
+    them.
 
     Raises InputError: no folder, a file in one that is missing or broken (named), or the `report`
     extra is not installed.
     """
     require_report_extra()
-    write_text(Path(out), _render(read_experiments(folders)))
+    write_text(Path(out), _render(read_experiments(folders), brief))
     return Path(out)
 
 
-def _render(experiments: Sequence[Experiment]) -> str:
+def _render(experiments: Sequence[Experiment], brief: bool) -> str:
     from jinja2 import Environment, StrictUndefined
 
     references = {entry.against for one in experiments for entry in one.differences}
@@ -81,19 +85,22 @@ def _render(experiments: Sequence[Experiment]) -> str:
     environment.filters["unbroken"] = _unbroken
     template = environment.from_string(_read("report.html.j2"))
     with drawing_style():
-        parts = [_part(one, styles, f"s{index}") for index, one in enumerate(experiments, start=1)]
+        parts = [
+            _part(Drawer(one, styles, f"s{index}", brief))
+            for index, one in enumerate(experiments, start=1)
+        ]
     title = " · ".join(dict.fromkeys(part["title"] for part in parts))
     return template.render(title=title, css=_read("report.css"), parts=parts)
 
 
-def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict[str, Any]:
+def _part(draw: Drawer) -> dict[str, Any]:
     """One experiment as the template takes it."""
-    draw = Drawer(experiment, styles, key)
+    experiment = draw.experiment
     table, further = comparison(experiment)
     sentences = outcomes(experiment.differences, experiment.metrics)
     said = claims(experiment.differences, experiment.arms, experiment.metrics)
     return {
-        "key": key,
+        "key": draw.key,
         "title": f"{experiment.title} on {experiment.data}",
         "headline": sentences[0] if sentences else _no_comparison(experiment),
         "outcomes": sentences[1:] + [" ".join(said)] * bool(said),
@@ -109,6 +116,7 @@ def _part(experiment: Experiment, styles: Mapping[str, Style], key: str) -> dict
         "against": joined(dict.fromkeys(entry.against for entry in experiment.differences)),
         "seeds": len(experiment.seeds),
         "sections": [section for section in _sections(draw) if section.filled],
+        "whole_page": _whole_page(draw),
         "styles": draw.styles,
         "use": _use(experiment),
         "config": experiment.config,
@@ -123,6 +131,12 @@ def _sections(draw: Drawer) -> Iterator[Section]:
             yield maker(draw)
         for own in draw.experiment.pages.sections.get(name, ()):
             yield own(draw)
+
+
+def _whole_page(draw: Drawer) -> str:
+    """What to type for the figures that were left out; empty where none were."""
+    folders = map(str, draw.experiment.folders)
+    return shlex.join(["peerlearn", "report", *folders]) if draw.left_out else ""
 
 
 def _use(experiment: Experiment) -> Shipping | None:

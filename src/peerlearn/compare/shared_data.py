@@ -7,16 +7,17 @@ which none of them can change for the others.
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from peerlearn.engine.fingerprint import fingerprint
 from peerlearn.locks import one_at_a_time
 from peerlearn.systems.recipe import Recipe
-from peerlearn.tasks.contract import Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,26 +26,9 @@ class SharedData:
 
     folder: Path
 
-    def of(self, recipe: Recipe) -> Recipe:
-        """The recipe, whose data are taken from here, and kept here once they are read."""
-        task = recipe.task
-
-        def found(cls: type[Task[Any, Any, Any]], config: Any) -> Any:
-            return self._read(task.read_by(config), lambda: task.found(config))
-
-        own = {"found": classmethod(found), "__module__": __name__}
-        return replace(recipe, task=type(task.__name__, (task,), own))
-
-    def kept(self, recipe: Recipe, config: Any) -> list[Path]:
-        """Files of the folder that say what a cell is trained on, once its data have been read."""
-        path = self._path(recipe.task.read_by(config))
-        return [each for each in (path, path.with_suffix(".alone")) if each.exists()]
-
-    def _path(self, decides: Any) -> Path:
-        return self.folder / f"{fingerprint(decides)}.data"
-
-    def _read(self, decides: Any, read: Callable[[], Any]) -> Any:
-        path = self._path(decides)
+    def get(self, key: object, read: Callable[[], T]) -> T:
+        """What was read for an equal key, by whichever process; or what `read` gives now."""
+        path = self._path(key)
         alone = path.with_suffix(".alone")  # there: every process reads these for itself
         if not (path.exists() or alone.exists()):
             with one_at_a_time(path.with_suffix(".lock")):
@@ -53,7 +37,16 @@ class SharedData:
         if not path.exists():
             return read()
         # Written by this program a moment ago, into a folder that is this user's alone.
-        return torch.load(path, mmap=True, weights_only=False)
+        data: T = torch.load(path, mmap=True, weights_only=False)
+        return data
+
+    def kept(self, recipe: Recipe, config: Any) -> list[Path]:
+        """Files of the folder that say what a cell is trained on, once its data have been read."""
+        path = self._path(recipe.task.data_key(config))
+        return [each for each in (path, path.with_suffix(".alone")) if each.exists()]
+
+    def _path(self, key: object) -> Path:
+        return self.folder / f"{fingerprint(key)}.data"
 
 
 def _saved(data: Any, path: Path) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from peerlearn.data.account import Account
 from peerlearn.data.classes import INSIST, classes_of, read_class_names, text_labels
-from peerlearn.data.datasets import Source, Split
+from peerlearn.data.datasets import LARGE, VALUES_PER_CHUNK, Source, Split
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.objectives.labels import UNLABELLED, labelled_rows
 
@@ -174,17 +174,27 @@ def read_rows(x: Array, where: str, ids: bool = False) -> Tensor:
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):
             x = x.astype(np.float32, copy=False)
-        bad = ~np.isfinite(np.asarray(x, np.float32))
-        if bad.any():
-            row = int(bad.reshape(len(x), -1).any(1).argmax())
-            raise InputError(
-                f"{where}: {int(bad.sum())} values are NaN or infinite, the first in row {row}."
-            )
+        _check_finite(x, where)
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and x.shape[-1] in CHANNELS_LAST:
         x = x.transpose(0, 3, 1, 2)
+    if x.nbytes >= LARGE and x.flags.writeable:
+        return torch.from_numpy(x)  # of any strides: batches of its rows are contiguous
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
+
+
+def _check_finite(x: Array, where: str) -> None:
+    """InputError where floats are NaN or infinite; looked at in parts, which need no memory."""
+    wrong, first = 0, None
+    step = max(1, VALUES_PER_CHUNK // max(1, x[:1].size))
+    for start in range(0, len(x), step):
+        bad_NV = ~np.isfinite(x[start : start + step]).reshape(len(x[start : start + step]), -1)
+        if bad_NV.any():
+            wrong += int(bad_NV.sum())
+            first = start + int(bad_NV.any(1).argmax()) if first is None else first
+    if wrong:
+        raise InputError(f"{where}: {wrong} values are NaN or infinite, the first in row {first}.")
 
 
 def read_targets(y: Array, where: str, blanks: bool) -> Tensor:

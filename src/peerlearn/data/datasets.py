@@ -14,6 +14,8 @@ from peerlearn.objectives.labels import UNLABELLED, labelled_mask, labelled_rows
 
 S = TypeVar("S", bound="Split")
 VALUES_PER_CHUNK = 4_000_000
+LARGE = 64 * 1024**2
+"""Bytes from which rows are not copied where some of them are selected."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class Split:
 
     def select(self, index: Tensor) -> Self:
         """The split made of the rows at `index`."""
+        if self.x.nbytes >= LARGE:  # other kinds of splits select in their own way
+            placed: Any = PlacedSplit(self.x, index, self.y[index])
+            return placed
         return replace(self, x=self.x[index], y=self.y[index])
 
     def with_labels(self, y: Tensor) -> Self:
@@ -102,6 +107,44 @@ class Split:
     @property
     def _blank(self) -> float:
         return torch.nan if self.y.is_floating_point() else UNLABELLED
+
+
+class PlacedSplit(Split):
+    """Some rows of a tensor that stays as it is: parts of large data share one."""
+
+    def __init__(self, whole: Tensor, places: Tensor, y: Tensor) -> None:
+        # The parent is frozen; its `x` is gathered here, so only these are stored.
+        for name, value in (("whole", whole), ("places", places), ("y", y)):
+            object.__setattr__(self, name, value)
+
+    whole: Tensor
+    places: Tensor
+
+    @property
+    def x(self) -> Tensor:
+        """All rows, copied anew at every access; `rows` gives some."""
+        return self.whole[self.places]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return tuple(self.whole.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        return len(self) * self.whole[:1].nbytes
+
+    @property
+    def as_it_is(self) -> bool:
+        return Split(self.whole, self.y).as_it_is
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.whole.index_select(0, self.places[index])
+
+    def select(self, index: Tensor) -> Self:
+        return type(self)(self.whole, self.places[index], self.y[index])
+
+    def with_labels(self, y: Tensor) -> Self:
+        return type(self)(self.whole, self.places, y)
 
 
 def strata(y: Tensor) -> Tensor:

@@ -2,11 +2,16 @@
 
 What an array needs is known from its header, and refused where the file does not hold it or this
 machine's memory cannot, before anything is taken: a small file can stand for very many zeros.
+
+Large arrays that are stored as they are, as `numpy.savez` does, are mapped: they take memory once,
+shared by all processes that read the file, and what is not looked at takes none. Nobody may write
+into the file meanwhile; a new one in its place does no harm.
 """
 
 import math
 import os
 import re
+import struct
 import sys
 import tempfile
 import zipfile
@@ -21,7 +26,7 @@ from numpy.lib import format
 
 from peerlearn.data.account import Account, some
 from peerlearn.data.arrays import KEYS, Array, check_names, source_from_arrays
-from peerlearn.data.datasets import Source
+from peerlearn.data.datasets import LARGE, Source
 from peerlearn.data.overlap import with_shared_rows
 from peerlearn.errors import InputError
 from peerlearn.memory import check_memory
@@ -30,6 +35,9 @@ DAMAGE = (
     KeyError, ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError,
     RuntimeError, MemoryError, OverflowError, TypeError, SyntaxError, TokenError,
 )  # fmt: skip
+LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+"""What stands before a member of a zip file, its name and more; the last two say how long."""
+CHECKED_AT_ONCE = 1 << 24
 PICKLED = (
     "holds pickled Python objects, which are never loaded; save numbers of one shape and dtype."
 )
@@ -41,11 +49,13 @@ class Header(NamedTuple):
     Attributes:
         shape, dtype: of the array.
         start: bytes before its values.
+        fortran: whether its first dimension runs fastest.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     start: int
+    fortran: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -134,13 +144,43 @@ def read_array(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array:
     """
     check_memory(_checked_size(file, key, path), f"{path}: array {key!r}")
     try:
-        array: Array = file[key]
+        array: Array | None = _mapped(file, key, path)
+        if array is None:
+            array = file[key]
     except DAMAGE as error:
         raise _damaged(path, key, error) from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: {key!r} is not an array.")
     _check_text(array, f"{path}: {key}")
     return array
+
+
+def _mapped(file: "np.lib.npyio.NpzFile", key: str, path: Path) -> Array | None:
+    """A large array that is stored as it is, in the file itself; writes to it stay in memory.
+
+    None where it is small or compressed. Raises what `DAMAGE` names.
+    """
+    archive = _archive(file)
+    info = archive.NameToInfo.get(f"{key}.npy")
+    if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size < LARGE:
+        return None
+    with archive.open(info) as content:
+        header = _header(content)
+    if header.nbytes != info.file_size - header.start:
+        return None
+    with path.open("rb") as raw:
+        raw.seek(info.header_offset)
+        local = raw.read(LOCAL_HEADER.size)
+    *_, name, extra = LOCAL_HEADER.unpack(local)
+    start = info.header_offset + LOCAL_HEADER.size + name + extra
+    whole = np.memmap(path, np.uint8, "c", start, (info.file_size,))
+    found = 0
+    for at in range(0, len(whole), CHECKED_AT_ONCE):
+        found = zlib.crc32(whole[at : at + CHECKED_AT_ONCE].data, found)
+    if found != info.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
+    values = np.asarray(whole)[header.start :].view(header.dtype)
+    return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 def _check_text(array: Array, where: str) -> None:
@@ -222,10 +262,10 @@ def _header(content: IO[bytes]) -> Header:
     """The header at the beginning of an array. Raises what `DAMAGE` names."""
     first = format.read_magic(content) == (1, 0)
     read = format.read_array_header_1_0 if first else format.read_array_header_2_0
-    shape, _, dtype = read(content)
+    shape, fortran, dtype = read(content)
     if any(length < 0 for length in shape):
         raise ValueError(f"shape {shape}")
-    return Header(shape, dtype, content.tell())
+    return Header(shape, dtype, content.tell(), fortran)
 
 
 def _check_file(path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from peerlearn.data.account import Account
-from peerlearn.data.datasets import Source, Split
+from peerlearn.data.datasets import PlacedSplit, Source, Split
 from peerlearn.data.image_folder import LazySplit
 from peerlearn.data.images import over_files
 from peerlearn.data.items import ItemSplit, NamedRows
@@ -25,6 +25,7 @@ from peerlearn.data.items import ItemSplit, NamedRows
 MOST_ROWS = 100_000
 """Rows in memory, of all parts together, up to which they are compared."""
 MOST_BYTES = 2 * 1024**3
+HASHED_AT_ONCE = 1024
 PARTS = ("train", "val", "test")
 CONTENT = ("data", "samples", "x", "tensors")
 """Where data sets keep what tells that two of them hold the same rows, as torchvision's do."""
@@ -62,6 +63,8 @@ def _keys(splits: Mapping[str, Split]) -> dict[str, dict[int, Places]]:
     for part, split in splits.items():
         if isinstance(split, ItemSplit):
             held[part] = list(_flat(split.items.data, split.places.numpy()))
+        elif isinstance(split, PlacedSplit):
+            held[part] = [(TensorDataset(split.whole), split.places.numpy())]
         elif not split.paths():
             held[part] = [(TensorDataset(split.x), np.arange(len(split)))]
     every = [(base, len(places)) for each in held.values() for base, places in each]
@@ -158,9 +161,11 @@ def _inputs(base: Any) -> tuple[Tensor, ...] | None:
 
 def _hashes(inputs: tuple[Tensor, ...], places: Places) -> Places:
     """A hash of each row; of other numbers, rows are alike once in 10^19 pairs."""
-    rows = [tensor.detach().cpu()[torch.from_numpy(places)].contiguous() for tensor in inputs]
-    flat = [each.reshape(len(places), -1).view(torch.uint8).numpy() for each in rows]
-    return np.array(
-        [hash(b"".join(each[row].tobytes() for each in flat)) for row in range(len(places))],
-        np.int64,
-    )
+    found = np.empty(len(places), np.int64)
+    for start in range(0, len(places), HASHED_AT_ONCE):  # a copy of some rows alone
+        index = torch.from_numpy(places[start : start + HASHED_AT_ONCE])
+        rows = [tensor.detach()[index.to(tensor.device)].cpu().contiguous() for tensor in inputs]
+        flat = [each.reshape(len(index), -1).view(torch.uint8).numpy() for each in rows]
+        for row in range(len(index)):
+            found[start + row] = hash(b"".join(each[row].tobytes() for each in flat))
+    return found

@@ -10,6 +10,7 @@ import torch
 from peerlearn.data.account import Account
 from peerlearn.data.catalogue import Catalogue, Known, npz_at
 from peerlearn.data.datasets import Dataset, Source, Split
+from peerlearn.data.digits import FULL_INK, read_digit_file
 from peerlearn.data.image_folder import LazySplit, read_image_folder
 from peerlearn.data.image_form import ANY_FORM, ImageForm
 from peerlearn.data.npz import read_npz
@@ -18,12 +19,12 @@ from peerlearn.data.overlap import with_shared_rows
 from peerlearn.data.spec import DataSpec, ImageDataSpec
 from peerlearn.data.splits import Divided, divide, hold_out
 from peerlearn.errors import InputError
+from peerlearn.memory import available_memory
 
+MEMORY_SHARE = 0.25
+"""Of the memory that is available: what `in_memory: auto` holds a data set in."""
 MEMORY_LIMIT = 2 * 1024**3
-"""Bytes below which `in_memory: auto` holds a data set in memory."""
-
-FULL_INK = 16
-"""Steps of ink that scikit-learn's digits are drawn in, above none."""
+"""Bytes, where nobody says how much memory there is."""
 
 D = TypeVar("D", bound=Dataset)
 
@@ -34,11 +35,9 @@ def read_digits() -> Source:
     Steps of ink are spread over 0 to 255, so that scaled rows fill [0, 1]. The stratified split is
     the same for every seed: results stay comparable.
     """
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = read_digit_file()
     x = np.rint(pixels * (255 / FULL_INK)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    everything = Split(torch.from_numpy(x), torch.from_numpy(labels.astype(np.int64)))
+    everything = Split(torch.from_numpy(x), torch.from_numpy(labels))
     rest, test = hold_out(everything, 360, 0, "test")
     train, val = hold_out(rest, 180, 0, "val")
     return Source(train, val, test, classes=10)
@@ -118,7 +117,9 @@ def built(kind: type[D], source: Source[Any], spec: ImageDataSpec) -> D:
         raise InputError(f"data.size: fits the images of a folder; {spec.name} is not a folder.")
     in_memory = spec.in_memory
     if in_memory == "auto":
-        in_memory = sum(split.nbytes for split in splits) < MEMORY_LIMIT
+        there = available_memory()
+        limit = MEMORY_LIMIT if there is None else int(MEMORY_SHARE * there)
+        in_memory = sum(split.nbytes for split in splits) < limit
     divided = divide(source, spec)
     account = source.account + _held_out(divided) + divided.account
     said = source.said() | {"account": account}

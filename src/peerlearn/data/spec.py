@@ -92,7 +92,9 @@ class ImageDataSpec(NamedDataSpec):
     """What a `data` block says of rows that are arrays or image files."""
 
     in_memory: Literal["auto"] | bool = Field(
-        "auto", description="hold all rows in memory (auto: below 2 GB) or stream them"
+        "auto",
+        description="hold all rows in memory, or stream them; auto: hold what takes less than a "
+        "quarter of the memory that is available",
     )
     workers: int = Field(
         0, ge=0, le=512, description="processes that read and augment rows which are streamed"

@@ -106,7 +106,9 @@ class OptimiserSpec(Spec):
                 raise unknown_name(f"argument of {self.name}", key, allowed, "optimiser")
             if fault := _wrong(value, allowed[key]):
                 raise InputError(f"optimiser.{key}: {fault}")
-        self._try()
+        # What is usual is known to work, and to try it imports half of torch's compiler.
+        if self.__pydantic_extra__ or self.name not in DEFAULT_ARGUMENTS:
+            self._try()
         return self
 
     def _try(self) -> None:

@@ -10,7 +10,6 @@ import math
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from peerlearn.objectives.labels import labelled_rows
@@ -53,6 +52,8 @@ def fit_temperature(logits_NC: Tensor, y: Tensor) -> Fitted:
     before = nll(0.0) if len(y) else math.nan
     if not len(y) or not _has_minimum(z_NC, y):
         return Fitted(1.0, before, before)
+    from scipy.optimize import minimize_scalar  # slow to import, and few runs ask for it
+
     bounds = [math.log(bound) for bound in BOUNDS]
     found = minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-8})
     return Fitted(math.exp(found.x), before, nll(found.x))

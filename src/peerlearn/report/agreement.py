@@ -41,8 +41,8 @@ def agreement(draw: Drawer) -> Section:
         if errors:
             caption += f"; their errors correlate at {sum(errors.values()) / len(errors):.2f}"
         caption += " (means over pairs)." if len(agreements) > 1 else "."
-        figure = _draw(peers, agreements, errors, scale, draw.styles[name].colour)
-        chart = draw.chart("Agreement between the peers of", name, caption, figure)
+        figure = partial(_draw, peers, agreements, errors, scale, draw.styles[name].colour)
+        chart = draw.detail("Agreement between the peers of", name, caption, figure)
         charts.append(replace(chart, title=name))
     lead = "Peers that teach each other grow alike; the less their errors correlate, the more "
     lead += "an ensemble of them can gain."

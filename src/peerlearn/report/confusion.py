@@ -1,6 +1,7 @@
 """Which classes are taken for which, and how well every class is found."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -98,8 +99,8 @@ def _chart(draw: Drawer, one: Shown, classes: Sequence[str]) -> Chart:
     title = _name(one, len(draw.styles))
     if len(classes) > MOST_DRAWN:
         return Chart(title, "", caption)
-    figure = _draw(counts, classes, draw.styles[one.arm].colour)
-    return draw.chart("Confusion of", title, caption, figure)
+    figure = partial(_draw, counts, classes, draw.styles[one.arm].colour)
+    return draw.detail("Confusion of", title, caption, figure)
 
 
 def _name(one: Shown, arms: int) -> str:

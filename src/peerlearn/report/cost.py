@@ -1,6 +1,7 @@
 """What an arm costs to train, one bar an arm, and what its peers cost to use."""
 
 from collections.abc import Mapping
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,8 @@ def cost(draw: Drawer) -> Section:
         title = sentence(what.label)
         values_text = ", ".join(f"{arm} {label}" for arm, label in labels.items())
         caption = f"{_CAPTIONS.get(name, title)}: {values_text}."
-        figure = _draw(values, labels, what.unit or what.label, draw.styles)
-        charts.append(draw.chart("", title, caption, figure))
+        figure = partial(_draw, values, labels, what.unit or what.label, draw.styles)
+        charts.append(draw.detail("", title, caption, figure))
     sizes = _size_table(draw.experiment)
     lead = "Using one peer; in percent of the largest." if sizes else ""
     return Section("cost", "Cost", charts=tuple(charts), legend=False, table=sizes, table_lead=lead)

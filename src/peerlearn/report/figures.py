@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+SVG_DPI = 72  # in which matplotlib writes SVG; text is laid out in the same
 WIDTH = 3.6  # inches: about the width of a phone, so that 9 pt text needs no shrinking there
 
 INK = "#1d1c1a"
@@ -136,7 +137,7 @@ def new_figure(height: float) -> "Figure":
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, hspace=0.06)
-    return Figure(figsize=(WIDTH, height), layout=layout)
+    return Figure(figsize=(WIDTH, height), layout=layout, dpi=SVG_DPI)
 
 
 def number_axis(
@@ -177,6 +178,10 @@ def as_svg(figure: "Figure", key: str, label: str) -> str:
     page and starts every id, so that no two figures answer to the same one; `label` says what is
     shown, for readers who do not see it.
     """
+    if (layout := figure.get_layout_engine()) is not None:
+        # Here, and no more when it is saved: a figure that has an engine is drawn twice then.
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())

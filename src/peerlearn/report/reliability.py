@@ -1,6 +1,7 @@
 """How far answers can be relied on: calibration, and what noise does to them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from peerlearn.metrics.catalogue import ACCURACY, NLL, Metric
@@ -27,8 +28,8 @@ def reliability(draw: Drawer) -> Section:
         over = {arm: _overconfidence(table) for arm, table in bins.items()}
         gaps = [f"{arm} {number(gap, ACCURACY, signed=True)}" for arm, gap in over.items()]
         caption = f"Confidence minus accuracy, in points: {', '.join(gaps)}."
-        figure = _draw_reliability(bins, draw.styles)
-        charts.append(draw.chart("Reliability diagram of", who_label(name), caption, figure))
+        figure = partial(_draw_reliability, bins, draw.styles)
+        charts.append(draw.detail("Reliability diagram of", who_label(name), caption, figure))
     lead = "How often a prediction is right, by how sure it is. On the dotted diagonal confidence "
     lead += "is honest; below it the peer is over-confident. Larger marks hold more rows."
     return Section("reliability", "Calibration", lead, tuple(charts))

@@ -24,7 +24,7 @@ class Chart:
     """One figure, drawn."""
 
     title: str
-    svg: str
+    svg: str  # empty where it is left out
     caption: str
     edges: "tuple[tuple[EdgeKind, str], ...]" = ()  # of a transfer graph, their reach in words
     style: Style | None = None  # of those edges
@@ -97,12 +97,19 @@ class Section:
 
 
 class Drawer:
-    """Draws the figures of one experiment; `key` starts every id, so it is unique in the page."""
+    """Draws the figures of one experiment; `key` starts every id, so it is unique in the page.
 
-    def __init__(self, experiment: Experiment, styles: Mapping[str, Style], key: str) -> None:
+    In a `brief` page `detail` says what a figure shows in place of drawing it.
+    """
+
+    def __init__(
+        self, experiment: Experiment, styles: Mapping[str, Style], key: str, brief: bool = False
+    ) -> None:
         self.experiment = experiment
+        self.left_out = 0  # figures
         self.styles = {arm: styles[arm] for arm in experiment.arms}
         self.key = key
+        self._brief = brief
         self._count = 0
 
     def chart(self, what: str, of: str, caption: str, figure: "Figure", more: str = "") -> Chart:
@@ -110,6 +117,13 @@ class Drawer:
         self._count += 1
         label = " ".join(part for part in (what, f"{of}.", caption, more) if part)
         return Chart(sentence(of), as_svg(figure, f"{self.key}-f{self._count}", label), caption)
+
+    def detail(self, what: str, of: str, caption: str, draw: "Callable[[], Figure]") -> Chart:
+        """The same of a figure that `draw` makes, without it in a brief page."""
+        if self._brief:
+            self.left_out += 1
+            return Chart(sentence(of), "", caption)
+        return self.chart(what, of, caption, draw())
 
 
 Maker = Callable[[Drawer], Section]

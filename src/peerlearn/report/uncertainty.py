@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,8 @@ def selective(draw: Drawer) -> Section:
             continue
         told = [f"{arm} {amount(_at(*curve, _TOLD), RISK)}" for arm, curve in curves.items()]
         caption = f"Mistakes where the surest {share} are answered: {', '.join(told)}."
-        figure = _draw_selective(curves, draw.styles)
-        charts.append(draw.chart("Risk–coverage curve of", who_label(name), caption, figure))
+        figure = partial(_draw_selective, curves, draw.styles)
+        charts.append(draw.detail("Risk–coverage curve of", who_label(name), caption, figure))
     lead = "The share of mistakes where only the surest rows are answered and all others are left "
     lead += "to somebody else. The lower and the flatter to the left, the better confidence tells "
     lead += "mistakes; AURC is the area below."

@@ -1,31 +1,24 @@
-"""What a published system is here: a task with its defaults, and how it is run."""
+"""What a published system is here: a task with its defaults.
+
+To name and describe systems must cost nothing: what trains is imported when a recipe is asked for
+its task, and how it is run is in `peerlearn.systems.running`.
+"""
 
 import importlib.resources
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peerlearn import results
-from peerlearn.engine.description import beginning
-from peerlearn.engine.growth import growth_note
-from peerlearn.engine.result import TrainingResult
-from peerlearn.engine.run_folder import RunFolder
-from peerlearn.engine.shared_stages import SharedStages
-from peerlearn.engine.trainer import Observer, Trainer
-from peerlearn.engine.transports import agreed, leads_launch
 from peerlearn.errors import InputError, unknown_name
-from peerlearn.files import write_json
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.plain_yaml import parse_yaml
-from peerlearn.provenance import made_by
-from peerlearn.results import Results
-from peerlearn.row_scores import write_row_scores
 from peerlearn.systems.overrides import apply_overrides
-from peerlearn.tasks.config import RecipeConfig
-from peerlearn.tasks.contract import Task, trainer_of
-from peerlearn.validation import validated
+
+if TYPE_CHECKING:
+    from peerlearn.engine.trainer import Trainer
+    from peerlearn.tasks.config import RecipeConfig
+    from peerlearn.tasks.contract import Task
+    from peerlearn.tasks.kept_data import DataKeeper
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Recipe:
         name: as typed on the command line.
         title: heading of reports.
         summary: one line for `peerlearn ls`.
-        task: what its cohorts are asked to do.
+        find_task: imports its task, and torch with it, and gives the class.
         system: folder of the system in `systems/`; None where it is called like the recipe.
         text: its YAML; None for the file of its name in that folder.
         own_data: last lines of a comparison, which say how to go on with data of one's own.
@@ -45,13 +38,18 @@ class Recipe:
     name: str
     title: str
     summary: str
-    task: type[Task[Any, Any, Any]]
+    find_task: "Callable[[], type[Task[Any, Any, Any]]]"
     system: str | None = None
     text: str | None = None
     own_data: tuple[str, ...] = ()
 
     @property
-    def config(self) -> type[RecipeConfig]:
+    def task(self) -> "type[Task[Any, Any, Any]]":
+        """What its cohorts are asked to do."""
+        return self.find_task()
+
+    @property
+    def config(self) -> "type[RecipeConfig]":
         """Its typed configuration."""
         return self.task.Config
 
@@ -60,13 +58,15 @@ class Recipe:
         """What its runs measure."""
         return Catalogue(self.config.metrics)
 
-    def build(self, config: Any) -> Trainer:
-        """A trainer that is ready to run.
+    def build(self, config: Any, kept: "DataKeeper | None" = None) -> "Trainer":
+        """A trainer that is ready to run; `kept` as in `Task.load`.
 
         Raises InputError: data, networks or edges that cannot be used, or do not fit each other;
         all that is wrong at once.
         """
-        return trainer_of(self.task.load(config))
+        from peerlearn.tasks.contract import trainer_of
+
+        return trainer_of(self.task.load(config, kept=kept))
 
     def default_text(self) -> str:
         """The recipe's YAML, with its comments."""
@@ -95,99 +95,6 @@ class Recipe:
             if arm not in arms:
                 raise unknown_name("arm", arm, arms, "arm")
             config = apply_overrides(config, arms[arm] or {}, f"arms.{arm}")
+        from peerlearn.validation import validated  # pydantic, as task does
+
         return validated(self.config, config | {"arm": arm})
-
-
-def run_recipe(
-    recipe: Recipe,
-    config: Any,
-    out: Path | None = None,
-    resume: bool = False,
-    observe: Observer | None = None,
-    shared: Path | None = None,
-) -> Results:
-    """Train one arm with one seed and write its run folder; the content of `results.json`.
-
-    Args:
-        recipe: the system.
-        config: from `Recipe.resolve`.
-        out: run folder; None writes nothing.
-        resume: continue what the folder holds, or return its results if it is finished.
-        observe: is told what begins, and of every step and epoch.
-        shared: folder of stages that other runs may have had before; None to train all of them.
-
-    Raises:
-        InputError: the configuration, the data or the folder cannot be used, or another process
-            writes the folder.
-        RunError: training or writing failed.
-    """
-    folder = RunFolder(out) if out is not None else None
-    if folder is not None and resume and folder.finished(config.dump(), config.completed):
-        return results.load_run(folder.results)  # which may be in a place that cannot be written
-    with folder.held() if folder is not None and leads_launch() else nullcontext():
-        return _run_in(recipe, config, folder, resume, observe, shared)
-
-
-def _run_in(
-    recipe: Recipe,
-    config: Any,
-    folder: RunFolder | None,
-    resume: bool,
-    observe: Observer | None,
-    shared: Path | None,
-) -> Results:
-    # Asked first: the networks and data of what is finished need not be made again.
-    if folder is not None and resume and folder.finished(config.dump(), config.completed):
-        return results.load_run(folder.results)
-    task = recipe.task.load(config)
-    if folder is not None and resume:
-        known = (config.dump(), task.fingerprint, config.completed)
-        if agreed(lambda: folder.found_moved(*known)):
-            return results.load_run(folder.results)
-    return run_task(task, config, folder, resume, observe, shared)[1]
-
-
-def run_task(
-    task: Task[Any, Any, Any],
-    config: Any,
-    folder: RunFolder | None = None,
-    resume: bool = False,
-    observe: Observer | None = None,
-    shared: Path | None = None,
-) -> tuple[TrainingResult, Results]:
-    """Train a task that was made by `config`, and write its folder, which this process holds.
-
-    Raises InputError, RunError: as `run_recipe`.
-    """
-    trainer = trainer_of(task)
-    if folder is not None:
-        if leads_launch():
-            grown = folder.open(config.dump(), resume, config.completed)
-            folder.check_data(task.fingerprint)
-            if grown and observe is not None:
-                observe({"event": "note", "text": growth_note(grown)})
-            write_json(folder.info, task.info.model_dump())  # a run that is cut short has it too
-        trainer.folder, folder.about = folder, task.about
-    if observe is not None:
-        trainer.observe = observe
-    if shared is not None:
-        trainer.shared = SharedStages(shared, task.fingerprint)
-    name, data, arm = config.recipe, config.data.short_name, config.arm or config.recipe
-    trainer.observe(beginning(trainer) | {"arm": arm})
-    result = trainer.run(resume)
-    measured = results.of_one_seed(name, data, config.seed, arm, result.block)
-    results.describe(measured, config.own_metrics)
-    measured["selected"] = result.selected
-    measured["made_by"] = [made_by(trainer.device)]
-    if odd := results.unlike_planned(result.history):
-        measured["stages"] = odd
-    if said := task.account.lines():
-        measured["account"] = said
-    if folder is not None and trainer.transport.leads:
-        if result.info is not None:
-            write_json(folder.info, result.info.model_dump())
-        if result.row_scores:  # first: whatever is finished has them
-            write_row_scores(folder.rows, result.row_scores, task.row_set())
-        results.save(folder.results, measured)
-    agreed(lambda: None)  # all of a launch go on when everything is written
-    return result, measured

@@ -53,6 +53,7 @@ from peerlearn.tasks.assembly import (
     sizes_of_rows,
 )
 from peerlearn.tasks.config import RecipeConfig
+from peerlearn.tasks.kept_data import DataKeeper
 from peerlearn.transfer.outputs import OutputForm, PeerOutput
 
 ConfigT = TypeVar("ConfigT", bound=RecipeConfig)
@@ -94,15 +95,21 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
     # Asked of the class -----------------------------------------------------------------------
 
     @classmethod
-    def load(cls, config: ConfigT, trained: DataInfo | None = None) -> Self:
+    def load(
+        cls, config: ConfigT, trained: DataInfo | None = None, kept: DataKeeper | None = None
+    ) -> Self:
         """The task with the data that its configuration names.
 
-        `trained` is what a finished run knew of them: labels then count in its classes.
+        `trained` is what a finished run knew of them: labels then count in its classes. `kept` is
+        where other tasks of a comparison leave what they have read.
 
         Raises InputError: data that cannot be used, and then also unknown models and peers; or that
         are of other classes than those of the run.
         """
-        data: Any = load_data(config, partial(cls.found, config), cls.check_model)
+        found = partial(cls.found, config)
+        if kept is not None:
+            found = partial(kept.get, cls.data_key(config), found)
+        data: Any = load_data(config, found, cls.check_model)
         if trained is None or not isinstance(data, NamedClasses):
             return cls(config, data)
         task = cls(config, cast(DataT, data.in_classes(trained.class_names)))
@@ -120,9 +127,14 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
         """The data that a configuration names. Raises InputError: they cannot be used."""
 
     @classmethod
-    def read_by(cls, config: ConfigT) -> Any:
-        """All of a configuration that decides what `read` and `found` give."""
+    def decides_data(cls, config: ConfigT) -> Any:
+        """All of a configuration that `read` looks at: where it is equal, so are the data."""
         return config.data
+
+    @classmethod
+    def data_key(cls, config: ConfigT) -> object:
+        """Equal for configurations that have the same data."""
+        return cls, cls.decides_data(config)
 
     @classmethod
     def found(cls, config: ConfigT) -> DataT:

@@ -14,8 +14,8 @@ from peerlearn.engine.files import load_state
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, open_run
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.tasks.discovery import class_estimate
 from peerlearn.tasks.discovery.class_estimate import estimate_new_classes
 from peerlearn.tasks.discovery.reader import assignments, write_assignments

@@ -11,7 +11,7 @@ from tiny_discovery import digit_arrays, reported, tiny_config
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, TrainedRun, evaluate_run, open_run
 from peerlearn.systems.discovery.recipe import DISCOVERY
-from peerlearn.systems.recipe import run_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.tasks.discovery.data.datasets import DiscoveryInfo
 
 #: What only the rows of the run itself have.

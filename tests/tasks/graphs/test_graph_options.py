@@ -6,7 +6,7 @@ import pytest
 from every_option import assert_every_option_is_listed, assert_option_acts
 from tiny_graphs import graph_arrays, graph_trainer, masks, node_arrays, weights, write
 
-from peerlearn.systems.recipe import RecipeConfig
+from peerlearn.tasks.config import RecipeConfig
 from peerlearn.tasks.graphs.config import GraphConfig, GraphsConfig, NodeConfig
 
 RANDOM = ["data.split=random", "data.labels_per_class=4", "data.val_per_class=3"]

@@ -10,8 +10,8 @@ from overriding import parsed
 
 from peerlearn.errors import InputError
 from peerlearn.serving import Predictor, open_run
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.tasks.segmentation.mask_files import palette
 from peerlearn.tasks.segmentation.tiling import Tiles, Tiling
 

@@ -14,8 +14,8 @@ from peerlearn.engine.evaluate import predict
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.task import Trained
-from peerlearn.systems.recipe import run_recipe
 from peerlearn.systems.registry import find_recipe
+from peerlearn.systems.running import run_recipe
 from peerlearn.tasks.segmentation.data.masks import MaskSplit, SegmentationDataset
 from peerlearn.tasks.segmentation.gallery import gallery, spread, visible
 

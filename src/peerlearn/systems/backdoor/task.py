@@ -55,9 +55,9 @@ class BackdoorTask(ClassificationTask):
         return backdoor_data(config.data, config.seed, victim.model, victim.arguments)
 
     @classmethod
-    def read_by(cls, config: BackdoorConfig) -> Any:  # type: ignore[override]
+    def decides_data(cls, config: BackdoorConfig) -> Any:  # type: ignore[override]
         victim = config.peers[VICTIM]
-        return [config.data, config.seed, victim.model, victim.arguments]
+        return config.data, config.seed, victim.model, victim.arguments
 
     # What is trained ---------------------------------------------------------------------------
 

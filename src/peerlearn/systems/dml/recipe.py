@@ -1,19 +1,27 @@
 """Deep Mutual Learning (Zhang, Xiang, Hospedales, Lu; CVPR 2018)."""
 
+from typing import Any
+
 from peerlearn.systems.recipe import Recipe
-from peerlearn.tasks.classification.task import ClassificationTask
+
+
+def _classification_task() -> type[Any]:
+    from peerlearn.tasks.classification.task import ClassificationTask
+
+    return ClassificationTask
+
 
 DML = Recipe(
     name="dml",
     title="Deep mutual learning",
     summary="Deep mutual learning: every peer learns from every other peer's predictions",
-    task=ClassificationTask,
+    find_task=_classification_task,
 )
 FEW_LABELS = Recipe(
     name="dml-few-labels",
     title="Mutual learning with few labels",
     summary="Few labels, many rows without: every peer learns from the others' sharpened mean",
-    task=ClassificationTask,
+    find_task=_classification_task,
     system="dml",
     own_data=(
         "On data of your own, where some rows have a label and the others have -1 for it:",

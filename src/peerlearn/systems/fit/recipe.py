@@ -1,11 +1,19 @@
 """What `peerlearn.fit` trains, as a recipe that its run folders name."""
 
+from typing import Any
+
 from peerlearn.systems.recipe import Recipe
-from peerlearn.tasks.classification.given import GivenTask
+
+
+def _given_task() -> type[Any]:
+    from peerlearn.tasks.classification.given import GivenTask
+
+    return GivenTask
+
 
 FIT = Recipe(
     name="fit",
     title="A cohort of one's own",
     summary="networks that were made in Python, trained by peerlearn.fit",
-    task=GivenTask,
+    find_task=_given_task,
 )

@@ -88,7 +88,7 @@ def test_hidden_masks_and_lost_images_are_not_read(folder):
 def test_auto_holds_small_folders_in_memory(folder, monkeypatch):
     path = folder()
     assert load(path).in_memory
-    monkeypatch.setattr("peerlearn.data.registry.MEMORY_LIMIT", 100)
+    monkeypatch.setattr("peerlearn.data.registry.available_memory", lambda: 400)
     assert not load(path).in_memory
 
 

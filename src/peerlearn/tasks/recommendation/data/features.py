@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfTransformer
 
 from peerlearn.randomness import derive_seed
 from peerlearn.tasks.recommendation.data.dataset import Modality
@@ -37,6 +35,10 @@ def of_counts(counts_IW: Any, there_I: Flags, components: int, name: str) -> Mod
     the features is 1 and the leading ones keep their weight. Where the counts have fewer
     dimensions than `components`, the last features are 0.
     """
+    # Imported here: scikit-learn takes most of a second, and every list of data sets comes by.
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfTransformer
+
     rows = sp.csr_array(counts_IW)[np.flatnonzero(there_I)]
     rows = rows[:, np.flatnonzero(rows.sum(0) > 0)]
     kept = min(components, *rows.shape)
