@@ -56,6 +56,7 @@ def main() -> None:
         block = trainer.run().block["ensemble"]
         lines[arm] = {"peerlearn": {name: block[name] for name in METRICS}}
     epochs = 1 if arguments.smallest else arguments.epochs
+    assert isinstance(task, RecommendationTask)
     lines["lightgcn"]["torch-geometric"] = _geometric(task.data, 1 if arguments.smallest else 100)
     for arm, found in _cornac(task.data, arguments.python, epochs).items():
         lines[arm]["cornac"] = found
@@ -94,8 +95,12 @@ def _cornac(
     found: dict[str, dict[str, Any]] = {}
     x_IF = torch.cat([it.x_IF for it in data.modalities.values()], 1).numpy()
     with tempfile.TemporaryDirectory() as folder:
-        log = {"user": data.train.user.numpy(), "item": data.train.item.numpy(), "x": x_IF}
-        size = {"users": np.array(data.users), "items": np.array(data.items)}
+        log: dict[str, Any] = {
+            "user": data.train.user.numpy(),
+            "item": data.train.item.numpy(),
+            "x": x_IF,
+        }
+        size: dict[str, Any] = {"users": np.array(data.users), "items": np.array(data.items)}
         np.savez(Path(folder) / "log.npz", **log, **size)
         script = HERE / "cornac_models.py"
         subprocess.run([python, str(script), folder, str(epochs)], check=True)

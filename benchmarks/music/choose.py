@@ -27,7 +27,7 @@ METRIC = "ndcg@50"
 Setting = Mapping[str, Any]
 
 
-def _each(name: str, *values: Any) -> list[dict[str, Any]]:
+def _each(name: str, *values: Any) -> list[Setting]:
     return [{name: value} for value in values]
 
 
@@ -98,6 +98,7 @@ def tried(file: Path, arm: str, setting: Setting, fewer: Setting) -> dict[str, A
         trainer.run()
         measured = [event["val"] for event in events if "val" in event][-1]
     else:  # computed: there is no epoch to validate after
+        assert trainer.task is not None
         block = trainer.task.evaluate(trainer.forward, "validation")
         measured = {**block["peers"], "ensemble": block["ensemble"]}
     seconds = time.process_time() - began

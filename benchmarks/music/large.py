@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
-ONE = {
+ONE: dict[str, Any] = {
     "peers": {"one": {"model": "branch"}},
     "transfer": "none",
     "objective": {"emotion": 0},
@@ -68,12 +68,15 @@ def _measured(load: Load, threads: int) -> dict[str, Any]:
 def _run(what: str, file: str, threads: str) -> dict[str, Any]:
     from benchmarks.graph.memory import peak_gb
     from peerlearn.systems.registry import find_recipe
+    from peerlearn.tasks.recommendation.task import RecommendationTask
 
     recipe, given = find_recipe("music")
+    given = dict(given)
     evaluation = {"select": "last", "metric": "recall@20", "batch_size": ROWS}
     words = ONE | {"arms": {}, "data": {"name": file, "val_share": 0}, "epochs": 2}
     config = recipe.resolve(given | words, {"threads": int(threads), "evaluation": evaluation})
     trainer = recipe.build(config)
+    assert isinstance(trainer.task, RecommendationTask)
     pairs = len(trainer.task.data.train)
     began = time.perf_counter()
     if what == "rank":

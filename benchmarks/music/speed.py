@@ -88,7 +88,7 @@ def _trainer(file: str, threads: int) -> Trainer:
         "lr_schedule": "constant",
         "evaluation.every": 1,
     }
-    return recipe.build(recipe.resolve(given | words, changes))
+    return recipe.build(recipe.resolve(dict(given) | words, changes))
 
 
 def large(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def make(path: Path, name: str, gigabytes: float) -> None:
     """Write a file of random rows, a sixth of them for test, without validation rows."""
     shape, dtype, compressed = FILES[name]
     count = max(120, int(gigabytes * 1e9 / (np.prod(shape) * np.dtype(dtype).itemsize)))
-    generator, arrays = np.random.default_rng(0), {}
+    generator = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}  # of arrays: a type checker takes the keywords for options
     for part, rows in (("train", count - count // 6), ("test", count // 6)):
         if dtype == "uint8":
             arrays[f"x_{part}"] = generator.integers(0, 256, (rows, *shape), np.uint8)

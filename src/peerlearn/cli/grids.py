@@ -179,6 +179,7 @@ def spread_elsewhere(
         return False
     from peerlearn.compare.grid import Survey, begin
     from peerlearn.compare.slurm import Array, script_of, submit
+    from peerlearn.tasks.kept_data import KeptData
 
     asked = (spread.partition, spread.time, spread.gres, spread.requeue, spread.sbatch)
     tasks = len(cells) if spread.tasks is None else spread.tasks
@@ -186,7 +187,7 @@ def spread_elsewhere(
     array = Array(name, tasks, *asked)
     command = [sys.executable, "-m", "peerlearn", *typed.command(cells, out)]
     script = script_of(array, command, out)
-    begin(Survey.of(recipe, cells), given, cells, out, True, lambda event: None)
+    begin(Survey.of(recipe, cells, KeptData()), given, cells, out, True, lambda event: None)
     job = submit(array, script, out)
     print(f"submitted as job {job}: {tasks} tasks for {len(cells)} cells")
     print(f"see where they are: {shlex.join(['peerlearn', 'status', str(out)])}")
