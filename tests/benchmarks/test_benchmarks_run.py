@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import peerlearn
-from benchmarks.speed import page
+from benchmarks.speed import page, processes
 from benchmarks.speed.page import lines_of, measure, options, publish
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,7 @@ OTHERS = {
     "faults/fuzz.py": "tests/fuzz/test_fuzz_script.py",
     "write_tables.py": "test_pages_are_checked_by_the_script_too",
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
+    "speed/processes.py": "test_peers_in_processes_are_timed",
     "graph/memory.py": "a process of graph/speed.py",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
@@ -117,6 +118,17 @@ def test_killed_runs_come_out_as_those_left_in_peace(tmp_path: Path) -> None:
     found = json.loads(out.read_text(encoding="utf-8"))
     assert (found["kills"], found["runs_that_differ"]) == (2, 0)
     assert found["families"]["dml"]["kills"] == 2
+
+
+def test_peers_in_processes_are_timed(tmp_path: Path) -> None:
+    out = tmp_path / "processes.json"
+    printed = script("speed/processes.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["rounds"] == 1 and found["cases"].keys() <= set(processes.CASES)
+    two = found["cases"]["2 peers, 2 processes"]
+    assert two["met"] is (two["faster"]["median"] >= processes.TARGET)
+    times = [took for size in found["exchanges"]["2"].values() for took in size.values()]
+    assert len(times) == 4 and min(times) > 0 and "times as fast" in printed
 
 
 def test_intervals_are_simulated(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peerlearn.cli.launch import leads
+from peerlearn.cli.launch import refuse_to_compare
 from peerlearn.cli.options import (
     DataOption,
     OverridesArgument,
@@ -94,7 +94,8 @@ def compare(
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
 
-    if resume and leads():
+    refuse_to_compare()
+    if resume:
         check_comparison(out)
     found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data)

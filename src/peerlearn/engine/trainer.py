@@ -15,6 +15,7 @@ from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
 from peerlearn.engine.loop import Loop, chunks
+from peerlearn.engine.mesh import launched_transport
 from peerlearn.engine.posteriors import posterior_record, what_is_odd
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
 from peerlearn.engine.proving import open_edges, proving
@@ -28,7 +29,7 @@ from peerlearn.engine.stage_run import StageRun, running
 from peerlearn.engine.steps import StepResult
 from peerlearn.engine.task import Evaluator, Purpose, Trained
 from peerlearn.engine.teaching import Teaching
-from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
+from peerlearn.engine.transports import LocalTransport, Transport
 from peerlearn.membership import TRUNK
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.modes import counted_forwards
@@ -98,9 +99,10 @@ class Trainer:
             Teaching.kept(self.cohort) as own,
         ):
             uncalibrate(self.cohort)
-            self.precision.place(self.cohort)
+            # Before anything is put on a device: of several, each process takes one of its own.
             self.transport = launched_transport(self.cohort.names, self.device)
-            check_transport(self.cohort, self.plan, self.transport)
+            check_transport(self.cohort, self.plan, self.transport, self.training)
+            self.precision.place(self.cohort)
             checkpoints = Checkpoints(self.folder, self.transport, self.training.checkpoint_minutes)
             state = checkpoints.load() if resume else None
             loop = Loop(own, checkpoints, self._keys(), self.transport)
@@ -149,6 +151,8 @@ class Trainer:
         if state is not None:
             assert self.folder is not None, "a state can only come from a folder"
             self.progress = Progress(**state["progress"])
+            if not self.transport.leads:
+                self.progress.forwards = 0  # which are those of all processes
             self.selection.restore(self.folder, state["selected"], self.cohort)
             self._within_its_last_epochs()
         elif self.shared is not None:
@@ -172,6 +176,7 @@ class Trainer:
             loop.checkpoints.restore_cohort(state, self.cohort, loop.own)
         if isinstance(stage, Procedure):
             self.precision.place(self.cohort)
+            self._gather_peers()
             stage.run(self.cohort, self.precision)
             self._finish_learning(number)
         else:
@@ -196,6 +201,15 @@ class Trainer:
         finally:
             self.current = None
 
+    def _gather_peers(self) -> None:
+        """Have all peers here as they are where they live, for what every process does alike."""
+        if not self.transport.alone:
+            peers, owned = self.cohort.peers, self.transport.owned
+            states = self.transport.collect({name: peers[name].state_dict() for name in owned})
+            for name in states.keys() - set(owned):
+                peers[name].load_state_dict(states[name])
+            Teaching.of(self.cohort).gather(self.transport)
+
     def _over(self, stage: TrainingStage) -> bool:
         """Whether the stage has had its epochs, or `evaluation.patience` is at its end."""
         at, patience = self.progress, self.training.evaluation.patience
@@ -212,8 +226,8 @@ class Trainer:
             when, number = at.epoch + at.step / per_epoch, at.epoch * per_epoch + at.step
             results = run.stepper.step(number, when, batches)
             with telling_where(where, self.folder):
-                for offset, result in enumerate(results):
-                    run.monitor.add(number + offset, result)
+                for result in results:
+                    run.monitor.add(result.step, result)
             at.steps += 1
             at.step += len(batches)
             self.observe(run.step_event(at.epoch, at.step))
@@ -235,14 +249,15 @@ class Trainer:
 
     def _end_epoch(self, run: StageRun, seconds: float, loop: Loop) -> None:
         stage, at, spec = run.stage, self.progress, self.training.evaluation
+        rates = {name: update.rate for name, update in run.updates.items()}
         record: dict[str, Any] = {
             "event": "epoch",
             "stage": stage.name,
             "epoch": at.epoch,
             "of": stage.epochs,
             "seconds": round(seconds, 3),
-            "lr": max(update.rate for update in run.updates.values()),
-            "train": self.transport.collect(run.monitor.means()),
+            "lr": max(self.transport.collect(rates).values()),
+            "train": self.transport.collect(run.monitor.means(self.transport.summed)),
         }
         last_stage, measured = at.stage == len(self.stages) - 1, dict[str, Any]()
         due = not stage.shared and (at.epoch == stage.epochs or at.epoch % spec.every == 0)
@@ -331,8 +346,7 @@ class Trainer:
 
     def _result(self) -> TrainingResult:
         trained = Trained(self.cohort, self.precision, self.forward, self.progress.history)
-        forwards = self.transport.collect({self.transport.owned[0]: self.progress.forwards})
-        of_all = sum(forwards.values())
+        of_all = self.transport.total(self.progress.forwards)
         settings = self.training.evaluation
         with telling_where("final evaluation", self.folder):
             found = calibrate(self.cohort, self.task, settings, self.forward)

@@ -44,6 +44,7 @@ class PredictionKnowledge(Knowledge):
 
     Options = PredictionOptions
     options: PredictionOptions
+    travels = "logits"
     provable = True
 
     def __init__(self, *args: Any) -> None:
@@ -52,7 +53,8 @@ class PredictionKnowledge(Knowledge):
         self.weightings = nn.ModuleDict()  # by peer
         self.temperatures = nn.ModuleDict()  # by learner
         self.weights = options.weighting.by != "none"
-        self.travels = self.ready = not self.weights and options.temperature != "learned"
+        self.lends = self.weights
+        self.ready = not self.weights and options.temperature != "learned"
         owner = id(self) if self.weights else None
         self._on_logits = options.on_logits
         self._compares = owner, options.on_logits, options.classes, options.clamp

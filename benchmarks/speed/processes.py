@@ -1,0 +1,204 @@
+"""The peers of one cell over processes: how much faster a step is, and what an exchange costs.
+
+    python benchmarks/speed/processes.py --rounds 5
+
+Every case trains the same cohort on the same made-up images, in one single-threaded process and in
+several that torchrun starts; a step is the mean of all steps of a run, without start-up, evaluation
+and files. Rounds run the cases one after the other, so a busy machine slows all of them alike; the
+result file says how busy it was. Beside that: how long a broadcast of logits and the sum of
+gradients take between processes that have nothing else to do.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from benchmarks.speed.timing import Ratio, environment
+from peerlearn.models import build_model
+from peerlearn.plain_yaml import parse_yaml
+from peerlearn.systems.registry import find_recipe
+
+OUT = Path(__file__).with_name("processes.json")
+TARGET = 1.7
+"""Of two peers in two processes, against one process: at least so many times as fast."""
+#: By name: peers, processes, and words of the configuration beside those of all.
+CASES: Mapping[str, tuple[int, int, tuple[str, ...]]] = {
+    "2 peers, 1 process": (2, 1, ()),
+    "2 peers, 2 processes": (2, 2, ()),
+    "2 peers, 2 processes, hints": (2, 2, ("transfer={knowledge: features, layer: pooled}",)),
+    "4 peers, 1 process": (4, 1, ()),
+    "4 peers, 2 processes": (4, 2, ()),
+    "4 peers, 4 processes": (4, 4, ()),
+    "2 peers, 4 processes, half a batch each": (2, 4, ("accumulate=2", "batch_size=32")),
+}
+AGAINST = {name: f"{peers} peers, 1 process" for name, (peers, _, _) in CASES.items()}
+MODEL, ROWS, CLASSES, EPOCHS = "resnet20", 640, 10, 2
+
+
+def main() -> None:
+    """Measure and write the result file; as a process of a case, train and say how long it took."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--smallest", action="store_true", help="one round of two cases, tiny")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--train", nargs="+", metavar="DATA PEERS WORD", help=argparse.SUPPRESS)
+    parser.add_argument("--exchange", nargs="+", metavar="BYTES", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.train or arguments.exchange:
+        done = _train(*arguments.train) if arguments.train else _exchange(*arguments.exchange)
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(json.dumps(done))
+        return
+    if arguments.smallest and arguments.out == OUT:
+        parser.error("--smallest: give another --out")
+    found = measured(1 if arguments.smallest else arguments.rounds, arguments.smallest)
+    arguments.out.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print("\n".join(told(found)))
+
+
+def measured(rounds: int, smallest: bool) -> dict[str, Any]:
+    """All cases and exchanges."""
+    cases = {name: CASES[name] for name in list(CASES)[: 2 if smallest else None]}
+    model, rows = ("cnn", 64) if smallest else (MODEL, ROWS)
+    began = environment(1)
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    with tempfile.TemporaryDirectory() as folder:
+        data = _made_up(Path(folder), rows)
+        for number in range(rounds):
+            for name in list(cases) if number % 2 == 0 else reversed(list(cases)):
+                peers, world, words = cases[name]
+                said = _started(world, "--train", data, peers, f"model={model}", *words)
+                seconds[name].append(said["step"])
+    network = build_model(model, (3, 32, 32), CLASSES)
+    sizes = {
+        "logits of 64 rows": 64 * CLASSES * 4,
+        f"gradients of {model}": sum(p.numel() * 4 for p in network.parameters()),
+        "gradients of a network of 44 MB": 44 * 2**20,
+    }
+    worlds, some = ((2,), 2) if smallest else ((2, 4), 3)
+    few = dict(list(sizes.items())[:some])
+    exchanges = {
+        str(world): dict(zip(few, _started(world, "--exchange", *few.values()), strict=True))
+        for world in worlds
+    }
+    return {
+        "command": f"python benchmarks/speed/processes.py --rounds {rounds}",
+        "environment": began,
+        "load_average_after": list(os.getloadavg()),
+        "rounds": rounds,
+        "model": model,
+        "cases": {name: _line(name, seconds) for name in cases},
+        "bytes": few,
+        "exchanges": exchanges,
+    }
+
+
+def _line(name: str, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
+    against = AGAINST[name]
+    pairs = zip(seconds[against], seconds[name], strict=True)
+    faster = Ratio.of([one / many for one, many in pairs])
+    line = {"step_ms": 1e3 * statistics.median(seconds[name]), "faster": vars(faster)}
+    if name == "2 peers, 2 processes":
+        line |= {"target": TARGET, "met": faster.median >= TARGET}
+    return line
+
+
+def told(found: Mapping[str, Any]) -> list[str]:
+    """The result file in lines."""
+    lines = [
+        f"{name}: {line['step_ms']:.1f} ms a step, {line['faster']['median']:.2f} times as fast"
+        for name, line in found["cases"].items()
+    ]
+    for world, times in found["exchanges"].items():
+        lines += [
+            f"{world} processes, {what}: broadcast {took['broadcast_ms']:.2f} ms, "
+            f"sum {took['sum_ms']:.2f} ms"
+            for what, took in times.items()
+        ]
+    return lines
+
+
+def _made_up(folder: Path, rows: int) -> Path:
+    """Images of noise with labels, as many as fill the steps."""
+    draw, path = np.random.default_rng(0), folder / "noise.npz"
+    arrays: dict[str, Any] = {}
+    for part, count in (("train", rows), ("val", 20), ("test", 20)):
+        arrays[f"x_{part}"] = draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        arrays[f"y_{part}"] = np.arange(count) % CLASSES
+    np.savez(path, **arrays)
+    return path
+
+
+def _started(world: int, *words: object) -> Any:
+    """What the first of so many processes of this script says."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+    command = [sys.executable, *(launcher if world > 1 else []), __file__, *map(str, words)]
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=alone, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}:\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _train(data: str, peers: str, model: str, *words: str) -> dict[str, float]:
+    """Seconds of a step."""
+    network = {"model": model.removeprefix("model=")}
+    recipe, given = find_recipe("dml")
+    changes: dict[str, Any] = {
+        "data.name": data, "epochs": EPOCHS, "batch_size": 64, "threads": 1, "precision": "fp32",
+        "evaluation.every": EPOCHS, "peers": {f"p{n}": network for n in range(int(peers))},
+    }  # fmt: skip
+    for word in words:
+        key, _, value = word.partition("=")
+        changes[key] = _parsed(value)
+    trainer = recipe.build(recipe.resolve(given, changes))
+    trainer.run()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    return {"step": trainer.progress.seconds / trainer.progress.steps}
+
+
+def _parsed(value: str) -> Any:
+    return parse_yaml(f"value: {value}", "a word")["value"]
+
+
+def _exchange(*sizes: str) -> list[dict[str, float]]:
+    """Milliseconds of a broadcast and of a sum of so many bytes, medians."""
+    dist.init_process_group("gloo")
+    torch.set_num_threads(1)
+    found = []
+    for size in map(int, sizes):
+        numbers, times = torch.ones(size // 4), {"broadcast_ms": [0.0], "sum_ms": [0.0]}
+        for name, call in (("broadcast_ms", _broadcast), ("sum_ms", dist.all_reduce)):
+            times[name] = []
+            for turn in range(-2, 20 if size < 2**20 else 5):
+                dist.barrier()
+                began = time.perf_counter()
+                call(numbers)
+                if turn >= 0:
+                    times[name].append(1e3 * (time.perf_counter() - began))
+        found.append({name: statistics.median(taken) for name, taken in times.items()})
+    dist.destroy_process_group()
+    return found
+
+
+def _broadcast(numbers: torch.Tensor) -> None:
+    dist.broadcast(numbers, src=0)
+
+
+if __name__ == "__main__":
+    main()
