@@ -108,6 +108,11 @@ def compare(
     else:
         chosen, left_out = default_arms(found, given, changes, out)
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
+    if any(cell.config.transport.kind == "snapshot" for cell in cells):
+        raise InputError(
+            "transport.kind: 'snapshot' trains one peer of one run, and its folder holds those of "
+            "one cohort; use peerlearn run, or mesh to compare"
+        )
     folder = out_folder(out, f"compare-{found.name}")
     given = apply_overrides(given, changes)
     with resumable(folder):

@@ -12,6 +12,7 @@ from peerlearn.engine.probes import takes_no_noise
 from peerlearn.engine.proving import check_proven
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import TrainingSpec
+from peerlearn.engine.snapshots import check_snapshots
 from peerlearn.engine.stage import Plan, TrainingStage
 from peerlearn.engine.task import Evaluator
 from peerlearn.engine.teaching import Teaching
@@ -87,6 +88,8 @@ def check_training(
     for name in spec.members or ():
         if name not in cohort.names:
             raise unknown_name("peer", name, cohort.names, "evaluation.members")
+    if training.transport.kind == "snapshot":
+        check_snapshots(cohort, _graphs(cohort, plan))
     if training.accumulate > 1 and any(graph.sequential for graph in _graphs(cohort, plan)):
         raise InputError(
             f"accumulate: found {training.accumulate}; with transfer.update 'sequential' "

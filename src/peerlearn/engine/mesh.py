@@ -10,6 +10,7 @@ from torch import Tensor
 from peerlearn.engine.transports import (
     Asked,
     LocalTransport,
+    Lockstep,
     Outputs,
     Transport,
     all_there,
@@ -21,7 +22,7 @@ from peerlearn.transfer.outputs import PeerOutput
 T = TypeVar("T")
 
 
-class MeshTransport:
+class MeshTransport(Lockstep):
     """Peers spread over the dimension `peer` of a device mesh, batches over its dimension `data`.
 
     Peer number i lives in the processes with coordinate `i % size` of `peer`. Those that hold the

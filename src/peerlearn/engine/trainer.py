@@ -15,7 +15,6 @@ from peerlearn.engine.checkpoint import Checkpoints, Progress
 from peerlearn.engine.checks import check_training, check_transport, telling_where
 from peerlearn.engine.evaluate import Logits, Rows, predict, sound
 from peerlearn.engine.loop import Loop, chunks
-from peerlearn.engine.mesh import launched_transport
 from peerlearn.engine.posteriors import posterior_record, what_is_odd
 from peerlearn.engine.precision import Precision, keep_freed_memory, resolve_device, threads
 from peerlearn.engine.proving import open_edges, proving
@@ -24,6 +23,8 @@ from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages, stage_keys, trained_until
+from peerlearn.engine.snapshots import one_learns
+from peerlearn.engine.spreading import transport_of
 from peerlearn.engine.stage import Plan, Procedure, Stage, TrainingStage
 from peerlearn.engine.stage_run import StageRun, running
 from peerlearn.engine.steps import StepResult
@@ -70,6 +71,8 @@ class Trainer:
     shared: SharedStages | None = None
 
     def __post_init__(self) -> None:
+        if (transport := self.training.transport).kind == "snapshot":
+            self.peers = one_learns(self.peers, self.cohort.names, transport)
         check_training(self.cohort, self.plan, self.training, self.task)
         metrics = self.task.metrics if self.task is not None else Catalogue(CLASSIFICATION)
         self.device = resolve_device(self.training.device)
@@ -92,15 +95,16 @@ class Trainer:
         """
         if self.device.type == "cpu":
             keep_freed_memory()
+        spread = self.training.transport, self.cohort.names, self.device
         with (
             preserved_rng(),
             threads(self.training.threads),
             self.shared or nullcontext(),  # others wait for what is trained of it
             Teaching.kept(self.cohort) as own,
+            # Before anything is put on a device: of several, each process takes one of its own.
+            transport_of(*spread, self._note) as self.transport,
         ):
             uncalibrate(self.cohort)
-            # Before anything is put on a device: of several, each process takes one of its own.
-            self.transport = launched_transport(self.cohort.names, self.device)
             check_transport(self.cohort, self.plan, self.transport, self.training)
             self.precision.place(self.cohort)
             checkpoints = Checkpoints(self.folder, self.transport, self.training.checkpoint_minutes)
@@ -114,6 +118,7 @@ class Trainer:
                     self.progress.next_stage()
                     state = None
                 loop.stop_if_asked("its last epoch")
+            self.transport.stepped(self.cohort, self.progress.steps, last=True)
             own.put_into(self.cohort)
             self.selection.settle(self.cohort, self.transport, self.folder)
             return self._result()
@@ -140,7 +145,7 @@ class Trainer:
 
     def _keys(self) -> dict[int, str]:
         """Of the stages that may be another run's, by number."""
-        if self.shared is None or not isinstance(self.transport, LocalTransport):
+        if self.shared is None or type(self.transport) is not LocalTransport:
             return {}
         built = self.cohort, self.plan, self.training, self.precision, self.seed
         return stage_keys(*built, self.shared.data)
@@ -183,6 +188,7 @@ class Trainer:
             with self._running(number) as run:
                 if state is not None:
                     loop.checkpoints.restore_run(state, run)
+                self.transport.begin(self.cohort)
                 while not self._over(stage):
                     self._run_epoch(run, loop)
             if self.shared is not None and number in loop.keys:
@@ -230,6 +236,7 @@ class Trainer:
                     run.monitor.add(result.step, result)
             at.steps += 1
             at.step += len(batches)
+            self.transport.stepped(self.cohort, at.steps)
             self.observe(run.step_event(at.epoch, at.step))
             if loop.save_step():
                 at.seconds += time.perf_counter() - began
@@ -258,7 +265,7 @@ class Trainer:
             "seconds": round(seconds, 3),
             "lr": max(self.transport.collect(rates).values()),
             "train": self.transport.collect(run.monitor.means(self.transport.summed)),
-        }
+        } | self.transport.told()
         last_stage, measured = at.stage == len(self.stages) - 1, dict[str, Any]()
         due = not stage.shared and (at.epoch == stage.epochs or at.epoch % spec.every == 0)
         if self.task is not None and self.task.validates and due:
@@ -282,7 +289,7 @@ class Trainer:
         if final:
             self._finish_learning(at.stage)
             for text in what_is_odd(record):
-                self.observe({"event": "note", "text": text})
+                self._note(text)
         if final and not last_stage:  # the next one begins, with new optimisers
             begun = replace(at, stage=at.stage + 1, epoch=0, step=0)
             loop.checkpoints.save(self.cohort, loop.own, self.selection, begun, None)
@@ -356,6 +363,9 @@ class Trainer:
         if result.pictures and self.folder is not None and self.transport.leads:
             self.folder.save_gallery(result.pictures)
         return result
+
+    def _note(self, text: str) -> None:
+        self.observe({"event": "note", "text": text})
 
     # Saving and failing ------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import torch.distributed as dist
 from torch import Tensor
 
+from peerlearn.cohort import Cohort
 from peerlearn.errors import RunError
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -50,6 +51,15 @@ class Transport(Protocol):
     def lend(self, tensors: Mapping[str, Sequence[Tensor]]) -> None:
         """Give tensors of peers, by name, the values that they have where the peer lives."""
 
+    def begin(self, cohort: Cohort) -> None:
+        """Before the first step of a stage."""
+
+    def stepped(self, cohort: Cohort, step: int, last: bool = False) -> None:
+        """After a step of the optimisers, the number `step`; `last` after the whole training."""
+
+    def told(self) -> dict[str, Any]:
+        """What the record of an epoch says of it."""
+
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """One entry per peer, from the entries that each process holds for the peers it owns."""
 
@@ -76,7 +86,20 @@ class Transport(Protocol):
 Asked = Callable[[str, PeerOutput], Collection[str]] | None
 
 
-class LocalTransport:
+class Lockstep:
+    """What a transport has nothing to do for whose peers meet at every step."""
+
+    def begin(self, cohort: Cohort) -> None:
+        """Nothing is older than the step."""
+
+    def stepped(self, cohort: Cohort, step: int, last: bool = False) -> None:
+        """Nor does anything else have to be told."""
+
+    def told(self) -> dict[str, Any]:
+        return {}
+
+
+class LocalTransport(Lockstep):
     """All peers in this process."""
 
     leads = alone = True

@@ -72,6 +72,16 @@ class TransferGraph(nn.Module):
         return [entry.proof for entry in self.entries if entry.proof is not None]
 
     @property
+    def absent(self) -> frozenset[str]:
+        """Peers that cannot teach yet."""
+        return frozenset(name for entry in self.entries for name in entry.absent)
+
+    @absent.setter
+    def absent(self, names: Collection[str]) -> None:
+        for entry in self.entries:
+            entry.absent = frozenset(names)
+
+    @property
     def stays(self) -> list[str]:
         """Why peers cannot live in different processes, entry by entry; see `Knowledge.stays`."""
         return [f"{entry.field}: {entry.stays}" for entry in self.entries if entry.stays]
@@ -302,7 +312,7 @@ class TransferGraph(nn.Module):
 
 def _of_all_edges(entry: Knowledge, terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Means over the edges that are open, as those over all edges, where the others give 0."""
-    if entry.proof is None or entry.options.target == "sum":
+    if entry.all_open or entry.options.target == "sum":
         return terms
     return {name: entry.share_open(name) * term for name, term in terms.items()}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.importing import PREFIX
+from peerlearn.transfer.averages import peer_averaged
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
 from peerlearn.transfer.outputs import BatchView, OutputForm, PeerOutput, Schedule
 from peerlearn.transfer.proven import Pair, Proof, ProvenSpec
@@ -213,6 +214,7 @@ class Knowledge(nn.Module, ABC):
         ready: whether `losses` can be asked; otherwise `prepare` comes first.
         provable: whether `losses` asks `taught` which edges are open, so that they may be `proven`.
         proof: what says which edges are open; None where all of them always are.
+        absent: peers that cannot teach yet, whose edges are shut.
     """
 
     Options: ClassVar[type[EdgeOptions]]
@@ -230,6 +232,7 @@ class Knowledge(nn.Module, ABC):
         self.options, self.field, self.incoming = options, field, tuple(incoming)
         self.form: OutputForm = form
         self.proof: Proof | None = None
+        self.absent: frozenset[str] = frozenset()
         if self.options.proven.ends != "none":
             self._check_provable()
             self.proof = Proof(self.options.proven, self.pairs, self.speaks, field)
@@ -292,14 +295,20 @@ class Knowledge(nn.Module, ABC):
 
     def taught(self, learners: Collection[str]) -> list[IncomingEdges]:
         """The edges that lead to one of `learners` and are open."""
-        if self.proof is None:
+        if self.all_open:
             return self.wanted(learners)
-        open_ = self.proof.open
+        open_ = set(self.pairs) if self.proof is None else self.proof.open
+        open_ = {pair for pair in open_ if peer_averaged(pair[0]) not in self.absent}
         edges = (
             IncomingEdges(learner, tuple(t for t in teachers if (t, learner) in open_))
             for learner, teachers in self.wanted(learners)
         )
         return [each for each in edges if each.teachers]
+
+    @property
+    def all_open(self) -> bool:
+        """Whether no edge can be shut."""
+        return self.proof is None and not self.absent
 
     def share_open(self, learner: str) -> float:
         """The share of a learner's edges that are open."""

@@ -122,7 +122,7 @@ class PredictionKnowledge(Knowledge):
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
         if self.options.gate == "cutoff":
             return {}
-        everyone = self._everyone if self.proof is None else self.taught(self._learners)
+        everyone = self._everyone if self.all_open else self.taught(self._learners)
         wanted = [edges for edges in everyone if edges.learner in learners]
         self._check_shapes(view, wanted)
         if not wanted:
