@@ -12,7 +12,8 @@ A page asks for a table with a pair of lines; the path is relative to the page:
 order × weight tables of the Rényi benchmark, `questions:` with several files, put apart by commas,
 for the differences that say what is asked on all of them, `few:` with several files for what few
 labels gain on all of them, `counts:` for estimates of how many new classes there are, and `asked:`
-and `outside:` for the two tables of the Bayesian page beside the comparison.
+and `outside:` for the two tables of the Bayesian page beside the comparison. Pages in `docs/` have
+`cases:`, `exchanges:` and `bytes:` of peers in processes, `staleness:` and `lost:` of snapshots.
 """
 
 import json
@@ -27,21 +28,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder that `benchmark
 from benchmarks.bayesian.tables import asked_markdown, outside_markdown
 from benchmarks.discovery.class_count import counts_markdown
 from benchmarks.discovery.questions import DISCOVERY
+from benchmarks.faults.lost_peers import lost_markdown
 from benchmarks.few_labels import few_labels_markdown
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
+from benchmarks.speed.processes import bytes_markdown, cases_markdown, exchanges_markdown
+from benchmarks.speed.staleness import staleness_markdown
 from benchmarks.styles.questions import STYLES
 from peerlearn.report.terminal import markdown_table
 from peerlearn.results import Results
 from peerlearn.systems.registry import RECIPES
 
 HERE = Path(__file__).parent
-
-SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few|asked|outside): (?P<file>\S+) -->\n)"
-    r".*?(<!-- end -->)",
-    re.DOTALL,
-)
 
 
 def peers_markdown(results: dict[str, Any]) -> str:
@@ -81,7 +79,17 @@ MAKERS: dict[str, Callable[..., str]] = {
     "counts": counts_markdown,
     "asked": asked_markdown,
     "outside": outside_markdown,
+    "cases": cases_markdown,
+    "exchanges": exchanges_markdown,
+    "bytes": bytes_markdown,
+    "staleness": staleness_markdown,
+    "lost": lost_markdown,
 }
+SLOT = re.compile(
+    rf"(<!-- (?P<kind>{'|'.join([*MAKERS, 'questions', 'few'])}): (?P<file>\S+) -->\n)"
+    r".*?(<!-- end -->)",
+    re.DOTALL,
+)
 #: By folder of a page.
 QUESTIONS = {"discovery": DISCOVERY, "styles": STYLES}
 
@@ -90,6 +98,9 @@ def origin(results: Sequence[Any]) -> str:
     """A line about what made the results of a table; files of one maker are told once."""
     said = []
     for one in results:
+        if isinstance(one, dict) and "environment" in one:
+            said.append(_measured(one["environment"]))
+            continue
         makers = one.get("made_by") or [{}] if isinstance(one, dict) else [{}]
         said += [_maker(entry) for entry in makers]
     return f"<sub>{'; '.join(dict.fromkeys(said))}.</sub>"
@@ -102,6 +113,17 @@ def _maker(entry: Mapping[str, Any]) -> str:
     at = f"commit {commit}{changed}" if commit else f"peerlearn {entry.get('peerlearn')}"
     device = entry.get("device", "cpu")
     return f"Made at {at} on {entry['processor']}" + ("" if device == "cpu" else f", {device}")
+
+
+def _measured(environment: Mapping[str, Any]) -> str:
+    load, cores = environment["load_average"][0], environment["processors"]
+    busy = f"{cores} processors, load average {load:.1f} at the beginning"
+    return f"Made at commit {environment['commit']} on {environment['processor']}, {busy}"
+
+
+def pages() -> list[Path]:
+    """The pages with tables."""
+    return sorted([*HERE.rglob("*/README.md"), *(HERE.parent / "docs").glob("*.md")])
 
 
 def filled(page: Path) -> str:
@@ -128,10 +150,10 @@ def main() -> int:
     """Rewrite or check every page."""
     check = "--check" in sys.argv[1:]
     stale = []
-    for page in sorted(HERE.rglob("*/README.md")):
+    for page in pages():
         text = filled(page)
         if text != page.read_text(encoding="utf-8"):
-            stale.append(page.parent.name)
+            stale.append(page.parent.name if page.name == "README.md" else page.name)
             if not check:
                 page.write_text(text, encoding="utf-8")
     print(f"{'stale' if check else 'rewritten'}: {', '.join(stale) or 'none'}")

@@ -83,14 +83,11 @@ def measured(rounds: int, smallest: bool) -> dict[str, Any]:
                 peers, world, words = cases[name]
                 said = _started(world, "--train", data, peers, f"model={model}", *words)
                 seconds[name].append(said["step"])
-    network = build_model(model, (3, 32, 32), CLASSES)
-    sizes = {
-        "logits of 64 rows": 64 * CLASSES * 4,
-        f"gradients of {model}": sum(p.numel() * 4 for p in network.parameters()),
-        "gradients of a network of 44 MB": 44 * 2**20,
-    }
-    worlds, some = ((2,), 2) if smallest else ((2, 4), 3)
-    few = dict(list(sizes.items())[:some])
+    networks = [model] if smallest else [model, "resnet18", "wrn28_10"]
+    parameters = {name: _parameters(name) for name in networks}
+    few = {"logits of 64 rows": 64 * CLASSES * 4}
+    few |= {f"gradients of {name}": 4 * parameters[name] for name in networks[:2]}
+    worlds = (2,) if smallest else (2, 4)
     exchanges = {
         str(world): dict(zip(few, _started(world, "--exchange", *few.values()), strict=True))
         for world in worlds
@@ -102,9 +99,15 @@ def measured(rounds: int, smallest: bool) -> dict[str, Any]:
         "rounds": rounds,
         "model": model,
         "cases": {name: _line(name, seconds) for name in cases},
+        "parameters": parameters,
         "bytes": few,
         "exchanges": exchanges,
     }
+
+
+def _parameters(model: str) -> int:
+    network = build_model(model, (3, 32, 32), CLASSES)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _line(name: str, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
@@ -130,6 +133,45 @@ def told(found: Mapping[str, Any]) -> list[str]:
             for what, took in times.items()
         ]
     return lines
+
+
+def cases_markdown(found: Mapping[str, Any]) -> str:
+    """How long a step takes, by case."""
+    rows = [
+        f"| {name} | {line['step_ms']:.1f} | {line['faster']['median']:.2f} "
+        f"[{line['faster']['ci95'][0]:.2f}, {line['faster']['ci95'][1]:.2f}] |"
+        for name, line in found["cases"].items()
+    ]
+    head = "| case | ms a step | times as fast as one process |\n| --- | ---: | ---: |"
+    said = f"Peers are {found['model']}; medians of {found['rounds']} rounds, 95 % intervals."
+    return "\n".join([head, *rows, "", said, ""])
+
+
+def exchanges_markdown(found: Mapping[str, Any]) -> str:
+    """How long processes take to tell each other so many bytes, one at a time."""
+    rows = [
+        f"| {what} | {found['bytes'][what]:,} | {world} | {took['broadcast_ms']:.2f} | "
+        f"{took['sum_ms']:.2f} |"
+        for world, times in found["exchanges"].items()
+        for what, took in times.items()
+    ]
+    head = "| what | bytes | processes | broadcast, ms | sum, ms |\n| --- |" + " ---: |" * 4
+    return "\n".join([head, *rows, ""])
+
+
+def bytes_markdown(found: Mapping[str, Any]) -> str:
+    """Logits of a batch beside gradients, by network, classes and rows."""
+    rows = [
+        f"| {name} | {count:,} | {classes:,} | {batch * classes * 4:,} | {4 * count:,} | "
+        f"{count / (batch * classes):,.0f} |"
+        for name, count in found["parameters"].items()
+        for batch, classes in ((128, 10), (128, 1000))
+    ]
+    head = (
+        "| network | parameters | classes | bytes of logits of 128 rows | bytes of gradients | "
+        "gradients over logits |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    )
+    return "\n".join([head, *rows, ""])
 
 
 def _made_up(folder: Path, rows: int) -> Path:

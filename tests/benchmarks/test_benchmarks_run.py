@@ -37,6 +37,8 @@ OTHERS = {
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
     "speed/processes.py": "test_peers_in_processes_are_timed",
     "graph/memory.py": "a process of graph/speed.py",
+    "faults/lost_peers.py": "test_no_run_is_lost_where_peers_are_killed",
+    "speed/staleness.py": "test_what_staleness_costs_is_measured",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
     "backdoor/suspicion.py": "test_suspicion_is_counted_of_clean_and_of_poisoned_networks",
@@ -129,6 +131,22 @@ def test_peers_in_processes_are_timed(tmp_path: Path) -> None:
     assert two["met"] is (two["faster"]["median"] >= processes.TARGET)
     times = [took for size in found["exchanges"]["2"].values() for took in size.values()]
     assert len(times) == 4 and min(times) > 0 and "times as fast" in printed
+
+
+def test_no_run_is_lost_where_peers_are_killed(tmp_path: Path) -> None:
+    out = tmp_path / "lost.json"
+    script("faults/lost_peers.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert (found["kills"], found["lost"]) == (2, [])
+    assert found["finished"] + found["abandoned"] == 3 * found["rounds"]
+
+
+def test_what_staleness_costs_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "staleness.json"
+    printed = script("speed/staleness.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["ways"].keys() == {"independent", "at every step", "snapshots every 5 steps"}
+    assert all(0 < way["accuracy"]["mean"] <= 1 for way in found["ways"].values()), printed
 
 
 def test_intervals_are_simulated(tmp_path: Path) -> None:
