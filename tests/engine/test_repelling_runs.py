@@ -124,7 +124,7 @@ def test_they_change_a_run_and_their_weight_zero_does_not() -> None:
         return weights(trainer)
 
     plain = run()
-    for kind in ("posteriors", "feature_distributions"):
+    for kind in ("posteriors", "feature_distributions", "other_classes"):
         assert run(f"{{knowledge: {kind}, weight: 0}}") == plain
         assert run(f"{{knowledge: {kind}}}") != plain
 

@@ -26,6 +26,7 @@ KINDS = [
     "relations",
     "posteriors",
     "feature_distributions",
+    "other_classes",
     "doubted_labels",
     "rankings",
 ]

@@ -19,7 +19,7 @@ def test_invariant_8_a_block_runs(number: int, capsys: pytest.CaptureFixture[str
         assert re.match(r"\{\('a', 'b'\): \d+\.\d+, ", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("kind", ["posteriors", "feature_distributions"])
+@pytest.mark.parametrize("kind", ["posteriors", "feature_distributions", "other_classes"])
 def test_every_option_of_a_kind_is_explained(kind: str) -> None:
     said = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PAGE))))
     assert set(OPTIONS[kind].model_fields) - {*SHARED} <= said

@@ -108,17 +108,18 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
     }
     features = {"knowledge": "features", "layer": {"from": "a", "to": "b"}, "feature_loss": "hint"}
     relations = {"knowledge": "relations", "layer": "pooled", "memory": 512, "views": 2}
-    repelling = {"transform": "log", "eps": 0.1, "stop_distance": 5.0, "layers": ["x", "y"]}
-    repelling |= {"teacher_ema": None, "teacher_view": None, "proven": "none"}
-    posteriors = {"knowledge": "posteriors", "distance": "w2", "per_layer": True}
-    posteriors |= {"normalise": True} | repelling
-    distributions = {
+    others = {"knowledge": "other_classes", "transform": "log", "eps": 0.1, "stop_distance": 5.0}
+    others |= {"teacher_ema": None, "teacher_view": None, "proven": "none"}
+    repelling = others | {"layers": ["x", "y"]}
+    posteriors = repelling | {"knowledge": "posteriors", "distance": "w2", "per_layer": True}
+    posteriors |= {"normalise": True}
+    distributions = repelling | {
         "knowledge": "feature_distributions",
         "feature_divergence": "pkt",
         "fusion": "attention",
     }
     distributions |= {"width": 8, "tokens": 2, "centred": False, "feature_temperature": 0.1}
-    distributions |= {"supervised_fusion": True} | repelling
+    distributions |= {"supervised_fusion": True}
     doubts = {"knowledge": "doubted_labels", "doubt": "everything"}
     rankings = {"knowledge": "rankings", "temperature": 2.0, "target": "sum"}
     names = {field.alias or name for name, field in EdgeFields.model_fields.items()}
@@ -126,7 +127,7 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
     assert everything.keys() == names, "a new field of EdgeFields needs a value here"
     kinds = [set(fields) for fields in FIELDS_OF.values()]
     shared = names - set().union(*kinds)
-    of_kinds = (values, features, relations, posteriors, distributions, doubts, rankings)
+    of_kinds = (values, features, relations, posteriors, distributions, others, doubts, rankings)
     for own, special in zip(kinds, of_kinds, strict=True):
         given = {k: v for k, v in everything.items() if k in own | shared} | special
         (inherited,) = spec(given | {"edges": [{}]}).entries()

@@ -16,7 +16,7 @@ WORDS = (
     "nan", ".inf", "0x1f", "12:30:45", "last", "ensemble", "a", "b", "best", "test", "val+test",
     "kl", "reverse_kl", "symmetric_kl", "js", "renyi", "mse", "cosine", "features", "predictions",
     "relations", "posteriors", "feature_distributions", "w2", "pkt", "direct_kl", "log",
-    "hint", "attention", "similarity", "pooled", "stage2", "bottleneck", "sample",
+    "other_classes", "hint", "attention", "similarity", "pooled", "stage2", "bottleneck", "sample",
     "class", "through", "cutoff", "linear", "correct", "confident", "labelled", "unlabelled",
     "non_target", "mean", "sum", "simultaneous", "sequential", "constant", "sigmoid", "step",
     "exponential", "mlp", "cnn", "resnet8", "vgg11", "unet", "fpn", "gcn", "gat", "gin", "sage",

@@ -31,6 +31,7 @@ _LINES: dict[str, tuple[Any, float]] = {
     "relations": ((0, (1.2, 1.6)), 1.7),
     "posteriors": ((0, (8, 2.2)), 1.4),
     "feature_distributions": ((0, (5, 1.6, 1.2, 1.6, 1.2, 1.6)), 1.4),
+    "other_classes": ((0, (1.2, 1.6, 5, 1.6)), 1.4),
     "rankings": ((0, (6, 1.6, 1.4, 1.6)), 1.4),
     "masks": ((0, (2.4, 1.6)), 2.2),
 }

@@ -8,7 +8,9 @@ How a forward draws in training, `method`:
     local: the outputs are drawn, each row's on its own, N(op(x, μ), op(x², σ²)) (Kingma et al.
         2015, "Variational Dropout and the Local Reparameterization Trick"); positions of one map
         are drawn as if they shared no weights.
-    flipout: one draw whose signs change from row to row (Wen et al. 2018).
+    flipout: one draw whose signs change from row to row (Wen et al. 2018), by what comes out. Signs
+        of what goes in, which the paper has too, are left out: those of two rows are independent
+        either way, so that their draws do not correlate, and inputs are large.
 In evaluation weights are drawn whole, by `reparameterisation`.
 """
 
@@ -82,9 +84,9 @@ class _Layer(MeanField):
         """The linear operation of the layer with these weights."""
         raise NotImplementedError
 
-    def signs(self, x: Tensor, out: Tensor) -> tuple[Tensor | None, Tensor]:
-        """±1 by row and channel of what goes in and what comes out; None where rows are picked."""
-        raise NotImplementedError
+    def signs(self, out: Tensor) -> Tensor:
+        """±1 by row and channel of what comes out."""
+        return _signs(out, out.shape)
 
     def squared(self, x: Tensor) -> Tensor:
         """What goes in with the variances."""
@@ -122,11 +124,9 @@ def _local(layer: _Layer, x: Tensor, *more: Any) -> Tensor:
 
 def _flipout(layer: _Layer, x: Tensor, *more: Any) -> Tensor:
     mean = layer.op(x, layer.weight, layer.bias, *more)
-    inner, outer = layer.signs(x, mean)
     noise = layer.std("weight") * layer.noise("weight")
     of_bias = layer.std("bias") * layer.noise("bias") if "bias" in layer.random_names() else None
-    flipped = x if inner is None else x * inner
-    return torch.addcmul(mean, layer.op(flipped, noise, of_bias, *more), outer)
+    return torch.addcmul(mean, layer.op(x, noise, of_bias, *more), layer.signs(mean))
 
 
 WHOLE: Method = "reparameterisation"
@@ -147,9 +147,6 @@ class BayesianLinear(_Layer, nn.Linear):
 
     def op(self, x: Tensor, weight: Tensor, bias: Tensor | None, *more: Any) -> Tensor:
         return F.linear(x, weight, bias)
-
-    def signs(self, x: Tensor, out: Tensor) -> tuple[Tensor | None, Tensor]:
-        return _signs(x, x.shape), _signs(out, out.shape)
 
     def of_all_draws(self, x: Tensor, draws: Draws, *more: Any) -> Tensor:
         if x.ndim < 2:
@@ -172,12 +169,9 @@ class _Convolution(_Layer):
     dilation: Any
     groups: int
 
-    def signs(self, x: Tensor, out: Tensor) -> tuple[Tensor | None, Tensor]:
+    def signs(self, out: Tensor) -> Tensor:
         positions = self.weight.ndim - 2
-        inner, outer = (
-            _signs(each, (*each.shape[:-positions], *[1] * positions)) for each in (x, out)
-        )
-        return inner, outer
+        return _signs(out, (*out.shape[:-positions], *[1] * positions))
 
     def grouped(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, *more: Any
@@ -298,9 +292,6 @@ class BayesianEmbedding(_Layer, nn.Embedding):
 
     def squared(self, x: Tensor) -> Tensor:
         return x
-
-    def signs(self, x: Tensor, out: Tensor) -> tuple[Tensor | None, Tensor]:
-        return None, _signs(out, out.shape)
 
     def of_all_draws(self, x: Tensor, draws: Draws, *more: Any) -> Tensor:
         if self.padding_idx is not None and torch.is_grad_enabled():

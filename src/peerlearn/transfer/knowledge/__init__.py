@@ -6,6 +6,7 @@ from peerlearn.transfer.knowledge.base import Knowledge
 from peerlearn.transfer.knowledge.doubted_labels import DoubtedLabelKnowledge
 from peerlearn.transfer.knowledge.feature_distributions import FeatureDistributionKnowledge
 from peerlearn.transfer.knowledge.features import FeatureKnowledge
+from peerlearn.transfer.knowledge.other_classes import OtherClassKnowledge
 from peerlearn.transfer.knowledge.posteriors import PosteriorKnowledge
 from peerlearn.transfer.knowledge.predictions import PredictionKnowledge
 from peerlearn.transfer.knowledge.rankings import RankingKnowledge
@@ -17,6 +18,7 @@ KINDS: dict[str, type[Knowledge]] = {
     "relations": RelationKnowledge,
     "posteriors": PosteriorKnowledge,
     "feature_distributions": FeatureDistributionKnowledge,
+    "other_classes": OtherClassKnowledge,
     "doubted_labels": DoubtedLabelKnowledge,
     "rankings": RankingKnowledge,
 }

@@ -21,7 +21,7 @@ from peerlearn.errors import InputError, unknown_name
 from peerlearn.memory import check_memory
 from peerlearn.transfer.divergences import kl
 from peerlearn.transfer.knowledge.base import IncomingEdges, Knowledge
-from peerlearn.transfer.knowledge.repelling import RepellingOptions
+from peerlearn.transfer.knowledge.repelling import LayerRepellingOptions
 from peerlearn.transfer.outputs import BatchView, PeerOutput
 
 FeatureDivergenceName = Literal["pkt", "direct_kl"]
@@ -31,7 +31,7 @@ FEWEST_ROWS = 3
 SMALLEST_LIKENESS = 1e-6
 
 
-class FeatureDistributionOptions(RepellingOptions):
+class FeatureDistributionOptions(LayerRepellingOptions):
     """Options of entries about feature distributions."""
 
     headline = "feature_divergence"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from peerlearn.errors import Faults, InputError, did_you_mean
 from peerlearn.transfer.knowledge.base import IncomingEdges, Knowledge
-from peerlearn.transfer.knowledge.repelling import RepellingOptions
+from peerlearn.transfer.knowledge.repelling import LayerRepellingOptions
 from peerlearn.transfer.outputs import BatchView
 from peerlearn.transfer.posterior_distances import (
     DISTANCES,
@@ -36,7 +36,7 @@ from peerlearn.transfer.posterior_distances import (
 FEW = 6
 
 
-class PosteriorOptions(RepellingOptions):
+class PosteriorOptions(LayerRepellingOptions):
     """Options of entries about posteriors."""
 
     headline = "distance"

@@ -42,13 +42,6 @@ class RepellingOptions(EdgeOptions):
         description="D beyond which an edge is silent; null: it pushes for ever. It is in the "
         "units of D, so each knowledge and each distance needs its own",
     )
-    layers: Layers = Field(
-        None,
-        description="of posteriors: names of tensors, or of modules whose tensors are meant, that "
-        "are compared, the same of both peers or {TEACHER'S: LEARNER'S}; null: all. Of feature "
-        "distributions: names of the features that are fused, the last one the query; null: all "
-        "maps, or all vectors where there are none",
-    )
 
     def faults(self) -> Iterator[str]:
         this = f"this edge has knowledge {self.knowledge!r}"
@@ -70,8 +63,6 @@ class RepellingOptions(EdgeOptions):
             )
         if self.eps != EPS and not self.reads_eps:
             yield f"eps: found {self.eps:g} with transform {self.transform!r}, which has none"
-        if self.layers is not None and not self.layers:
-            yield "layers: found none; name some, or leave it out for all"
         yield from super().faults()
 
     @property
@@ -85,3 +76,20 @@ class RepellingOptions(EdgeOptions):
             0, self.stop_distance
         )  # of equal ones rounding may say less than 0
         return -(distance + self.eps).log() if self.transform == "log" else -distance
+
+
+class LayerRepellingOptions(RepellingOptions):
+    """Options of entries that repel what some layers hold."""
+
+    layers: Layers = Field(
+        None,
+        description="of posteriors: names of tensors, or of modules whose tensors are meant, that "
+        "are compared, the same of both peers or {TEACHER'S: LEARNER'S}; null: all. Of feature "
+        "distributions: names of the features that are fused, the last one the query; null: all "
+        "maps, or all vectors where there are none",
+    )
+
+    def faults(self) -> Iterator[str]:
+        if self.layers is not None and not self.layers:
+            yield "layers: found none; name some, or leave it out for all"
+        yield from super().faults()
