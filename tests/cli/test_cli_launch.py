@@ -75,6 +75,13 @@ def test_a_comparison_is_refused_with_the_way_out(cli, second, monkeypatch):
         assert way_out in said.err
 
 
+def test_a_comparison_of_snapshots_is_refused(cli):
+    words = "transport={kind: snapshot, folder: shared, peer: a}"
+    said = cli("compare", "dml", *TINY, words, "--out", "both")
+    assert said.status == 2 and not Path("both").exists()
+    assert "transport.kind: 'snapshot' trains one peer of one run" in said.err
+
+
 def test_bayesian_peers_of_two_processes_draw_and_are_told_of_as_in_one(cli, tmp_path):
     small = ["peers.*.bayesian={test_samples: 2}", "stages.deterministic.epochs=1"]
     words = ["run", "bayesian", *TINY, *small, "arm=mutual"]

@@ -43,6 +43,7 @@ TRAVELLERS = {
     "weighting": ["transfer.weighting=sample", CONSTANT, THIRD],
     "learned temperatures": ["transfer.temperature=learned", CONSTANT],
     "doubts": ["transfer={knowledge: doubted_labels}", CONSTANT],
+    "other classes": ["transfer={knowledge: other_classes, weight: 0.1}", CONSTANT],
     "averages": ["transfer.teacher_ema=0.9", CONSTANT, THIRD],
     "averages in turn": ["transfer={teacher_ema: 0.9, update: sequential}", CONSTANT],
     "a frozen teacher": ["peers.b.frozen=true", CONSTANT],
@@ -55,9 +56,22 @@ TRAVELLERS = {
     "averaged weights": ["ema=0.9", "clip_norm=1"],
     "nobody": ["transfer=none"],
 }
+#: Of a recipe with a stage in which one peer trains alone, and features that travel in the next.
+STAGED = [
+    "data.train_size=96",
+    "batch_size=32",
+    "epochs=2",
+    "stages.teacher.epochs=1",
+    "peers.teacher.arguments.width=8",
+    "precision=fp32",
+    "threads=1",
+]
 RUN_ALL = """
 for name, words in json.loads(options[0]).items():
     tiny_trainer(*words, folder=folder / name).run()
+"""
+RUN_STAGED = """
+tiny_trainer(*json.loads(options[1]), folder=folder / "s", recipe="styles-classify", base=()).run()
 """
 
 
@@ -94,7 +108,8 @@ def exact(one: Any, other: Any) -> bool:
 def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of all runs of `TRAVELLERS`, each by two processes."""
     folder = tmp_path_factory.mktemp("two")
-    assert together(RUN_ALL, folder, json.dumps(TRAVELLERS)) == [0, 0]
+    words = json.dumps(TRAVELLERS), json.dumps(STAGED)
+    assert together(RUN_ALL + RUN_STAGED, folder, *words) == [0, 0]
     return folder
 
 
@@ -102,6 +117,11 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_invariant_5_one_process_equals_two(what: str, spread: Path, tmp_path: Path) -> None:
     tiny_trainer(*TRAVELLERS[what], folder=tmp_path).run()
     assert exact(outcome(tmp_path), outcome(spread / what))
+
+
+def test_invariant_5_one_process_equals_two_through_stages(spread: Path, tmp_path: Path) -> None:
+    tiny_trainer(*STAGED, folder=tmp_path, recipe="styles-classify", base=()).run()
+    assert exact(outcome(tmp_path), outcome(spread / "s"))
 
 
 #: Over four processes, two of which share the micro-batches of each step.
