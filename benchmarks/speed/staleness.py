@@ -83,7 +83,7 @@ def main() -> None:
                 at = place / f"{arm}-{seed}"
                 at.mkdir()
                 measured.setdefault(name, []).append(_trained({"": Way(seed, epochs, arm)}, at))
-    found = {
+    found: dict[str, Any] = {
         "command": f"python benchmarks/speed/staleness.py --seeds {seeds} --epochs {epochs}",
         "environment": began,
         "seeds": list(range(seeds)),

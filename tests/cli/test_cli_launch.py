@@ -24,7 +24,7 @@ MEASURED = ("peers", "mean_peer", "ensemble")
 def torchrun(*words: object, place: Path) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc-per-node", "2", "-m", "peerlearn", *map(str, words)]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture
