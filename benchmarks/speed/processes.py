@@ -3,8 +3,8 @@
     python benchmarks/speed/processes.py --rounds 5
 
 Every case trains the same cohort on the same made-up images, in one single-threaded process and in
-several that torchrun starts; a step is the mean of all steps of a run, without start-up, evaluation
-and files. Rounds run the cases one after the other, so a busy machine slows all of them alike; the
+several that start together, as by torchrun; a step is the mean of all steps of a run, without
+start-up, evaluation and files. Rounds run the cases one after the other, so a busy machine slows all of them alike; the
 result file says how busy it was. Beside that: how long a broadcast of logits and the sum of
 gradients take between processes that have nothing else to do.
 """
@@ -12,12 +12,14 @@ gradients take between processes that have nothing else to do.
 import argparse
 import json
 import os
+import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ import torch.distributed as dist
 
 from benchmarks.speed.timing import Ratio, environment
 from peerlearn.models import build_model
-from peerlearn.plain_yaml import parse_yaml
+from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
 
 OUT = Path(__file__).with_name("processes.json")
@@ -46,54 +48,49 @@ CASES: Mapping[str, tuple[int, int, tuple[str, ...]]] = {
     "2 peers, 4 processes, half a batch each": (2, 4, ("accumulate=2", "batch_size=32")),
 }
 AGAINST = {name: f"{peers} peers, 1 process" for name, (peers, _, _) in CASES.items()}
-MODEL, ROWS, CLASSES, EPOCHS = "resnet20", 640, 10, 2
+MODEL, ROWS, CLASSES = "resnet20", 64, 10
 
 
 def main() -> None:
-    """Measure and write the result file; as a process of a case, train and say how long it took."""
+    """Measure and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20, help="of a training that is timed")
     parser.add_argument("--smallest", action="store_true", help="one round of two cases, tiny")
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--train", nargs="+", metavar="DATA PEERS WORD", help=argparse.SUPPRESS)
-    parser.add_argument("--exchange", nargs="+", metavar="BYTES", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.train or arguments.exchange:
-        done = _train(*arguments.train) if arguments.train else _exchange(*arguments.exchange)
-        if int(os.environ.get("RANK", "0")) == 0:
-            print(json.dumps(done))
-        return
     if arguments.smallest and arguments.out == OUT:
         parser.error("--smallest: give another --out")
-    found = measured(1 if arguments.smallest else arguments.rounds, arguments.smallest)
+    torch.set_num_threads(1)  # before anything is computed, so that forks have no threads to miss
+    rounds, steps = (1, 2) if arguments.smallest else (arguments.rounds, arguments.steps)
+    found = measured(rounds, steps, arguments.smallest)
     arguments.out.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print("\n".join(told(found)))
 
 
-def measured(rounds: int, smallest: bool) -> dict[str, Any]:
+def measured(rounds: int, steps: int, smallest: bool) -> dict[str, Any]:
     """All cases and exchanges."""
     cases = {name: CASES[name] for name in list(CASES)[: 2 if smallest else None]}
-    model, rows = ("cnn", 64) if smallest else (MODEL, ROWS)
+    model = "cnn" if smallest else MODEL
     began = environment(1)
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     with tempfile.TemporaryDirectory() as folder:
-        data = _made_up(Path(folder), rows)
+        data = _made_up(Path(folder), ROWS * steps)
         for number in range(rounds):
             for name in list(cases) if number % 2 == 0 else reversed(list(cases)):
                 peers, world, words = cases[name]
-                said = _started(world, "--train", data, peers, f"model={model}", *words)
-                seconds[name].append(said["step"])
+                seconds[name].append(_together(world, partial(_train, data, peers, model, words)))
     networks = [model] if smallest else [model, "resnet18", "wrn28_10"]
     parameters = {name: _parameters(name) for name in networks}
-    few = {"logits of 64 rows": 64 * CLASSES * 4}
+    few = {f"logits of {ROWS} rows": 4 * ROWS * CLASSES}
     few |= {f"gradients of {name}": 4 * parameters[name] for name in networks[:2]}
     worlds = (2,) if smallest else (2, 4)
     exchanges = {
-        str(world): dict(zip(few, _started(world, "--exchange", *few.values()), strict=True))
+        str(world): dict(zip(few, _together(world, partial(_exchange, few)), strict=True))
         for world in worlds
     }
     return {
-        "command": f"python benchmarks/speed/processes.py --rounds {rounds}",
+        "command": f"python benchmarks/speed/processes.py --rounds {rounds} --steps {steps}",
         "environment": began,
         "load_average_after": list(os.getloadavg()),
         "rounds": rounds,
@@ -185,45 +182,60 @@ def _made_up(folder: Path, rows: int) -> Path:
     return path
 
 
-def _started(world: int, *words: object) -> Any:
-    """What the first of so many processes of this script says."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-    command = [sys.executable, *(launcher if world > 1 else []), __file__, *map(str, words)]
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=alone, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}:\n{done.stderr}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def _together(world: int, work: Callable[[], Any]) -> Any:
+    """What the first of so many processes says, forked from this one, which has imported all."""
+    with socket.socket() as free, tempfile.NamedTemporaryFile("r+") as said:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+        free.close()
+        launch = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        processes = []
+        for rank in range(world):
+            process = os.fork()
+            if not process:
+                mine = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                os.environ.update(launch | mine if world > 1 else {})
+                _work(work, Path(said.name) if rank == 0 else None)
+            processes.append(process)
+        ended = [os.waitpid(process, 0)[1] for process in processes]
+        if any(ended):
+            raise SystemExit(f"one of {world} processes has failed")
+        return json.load(said)
 
 
-def _train(data: str, peers: str, model: str, *words: str) -> dict[str, float]:
+def _work(work: Callable[[], Any], said: Path | None) -> None:
+    status = 1
+    try:
+        found = work()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        if said is not None:
+            said.write_text(json.dumps(found), encoding="utf-8")
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _train(data: Path, peers: int, model: str, words: Sequence[str]) -> float:
     """Seconds of a step."""
-    network = {"model": model.removeprefix("model=")}
     recipe, given = find_recipe("dml")
     changes: dict[str, Any] = {
-        "data.name": data, "epochs": EPOCHS, "batch_size": 64, "threads": 1, "precision": "fp32",
-        "evaluation.every": EPOCHS, "peers": {f"p{n}": network for n in range(int(peers))},
+        "data.name": str(data), "epochs": 1, "batch_size": ROWS, "threads": 1, "precision": "fp32",
+        "peers": {f"p{n}": {"model": model} for n in range(peers)},
     }  # fmt: skip
-    for word in words:
-        key, _, value = word.partition("=")
-        changes[key] = _parsed(value)
-    trainer = recipe.build(recipe.resolve(given, changes))
+    trainer = recipe.build(recipe.resolve(given, changes | parse_assignments(words)))
     trainer.run()
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    return {"step": trainer.progress.seconds / trainer.progress.steps}
+    return trainer.progress.seconds / trainer.progress.steps
 
 
-def _parsed(value: str) -> Any:
-    return parse_yaml(f"value: {value}", "a word")["value"]
-
-
-def _exchange(*sizes: str) -> list[dict[str, float]]:
+def _exchange(sizes: Mapping[str, int]) -> list[dict[str, float]]:
     """Milliseconds of a broadcast and of a sum of so many bytes, medians."""
     dist.init_process_group("gloo")
-    torch.set_num_threads(1)
     found = []
-    for size in map(int, sizes):
+    for size in sizes.values():
         numbers, times = torch.ones(size // 4), {"broadcast_ms": [0.0], "sum_ms": [0.0]}
         for name, call in (("broadcast_ms", _broadcast), ("sum_ms", dist.all_reduce)):
             times[name] = []
@@ -234,7 +246,6 @@ def _exchange(*sizes: str) -> list[dict[str, float]]:
                 if turn >= 0:
                     times[name].append(1e3 * (time.perf_counter() - began))
         found.append({name: statistics.median(taken) for name, taken in times.items()})
-    dist.destroy_process_group()
     return found
 
 
