@@ -4,9 +4,9 @@
 
 Every case trains the same cohort on the same made-up images, in one single-threaded process and in
 several that start together, as by torchrun; a step is the mean of all steps of a run, without
-start-up, evaluation and files. Rounds run the cases one after the other, so a busy machine slows all of them alike; the
-result file says how busy it was. Beside that: how long a broadcast of logits and the sum of
-gradients take between processes that have nothing else to do.
+start-up, evaluation and files. Rounds run the cases one after the other, so a busy machine slows
+all of them alike; the result file says how busy it was. Beside that: how long a broadcast of logits
+and the sum of gradients take between processes that have nothing else to do.
 """
 
 import argparse

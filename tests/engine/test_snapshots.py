@@ -147,6 +147,14 @@ def test_what_is_not_whole_is_left_aside_and_told_once(how: str, said: str, tmp_
     assert all(torch.equal(each, before[name]) for name, each in network.state_dict().items())
 
 
+def test_what_a_killed_process_was_writing_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in (f".{FILE}.o_8om5hy", ".tmpAb12Cd", "notes.txt"):
+        (tmp_path / "a" / name).write_text("half")
+    trainer_of("a", tmp_path, "epochs=1").run()
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {FILE, "notes.txt"}
+
+
 def test_a_peer_is_trained_by_one_process_alone(tmp_path: Path) -> None:
     refused: list[BaseException] = []
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from peerlearn.cohort import Cohort
 from peerlearn.engine.files import load_state, save_state
+from peerlearn.engine.run_folder import TEMPORARY, TEMPORARY_WEIGHTS
 from peerlearn.engine.settings import PeerSettings, TransportSpec
 from peerlearn.engine.transports import LocalTransport
 from peerlearn.errors import InputError, unknown_name
@@ -154,7 +155,11 @@ def snapshots(
     Raises InputError: another process trains the peer; RunError: the folder cannot be written.
     """
     transport = SnapshotTransport(peers, spec, tell)
-    with held(transport.folder / transport.peer):
+    own = transport.folder / transport.peer
+    with held(own):
+        for path in own.glob(".*"):  # what a killed process was writing
+            if TEMPORARY.fullmatch(path.name) or TEMPORARY_WEIGHTS.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         yield transport
 
 
