@@ -15,7 +15,8 @@ labels gain on all of them, `counts:` for estimates of how many new classes ther
 and `outside:` for the two tables of the Bayesian page beside the comparison, `bars:`, `chosen:`,
 `missing:` and `against:` for those of the page on music, and `attacks:`, `defences:`, `rivals:` and
 `shares:` with a file for each attack, `purified:` and `suspicion:` for those of the page on
-backdoors. Where a file is not there the page says so.
+backdoors. Where a file is not there the page says so. Pages in `docs/` have `cases:`,
+`exchanges:` and `bytes:` of peers in processes, `staleness:` and `lost:` of snapshots.
 """
 
 import json
@@ -38,6 +39,7 @@ from benchmarks.backdoor.tables import (
 from benchmarks.bayesian.tables import asked_markdown, outside_markdown
 from benchmarks.discovery.class_count import counts_markdown
 from benchmarks.discovery.questions import DISCOVERY
+from benchmarks.faults.lost_peers import lost_markdown
 from benchmarks.few_labels import few_labels_markdown
 from benchmarks.music.against import against_markdown
 from benchmarks.music.bars import bars_markdown
@@ -45,6 +47,8 @@ from benchmarks.music.choose import chosen_markdown
 from benchmarks.music.missing import missing_markdown
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
+from benchmarks.speed.processes import bytes_markdown, cases_markdown, exchanges_markdown
+from benchmarks.speed.staleness import staleness_markdown
 from benchmarks.styles.questions import STYLES
 from peerlearn.report.terminal import markdown_table
 from peerlearn.results import Results
@@ -90,6 +94,11 @@ MAKERS: dict[str, Callable[..., str]] = {
     "counts": counts_markdown,
     "asked": asked_markdown,
     "outside": outside_markdown,
+    "cases": cases_markdown,
+    "exchanges": exchanges_markdown,
+    "bytes": bytes_markdown,
+    "staleness": staleness_markdown,
+    "lost": lost_markdown,
     "bars": bars_markdown,
     "chosen": chosen_markdown,
     "missing": missing_markdown,
@@ -118,6 +127,9 @@ def origin(results: Sequence[Any]) -> str:
     """A line about what made the results of a table; files of one maker are told once."""
     said = []
     for one in results:
+        if isinstance(one, dict) and "environment" in one:
+            said.append(_measured(one["environment"]))
+            continue
         makers = one.get("made_by") or [{}] if isinstance(one, dict) else [{}]
         said += [_maker(entry) for entry in makers]
     return f"<sub>{'; '.join(dict.fromkeys(said))}.</sub>"
@@ -130,6 +142,17 @@ def _maker(entry: Mapping[str, Any]) -> str:
     at = f"commit {commit}{changed}" if commit else f"peerlearn {entry.get('peerlearn')}"
     device = entry.get("device", "cpu")
     return f"Made at {at} on {entry['processor']}" + ("" if device == "cpu" else f", {device}")
+
+
+def _measured(environment: Mapping[str, Any]) -> str:
+    load, cores = environment["load_average"][0], environment["processors"]
+    busy = f"{cores} processors, load average {load:.1f} at the beginning"
+    return f"Made at commit {environment['commit']} on {environment['processor']}, {busy}"
+
+
+def pages() -> list[Path]:
+    """The pages with tables."""
+    return sorted([*HERE.rglob("*/README.md"), *(HERE.parent / "docs").glob("*.md")])
 
 
 def filled(page: Path) -> str:
@@ -155,10 +178,10 @@ def main() -> int:
     """Rewrite or check every page."""
     check = "--check" in sys.argv[1:]
     stale = []
-    for page in sorted(HERE.rglob("*/README.md")):
+    for page in pages():
         text = filled(page)
         if text != page.read_text(encoding="utf-8"):
-            stale.append(page.parent.name)
+            stale.append(page.parent.name if page.name == "README.md" else page.name)
             if not check:
                 page.write_text(text, encoding="utf-8")
     print(f"{'stale' if check else 'rewritten'}: {', '.join(stale) or 'none'}")

@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
@@ -69,6 +69,12 @@ DISCOVERY = {
     "objective.parts.size": 64,
     "peers.global.arguments.width": 0.25,
 }
+
+
+class Runs(Protocol):
+    """Trains into a folder, from where it was left."""
+
+    def run(self, out: Path) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -240,7 +246,7 @@ def killed(family: Family, folder: Path, kills: int, draw: random.Random) -> Cou
 # Processes ----------------------------------------------------------------------------------------
 
 
-def launch(family: Family, out: Path) -> int:
+def launch(family: Runs, out: Path) -> int:
     """Run it in a fork of this process; its number."""
     process = os.fork()
     if process:

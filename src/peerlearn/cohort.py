@@ -114,6 +114,7 @@ class Cohort(nn.Module):
         x: Any,
         *,
         learners: Collection[str] | None = None,
+        peers: Collection[str] | None = None,
     ) -> dict[str, PeerOutput]:
         """Outputs of the averages of peers that teach (`teacher_ema`), without gradient.
 
@@ -125,12 +126,17 @@ class Cohort(nn.Module):
             x: as in `forward`; an average reads the view of its peer, or what a mapping has under
                 its own name.
             learners: whose teachers are wanted; None for everyone's.
+            peers: whose averages are wanted, such as those that live here; None for everyone's.
         """
-        names = self.transfer.averages_for(self.names if learners is None else learners)
+        averages = self.transfer.averages
+        names = [
+            name
+            for name in self.transfer.averages_for(self.names if learners is None else learners)
+            if peers is None or averages.of[name].peer in peers
+        ]
         if not names:
             return {}
-        averages = self.transfer.averages
-        averages.follow(self.peers, training=False)  # those that have not begun begin
+        averages.follow(self.peers, training=False, only=peers)  # those that have not begun begin
         x = averages.views_of(x, names, self.peers)
         return forward_peers(averages.networks(names), x, learners=())
 

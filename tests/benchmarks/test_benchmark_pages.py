@@ -17,13 +17,13 @@ from benchmarks.intervals.simulate import markdown as intervals_markdown
 from benchmarks.speed.page import BEGIN, END, Results
 from benchmarks.speed.speed import markdown as speed_markdown
 from benchmarks.styles.speed import markdown as styles_markdown
-from benchmarks.write_tables import QUESTIONS, filled
+from benchmarks.write_tables import QUESTIONS, filled, pages
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-PAGES = sorted(BENCHMARKS.rglob("*/README.md"))
+PAGES = pages()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_tables_are_those_of_the_result_files(page: Path) -> None:
     assert filled(page) == page.read_text(encoding="utf-8"), (
         f"{page} is stale: run python benchmarks/write_tables.py"

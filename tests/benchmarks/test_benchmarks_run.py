@@ -10,7 +10,7 @@ import pytest
 import peerlearn
 from benchmarks.music.choose import chosen_markdown
 from benchmarks.music.missing import missing_markdown
-from benchmarks.speed import page
+from benchmarks.speed import page, processes
 from benchmarks.speed.page import lines_of, measure, options, publish
 
 ROOT = Path(__file__).parents[2]
@@ -39,9 +39,12 @@ OTHERS = {
     "faults/fuzz.py": "tests/fuzz/test_fuzz_script.py",
     "write_tables.py": "test_pages_are_checked_by_the_script_too",
     "discovery/class_count.py": "test_classes_are_counted_in_a_finished_comparison",
+    "speed/processes.py": "test_peers_in_processes_are_timed",
     "graph/memory.py": "a process of graph/speed.py",
     "speed/startup.py": "test_start_up_is_measured",
     "speed/large.py": "test_peaks_of_large_files_are_measured",
+    "faults/lost_peers.py": "test_no_run_is_lost_where_peers_are_killed",
+    "speed/staleness.py": "test_what_staleness_costs_is_measured",
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "faults/grids.py": "test_disturbed_grids_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
@@ -139,6 +142,33 @@ def test_disturbed_grids_come_out_as_those_left_in_peace(tmp_path: Path) -> None
     found = json.loads(out.read_text(encoding="utf-8"))
     assert (found["rounds"], found["rounds_that_differ"]) == (1, 0)
     assert found["grids"]["dml"]["starts"] >= 4
+
+
+def test_peers_in_processes_are_timed(tmp_path: Path) -> None:
+    out = tmp_path / "processes.json"
+    printed = script("speed/processes.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["rounds"] == 1 and found["cases"].keys() <= set(processes.CASES)
+    two = found["cases"]["2 peers, 2 processes"]
+    assert two["met"] is (two["faster"]["median"] >= processes.TARGET)
+    times = [took for size in found["exchanges"]["2"].values() for took in size.values()]
+    assert len(times) == 4 and min(times) > 0 and "times as fast" in printed
+
+
+def test_no_run_is_lost_where_peers_are_killed(tmp_path: Path) -> None:
+    out = tmp_path / "lost.json"
+    script("faults/lost_peers.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert (found["kills"], found["lost"]) == (2, [])
+    assert found["finished"] + found["abandoned"] == 3 * found["rounds"]
+
+
+def test_what_staleness_costs_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "staleness.json"
+    printed = script("speed/staleness.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["ways"].keys() == {"independent", "at every step", "snapshots every 5 steps"}
+    assert all(0 < way["accuracy"]["mean"] <= 1 for way in found["ways"].values()), printed
 
 
 def test_intervals_are_simulated(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tiny_commands import TINY
 
 from peerlearn.cli.launch import be_silent_unless_first, complain
 from peerlearn.engine.checkpoint import Checkpoints
-from peerlearn.engine.transports import MeshTransport
+from peerlearn.engine.mesh import MeshTransport
 from peerlearn.errors import InputError, RunError
 from peerlearn.row_scores import read_row_scores, read_row_set
 
@@ -24,7 +24,7 @@ MEASURED = ("peers", "mean_peer", "ensemble")
 def torchrun(*words: object, place: Path) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc-per-node", "2", "-m", "peerlearn", *map(str, words)]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture
@@ -43,37 +43,48 @@ def stopped(cli, monkeypatch):
     return run
 
 
-def test_a_comparison_of_two_processes_equals_that_of_one(cli, stopped, tmp_path):
-    # The first of its cells was begun by one process, and is gone on with by two.
-    words = ["compare", "dml", *TINY, *LEVEL, "--arms", "mutual,independent", "--seeds", "0"]
+def test_a_run_of_two_processes_equals_that_of_one(cli, stopped, tmp_path):
+    # It was begun by one process, and is gone on with by two.
+    words = ["run", "dml", *TINY, *LEVEL]
     stopped(*words, "--out", "both-2")
     done = torchrun(*words, "--out", "both-2", "--resume", place=tmp_path)
     assert done.returncode == 0, done.stderr
     alone = cli(*words, "--out", "one")
     assert alone.status == 0
     one, two = (json.loads((tmp_path / x / "results.json").read_text()) for x in ("one", "both-2"))
-    for arm in ("mutual", "independent"):
-        assert [one["arms"][arm][k] for k in MEASURED] == [two["arms"][arm][k] for k in MEASURED]
+    (a, b) = (each["arms"]["mutual"] for each in (one, two))
+    assert [a[k] for k in MEASURED] == [b[k] for k in MEASURED]
     for peer in "ab":
-        cells = (tmp_path / x / "cells/mutual/seed-0" for x in ("one", "both-2"))
-        chosen = [json.loads((cell / "results.json").read_text())["selected"] for cell in cells]
+        chosen = [each["selected"] for each in (one, two)]
         assert chosen[0] == chosen[1] and chosen[0][peer]["epoch"] == 2, "better than the first"
-    assert one["differences"] == two["differences"]
     said, alike = (re.sub(r"[\d.]+ ms", "? ms", out) for out in (done.stdout, alone.out))
     assert said.replace("both-2", "one") == alike, "said once"
-    for arm in ("mutual", "independent"):
-        files = [tmp_path / x / f"cells/{arm}/seed-0/rows.npz" for x in ("one", "both-2")]
-        (a, b), sets = map(read_row_scores, files), set(map(read_row_set, files))
-        assert len(sets) == 1 and a.keys() == b.keys() == {"a", "b", "ensemble"}
-        assert all((a[who][name] == b[who][name]).all() for who in a for name in a[who])
-    assert done.stderr.count("2/2 cells") == 1
+    files = [tmp_path / x / "rows.npz" for x in ("one", "both-2")]
+    (c, d), sets = map(read_row_scores, files), set(map(read_row_set, files))
+    assert len(sets) == 1 and c.keys() == d.keys() == {"a", "b", "ensemble"}
+    assert all((c[who][name] == d[who][name]).all() for who in c for name in c[who])
     assert (tmp_path / "both-2" / "report.html").exists()
     assert not list(tmp_path.glob("both-2/**/.lock"))
 
 
+def test_a_comparison_is_refused_with_the_way_out(cli, second, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    said = cli("compare", "dml", *TINY, "--out", "both")
+    assert said.status == 2 and not Path("both").exists()
+    for way_out in ("leave torchrun out", "--out DIR --resume", "-m peerlearn run RECIPE arm=NAME"):
+        assert way_out in said.err
+
+
+def test_a_comparison_of_snapshots_is_refused(cli):
+    words = "transport={kind: snapshot, folder: shared, peer: a}"
+    said = cli("compare", "dml", *TINY, words, "--out", "both")
+    assert said.status == 2 and not Path("both").exists()
+    assert "transport.kind: 'snapshot' trains one peer of one run" in said.err
+
+
 def test_bayesian_peers_of_two_processes_draw_and_are_told_of_as_in_one(cli, tmp_path):
     small = ["peers.*.bayesian={test_samples: 2}", "stages.deterministic.epochs=1"]
-    words = ["compare", "bayesian", *TINY, *small, "--arms", "mutual", "--seeds", "0"]
+    words = ["run", "bayesian", *TINY, *small, "arm=mutual"]
     done = torchrun(*words, "--out", "both", place=tmp_path)
     assert done.returncode == 0, done.stderr
     assert cli(*words, "--out", "one").status == 0

@@ -6,9 +6,6 @@ from typing import Any
 import pytest
 from tiny import StopAfter, tiny_trainer, weights
 
-from peerlearn.engine.checks import check_transport
-from peerlearn.errors import InputError
-
 MEAN_TEACHER = ["transfer={from: self, teacher_ema: 0.9}", "data.labels=50"]
 MODES = {
     "simultaneous": [],
@@ -65,9 +62,3 @@ def test_a_step_counts_once_however_many_batches_it_has() -> None:
     followed = next(iter(trainer.cohort.transfer.averages.values()))
     assert followed.network is average
     assert followed.averaged == trainer.progress.steps
-
-
-def test_several_processes_are_refused() -> None:
-    trainer = tiny_trainer(*MEAN_TEACHER)
-    with pytest.raises(InputError, match="teacher_ema cannot be spread"):
-        check_transport(trainer.cohort, trainer.plan, object())  # type: ignore[arg-type]

@@ -3,7 +3,6 @@ in test_options.py, 8 in test_readme.py."""
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from many_processes import together
 from safetensors.torch import load_file
 from tiny import tiny_trainer, weights
 
@@ -171,9 +171,13 @@ def test_invariant_5_one_process_equals_two(tmp_path: Path, mode: str) -> None:
 
 def test_processes_save_together_whatever_their_clocks_say(tmp_path: Path) -> None:
     script = (
-        "type(t)._checkpoint_due = lambda t: t.transport.rank == t.steps % 2\n"
-        "type(t)._worth_saving = lambda t: t.transport.rank == 1\n"
+        "from peerlearn.engine.checkpoint import Checkpoints\n"
+        "saved, save = [], Checkpoints.save\n"
+        "Checkpoints.save = lambda *all_: (saved.append(t.progress.steps), save(*all_))\n"
+        "Checkpoints.due = lambda self: dist.get_rank() == t.progress.steps % 2\n"
+        "Checkpoints.worth_saving = lambda self: dist.get_rank() == 1\n"
         "t.run()\n"
+        "assert saved[: t.progress.steps] == list(range(1, t.progress.steps + 1)), saved\n"
     )
     assert _in_two_processes(script, tmp_path / "two", "threads=1") == [0, 0]
 
@@ -181,7 +185,7 @@ def test_processes_save_together_whatever_their_clocks_say(tmp_path: Path) -> No
 def test_processes_stop_together_when_one_is_interrupted(tmp_path: Path) -> None:
     script = (
         "def stop(event):\n"
-        "    if event['event'] == 'step' and event['done'] == 3 and t.transport.rank == 1:\n"
+        "    if event['event'] == 'step' and event['done'] == 3 and dist.get_rank() == 1:\n"
         "        signal.raise_signal(signal.SIGINT)\n"
         "t.observe = stop\n"
         "try:\n"
@@ -223,35 +227,7 @@ def test_a_third_peer_changes_nothing_for_the_others_when_nobody_teaches() -> No
 
 def _in_two_processes(script: str, folder: Path, *options: str) -> list[int]:
     """Exit statuses of two processes that run `script` on one spread trainer, `t`."""
-    setting = (
-        "import signal, sys; sys.path.insert(0, sys.argv[2])\n"
-        "import torch.distributed as dist\n"
-        "from pathlib import Path; from tiny import tiny_trainer\n"
-        "t = tiny_trainer(*sys.argv[3:], folder=Path(sys.argv[1]))\n"
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    whole = f"{setting}{script}dist.destroy_process_group()\n"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", whole, folder, HELPERS, *options],
-            env=os.environ
-            | {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            },
-        )
-        for rank in range(2)
-    ]
-    try:
-        return [process.wait(timeout=60) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    return together(f"t = tiny_trainer(*options, folder=folder)\n{script}", folder, *options)
 
 
 def _timeless(history: list[dict]) -> list[dict]:

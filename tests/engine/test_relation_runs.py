@@ -7,7 +7,6 @@ import pytest
 import torch
 from tiny import StopAfter, tiny_trainer, weights
 
-from peerlearn.engine.checks import check_transport
 from peerlearn.errors import InputError
 
 RELATIONS = [
@@ -74,9 +73,3 @@ def test_relations_teach() -> None:
 def test_batches_of_a_recipe_that_are_no_pairs_are_refused() -> None:
     with pytest.raises(InputError, match=r"transfer\.views: 2 needs batches of pairs"):
         tiny_trainer(*RELATIONS, "transfer.views=2").run()
-
-
-def test_relations_are_refused_over_several_processes() -> None:
-    trainer = tiny_trainer(*RELATIONS)
-    with pytest.raises(InputError, match=r"relations.*cannot be spread over several processes"):
-        check_transport(trainer.cohort, trainer.plan, object())

@@ -9,7 +9,6 @@ from tiny import StopAfter, tiny_trainer, weights
 from tiny_posteriors import X, Y, bayesian, bayesian_cnn, pair
 
 import peerlearn
-from peerlearn.engine.checks import check_transport
 from peerlearn.errors import InputError
 from peerlearn.models.bayesian import Variational
 from peerlearn.randomness import seeded_rng
@@ -128,13 +127,6 @@ def test_they_change_a_run_and_their_weight_zero_does_not() -> None:
     for kind in ("posteriors", "feature_distributions", "other_classes"):
         assert run(f"{{knowledge: {kind}, weight: 0}}") == plain
         assert run(f"{{knowledge: {kind}}}") != plain
-
-
-@pytest.mark.parametrize("kind", ["posteriors", "feature_distributions"])
-def test_they_are_refused_over_several_processes(kind: str) -> None:
-    trainer = tiny_trainer(f"transfer.knowledge={kind}", base=BAYESIAN)
-    with pytest.raises(InputError, match=f"{kind}.*cannot be spread over several processes"):
-        check_transport(trainer.cohort, trainer.plan, object())
 
 
 def test_a_run_whose_peer_has_no_posteriors_is_refused() -> None:

@@ -1,8 +1,13 @@
 """Parts of a user's own, which tests name by `python:own_parts:NAME`."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from peerlearn.transfer.knowledge.base import EdgeOptions, Knowledge
+from peerlearn.transfer.outputs import BatchView
 
 
 def huber(teacher: Tensor, learner: Tensor) -> Tensor:
@@ -42,6 +47,15 @@ def odds(logits: Tensor, targets: Tensor) -> float:
 def two_numbers(logits: Tensor, targets: Tensor) -> Tensor:
     """No metric."""
     return logits[0, :2]
+
+
+class Silence(Knowledge):
+    """A kind of knowledge that teaches nothing, and does not say how it travels."""
+
+    Options = EdgeOptions
+
+    def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
+        return {}
 
 
 class Neighbours(nn.Module):

@@ -359,5 +359,6 @@ def test_a_fusion_learns_from_one_class_a_row_alone():
             cohort.transfer.losses(cohort(X), y)
 
 
-def test_they_do_not_travel():
-    assert not made(KIND).transfer.travels
+def test_their_features_travel():
+    (entry,) = made(KIND).transfer.entries
+    assert (entry.travels, entry.stays) == ("features", "")

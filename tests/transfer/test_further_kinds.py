@@ -82,7 +82,7 @@ def test_it_takes_from_around_only_what_every_entry_has() -> None:
     assert (entry.options.layer, entry.options.weight, entry.options.target) == (
         "weight", 0.5, "sum"
     )  # fmt: skip
-    assert not entry.travels
+    assert "does not say what learners elsewhere must be given" in entry.stays
 
 
 @pytest.mark.parametrize(

@@ -412,5 +412,6 @@ def test_losses_without_the_networks_are_refused():
     entry_of(cohort).prepare(BatchView(cohort(X)))  # nothing to see, and nothing to make
 
 
-def test_they_do_not_travel():
-    assert not pair("posteriors: w2").transfer.travels
+def test_the_networks_travel():
+    (entry,) = pair("posteriors: w2").transfer.entries
+    assert (entry.travels, entry.stays) == ("networks", "")

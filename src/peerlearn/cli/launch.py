@@ -35,6 +35,20 @@ def complain(error: Exception, everywhere: bool) -> None:
         print(f"peerlearn: process {os.environ['RANK']}: {said}", file=sys.__stderr__)
 
 
+def refuse_to_compare() -> None:
+    """InputError where `torchrun` starts a comparison: its cells need no process of another."""
+    if processes() > 1:
+        from peerlearn.errors import InputError
+
+        raise InputError(
+            f"compare: {processes()} processes were started together, which would wait for each "
+            "other at every step of every cell. A comparison shares out whole cells instead: leave "
+            "torchrun out, and say --jobs N on one machine, or give the same command with --worker "
+            "and one --out DIR to as many processes or machines as there are. To spread the peers "
+            "of one cell: torchrun … -m peerlearn run RECIPE arm=NAME --seed N --out DIR"
+        )
+
+
 def command() -> list[str]:
     """What a command line begins with, to be started as this process was."""
     if processes() == 1:

@@ -27,7 +27,7 @@ from peerlearn.cli.grids import (
     tell_left,
     train_here,
 )
-from peerlearn.cli.launch import leads
+from peerlearn.cli.launch import refuse_to_compare
 from peerlearn.cli.options import (
     DataOption,
     OverridesArgument,
@@ -133,10 +133,11 @@ def compare(
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.registry import find_recipe
 
+    refuse_to_compare()
     asked = (partition, time, gres, tasks, requeue, sbatch or ())
     spread = Spread(jobs, worker, cell, plan, slurm, *asked, cluster, cpus, gpus)
     spread.check(out)
-    if (resume or spread.joins) and leads():
+    if resume or spread.joins:
         check_comparison(out)
     found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data)
@@ -149,6 +150,11 @@ def compare(
     else:
         chosen, left_out = default_arms(found, given, changes, out)
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
+    if any(cell.config.transport.kind == "snapshot" for cell in cells):
+        raise InputError(
+            "transport.kind: 'snapshot' trains one peer of one run, and its folder holds those of "
+            "one cohort; use peerlearn run, or mesh to compare"
+        )
     folder = out_folder(out, f"compare-{found.name}")
     given = apply_overrides(given, changes)
     typed = Typed(recipe, overrides or [], data, trust, jobs)

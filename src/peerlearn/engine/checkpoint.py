@@ -95,7 +95,7 @@ class Checkpoints:
         owned, collect = self.transport.owned, self.transport.collect
         state: State = {
             "version": VERSION,
-            "progress": vars(progress),
+            "progress": vars(progress) | {"forwards": self.transport.total(progress.forwards)},
             "peers": collect({name: cohort.peers[name].state_dict() for name in owned}),
             "teaching": own.state_dict(self.transport),
             "selected": collect({n: k for n, k in selection.known.items() if n in owned}),
@@ -113,7 +113,7 @@ class Checkpoints:
         trunk = {TRUNK: updates.pop(TRUNK)} if TRUNK in updates else {}
         return {
             "updates": self.transport.collect(updates) | trunk,
-            "monitor": self.transport.collect(run.monitor.state_dict()),
+            "monitor": self.transport.collect(run.monitor.state_dict(self.transport.summed)),
             "teaching": Teaching.of(cohort).state_dict(self.transport),
         }
 
@@ -136,4 +136,5 @@ class Checkpoints:
             return
         for name, update in run.updates.items():
             update.load_state_dict(state["run"]["updates"][name])
-        run.monitor.load_state_dict(state["run"]["monitor"])
+        if self.transport.part == 0:  # the sums are those of all parts
+            run.monitor.load_state_dict(state["run"]["monitor"])

@@ -1,7 +1,7 @@
 """What must hold of a training before it begins, and what to say where it breaks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
@@ -12,13 +12,15 @@ from peerlearn.engine.probes import takes_no_noise
 from peerlearn.engine.proving import check_proven
 from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.settings import TrainingSpec
+from peerlearn.engine.snapshots import check_snapshots
 from peerlearn.engine.stage import Plan, TrainingStage
 from peerlearn.engine.task import Evaluator
 from peerlearn.engine.teaching import Teaching
-from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.engine.transports import Transport
 from peerlearn.engine.updates import Steps
 from peerlearn.errors import InputError, RunError, did_you_mean, unknown_name
 from peerlearn.metrics.own import check_importable
+from peerlearn.objectives.base import module_of
 from peerlearn.transfer.graph import TransferGraph
 
 
@@ -86,6 +88,8 @@ def check_training(
     for name in spec.members or ():
         if name not in cohort.names:
             raise unknown_name("peer", name, cohort.names, "evaluation.members")
+    if training.transport.kind == "snapshot":
+        check_snapshots(cohort, _graphs(cohort, plan))
     if training.accumulate > 1 and any(graph.sequential for graph in _graphs(cohort, plan)):
         raise InputError(
             f"accumulate: found {training.accumulate}; with transfer.update 'sequential' "
@@ -118,23 +122,48 @@ def _check_groups(cohort: Cohort, plan: Plan) -> None:
                 )
 
 
-def check_transport(cohort: Cohort, plan: Plan, transport: Transport) -> None:
+def check_transport(
+    cohort: Cohort, plan: Plan, transport: Transport, training: TrainingSpec
+) -> None:
     """See that a training can be spread over processes, where there are several.
 
     Raises InputError: names what cannot travel.
     """
-    if isinstance(transport, LocalTransport):
+    if transport.alone:
         return
+    alone = "cannot be spread over several processes; run it in one"
     if cohort.trunk is not None:
-        raise InputError("a shared trunk cannot be spread over several processes")
-    if not all(graph.travels for graph in _graphs(cohort, plan)):
+        raise InputError(f"peers on a shared trunk {alone}")
+    graphs = _graphs(cohort, plan)
+    for why in (why for graph in graphs for why in graph.stays):
+        raise InputError(f"{why}; such edges {alone}")
+    if transport.parts > 1:
+        _check_parts(cohort, graphs, transport.parts, training.accumulate)
+
+
+def _check_parts(
+    cohort: Cohort, graphs: Sequence[TransferGraph], parts: int, accumulate: int
+) -> None:
+    """See that processes which hold the same peers can share the batches of a step."""
+    shares = f"{parts} processes for each peer share the batches of a step"
+    fewer = f"start at most {len(cohort.names)} processes"
+    if accumulate % parts:
         raise InputError(
-            "transfer: features, relations, posteriors, feature_distributions, weighting, learned "
-            "temperatures and teacher_ema cannot be spread over several processes"
+            f"accumulate: found {accumulate}, but {shares}: make it a multiple of {parts}, and "
+            f"batch_size as much smaller; or {fewer}"
         )
-    # A procedure without learners does the same to all peers in every process.
-    if any(0 < len(plan.learners(n)) < len(cohort.names) for n in range(len(plan.stages))):
-        raise InputError("peers that only teach cannot be spread over several processes")
+    for entry in (entry for graph in graphs for entry in graph.entries if entry.remembers):
+        raise InputError(
+            f"{entry.field}: knowledge {entry.options.knowledge!r} remembers the rows of every "
+            f"batch, but {shares}; {fewer}"
+        )
+    for name, objective in cohort.objectives.items():
+        module = module_of(objective)
+        if module is not None and any(True for _ in module.buffers()):
+            raise InputError(
+                f"peers.{name}: its objective remembers what every batch says, but {shares}; "
+                f"{fewer}"
+            )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from torch import Tensor
 from peerlearn.engine.steps import StepResult
 from peerlearn.errors import RunError
 
+#: Gives sums by peer over all processes with these peers.
+Summed = Callable[[Mapping[str, Sequence[float]]], Mapping[str, Sequence[float]]]
 LONGEST_WAIT = 0.5  # seconds between looks at numbers on a device
 SMOOTHING = 0.1  # share of a new loss in the one that is shown
 
@@ -72,21 +74,25 @@ class EpochMonitor:
             mean, before = sum(losses) / len(losses), self.latest
             self.latest = mean if before is None else before + SMOOTHING * (mean - before)
 
-    def means(self) -> dict[str, dict[str, float]]:
-        """Mean loss, its two parts and, where rows had labels, training accuracy by peer."""
+    def means(self, summed: Summed) -> dict[str, dict[str, float]]:
+        """Mean loss, its two parts and, where rows had labels, training accuracy by peer.
+
+        `summed` gives the sums over all processes with these peers; see `Transport.summed`.
+        """
         self.check()
         record = {}
-        for name, (objective, transfer, batches, correct, labelled) in self._sums.items():
+        for name, (objective, transfer, batches, correct, labelled) in summed(self._sums).items():
             parts = {"loss": objective + transfer, "objective": objective, "transfer": transfer}
             record[name] = {part: total / max(batches, 1) for part, total in parts.items()}
             if labelled:
                 record[name]["accuracy"] = correct / labelled
         return record
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The sums so far, for a checkpoint inside an epoch."""
+    def state_dict(self, summed: Summed) -> dict[str, Tensor]:
+        """The sums so far, for a checkpoint inside an epoch; `summed` as in `means`."""
         self.check()
-        return {name: torch.tensor(sums, dtype=torch.float64) for name, sums in self._sums.items()}
+        sums = summed(self._sums)
+        return {name: torch.tensor(each, dtype=torch.float64) for name, each in sums.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue from `state_dict()`."""

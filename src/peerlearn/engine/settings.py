@@ -1,6 +1,6 @@
 """The typed configuration of training: what every recipe understands."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,7 +9,7 @@ from peerlearn.engine.optimisers import OptimiserSpec
 from peerlearn.engine.precision import PrecisionName
 from peerlearn.engine.updates import LearningRate
 from peerlearn.metrics.own import OwnMetric
-from peerlearn.validation import Spec
+from peerlearn.validation import Spec, short_form
 
 NoiseLevel = Annotated[float, Field(ge=0, le=1000)]
 #: Far above any training; beyond lie slips of the hand.
@@ -90,6 +90,35 @@ class EvaluationSpec(Spec):
             )
 
 
+class TransportSpec(Spec):
+    """How what peers say reaches each other; the kind alone is a short form.
+
+    Kinds:
+        mesh: at every step, in this process or among those that `torchrun` started together.
+        snapshot: this process trains one peer; others, in processes of their own, are as they last
+            published their weights in a folder that all of them see. Nobody waits for anybody.
+    """
+
+    kind: Literal["mesh", "snapshot"] = "mesh"
+    folder: str | None = Field(None, description="of snapshots: where weights are published")
+    peer: str | None = Field(None, description="of snapshots: the peer that this process trains")
+    every: int = Field(
+        100, ge=1, le=1_000_000_000, description="of snapshots: steps after which it publishes"
+    )
+
+    _kind_alone = short_form("kind")
+
+    @model_validator(mode="after")
+    def _belong_to_snapshots(self) -> Self:
+        for name in ("folder", "peer"):
+            given = getattr(self, name)
+            if self.kind == "snapshot" and not given:
+                raise ValueError(f"{name}: missing; kind 'snapshot' needs it")
+            if self.kind != "snapshot" and given is not None:
+                raise ValueError(f"{name}: found {given!r} with kind {self.kind!r}; use snapshot")
+        return self
+
+
 class TrainingSpec(Spec):
     """How a cohort trains: the keys `epochs`, `batch_size`, `lr`, ... of every recipe."""
 
@@ -109,6 +138,7 @@ class TrainingSpec(Spec):
     checkpoint_minutes: float = Field(
         10.0, gt=0, le=1e6, description="longest time between checkpoints inside an epoch"
     )
+    transport: TransportSpec = Field(TransportSpec(), description="see TransportSpec")
     evaluation: EvaluationSpec = Field(EvaluationSpec(), description="see EvaluationSpec")
 
 

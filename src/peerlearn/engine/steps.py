@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from peerlearn.cohort import Cohort, PeerLoss, forward_peers
 from peerlearn.data.datasets import Batch
 from peerlearn.engine.feature_cache import FeatureCache
+from peerlearn.engine.parts import Statistics, join_parts, own_part, running_statistics
 from peerlearn.engine.precision import Precision
-from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.engine.transports import Asked, Transport
 from peerlearn.engine.updates import PeerUpdate
 from peerlearn.membership import TRUNK
 from peerlearn.modes import frozen_statistics
@@ -36,6 +37,7 @@ class Clock(NamedTuple):
 class StepResult:
     """What the learners that live here made of one micro-batch, without gradients."""
 
+    step: int  # number of the micro-batch in the stage
     losses: dict[str, PeerLoss]  # scalars
     logits: dict[str, Tensor]  # that the targets are about, of the peers that have such
     targets: Any  # of the batch
@@ -76,6 +78,29 @@ class Stepper:
         return [name for name in self.cohort.names if name in asked | set(self.learners)]
 
     @cached_property
+    def _travelling(self) -> list[str]:
+        """Peers and averages whose outputs are read where others live."""
+        return self.cohort.transfer.travelling(self.learners)
+
+    @cached_property
+    def _asked(self) -> Asked:
+        """Which features travel with them; None where none does."""
+        transfer = self.cohort.transfer
+        some = any(entry.travels == "features" for entry in transfer.entries)
+        return transfer.asked_of if some else None
+
+    @cached_property
+    def _lent(self) -> dict[str, list[Tensor]]:
+        """Parameters that learners read where others live."""
+        return self.cohort.transfer.lent(self.learners, self.cohort.peers)
+
+    @cached_property
+    def _statistics(self) -> list[Statistics]:
+        """Layers whose statistics the parts of a step see a share of each."""
+        training = [self.cohort.peers[name] for name in self.owned]
+        return running_statistics(training) if self.transport.parts > 1 else []
+
+    @cached_property
     def _present(self) -> dict[str, nn.Module]:
         """Networks that run here."""
         here = [name for name in self.transport.owned if name in self.needed]
@@ -108,21 +133,29 @@ class Stepper:
         Args:
             number: micro-batches of the stage before this step, which keys its randomness.
             when: epochs of the stage that are done, with fractions; schedules follow it.
-            micro_batches: what the step sees, as the loader gives it.
+            micro_batches: what the step sees, as the loader gives it. Of several processes with the
+                same peers each takes a part of them.
+
+        Returns what became of the micro-batches that were taken here.
         """
-        clock = Clock(number, when / self.epochs)
-        micro_batches = [self._placed(batch) for batch in micro_batches]
+        clock, total = Clock(number, when / self.epochs), len(micro_batches)
+        mine = own_part(total, self.transport)
+        placed = {place: self._placed(micro_batches[place]) for place in mine}
         for update in self.updates.values():
             update.set_rate(when, self.epochs)
             update.zero()
         if self._averages:
-            self.cohort.transfer.averages.follow(self.cohort.peers)
+            owned = self.transport.owned
+            self.cohort.transfer.averages.follow(self.cohort.peers, only=owned)
         if self.cohort.transfer.sequential:
-            return [self._sequential(batch, clock) for batch in micro_batches]
+            return [self._sequential(batch, clock) for batch in placed.values()]
+        kept = [statistics.kept() for statistics in self._statistics]
         results = [
-            self._accumulate(batch, clock, number, 1 / len(micro_batches))
-            for number, batch in enumerate(micro_batches)
+            self._accumulate(batch, clock, place, 1 / total) for place, batch in placed.items()
         ]
+        for update in self.updates.values():
+            self.transport.sum_gradients(update.parameters)
+        join_parts(kept, self.transport)
         for update in self.updates.values():
             update.step()
         return results
@@ -159,14 +192,15 @@ class Stepper:
     def _accumulate(self, batch: Batch, clock: Clock, number: int, share: float) -> StepResult:
         """Forward once, exchange, add every peer's gradient."""
         own = self._forward(self._present, batch, clock, number)
-        outputs = self._exchange(own) | self._averaged(batch)
+        outputs = self._exchange(own | self._averaged(batch), self._travelling)
         losses = self._losses(outputs, batch, clock, self.owned)
         totals = [loss.total if share == 1 else loss.total * share for loss in losses.values()]
         # A loss may be a constant, of a peer that learns nothing from this batch.
-        torch.autograd.backward([total for total in totals if total.requires_grad] or totals)
+        if totals:  # else only peers that teach live here
+            torch.autograd.backward([total for total in totals if total.requires_grad] or totals)
         if self._remembers:
             self._remember(outputs, batch)
-        return self._result(losses, own, batch)
+        return self._result(clock.step + number, losses, own, batch)
 
     def _sequential(self, batch: Batch, clock: Clock) -> StepResult:
         """Each peer learns from the peers before it as they are after their step.
@@ -175,7 +209,8 @@ class Stepper:
         statistics alone, so that a batch counts once.
         """
         own = self._forward(self._present, batch, clock, 0)
-        before = self._exchange(own) | self._averaged(batch)
+        here = own | self._averaged(batch)
+        before = self._exchange(here, self._travelling)
         outputs = dict(before)
         losses: dict[str, PeerLoss] = {}
         for name in self.learners:
@@ -188,11 +223,13 @@ class Stepper:
                     with torch.no_grad(), frozen_statistics(self.cohort):
                         alone = {name: self.cohort.peers[name]}
                         again = self._forward(alone, batch, clock, 0)[name]
-            if name != self.learners[-1]:
-                outputs[name] = self.transport.share(name, again, _any_logits(own))
+            if again is not None:
+                outputs[name] = here[name] = again
+            if name != self.learners[-1] and name in self._travelling:
+                outputs[name] = self._exchange(here, [name])[name]
         if self._remembers:
             self._remember(before, batch)
-        return self._result(losses, own, batch)
+        return self._result(clock.step, losses, own, batch)
 
     def _forward(
         self, peers: Mapping[str, nn.Module], batch: Batch, clock: Clock, number: int
@@ -213,7 +250,8 @@ class Stepper:
         if not self._averages:
             return {}
         with preserved_rng(), self._autocast:
-            return self.cohort.averaged(self._read(batch), learners=self.learners)
+            here = self.transport.owned
+            return self.cohort.averaged(self._read(batch), learners=self.learners, peers=here)
 
     def _read(self, batch: Batch) -> Any:
         """What peers read: one view, or one for each."""
@@ -242,6 +280,8 @@ class Stepper:
     def _losses(
         self, outputs: Mapping[str, PeerOutput], batch: Batch, clock: Clock, learners: Sequence[str]
     ) -> dict[str, PeerLoss]:
+        if not learners:
+            return {}
         at, labelled = clock.progress, batch.labelled
         return self.cohort.losses(
             outputs, batch.y, labelled=labelled, progress=at, learners=learners
@@ -251,7 +291,11 @@ class Stepper:
         self.cohort.remember(outputs, batch.y, labelled=batch.labelled, learners=self.learners)
 
     def _result(
-        self, losses: Mapping[str, PeerLoss], outputs: Mapping[str, PeerOutput], batch: Batch
+        self,
+        step: int,
+        losses: Mapping[str, PeerLoss],
+        outputs: Mapping[str, PeerOutput],
+        batch: Batch,
     ) -> StepResult:
         scored = {name: self.cohort.objectives[name].scored(outputs[name]) for name in losses}
         logits = {name: each.detach() for name, each in scored.items() if each is not None}
@@ -259,14 +303,14 @@ class Stepper:
             name: PeerLoss(loss.objective.detach(), loss.transfer.detach())
             for name, loss in losses.items()
         }
-        return StepResult(detached, logits, batch.y, batch.labelled)
+        return StepResult(step, detached, logits, batch.y, batch.labelled)
 
-    def _exchange(self, own: dict[str, PeerOutput]) -> dict[str, PeerOutput]:
-        if isinstance(self.transport, LocalTransport):
-            return own
-        like = _any_logits(own)
-        return {name: self.transport.share(name, own.get(name), like) for name in self.needed}
-
-
-def _any_logits(outputs: Mapping[str, PeerOutput]) -> Tensor:
-    return next(iter(outputs.values())).logits.detach()
+    def _exchange(self, own: dict[str, PeerOutput], names: Sequence[str]) -> dict[str, PeerOutput]:
+        """Outputs of what lives here and `names` from elsewhere; what they lend is as it is now."""
+        if self.transport.alone:
+            return dict(own)
+        outputs = self.transport.exchange(own, names, self._asked, self.needed)
+        lent = self._lent
+        changed = lent if names == self._travelling else {n: lent[n] for n in names if n in lent}
+        self.transport.lend(changed)
+        return outputs

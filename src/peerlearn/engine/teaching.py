@@ -62,6 +62,7 @@ class Teaching(NamedTuple):
 
     def state_dict(self, transport: Transport) -> dict[str, Any]:
         """What edges and objectives have learned and remember."""
+        self.gather(transport)
         return {
             "transfer": self.transfer.state_dict(),
             "objectives": transport.collect(
@@ -74,6 +75,14 @@ class Teaching(NamedTuple):
         self.transfer.load_state_dict(state["transfer"])
         for name, module in self._modules(transport).items():
             module.load_state_dict(state["objectives"][name])
+
+    def gather(self, transport: Transport) -> None:
+        """Have in this process too what edges have learned on behalf of peers elsewhere."""
+        if not transport.alone:
+            own = {name: self.transfer.learned_by(name) for name in transport.owned}
+            for name, learned in transport.collect(own).items():
+                if name not in transport.owned:
+                    self.transfer.take_over(name, learned)
 
     def _modules(self, transport: Transport) -> dict[str, nn.Module]:
         return {

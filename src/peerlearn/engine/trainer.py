@@ -23,12 +23,14 @@ from peerlearn.engine.run_folder import RunFolder, State
 from peerlearn.engine.selection import Selection
 from peerlearn.engine.settings import PeerSettings, TrainingSpec
 from peerlearn.engine.shared_stages import SharedStages, stage_keys, trained_until
+from peerlearn.engine.snapshots import one_learns
+from peerlearn.engine.spreading import transport_of
 from peerlearn.engine.stage import Plan, Procedure, Stage, TrainingStage
 from peerlearn.engine.stage_run import StageRun, running
 from peerlearn.engine.steps import StepResult
 from peerlearn.engine.task import Evaluator, Purpose, Trained
 from peerlearn.engine.teaching import Teaching
-from peerlearn.engine.transports import LocalTransport, Transport, launched_transport
+from peerlearn.engine.transports import LocalTransport, Transport
 from peerlearn.membership import TRUNK
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.modes import counted_forwards
@@ -69,6 +71,8 @@ class Trainer:
     shared: SharedStages | None = None
 
     def __post_init__(self) -> None:
+        if (transport := self.training.transport).kind == "snapshot":
+            self.peers = one_learns(self.peers, self.cohort.names, transport)
         check_training(self.cohort, self.plan, self.training, self.task)
         metrics = self.task.metrics if self.task is not None else Catalogue(CLASSIFICATION)
         self.device = resolve_device(self.training.device)
@@ -91,16 +95,18 @@ class Trainer:
         """
         if self.device.type == "cpu":
             keep_freed_memory()
+        spread = self.training.transport, self.cohort.names, self.device
         with (
             preserved_rng(),
             threads(self.training.threads),
             self.shared or nullcontext(),  # others wait for what is trained of it
             Teaching.kept(self.cohort) as own,
+            # Before anything is put on a device: of several, each process takes one of its own.
+            transport_of(*spread, self._note) as self.transport,
         ):
             uncalibrate(self.cohort)
+            check_transport(self.cohort, self.plan, self.transport, self.training)
             self.precision.place(self.cohort)
-            self.transport = launched_transport(self.cohort.names, self.device)
-            check_transport(self.cohort, self.plan, self.transport)
             checkpoints = Checkpoints(self.folder, self.transport, self.training.checkpoint_minutes)
             state = checkpoints.load() if resume else None
             loop = Loop(own, checkpoints, self._keys(), self.transport)
@@ -112,6 +118,7 @@ class Trainer:
                     self.progress.next_stage()
                     state = None
                 loop.stop_if_asked("its last epoch")
+            self.transport.stepped(self.cohort, self.progress.steps, last=True)
             own.put_into(self.cohort)
             self.selection.settle(self.cohort, self.transport, self.folder)
             return self._result()
@@ -138,7 +145,7 @@ class Trainer:
 
     def _keys(self) -> dict[int, str]:
         """Of the stages that may be another run's, by number."""
-        if self.shared is None or not isinstance(self.transport, LocalTransport):
+        if self.shared is None or type(self.transport) is not LocalTransport:
             return {}
         built = self.cohort, self.plan, self.training, self.precision, self.seed
         return stage_keys(*built, self.shared.data)
@@ -149,6 +156,8 @@ class Trainer:
         if state is not None:
             assert self.folder is not None, "a state can only come from a folder"
             self.progress = Progress(**state["progress"])
+            if not self.transport.leads:
+                self.progress.forwards = 0  # which are those of all processes
             self.selection.restore(self.folder, state["selected"], self.cohort)
             self._within_its_last_epochs()
         elif self.shared is not None:
@@ -172,12 +181,14 @@ class Trainer:
             loop.checkpoints.restore_cohort(state, self.cohort, loop.own)
         if isinstance(stage, Procedure):
             self.precision.place(self.cohort)
+            self._gather_peers()
             stage.run(self.cohort, self.precision)
             self._finish_learning(number)
         else:
             with self._running(number) as run:
                 if state is not None:
                     loop.checkpoints.restore_run(state, run)
+                self.transport.begin(self.cohort)
                 while not self._over(stage):
                     self._run_epoch(run, loop)
             if self.shared is not None and number in loop.keys:
@@ -196,6 +207,15 @@ class Trainer:
         finally:
             self.current = None
 
+    def _gather_peers(self) -> None:
+        """Have all peers here as they are where they live, for what every process does alike."""
+        if not self.transport.alone:
+            peers, owned = self.cohort.peers, self.transport.owned
+            states = self.transport.collect({name: peers[name].state_dict() for name in owned})
+            for name in states.keys() - set(owned):
+                peers[name].load_state_dict(states[name])
+            Teaching.of(self.cohort).gather(self.transport)
+
     def _over(self, stage: TrainingStage) -> bool:
         """Whether the stage has had its epochs, or `evaluation.patience` is at its end."""
         at, patience = self.progress, self.training.evaluation.patience
@@ -212,10 +232,11 @@ class Trainer:
             when, number = at.epoch + at.step / per_epoch, at.epoch * per_epoch + at.step
             results = run.stepper.step(number, when, batches)
             with telling_where(where, self.folder):
-                for offset, result in enumerate(results):
-                    run.monitor.add(number + offset, result)
+                for result in results:
+                    run.monitor.add(result.step, result)
             at.steps += 1
             at.step += len(batches)
+            self.transport.stepped(self.cohort, at.steps)
             self.observe(run.step_event(at.epoch, at.step))
             if loop.save_step():
                 at.seconds += time.perf_counter() - began
@@ -235,15 +256,16 @@ class Trainer:
 
     def _end_epoch(self, run: StageRun, seconds: float, loop: Loop) -> None:
         stage, at, spec = run.stage, self.progress, self.training.evaluation
+        rates = {name: update.rate for name, update in run.updates.items()}
         record: dict[str, Any] = {
             "event": "epoch",
             "stage": stage.name,
             "epoch": at.epoch,
             "of": stage.epochs,
             "seconds": round(seconds, 3),
-            "lr": max(update.rate for update in run.updates.values()),
-            "train": self.transport.collect(run.monitor.means()),
-        }
+            "lr": max(self.transport.collect(rates).values()),
+            "train": self.transport.collect(run.monitor.means(self.transport.summed)),
+        } | self.transport.told()
         last_stage, measured = at.stage == len(self.stages) - 1, dict[str, Any]()
         due = not stage.shared and (at.epoch == stage.epochs or at.epoch % spec.every == 0)
         if self.task is not None and self.task.validates and due:
@@ -267,7 +289,7 @@ class Trainer:
         if final:
             self._finish_learning(at.stage)
             for text in what_is_odd(record):
-                self.observe({"event": "note", "text": text})
+                self._note(text)
         if final and not last_stage:  # the next one begins, with new optimisers
             begun = replace(at, stage=at.stage + 1, epoch=0, step=0)
             loop.checkpoints.save(self.cohort, loop.own, self.selection, begun, None)
@@ -331,8 +353,7 @@ class Trainer:
 
     def _result(self) -> TrainingResult:
         trained = Trained(self.cohort, self.precision, self.forward, self.progress.history)
-        forwards = self.transport.collect({self.transport.owned[0]: self.progress.forwards})
-        of_all = sum(forwards.values())
+        of_all = self.transport.total(self.progress.forwards)
         settings = self.training.evaluation
         with telling_where("final evaluation", self.folder):
             found = calibrate(self.cohort, self.task, settings, self.forward)
@@ -342,6 +363,9 @@ class Trainer:
         if result.pictures and self.folder is not None and self.transport.leads:
             self.folder.save_gallery(result.pictures)
         return result
+
+    def _note(self, text: str) -> None:
+        self.observe({"event": "note", "text": text})
 
     # Saving and failing ------------------------------------------------------------------------
 

@@ -1,35 +1,76 @@
 """How a peer's outputs reach the peers that learn from it, in one process or in many.
 
 Every transport answers the same few questions, so that the step is written once: which peers live
-here, what do the others say, and how do their results come together.
+here, which of a step's batches, what do the others say, and how do their results come together.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from peerlearn.errors import InputError, RunError
+from peerlearn.cohort import Cohort
+from peerlearn.errors import RunError
 from peerlearn.transfer.outputs import PeerOutput
 
 T = TypeVar("T")
+Outputs = Mapping[str, PeerOutput]
 
 
 class Transport(Protocol):
-    """What the engine asks of the way between peers."""
+    """What the engine asks of the way between peers.
+
+    Attributes:
+        owned: peers that live here.
+        leads: whether this process speaks and writes for all.
+        alone: whether all peers and all batches are in this process.
+        part, parts: which share of the batches of a step this process takes, of how many.
+    """
 
     owned: list[str]
     leads: bool
+    alone: bool
+    part: int
+    parts: int
 
-    def share(self, name: str, output: PeerOutput | None, like: Tensor) -> PeerOutput:
-        """The output of peer `name`, computed by its owner; `like` has its shape and type."""
+    def exchange(
+        self, own: Outputs, names: Sequence[str], asked: "Asked", present: Sequence[str]
+    ) -> dict[str, PeerOutput]:
+        """`own`, and beside them the outputs `names` of peers elsewhere, without a gradient.
+
+        Args:
+            own: outputs of the peers that live here, and of their averages.
+            names: outputs that travel, wherever they are.
+            asked: of an output, the names of the features that travel with it; None: none of any.
+            present: peers that have run, wherever they live.
+        """
+
+    def lend(self, tensors: Mapping[str, Sequence[Tensor]]) -> None:
+        """Give tensors of peers, by name, the values that they have where the peer lives."""
+
+    def begin(self, cohort: Cohort) -> None:
+        """Before the first step of a stage."""
+
+    def stepped(self, cohort: Cohort, step: int, last: bool = False) -> None:
+        """After a step of the optimisers, the number `step`; `last` after the whole training."""
+
+    def told(self) -> dict[str, Any]:
+        """What the record of an epoch says of it."""
 
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """One entry per peer, from the entries that each process holds for the peers it owns."""
+
+    def summed(self, own: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+        """Numbers of the peers that live here, summed over all parts of the batches."""
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Give parameters of a peer that lives here the sum of what every part has added up."""
+
+    def of_parts(self, own: T) -> list[T]:
+        """What the processes say that hold the same peers, in the order of their parts."""
 
     def anywhere(self, holds: bool) -> bool:
         """Whether something holds in any process; they go on alike, whatever their clocks say."""
@@ -37,20 +78,55 @@ class Transport(Protocol):
     def largest(self, number: int) -> int:
         """The largest of the numbers of all processes."""
 
+    def total(self, number: int) -> int:
+        """The sum of the numbers of all processes."""
 
-class LocalTransport:
+
+#: Of a peer and its output: names of the features that learners elsewhere read.
+Asked = Callable[[str, PeerOutput], Collection[str]] | None
+
+
+class Lockstep:
+    """What a transport has nothing to do for whose peers meet at every step."""
+
+    def begin(self, cohort: Cohort) -> None:
+        """Nothing is older than the step."""
+
+    def stepped(self, cohort: Cohort, step: int, last: bool = False) -> None:
+        """Nor does anything else have to be told."""
+
+    def told(self) -> dict[str, Any]:
+        return {}
+
+
+class LocalTransport(Lockstep):
     """All peers in this process."""
+
+    leads = alone = True
+    part, parts = 0, 1
 
     def __init__(self, peers: Sequence[str]) -> None:
         self.owned = list(peers)
-        self.leads = True
 
-    def share(self, name: str, output: PeerOutput | None, like: Tensor) -> PeerOutput:
-        assert output is not None, f"peer {name} is owned here, so it has an output"
-        return output
+    def exchange(
+        self, own: Outputs, names: Sequence[str], asked: Asked, present: Sequence[str]
+    ) -> dict[str, PeerOutput]:
+        return dict(own)
+
+    def lend(self, tensors: Mapping[str, Sequence[Tensor]]) -> None:
+        """They are here."""
 
     def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
         return dict(own)
+
+    def summed(self, own: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+        return {name: list(numbers) for name, numbers in own.items()}
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """They are whole."""
+
+    def of_parts(self, own: T) -> list[T]:
+        return [own]
 
     def anywhere(self, holds: bool) -> bool:
         return holds
@@ -58,61 +134,8 @@ class LocalTransport:
     def largest(self, number: int) -> int:
         return number
 
-
-class MeshTransport:
-    """Peers spread over the `peer` dimension of a device mesh, one or more per process.
-
-    Every process sees the same batches; peer number i lives on rank `i % world`. Logits travel
-    detached, so a learner's gradient stays in its process, as it does in one process.
-
-    Raises InputError: more processes than peers.
-    """
-
-    def __init__(self, peers: Sequence[str], mesh: dist.device_mesh.DeviceMesh) -> None:
-        self.group, self.device = mesh.get_group("peer"), mesh.device_type
-        world, self.rank = dist.get_world_size(self.group), dist.get_rank(self.group)
-        if world > len(peers):
-            what = f"{world} processes for {len(peers)} peers ({', '.join(peers)})"
-            raise InputError(f"{what}: start at most one process per peer")
-        self.peers = list(peers)
-        self.owner = {name: i % world for i, name in enumerate(peers)}
-        self.owned = [name for name in peers if self.owner[name] == self.rank]
-        self.leads = self.rank == 0
-
-    def share(self, name: str, output: PeerOutput | None, like: Tensor) -> PeerOutput:
-        """Broadcast the owner's logits; elsewhere they arrive without a gradient."""
-        logits = output.logits.detach() if output is not None else torch.empty_like(like)
-        logits = logits.contiguous()
-        with _all_there():
-            dist.broadcast(logits, group_src=self.owner[name], group=self.group)
-        return output if output is not None else PeerOutput(logits)
-
-    def collect(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        parts: list[Any] = [None] * dist.get_world_size(self.group)
-        # Whatever else a process holds may be old: a resumed one has read what was of all of them.
-        own = {name: entry for name, entry in own.items() if name in self.owned}
-        with _all_there():
-            dist.all_gather_object(parts, own, group=self.group)
-        merged = {name: entry for part in parts for name, entry in part.items()}
-        return {name: merged[name] for name in self.peers if name in merged}
-
-    def anywhere(self, holds: bool) -> bool:
-        return bool(self.largest(int(holds)))
-
-    def largest(self, number: int) -> int:
-        largest = torch.tensor(number, device=self.device)
-        with _all_there():
-            dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
-        return int(largest)
-
-
-def launched_transport(peers: Sequence[str], device: torch.device) -> Transport:
-    """Many processes where `torchrun` (or the caller) started many, else one."""
-    world = launched_together()
-    if world == 1 and not dist.is_initialized():
-        return LocalTransport(peers)
-    mesh = dist.init_device_mesh(device.type, (world,), mesh_dim_names=("peer",))
-    return MeshTransport(peers, mesh)
+    def total(self, number: int) -> int:
+        return number
 
 
 def launched_together() -> int:
@@ -130,13 +153,14 @@ def agreed(say: Callable[[], T]) -> T:
     if not dist.is_initialized():
         dist.init_process_group()
     said: list[Any] = [say() if leads_launch() else None]
-    with _all_there():
+    with all_there():
         dist.broadcast_object_list(said, src=0)
     return said[0]
 
 
 @contextmanager
-def _all_there() -> Iterator[None]:
+def all_there() -> Iterator[None]:
+    """A block in which processes wait for each other. Raises RunError: one of them has ended."""
     try:
         yield
     except RuntimeError as error:  # what torch.distributed raises where a connection breaks

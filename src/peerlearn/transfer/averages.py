@@ -5,7 +5,7 @@ teacher's weights are `θ'_t = α θ'_{t−1} + (1 − α) θ_t`, and it learns 
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -118,11 +118,21 @@ class Averages(nn.ModuleDict):
         """The averaged networks of these names."""
         return {name: self[name].get_submodule("network") for name in names}
 
-    def follow(self, peers: Mapping[str, nn.Module] | nn.ModuleDict, training: bool = True) -> None:
-        """See `AveragedPeer.follow`: once for every step, before its forwards."""
+    def follow(
+        self,
+        peers: Mapping[str, nn.Module] | nn.ModuleDict,
+        training: bool = True,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """See `AveragedPeer.follow`: once for every step, before its forwards.
+
+        Those of the peers in `only`; None for all.
+        """
         if self.of:
             self.make(peers)
         for name, followed in self.of.items():
+            if only is not None and followed.peer not in only:
+                continue
             average = self[name]
             assert isinstance(average, AveragedPeer)
             average.follow(peers[followed.peer], training)

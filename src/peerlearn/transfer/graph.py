@@ -72,9 +72,67 @@ class TransferGraph(nn.Module):
         return [entry.proof for entry in self.entries if entry.proof is not None]
 
     @property
-    def travels(self) -> bool:
-        """Whether peers can live in different processes, which share nothing but logits."""
-        return not self.averages.of and all(entry.travels for entry in self.entries)
+    def absent(self) -> frozenset[str]:
+        """Peers that cannot teach yet."""
+        return frozenset(name for entry in self.entries for name in entry.absent)
+
+    @absent.setter
+    def absent(self, names: Collection[str]) -> None:
+        for entry in self.entries:
+            entry.absent = frozenset(names)
+
+    @property
+    def stays(self) -> list[str]:
+        """Why peers cannot live in different processes, entry by entry; see `Knowledge.stays`."""
+        return [f"{entry.field}: {entry.stays}" for entry in self.entries if entry.stays]
+
+    def travelling(self, learners: Collection[str]) -> list[str]:
+        """Peers and averages whose outputs are read where `learners` learn, in order."""
+        read = set()
+        for entry in self.entries:
+            for learner, teachers in entry.wanted(learners):
+                if entry.travels != "networks":
+                    read |= {*teachers, *([learner] if entry.remembers else [])}
+        return [name for name in (*self.peers, *self.averages.of) if name in read]
+
+    def asked_of(self, peer: str, output: PeerOutput) -> set[str]:
+        """Names of the features of a peer, or an average, that are read by others."""
+        asked: set[str] = set()
+        for entry in self.entries:
+            read = {name for pair in entry.pairs for name in pair[: 1 + entry.remembers]}
+            if entry.travels == "features" and peer in read:
+                asked.update(entry.asked_of(peer, output))
+        return asked
+
+    def lent(
+        self, learners: Collection[str], peers: Mapping[str, nn.Module] | nn.ModuleDict
+    ) -> dict[str, list[Tensor]]:
+        """By teacher, the parameters that learners elsewhere read themselves."""
+        lent: dict[str, list[Tensor]] = {}
+        for entry in self.entries:
+            teachers = {t for edges in entry.wanted(learners) for t in edges.teachers}
+            for name in (name for name in self.peers if name in teachers):
+                own = [*peers[name].parameters()] if entry.travels == "networks" else []
+                own += entry.parameters_of(name) if entry.lends else []
+                if own:
+                    lent.setdefault(name, []).extend(own)
+        return lent
+
+    def learned_by(self, peer: str) -> dict[str, Any]:
+        """What edges have learned on behalf of a peer, and the averages that follow it."""
+        followed = [name for name, it in self.averages.of.items() if it.peer == peer]
+        return {
+            "parameters": [each.detach().cpu() for each in self.parameters_of(peer)],
+            "averages": {name: self.averages[name].state_dict() for name in followed},
+        }
+
+    def take_over(self, peer: str, learned: Mapping[str, Any]) -> None:
+        """Have what `learned_by` gave in another process."""
+        with torch.no_grad():
+            for own, other in zip(self.parameters_of(peer), learned["parameters"], strict=True):
+                own.copy_(other)
+        for name, state in learned["averages"].items():
+            self.averages[name].load_state_dict(state)
 
     def prepare(
         self,
@@ -254,7 +312,7 @@ class TransferGraph(nn.Module):
 
 def _of_all_edges(entry: Knowledge, terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Means over the edges that are open, as those over all edges, where the others give 0."""
-    if entry.proof is None or entry.options.target == "sum":
+    if entry.all_open or entry.options.target == "sum":
         return terms
     return {name: entry.share_open(name) * term for name, term in terms.items()}
 

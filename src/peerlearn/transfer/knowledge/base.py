@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError, did_you_mean
 from peerlearn.importing import PREFIX
+from peerlearn.transfer.averages import peer_averaged
 from peerlearn.transfer.divergences import DIVERGENCE_NAMES, LOGIT_DISTANCES
-from peerlearn.transfer.outputs import BatchView, OutputForm, Schedule
+from peerlearn.transfer.outputs import BatchView, OutputForm, PeerOutput, Schedule
 from peerlearn.transfer.proven import Pair, Proof, ProvenSpec
 from peerlearn.validation import Spec
 
@@ -29,6 +30,9 @@ def _divergence_there_is(name: str) -> str:
 
 DivergenceName = Annotated[str, AfterValidator(_divergence_there_is)]
 Rows = Literal["all", "labelled", "unlabelled"]
+#: What a learner in another process must be given of its teachers, at every step: their logits,
+#: those and the features that `Knowledge.asked_of` names, or their weights; or it cannot be there.
+Travels = Literal["nowhere", "logits", "features", "networks"]
 
 
 class EdgeOptions(Spec):
@@ -203,16 +207,19 @@ class Knowledge(nn.Module, ABC):
         form: `softmax` for one class a row, `sigmoid` for multi-label outputs.
 
     Attributes:
-        travels: whether outputs' logits are all it needs of peers in other processes.
+        travels: what learners in other processes must be given of their teachers.
+        lends: whether learners read what the entry learns on behalf of their teachers.
         remembers: whether it keeps something of every batch that trains.
         supervised: whether it has losses of its own for what it learns; see `own_losses`.
         ready: whether `losses` can be asked; otherwise `prepare` comes first.
         provable: whether `losses` asks `taught` which edges are open, so that they may be `proven`.
         proof: what says which edges are open; None where all of them always are.
+        absent: peers that cannot teach yet, whose edges are shut.
     """
 
     Options: ClassVar[type[EdgeOptions]]
-    travels: bool = False
+    travels: Travels = "nowhere"
+    lends: bool = False
     remembers: bool = False
     supervised: bool = False
     ready: bool = True
@@ -225,6 +232,7 @@ class Knowledge(nn.Module, ABC):
         self.options, self.field, self.incoming = options, field, tuple(incoming)
         self.form: OutputForm = form
         self.proof: Proof | None = None
+        self.absent: frozenset[str] = frozenset()
         if self.options.proven.ends != "none":
             self._check_provable()
             self.proof = Proof(self.options.proven, self.pairs, self.speaks, field)
@@ -233,6 +241,25 @@ class Knowledge(nn.Module, ABC):
     def pairs(self) -> list[Pair]:
         """All edges as (teacher, learner)."""
         return [(teacher, learner) for learner, all_ in self.incoming for teacher in all_]
+
+    @property
+    def stays(self) -> str:
+        """Why its peers cannot live in different processes; empty where they can."""
+        if self.travels == "nowhere":
+            return (
+                f"knowledge {self.options.knowledge!r} does not say what learners elsewhere must "
+                "be given (Knowledge.travels)"
+            )
+        if not self.options.detach and any(teacher != learner for teacher, learner in self.pairs):
+            return "detach: false lets gradients reach teachers, and none leaves its process"
+        return ""
+
+    def asked_of(self, peer: str, output: PeerOutput) -> Collection[str]:
+        """Names of the features of a teacher that learners elsewhere read; of all if it remembers.
+
+        Only for what travels as `features`.
+        """
+        return output.features
 
     @abstractmethod
     def losses(self, view: BatchView, learners: Collection[str]) -> Mapping[str, Tensor]:
@@ -268,14 +295,20 @@ class Knowledge(nn.Module, ABC):
 
     def taught(self, learners: Collection[str]) -> list[IncomingEdges]:
         """The edges that lead to one of `learners` and are open."""
-        if self.proof is None:
+        if self.all_open:
             return self.wanted(learners)
-        open_ = self.proof.open
+        open_ = set(self.pairs) if self.proof is None else self.proof.open
+        open_ = {pair for pair in open_ if peer_averaged(pair[0]) not in self.absent}
         edges = (
             IncomingEdges(learner, tuple(t for t in teachers if (t, learner) in open_))
             for learner, teachers in self.wanted(learners)
         )
         return [each for each in edges if each.teachers]
+
+    @property
+    def all_open(self) -> bool:
+        """Whether no edge can be shut."""
+        return self.proof is None and not self.absent
 
     def share_open(self, learner: str) -> float:
         """The share of a learner's edges that are open."""

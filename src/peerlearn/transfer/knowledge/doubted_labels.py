@@ -55,7 +55,7 @@ class DoubtedLabelKnowledge(Knowledge):
 
     Options = DoubtedLabelOptions
     options: DoubtedLabelOptions
-    travels = True
+    travels = "logits"
 
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
         """Raises InputError: targets that are not one class a row."""

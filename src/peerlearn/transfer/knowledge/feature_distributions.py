@@ -22,7 +22,7 @@ from peerlearn.memory import check_memory
 from peerlearn.transfer.divergences import kl
 from peerlearn.transfer.knowledge.base import IncomingEdges, Knowledge
 from peerlearn.transfer.knowledge.repelling import LayerRepellingOptions
-from peerlearn.transfer.outputs import BatchView
+from peerlearn.transfer.outputs import BatchView, PeerOutput
 
 FeatureDivergenceName = Literal["pkt", "direct_kl"]
 #: Rows without which a row has no two others to be more and less alike.
@@ -95,10 +95,12 @@ class FeatureDistributionKnowledge(Knowledge):
     """
 
     Options = FeatureDistributionOptions
+    travels = "features"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.fusions = nn.ModuleDict()
+        self.lends = self.options.fusion != "none"
         self.ready = self.options.fusion == "none"
         self.supervised = self.options.supervised_fusion
         if self.supervised and self.form == "sigmoid":
@@ -122,6 +124,10 @@ class FeatureDistributionKnowledge(Knowledge):
         self.ready = True
         for edges in self.incoming:
             self._check(edges, view)
+
+    def asked_of(self, peer: str, output: PeerOutput) -> Collection[str]:
+        """What is fused of it."""
+        return self._layers(peer, output)
 
     def parameters_of(self, peer: str) -> list[nn.Parameter]:
         return list(self.fusions[peer].parameters()) if peer in self.fusions else []
@@ -192,7 +198,12 @@ class FeatureDistributionKnowledge(Knowledge):
 
     def _features(self, peer: str, view: BatchView) -> list[Tensor]:
         """What is fused, the query last."""
-        output, field = view.outputs[peer], f"{self.field}.layers"
+        output = view.outputs[peer]
+        return [output.features[name] for name in self._layers(peer, output)]
+
+    def _layers(self, peer: str, output: PeerOutput) -> list[str]:
+        """Its names."""
+        field = f"{self.field}.layers"
         there = {n: f for n, f in output.features.items() if f.ndim in (2, 4)}
         if not there:
             raise InputError(
@@ -208,7 +219,7 @@ class FeatureDistributionKnowledge(Knowledge):
         for name in names:
             if name not in there:
                 raise unknown_name(f"layer of peer {peer!r}", name, there, field)
-        return [there[name] for name in names]
+        return names
 
     def _check(self, edges: IncomingEdges, view: BatchView) -> None:
         """That rows, and for a direct divergence units, are as many; `InputError` otherwise."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.transfer.knowledge.base import EdgeOptions, IncomingEdges, Knowledge
-from peerlearn.transfer.outputs import BatchView
+from peerlearn.transfer.outputs import BatchView, PeerOutput
 from peerlearn.validation import Spec, short_form
 
 FeatureLossName = Literal["hint", "attention", "similarity"]
@@ -100,6 +100,7 @@ class FeatureKnowledge(Knowledge):
     """
 
     Options = FeatureOptions
+    travels = "features"
     provable = True
 
     def __init__(self, *args: Any) -> None:
@@ -120,6 +121,11 @@ class FeatureKnowledge(Knowledge):
         keys = [_key(peer, teacher) for edges in self.wanted([peer]) for teacher in edges.teachers]
         adapters = [self.adapters[key] for key in keys if key in self.adapters]
         return [parameter for adapter in adapters for parameter in adapter.parameters()]
+
+    def asked_of(self, peer: str, output: PeerOutput) -> Collection[str]:
+        """The layer that it teaches from."""
+        layer, _ = layer_of(self.field, peer, self.options.layer.teacher, BatchView({peer: output}))
+        return [layer]
 
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
         return {edges.learner: self._loss(edges, view) for edges in self.taught(learners)}

@@ -40,7 +40,7 @@ class OtherClassKnowledge(Knowledge):
 
     Options = OtherClassOptions
     options: OtherClassOptions
-    travels = True
+    travels = "logits"
 
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
         """−f(D), the mean or the sum over teachers.

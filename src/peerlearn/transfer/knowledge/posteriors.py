@@ -80,6 +80,7 @@ class PosteriorKnowledge(Knowledge):
     """
 
     Options = PosteriorOptions
+    travels = "networks"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -44,6 +44,7 @@ class PredictionKnowledge(Knowledge):
 
     Options = PredictionOptions
     options: PredictionOptions
+    travels = "logits"
     provable = True
 
     def __init__(self, *args: Any) -> None:
@@ -52,7 +53,8 @@ class PredictionKnowledge(Knowledge):
         self.weightings = nn.ModuleDict()  # by peer
         self.temperatures = nn.ModuleDict()  # by learner
         self.weights = options.weighting.by != "none"
-        self.travels = self.ready = not self.weights and options.temperature != "learned"
+        self.lends = self.weights
+        self.ready = not self.weights and options.temperature != "learned"
         owner = id(self) if self.weights else None
         self._on_logits = options.on_logits
         self._compares = owner, options.on_logits, options.classes, options.clamp
@@ -120,7 +122,7 @@ class PredictionKnowledge(Knowledge):
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
         if self.options.gate == "cutoff":
             return {}
-        everyone = self._everyone if self.proof is None else self.taught(self._learners)
+        everyone = self._everyone if self.all_open else self.taught(self._learners)
         wanted = [edges for edges in everyone if edges.learner in learners]
         self._check_shapes(view, wanted)
         if not wanted:

@@ -18,7 +18,7 @@ from torch import Tensor
 from peerlearn.errors import InputError
 from peerlearn.transfer.divergences import between_probabilities
 from peerlearn.transfer.knowledge.base import SELF, DivergenceOptions, IncomingEdges, Knowledge
-from peerlearn.transfer.outputs import LEFT_OUT, BatchView, in_fp32
+from peerlearn.transfer.outputs import LEFT_OUT, BatchView, PeerOutput, in_fp32
 
 #: Name of the feature that says which candidates a peer serves: bool (C,) or (R, C).
 SERVED = "served"
@@ -54,6 +54,11 @@ class RankingKnowledge(Knowledge):
 
     Options = RankingOptions
     options: RankingOptions
+    travels = "features"
+
+    def asked_of(self, peer: str, output: PeerOutput) -> Collection[str]:
+        """Which candidates it serves."""
+        return [SERVED]
 
     def losses(self, view: BatchView, learners: Collection[str]) -> dict[str, Tensor]:
         """Raises InputError: scores of other shapes, or `served` that does not fit them."""

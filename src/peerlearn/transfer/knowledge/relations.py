@@ -27,7 +27,7 @@ from peerlearn.transfer.knowledge.base import (
     Rows,
 )
 from peerlearn.transfer.knowledge.features import LayerPair, layer_of
-from peerlearn.transfer.outputs import BatchView, mean_log_probabilities
+from peerlearn.transfer.outputs import BatchView, PeerOutput, mean_log_probabilities
 
 
 class RelationOptions(DivergenceOptions):
@@ -87,6 +87,7 @@ class RelationKnowledge(Knowledge):
     """
 
     Options = RelationOptions
+    travels = "features"
     remembers = True
     provable = True
 
@@ -99,6 +100,13 @@ class RelationKnowledge(Knowledge):
             for learner, teachers in self.incoming
             for peer, learns in ((learner, True), *((teacher, False) for teacher in teachers))
         }
+
+    def asked_of(self, peer: str, output: PeerOutput) -> Collection[str]:
+        """The layers whose rows are remembered of it, in every process."""
+        layers, view = self.options.layer, BatchView({peer: output})
+        sides = [learns for name, learns in self.places.values() if name == peer]
+        asked = [layers.learner if learns else layers.teacher for learns in sides]
+        return [layer_of(self.field, peer, layer, view)[0] for layer in asked]
 
     def prepare(self, view: BatchView) -> None:
         """Make the memories that are not there yet; `InputError` as for `losses`."""
