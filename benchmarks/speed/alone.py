@@ -32,7 +32,7 @@ class Bare:
     there already where the engine would have kept it too.
     """
 
-    def __init__(self, run: StageRun) -> None:
+    def __init__(self, run: StageRun, batches: int = BATCHES) -> None:
         stepper, loader = run.stepper, run.stage.loader
         self.stepper: Stepper = stepper
         self.steps = len(loader)
@@ -44,7 +44,7 @@ class Bare:
         self.trunk = self.cohort.trunk
         self.learning = {*stepper.learners, *([TRUNK] if stepper.trunk_learns else [])}
         #: As the loader gives them, and as the networks read them.
-        self.seen = list(islice(loader.epoch(0), BATCHES))
+        self.seen = list(islice(loader.epoch(0), batches))
         self.batches = [stepper._placed(batch) for batch in self.seen]
         if self.trunk is not None and stepper.kept is not None:
             self.batches = [self._through(self.trunk, batch) for batch in self.batches]

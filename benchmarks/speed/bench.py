@@ -32,6 +32,9 @@ from peerlearn.errors import InputError
 PAGE = Path(__file__).with_name("BENCH.md")
 COMMITTED = PAGE.with_name("bench.json")
 ENGINE, PARTS_OF_IT, NETWORKS = "the engine's step", "sum of its parts", "networks by hand"
+BATCHES = 3
+"""Of a recipe's epoch, in turn."""
+
 WORSE = 0.05
 """A ratio that is worse by less than this is not told from noise, whatever the intervals say."""
 
@@ -63,7 +66,7 @@ def _works(trainer: Trainer) -> Iterator[Mapping[str, Work]]:
     last = max(n for n, stage in stages if isinstance(stage, TrainingStage) and stage.epochs)
     with trainer.stepping(last):
         assert trainer.current is not None, "a stage is running"
-        bare, stepper = Bare(trainer.current), trainer.current.stepper
+        bare, stepper = Bare(trainer.current, BATCHES), trainer.current.stepper
         end = len(trainer.current.stage.loader) * (stepper.epochs - 1)
 
         def engine() -> None:

@@ -4,6 +4,7 @@ python benchmarks/speed/growth.py --write-readme
 """
 
 import argparse
+import json
 import math
 import statistics
 import sys
@@ -217,24 +218,22 @@ def markdown(results: Results) -> str:
                     *(ends if last else [""] * 4),
                 ]
             )
-    text = [conditions(results), "", *markdown_table(header, rows)]
-    if reason := draw(results, PICTURE):
-        text += ["", f"No picture: {reason}"]
-    return "\n".join(text) + "\n"
+    return "\n".join([conditions(results), "", *markdown_table(header, rows)]) + "\n"
 
 
 def main() -> None:
     """Measure, or take what was measured; print, and fill in the page where asked."""
     sections = {name: partial(measured, name) for name in CURVES}
     arguments = options(__doc__, sections, PAGE.with_name("growth.json")).parse_args()
-    publish(arguments, PAGE, sections, markdown if arguments.write_readme else printed)
+    publish(arguments, PAGE, sections, markdown)
+    if arguments.write_readme and (reason := draw(measured_before(arguments.out), PICTURE)):
+        raise SystemExit(f"no picture: {reason}")
 
 
-def printed(results: Results) -> str:
-    """The same, without a picture."""
-    return "\n".join(
-        f"{line['name']}: time ~ size^{line['time_exponent']:.2f}" for line in lines_of(results)
-    )
+def measured_before(file: Path) -> Results:
+    """What a file of results holds."""
+    results: Results = json.loads(file.read_text(encoding="utf-8"))
+    return results
 
 
 if __name__ == "__main__":

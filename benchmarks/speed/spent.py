@@ -1,7 +1,7 @@
 """Where the processor time of a training goes: a clock that every part of a step takes in turn."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -43,7 +43,7 @@ class Spent:
     """Seconds of this process' CPU by part; the innermost part that is open takes them."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self._open = [OUTSIDE]
         self._since = time.process_time()
 
@@ -69,8 +69,9 @@ class Spent:
     def shares(self) -> dict[str, float]:
         """Fractions of all time, the largest first."""
         self._charge()
-        total = self.seconds.total()
-        return {part: seconds / total for part, seconds in self.seconds.most_common()}
+        total = sum(self.seconds.values())
+        ordered = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return {part: seconds / total for part, seconds in ordered}
 
     def of(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """The same call, which takes its time for a part."""
