@@ -119,7 +119,7 @@ def torch_geometric(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    **{name: partial(system, name) for name in CASES},
+    **{name: partial(system, name) for name in CASES if not name.endswith("-auto")},
     "bayesian-torch": bayesian_torch,
     "torch-geometric": torch_geometric,
 }

@@ -46,11 +46,13 @@ def _brief(epochs: int, **stages: int) -> dict[str, Any]:
 
 
 MLP = {f"peers.{name}.model": "mlp" for name in "ab"}
+AUTO = {"evaluation.every": "auto"}
 RESNETS = {"data.name": "cifar10", "data.train_size": 2000, "batch_size": 128}
 #: By name of a section. Epochs are a multiple of those between validations.
 CASES = {
     "dml": Case("dml", _brief(4)),
     "dml-mlp": Case("dml", _brief(8) | MLP),
+    "dml-auto": Case("dml", _brief(6) | AUTO),
     "dml-resnet8": Case(
         "dml", _brief(2) | RESNETS | {f"peers.{name}.model": "resnet8" for name in "ab"}, 0.95
     ),
@@ -59,6 +61,7 @@ CASES = {
     "bayesian": Case("bayesian", _brief(5, deterministic=5)),
     "gml-node": Case("gml-node", _brief(20)),
     "gml-node-cora": Case("gml-node", _brief(20) | {"data.name": "cora"}),
+    "gml-node-cora-auto": Case("gml-node", _brief(20) | {"data.name": "cora"} | AUTO),
     "gml-mlp": Case("gml-mlp", _brief(20)),
     "gml-graph": Case("gml-graph", _brief(4)),
     "gml-graph-mutag": Case("gml-graph", _brief(10) | {"data.name": "mutag"}),
