@@ -8,6 +8,7 @@ from tiny import tiny_trainer
 from torch import nn
 
 from peerlearn.engine.monitor import _correct
+from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.stage_run import _all_finite
 from peerlearn.engine.task import RowEvaluator
 from peerlearn.engine.validating import FORWARD, SHARE, epochs_between
@@ -40,7 +41,9 @@ def test_auto_is_every_epoch_where_nobody_counts() -> None:
 def test_auto_of_a_graph_counts_all_its_nodes() -> None:
     system, given = find_recipe("gml-node")
     trainer = system.build(system.resolve(given, {"evaluation.every": "auto"}))
-    assert epochs_between("auto", trainer.stages[0], trainer.task) == math.ceil(FORWARD / SHARE)
+    stage = trainer.stages[0]
+    assert isinstance(stage, TrainingStage)
+    assert epochs_between("auto", stage, trainer.task) == math.ceil(FORWARD / SHARE)
 
 
 def test_a_number_is_taken_as_it_is() -> None:
