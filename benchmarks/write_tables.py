@@ -11,8 +11,11 @@ A page asks for a table with a pair of lines; the path is relative to the page:
 `peers:` in place of `table:` asks for the accuracy of every peer by itself, `grid:` for the
 order × weight tables of the Rényi benchmark, `questions:` with several files, put apart by commas,
 for the differences that say what is asked on all of them, `few:` with several files for what few
-labels gain on all of them, `counts:` for estimates of how many new classes there are, and `asked:`
-and `outside:` for the two tables of the Bayesian page beside the comparison.
+labels gain on all of them, `counts:` for estimates of how many new classes there are, `asked:`
+and `outside:` for the two tables of the Bayesian page beside the comparison, `bars:`, `chosen:`,
+`missing:` and `against:` for those of the page on music, and `attacks:`, `defences:`, `rivals:` and
+`shares:` with a file for each attack, `purified:` and `suspicion:` for those of the page on
+backdoors. Where a file is not there the page says so.
 """
 
 import json
@@ -24,10 +27,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder that `benchmarks` is in
 
+from benchmarks.backdoor.suspicion import suspicion_markdown
+from benchmarks.backdoor.tables import (
+    attacks_markdown,
+    defences_markdown,
+    purified_markdown,
+    rivals_markdown,
+    shares_markdown,
+)
 from benchmarks.bayesian.tables import asked_markdown, outside_markdown
 from benchmarks.discovery.class_count import counts_markdown
 from benchmarks.discovery.questions import DISCOVERY
 from benchmarks.few_labels import few_labels_markdown
+from benchmarks.music.against import against_markdown
+from benchmarks.music.bars import bars_markdown
+from benchmarks.music.choose import chosen_markdown
+from benchmarks.music.missing import missing_markdown
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
 from benchmarks.styles.questions import STYLES
@@ -36,12 +51,6 @@ from peerlearn.results import Results
 from peerlearn.systems.registry import RECIPES
 
 HERE = Path(__file__).parent
-
-SLOT = re.compile(
-    r"(<!-- (?P<kind>table|peers|grid|questions|counts|few|asked|outside): (?P<file>\S+) -->\n)"
-    r".*?(<!-- end -->)",
-    re.DOTALL,
-)
 
 
 def peers_markdown(results: dict[str, Any]) -> str:
@@ -81,9 +90,28 @@ MAKERS: dict[str, Callable[..., str]] = {
     "counts": counts_markdown,
     "asked": asked_markdown,
     "outside": outside_markdown,
+    "bars": bars_markdown,
+    "chosen": chosen_markdown,
+    "missing": missing_markdown,
+    "against": against_markdown,
+    "purified": purified_markdown,
+    "suspicion": suspicion_markdown,
+}
+#: Of tables over several files, which are known by their names.
+OF_NAMED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "few": few_labels_markdown,
+    "attacks": attacks_markdown,
+    "defences": defences_markdown,
+    "rivals": rivals_markdown,
+    "shares": shares_markdown,
 }
 #: By folder of a page.
 QUESTIONS = {"discovery": DISCOVERY, "styles": STYLES}
+SLOT = re.compile(
+    rf"(<!-- (?P<kind>{'|'.join((*MAKERS, *OF_NAMED, 'questions'))}): (?P<file>\S+) -->\n)"
+    r".*?(<!-- end -->)",
+    re.DOTALL,
+)
 
 
 def origin(results: Sequence[Any]) -> str:
@@ -108,13 +136,12 @@ def filled(page: Path) -> str:
     """The text of `page` with every table made from its result file."""
 
     def table(slot: re.Match[str]) -> str:
-        results = [
-            json.loads((page.parent / name).read_text(encoding="utf-8"))
-            for name in slot["file"].split(",")
-        ]
-        if slot["kind"] == "few":
-            names = [Path(name).stem for name in slot["file"].split(",")]
-            made = few_labels_markdown(dict(zip(names, results, strict=True)))
+        paths = [page.parent / name for name in slot["file"].split(",")]
+        if missing := [path.name for path in paths if not path.exists()]:
+            return f"{slot[1]}\nNot measured yet: {', '.join(missing)}.\n\n{slot[4]}"
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        if maker := OF_NAMED.get(slot["kind"]):
+            made = maker({path.stem: each for path, each in zip(paths, results, strict=True)})
         elif slot["kind"] == "questions":
             made = questions_markdown(QUESTIONS[page.parent.name], *results)
         else:

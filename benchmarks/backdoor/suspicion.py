@@ -12,13 +12,16 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
-from benchmarks.speed.timing import environment
+from peerlearn.provenance import made_by
 from peerlearn.systems.backdoor.config import VICTIM
 from peerlearn.systems.backdoor.evidence import Judge
 from peerlearn.systems.backdoor.recipe import BACKDOOR
@@ -49,10 +52,11 @@ def main() -> None:
         arguments.networks, arguments.epochs, arguments.width = 1, 1, 0.25
     told = {key: it for key, it in vars(arguments).items() if key not in ("out", "smallest")}
     looked_into = list(networks(arguments))
-    found = {"options": told, "environment": environment(1), "networks": looked_into}
+    makers = [made_by(torch.device("cpu"))]
+    found = {"options": told, "made_by": makers, "networks": looked_into}
     text = json.dumps(found, indent=1, allow_nan=False)
     arguments.out.write_text(text + "\n", encoding="utf-8")
-    print(markdown(looked_into))
+    print(suspicion_markdown(found))
 
 
 def networks(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -102,10 +106,14 @@ def look(task: BackdoorTask, target: int | None) -> dict[str, Any]:
     }
 
 
-def markdown(found: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each bound: alarms of clean networks, of poisoned ones, and the right class."""
-    clean = [each for each in found if each["target"] is None]
-    poisoned = [each for each in found if each["target"] is not None]
+def suspicion_markdown(found: Mapping[str, Any]) -> str:
+    """A row for each bound: alarms of clean networks, of poisoned ones, and the right class.
+
+    Args:
+        found: the result file.
+    """
+    clean = [each for each in found["networks"] if each["target"] is None]
+    poisoned = [each for each in found["networks"] if each["target"] is not None]
     lines = [
         "| bound | clean networks: alarm | poisoned: alarm | poisoned: the target is named |",
         "| --- | --- | --- | --- |",
@@ -116,6 +124,13 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
         named = sum(each["checks"][bound]["suspect"] == each["target"] for each in poisoned)
         shares = (share(false, len(clean)), share(true, len(poisoned)), share(named, len(poisoned)))
         lines.append(f"| {bound} / {STEPS} | {' | '.join(shares)} |")
+    told = found["options"]
+    sides = [fmean(each["accuracy"] for each in side) for side in (clean, poisoned)]
+    lines.append(
+        f"\n`{told['model']}` on {told['data']}: ACC {sides[0]:.1%} of clean networks, "
+        f"{sides[1]:.1%} of poisoned ones, whose ASR is {fmean(p['asr'] for p in poisoned):.1%}; "
+        "means. Intervals are Wilson's, 95 %."
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -17,6 +17,9 @@ ASKED = (
     ("no-fusion", "features", "the last layer in place of fused ones"),
     ("direct-kl", "features", "KL of single rows, without fusion and logarithm"),
     ("supervised-fusion", "features", "a fusion that learns the labels too"),
+    ("function", "mutual", "other classes apart, at weight 0.1"),
+    ("function-heavy", "mutual", "the same at 1"),
+    ("stop-distance", "mutual", "posteriors apart up to a normalised W₂² of 1.2"),
 )
 """An arm, another, and what their difference tells."""
 COLUMNS = (

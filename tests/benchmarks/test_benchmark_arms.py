@@ -1,7 +1,10 @@
 """What is timed side by side does the same work."""
 
+import pytest
 import torch
 
+from benchmarks.music import missing
+from benchmarks.music.arms import trainer_of as music_trainer_of
 from benchmarks.speed.digits import BATCH, loop, trainer_of
 from benchmarks.speed.exchange import by_pairs, of_cohort
 from benchmarks.speed.work import FP32
@@ -29,3 +32,15 @@ def test_every_pair_by_hand_gives_the_losses_of_the_cohort() -> None:
     cohort = Cohort({f"peer{n}": torch.nn.Flatten() for n in range(8)}, "predictions: kl")
     ours = torch.stack(of_cohort(cohort, logits, y))
     torch.testing.assert_close(torch.stack(by_pairs(logits, y)), ours)
+
+
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("name", ["lastfm", "lastfm-core"])
+def test_rivals_of_equal_size_have_the_parameters_of_all_branches(name: str) -> None:
+    def parameters(arm: str) -> int:
+        cohort = music_trainer_of(missing.HERE / f"{name}.yaml", arm, {}).cohort
+        return sum(each.numel() for each in cohort.parameters())
+
+    full = parameters("full")
+    for arm in ("concatenation", "lightgcn-social-wide"):
+        assert parameters(arm) == pytest.approx(full, rel=0.005), arm

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import peerlearn
+from benchmarks.music.choose import chosen_markdown
+from benchmarks.music.missing import missing_markdown
 from benchmarks.speed import page
 from benchmarks.speed.bench import worse
 from benchmarks.speed.page import lines_of, measure, options, publish
@@ -35,6 +37,7 @@ ON_SPEED = {
     "styles/speed.py": True,
     "discovery/ranking.py": False,
     "bayesian/speed.py": False,
+    "music/speed.py": False,
 }
 #: Of scripts whose sections are recipes that are all measured alike, some.
 SOME = {
@@ -49,7 +52,14 @@ OTHERS = {
     "faults/kills.py": "test_killed_runs_come_out_as_those_left_in_peace",
     "intervals/simulate.py": "test_intervals_are_simulated",
     "backdoor/suspicion.py": "test_suspicion_is_counted_of_clean_and_of_poisoned_networks",
+    "backdoor/with_art.py": "test_attacks_of_another_library_are_purified",
     "bayesian/exactness.py": "test_exactness_of_bayesian_layers_is_measured",
+    "music/large.py": "a process of music/speed.py",
+    "music/choose.py": "test_settings_are_tried_on_validation",
+    "music/missing.py": "test_missing_modalities_and_cold_users_are_measured",
+    "music/bars.py": "test_pairs_of_arms_are_read_from_a_finished_comparison",
+    "music/against.py": "test_baselines_stand_beside_those_of_others",
+    "music/cornac_models.py": "a process of music/against.py, in an environment with cornac",
 }
 
 
@@ -173,6 +183,22 @@ def test_suspicion_is_counted_of_clean_and_of_poisoned_networks(tmp_path: Path) 
     assert printed.count(" of 1, ") == 9
 
 
+def test_attacks_of_another_library_are_purified(tmp_path: Path) -> None:
+    pytest.importorskip("art", reason="needs adversarial-robustness-toolbox")
+    out = tmp_path / "art.json"
+    smallest = ("--clean", 50, "--methods", "ft", "--purify", "epochs=1", "--out", out)
+    printed = script("backdoor/with_art.py", "digits", *smallest)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    attacks = {network["attack"]: network for network in found["networks"]}
+    assert [*attacks] == ["clean", "pattern", "single", "clean-label"]
+    assert [each["poisoned"] for each in attacks.values()][:2] == [0, 40]
+    assert attacks["clean"]["given"]["asr"] is None
+    for name in ("pattern", "single", "clean-label"):
+        for of in (attacks[name]["given"], attacks[name]["purified"]["ft"]):
+            assert 0 <= of["asr"] + of["ra"] <= 1
+    assert printed.count("| `ft` |") == 4
+
+
 def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:
     discovery = peerlearn.recipe("discovery", TINY_DISCOVERY)
     discovery.compare(tmp_path / "compared", arms=["kmeans"], seeds=[0])
@@ -181,3 +207,54 @@ def test_classes_are_counted_in_a_finished_comparison(tmp_path: Path) -> None:
     (counted,) = json.loads(out.read_text(encoding="utf-8"))
     assert counted["truth"] == counted["known"] == 5
     assert counted["seeds"]["0"]["count"] >= 2
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_settings_are_tried_on_validation(tmp_path: Path) -> None:
+    out = tmp_path / "chosen.json"
+    script("music/choose.py", "--smallest", "--arms", "ease", "lightgcn", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert [len(lines) for lines in found["tried"].values()] == [2, 2]
+    values = {line["val"]["ensemble"]["ndcg@50"] for line in found["tried"]["lightgcn"]}
+    assert len(values) == 2, "a setting on top of an arm with peers of its own acts"
+    assert chosen_markdown(found).count("**") == 8
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_missing_modalities_and_cold_users_are_measured(tmp_path: Path) -> None:
+    out = tmp_path / "missing.json"
+    script("music/missing.py", "--smallest", "--seeds", "0", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert {*found} == {"rates", "removed", "cold"}
+    (cut,) = found["cold"]["cut to 5"].values()
+    assert 0 < cut["0"]["recall@50:cold5"] < 1
+    values = {"0": {"recall@50": 0.4}, "1": {"recall@50": 0.42}, "2": {"recall@50": 0.41}}
+    less = {seed: {"recall@50": each["recall@50"] - 0.01} for seed, each in values.items()}
+    rates = {"0": {"full": values, "concatenation": values}}
+    rates["0.6"] = {"full": values, "concatenation": less}
+    text = missing_markdown({"rates": rates})
+    assert "| 60 % | +0.00 | +1.00" in text and "| +0.50" in text
+
+
+def test_pairs_of_arms_are_read_from_a_finished_comparison(tmp_path: Path) -> None:
+    tiny = {"data.world": {"users": 40, "items": 30, "listens": 8}, "negatives": 16}
+    music = peerlearn.recipe("music", tiny | {"epochs": 1, "batch_size": 16, "threads": 1})
+    arms = ["independent", "full", "ease"]
+    music.compare(tmp_path / "compared", arms=arms, seeds=[0, 1, 2])
+    out = tmp_path / "bars.json"
+    script("music/bars.py", tmp_path / "compared", "--out", out)
+    pairs = json.loads(out.read_text(encoding="utf-8"))["pairs"]
+    assert {(pair["arm"], pair["against"]) for pair in pairs} == {
+        ("full", "independent"),
+        ("full", "ease"),
+    }
+    assert all(pair["covers"] == "seeds and test rows" for pair in pairs if pair["ci95"])
+
+
+def test_baselines_stand_beside_those_of_others(tmp_path: Path) -> None:
+    out = tmp_path / "against.json"
+    script("music/against.py", "--smallest", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))["against"]
+    assert {*found} == {"ease", "item-knn", "bpr-mf", "vbpr", "lightgcn"}
+    assert all(0 < by["peerlearn"]["recall@50"] <= 1 for by in found.values())
+    assert 0 < found["lightgcn"]["torch-geometric"]["recall@50"] <= 1

@@ -287,7 +287,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 
     @property
     def chooses(self) -> bool:
-        return not set(self.measured("validation")) & set(self.measured("report"))
+        return self.validates and not {*self.measured("validation")} & {*self.measured("report")}
 
     def calibration_rows(self) -> Sequence[Rows]:
         return [self.rows[name] for name in self.measured("validation")] if self.chooses else ()

@@ -43,6 +43,10 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
     catalogue = RECOMMENDATION_SETS
     models = RECOMMENDERS
 
+    def __init__(self, config: RecommendationConfig, data: RecommendationDataset) -> None:
+        super().__init__(config, data)
+        self.validates = len(data.val) > 0
+
     @classmethod
     def read(cls, config: RecommendationConfig) -> RecommendationDataset:
         return load_recommendation(config.data)

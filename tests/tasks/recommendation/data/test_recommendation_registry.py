@@ -66,7 +66,7 @@ def test_training_pairs_are_kept_and_the_others_told_of():
 
 
 def test_what_the_data_block_refuses_is_named():
-    given = {"train_size": 0, "split": "per-user", "k_core": -1, "missing": 1.5, "val_share": 0}
+    given = {"train_size": 0, "split": "per-user", "k_core": -1, "missing": 1.5, "val_share": 1}
     with pytest.raises(InputError) as error:
         validated(RecommendationDataSpec, given, "data")
     message = str(error.value)

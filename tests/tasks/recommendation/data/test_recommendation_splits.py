@@ -116,6 +116,14 @@ def test_given_needs_a_test_and_shares_need_something_to_divide():
         divide(raw(), split="random", test_share=0.95)
 
 
+@pytest.mark.parametrize("split", ["given", "random", "per_user", "cold_user", "cold_item"])
+def test_without_validation_its_pairs_train_and_test_stays(split):
+    data = raw(part_N=np.arange(210) % 3)
+    with_val, without = (divide(data, split=split, **more) for more in ({}, {"val_share": 0}))
+    assert (with_val == VAL).any() and not (without == VAL).any()
+    assert ((without == TEST) == (with_val == TEST)).all()
+
+
 def test_a_drawn_split_in_place_of_the_given_one_is_told():
     spec = RecommendationDataSpec(split="random")
     assert (

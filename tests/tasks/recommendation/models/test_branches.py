@@ -155,3 +155,22 @@ def test_a_saved_branch_brings_its_graph_and_its_features() -> None:
     fresh(users)  # matrices of a graph without edges are made, and must not stay
     fresh.load_state_dict(made.state_dict())
     torch.testing.assert_close(fresh(users).logits, made(users).logits)
+
+
+def test_who_is_ranked_for_in_parts_is_propagated_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    made = Branch(graph(), None, **USUAL).eval()
+    whole = made(RankingInput(torch.arange(USERS))).logits.detach()
+    calls = []
+    embeddings = made.embeddings
+    monkeypatch.setattr(made, "embeddings", lambda: calls.append(1) or embeddings())
+    with torch.no_grad():
+        parts = [made(RankingInput(users)).logits for users in torch.arange(USERS).split(2)]
+        assert len(calls) == 1
+        torch.testing.assert_close(torch.cat(parts), whole)
+        made.item_ID.mul_(torch.linspace(-1, 1, UNITS))
+        after = made(RankingInput(torch.arange(USERS))).logits
+        assert len(calls) == 2 and not after.equal(whole), "weights that changed are seen"
+        made.graph.fill(HEARD.flip(1)[:, [0, 0, 0, 0, 0, 0]], FRIENDS)
+        assert not made(RankingInput(torch.arange(USERS))).logits.equal(after), "and so are edges"
+    assert made(RankingInput(torch.arange(USERS))).logits.requires_grad

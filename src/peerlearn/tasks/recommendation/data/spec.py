@@ -60,10 +60,11 @@ class RecommendationDataSpec(SourceSpec):
     test_share: Share | Literal["auto"] = Field(
         "auto", description="of pairs, users or items, where the split is drawn (auto: 0.1)"
     )
-    val_share: Share | Literal["auto"] = Field(
+    val_share: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = Field(
         "auto",
         description="likewise (auto: 0.1); of a given split without validation, the share of each "
-        "user's training items (auto: 0.125)",
+        "user's training items (auto: 0.125). 0: none, what a given split validates on trains too, "
+        "to train again once everything is chosen",
     )
     min_value: Annotated[float, Field(ge=0, le=1e9)] | None = Field(
         None, description="least rating, or least count where there are none, of a pair that counts"

@@ -44,6 +44,8 @@ def divided(raw: Raw, spec: RecommendationDataSpec) -> tuple[Parts, Account]:
       Pairs of equal time stay together, in the later part.
     - cold_user, cold_item: all pairs of `test_share` of the users or items; likewise val.
 
+    With a `val_share` of 0 val has no pair, and train has those that the data name for val too.
+
     Args:
         raw: with each pair once, ordered by user and item.
 
@@ -64,9 +66,11 @@ def divided(raw: Raw, spec: RecommendationDataSpec) -> tuple[Parts, Account]:
         part_N = DRAWN[split](raw, test, val, spec.split_seed, notes)
         if given:
             notes.append("the split of the data is not used")
+    if spec.val_share == 0:
+        part_N[part_N == VAL] = TRAIN
     counts = np.bincount(part_N, minlength=len(PARTS))
     for part, count in zip(PARTS, counts, strict=True):
-        if not count:
+        if not count and not (part == "val" and spec.val_share == 0):
             raise InputError(
                 f"data.split: {split} leaves no pair of {raw.where} for {part}; choose another "
                 "split, or other shares."
@@ -88,7 +92,7 @@ def _given(raw: Raw, spec: RecommendationDataSpec, notes: list[str]) -> Parts:
         )
     part_N = raw.part_N.copy()
     if (part_N == VAL).any():
-        if spec.val_share != "auto":
+        if spec.val_share != "auto" and spec.val_share > 0:
             raise InputError(
                 f"data.val_share: {spec.val_share:g}, but {raw.where} brings its own validation; "
                 "leave it away."
@@ -98,10 +102,11 @@ def _given(raw: Raw, spec: RecommendationDataSpec, notes: list[str]) -> Parts:
     rows = np.flatnonzero(part_N == TRAIN)
     rank, size = _ranked(raw.user_N[rows], _chance(spec.split_seed, "val", len(rows)))
     part_N[rows[rank < np.minimum(_rounded(share, size), size - 1)]] = VAL
-    notes.append(
-        f"no val: {share:g} of each user's training items held out for it, split_seed "
-        f"{spec.split_seed}"
-    )
+    if share:
+        notes.append(
+            f"no val: {share:g} of each user's training items held out for it, split_seed "
+            f"{spec.split_seed}"
+        )
     return part_N
 
 

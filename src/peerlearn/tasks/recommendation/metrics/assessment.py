@@ -114,12 +114,13 @@ class RankingAssessment:
     def _count(self, scores: Mapping[str, Tensor], wanted: Wanted) -> None:
         kept_B = wanted.counts > 0
         members = {name: scores[name] for name in self._chosen()}
-        ensemble_BI = ensemble_scores(members, self.there, wanted.seen_2P)
         k = max(AGREEMENT_AT, *self.cutoffs)
-        top = {
-            who: top_items(scores_BI, wanted.seen_2P, k)
-            for who, scores_BI in (*scores.items(), ("ensemble", ensemble_BI))
-        }
+        top = {who: top_items(each_BI, wanted.seen_2P, k) for who, each_BI in scores.items()}
+        if len(members) == 1:  # ranks as its one member does
+            top["ensemble"] = top[next(iter(members))]
+        else:
+            ensemble_BI = ensemble_scores(members, self.there, wanted.seen_2P)
+            top["ensemble"] = top_items(ensemble_BI, wanted.seen_2P, k)
         for who, top_BK in top.items():
             found = list_metrics(hits(top_BK, wanted.wanted_2P), wanted.counts, self.cutoffs)
             for cutoff in self.cutoffs:

@@ -72,6 +72,7 @@ class Embedded(nn.Module):
         super().__init__()
         self.graph, self.scores, self.temperature = graph, scores, temperature
         self.content: Content | None = None
+        self._kept: tuple[object, Embeddings] | None = None
 
     def embeddings(self) -> "Embeddings":
         """Of all users and items."""
@@ -81,7 +82,7 @@ class Embedded(nn.Module):
         """Scores (B, C) of the candidates, and which of them the branch serves, bool (C,)."""
         device = self.graph.interactions.device
         with torch.autocast(device.type, enabled=False):  # sparse products are in fp32
-            made = self.embeddings()
+            made = self._as_they_are()
             user_BD, item_CD, there_C = made.user_UD[x.users], made.item_ID, made.there_I
             if x.candidates is not None:
                 item_CD, there_C = item_CD[x.candidates], there_C[x.candidates]
@@ -92,6 +93,17 @@ class Embedded(nn.Module):
             if made.felt_I2 is not None:
                 features[EMOTION] = made.felt_I2
             return PeerOutput(user_BD @ item_CD.T, features)
+
+    def _as_they_are(self) -> "Embeddings":
+        """`embeddings`, propagated once for all users who are ranked for by the same weights."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            self._kept = None
+            return self.embeddings()
+        own = (*self.parameters(), *self.buffers())
+        state = tuple((id(each), each.data_ptr(), each._version) for each in own)
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, self.embeddings()
+        return self._kept[1]
 
 
 class Embeddings(NamedTuple):
