@@ -31,8 +31,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## measure speed; benchmarks/README.md lists the long ones
-	$(BIN)/python benchmarks/speed/speed.py --out benchmarks/speed/results.json
+bench: $(READY)  ## every system's step in one table, against what was kept; benchmarks/README.md lists more
+	@mkdir -p runs
+	$(BIN)/python benchmarks/speed/bench.py --out runs/bench-speed.json --check
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

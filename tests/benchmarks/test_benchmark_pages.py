@@ -14,7 +14,10 @@ from benchmarks.discovery.ranking import markdown as ranking_markdown
 from benchmarks.few_labels import few_labels_markdown
 from benchmarks.graph.tables import markdown as graph_markdown
 from benchmarks.intervals.simulate import markdown as intervals_markdown
+from benchmarks.speed.bench import markdown as bench_markdown
+from benchmarks.speed.growth import markdown as growth_markdown
 from benchmarks.speed.page import BEGIN, END, Results
+from benchmarks.speed.share import markdown as share_markdown
 from benchmarks.speed.speed import markdown as speed_markdown
 from benchmarks.styles.speed import markdown as styles_markdown
 from benchmarks.write_tables import QUESTIONS, filled, pages
@@ -84,6 +87,9 @@ def test_every_arm_that_is_asked_about_was_compared(page: str) -> None:
     ("page", "results", "markdown"),
     [
         ("speed/README.md", "speed/results.json", speed_markdown),
+        ("speed/SHARE.md", "speed/share.json", share_markdown),
+        ("speed/BENCH.md", "speed/bench.json", bench_markdown),
+        ("speed/GROWTH.md", "speed/growth.json", growth_markdown),
         ("graph/SPEED.md", "graph/speed.json", partial(graph_markdown, picture="growth.svg")),
         ("intervals/README.md", "intervals/simulation.json", intervals_markdown),
         ("styles/README.md", "styles/speed.json", styles_markdown),

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ import peerlearn
 from benchmarks.music.choose import chosen_markdown
 from benchmarks.music.missing import missing_markdown
 from benchmarks.speed import page, processes
+from benchmarks.speed.bench import worse
 from benchmarks.speed.page import lines_of, measure, options, publish
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +31,19 @@ TINY_DISCOVERY = {
 ON_SPEED = {
     "speed/speed.py": False,
     "speed/jobs.py": False,
+    "speed/share.py": False,
+    "speed/bench.py": False,
+    "speed/growth.py": False,
     "graph/speed.py": False,
     "styles/speed.py": True,
     "discovery/ranking.py": False,
     "bayesian/speed.py": False,
     "music/speed.py": False,
+}
+#: Of scripts whose sections are recipes that are all measured alike, some.
+SOME = {
+    "speed/share.py": ["dml-mlp", "gml-node"],
+    "speed/bench.py": ["dml-mlp", "bayesian-torch"],
 }
 OTHERS = {
     "faults/fuzz.py": "tests/fuzz/test_fuzz_script.py",
@@ -84,7 +94,8 @@ def test_a_script_on_speed_measures_every_section(
     if ON_SPEED[name]:
         request.getfixturevalue("shared_data")
     out = tmp_path / "results.json"
-    script(name, "--smallest", "--out", out)
+    some = ["--only", *SOME[name]] if name in SOME else []
+    script(name, "--smallest", "--out", out, *some)
     results = json.loads(out.read_text(encoding="utf-8"))
     assert all(section["rounds"] == 1 for section in results.values())
     measured = [line for line in lines_of(results) if "skipped" not in line]
@@ -114,6 +125,22 @@ def test_a_section_takes_its_place_beside_those_that_were_measured_before(
     assert measured("--only", "three") == ["first", "second", "third"]
     lines["three"][:] = [{"skipped": "no longer there"}]
     assert measured() == ["first", "second", "third"], "what cannot be measured stays"
+
+
+def test_a_ratio_that_got_worse_beyond_noise_is_found() -> None:
+    def results(**ratios: tuple[float, float, float]) -> dict[str, Any]:
+        lines = [
+            {"name": name, "cpu_ratio": {"median": median, "ci95": [low, high]}}
+            for name, (low, median, high) in ratios.items()
+        ]
+        return {"one": {"lines": [*lines, {"name": "absent", "skipped": "why"}]}}
+
+    before = results(step=(1.0, 1.1, 1.2), other=(1.0, 1.1, 1.2), gone=(1, 1, 1))
+    assert worse(results(step=(1.1, 1.3, 1.4), other=(1.21, 1.22, 1.23)), before) == [
+        "other: 1.22, before 1.10"
+    ]
+    slightly = results(step=(1.0, 1.0, 1.0), new=(9, 9, 9), other=(1.201, 1.15, 1.3))
+    assert worse(slightly, before) == []
 
 
 def test_the_smallest_size_does_not_overwrite_what_was_measured(tmp_path: Path) -> None:

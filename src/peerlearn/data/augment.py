@@ -5,6 +5,7 @@ Shape suffixes: B batch, C channels, H height, W width, h and w those of an outp
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -213,8 +214,15 @@ def cut_out(x_BCHW: Tensor, side: int, draws: Draws) -> Tensor:
 
 def _shifted(length: int, border: int, draw_B: Tensor) -> Tensor:
     """Source position of every position along one axis, (B, length), reflected at both ends."""
-    offset_B = (draw_B * (2 * border + 1)).long() - border
-    position = offset_B[:, None] + torch.arange(length, device=draw_B.device)
+    offset_B = (draw_B * (2 * border + 1)).long()
+    return _shifts(length, border, draw_B.device).index_select(0, offset_B)
+
+
+@cache
+def _shifts(length: int, border: int, device: torch.device) -> Tensor:
+    """`_shifted` by every offset, (2 · border + 1, length): a batch is made in fewer calls."""
+    offset = torch.arange(-border, border + 1, device=device)
+    position = offset[:, None] + torch.arange(length, device=device)
     return (length - 1) - ((length - 1) - position.abs()).abs()
 
 

@@ -12,8 +12,8 @@ from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import Transport
 from peerlearn.membership import TRUNK
 
-SAVING_SHARE = 20
-"""Epochs may be as short as milliseconds: save for a twentieth of the time."""
+SAVING_SHARE = 50
+"""Epochs may be as short as milliseconds: save for a fiftieth of the time."""
 
 
 @dataclass

@@ -44,7 +44,11 @@ class EvaluationSpec(Spec):
         description="peers whose mean and ensemble are reported, such as the students of a "
         "teacher; None for all",
     )
-    every: int = Field(1, ge=1, le=MOST_EPOCHS, description="epochs between validations")
+    every: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] | Literal["auto"] = Field(
+        1,
+        description="epochs between validations; auto: as few as keep the rows that are validated, "
+        "a forward of each taken for half a step, below a twentieth of those that train",
+    )
     patience: int | None = Field(
         None,
         ge=1,

@@ -22,6 +22,10 @@ from peerlearn.errors import RunError
 from peerlearn.membership import TRUNK
 from peerlearn.modes import kept_modes
 
+SUMMED = (
+    torch.float32
+)  # on every device; wider weights that overflow in it are looked at one by one
+
 
 @dataclass
 class StageRun:
@@ -40,7 +44,7 @@ class StageRun:
         Raises RunError: names the peer.
         """
         for name, update in self.updates.items():
-            if not torch.stack([p.detach().isfinite().all() for p in update.parameters]).all():
+            if not _all_finite(update.parameters):
                 raise RunError(f"peer {name!r}: weights stopped being finite")
 
     def step_event(self, epoch: int, step: int) -> dict[str, Any]:
@@ -63,6 +67,17 @@ class StageRun:
     def begin_epoch(self) -> None:
         """Sums start anew."""
         self.monitor = EpochMonitor(self.learners, self.device)
+
+
+def _all_finite(parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether all entries are numbers.
+
+    One that is none shows in the sum, which costs a pass over the weights where to look at each
+    costs four, after every step of a graph that is a batch by itself. A sum alone can overflow too.
+    """
+    if torch.stack([p.detach().sum(dtype=SUMMED) for p in parameters]).isfinite().all():
+        return True
+    return bool(torch.stack([p.detach().isfinite().all() for p in parameters]).all())
 
 
 @contextmanager

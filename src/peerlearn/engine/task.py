@@ -118,6 +118,10 @@ class Evaluator(ABC):
         """Training rows for the flatness probe; None where there is nothing to probe."""
         return None
 
+    def validated_rows(self) -> int:
+        """How many rows networks read in a validation; 0 where nobody counts."""
+        return 0
+
     def normalisation(self) -> Normalisation:
         """How images in [0, 1] became what peers read.
 

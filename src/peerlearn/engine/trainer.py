@@ -31,6 +31,7 @@ from peerlearn.engine.steps import StepResult
 from peerlearn.engine.task import Evaluator, Purpose, Trained
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import LocalTransport, Transport
+from peerlearn.engine.validating import epochs_between
 from peerlearn.membership import TRUNK
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
 from peerlearn.modes import counted_forwards
@@ -267,7 +268,8 @@ class Trainer:
             "train": self.transport.collect(run.monitor.means(self.transport.summed)),
         } | self.transport.told()
         last_stage, measured = at.stage == len(self.stages) - 1, dict[str, Any]()
-        due = not stage.shared and (at.epoch == stage.epochs or at.epoch % spec.every == 0)
+        every = epochs_between(spec.every, stage, self.task)
+        due = not stage.shared and (at.epoch == stage.epochs or at.epoch % every == 0)
         if self.task is not None and self.task.validates and due:
             measured = self._measure("validation", stage)
             record["val"] = measured["peers"] | {"ensemble": measured["ensemble"]}

@@ -55,7 +55,7 @@ class ScoresRows(Protocol):
 
 
 class ClassificationAssessment:
-    """`assess_classification` of all rows that were added."""
+    """`assess_classification` of all rows that were added; `brief` as there."""
 
     def __init__(
         self,
@@ -63,8 +63,10 @@ class ClassificationAssessment:
         members: Collection[str] | None = None,
         class_names: Sequence[str] = (),
         own: Sequence[OwnMetric] = (),
+        brief: bool = False,
     ) -> None:
         self.members, self.class_names, self.own = members, class_names, own
+        self.brief = brief
         self.logits: dict[str, list[Tensor]] = {}
         self.y: list[Tensor] = []
         self.epistemic: dict[str, list[Tensor]] = {}
@@ -79,7 +81,8 @@ class ClassificationAssessment:
 
     def result(self) -> dict[str, Any]:
         logits, y = self._everything()
-        found = assess_classification(logits, y, self.members, self.class_names, self.own)
+        about = self.members, self.class_names, self.own, self.brief
+        found = assess_classification(logits, y, *about)
         members = [name for name in logits if self.members is None or name in self.members]
         return with_mutual_information(found, self._epistemic(), members)
 
@@ -107,6 +110,7 @@ def assess_classification(
     members: Collection[str] | None = None,
     class_names: Sequence[str] = (),
     own: Sequence[OwnMetric] = (),
+    brief: bool = False,
 ) -> dict[str, Any]:
     """Metrics of a cohort of classifiers on the rows that have a label.
 
@@ -116,6 +120,7 @@ def assess_classification(
         members: peers whose mean and ensemble are measured; None for all.
         class_names: of the classes; their numbers where there are none.
         own: functions that give further metrics.
+        brief: leave out what only reports show, all after `between_peers`.
 
     Returns:
         `peers` (metrics by peer), `mean_peer` (their mean), `ensemble` (of the mean
@@ -131,8 +136,10 @@ def assess_classification(
         "mean_peer": mean_metrics([peers[name] for name in chosen]),
         "ensemble": values(own, *together) | measured(*together),
         "between_peers": alike(rows),
-        "reliability": {name: binned(*row) for name, row in everyone.items()},
     }
+    if brief:
+        return block
+    block["reliability"] = {name: binned(*row) for name, row in everyone.items()}
     if y.ndim == 2:
         return block
     block["selective"] = {
@@ -152,10 +159,17 @@ def uncertainties(
 
     Of peers that are not stochastic only the total is known; its parts are those of one sample.
     """
+    return _unsure(logits, members, logits)
+
+
+def _unsure(
+    logits: Mapping[str, Tensor], members: Collection[str] | None, of: Collection[str]
+) -> dict[str, Uncertainty]:
+    """Of the peers in `of`, and of the ensemble."""
     samples: Mapping[str, Tensor] = getattr(logits, "samples", {})
     said = {name: spoken(z, samples.get(name)) for name, z in logits.items()}
     together = [each for name, each in said.items() if members is None or name in members]
-    found = {name: uncertainty([each]) for name, each in said.items()}
+    found = {name: uncertainty([each]) for name, each in said.items() if name in of}
     return found | {"ensemble": uncertainty(together)}
 
 
@@ -170,7 +184,9 @@ def epistemic(
     chosen = [name for name in logits if members is None or name in members]
     if len(chosen) > 1 or chosen[0] in drawn:
         drawn.append("ensemble")
-    found = uncertainties(logits, members)
+    elif not drawn:
+        return {}
+    found = _unsure(logits, members, drawn)
     return {who: it.epistemic for who, it in found.items() if who in drawn}
 
 

@@ -315,6 +315,7 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
             members=self.config.evaluation.members,
             class_names=self.info.class_names,
             own=self.config.evaluation.metrics,
+            brief=purpose == "validation",
         )
 
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
@@ -347,6 +348,9 @@ class Task(Evaluator, Generic[ConfigT, DataT, InfoT]):
 
     def batch_sizes(self) -> BatchSizes | None:
         return sizes_of_rows(self.config, self.info)
+
+    def validated_rows(self) -> int:
+        return sum(self.info.rows.get(name, 0) for name in self.measured("validation"))
 
     def facts(self) -> Mapping[str, Sequence[str]]:
         return data_facts(self.info, self.account, self.label_counts())

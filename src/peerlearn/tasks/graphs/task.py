@@ -175,6 +175,10 @@ class NodeTask(_GraphTask[NodeConfig, NodeDataset]):
     def training_sizes(self) -> Tensor:
         return sizes(self.data.graph)
 
+    def validated_rows(self) -> int:
+        """All nodes, since each of those that are measured hears of others."""
+        return self.info.nodes * len(self.measured("validation"))
+
     def facts(self) -> Mapping[str, Sequence[str]]:
         found = homophily(self.data)
         if found is None:

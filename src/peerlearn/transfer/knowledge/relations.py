@@ -203,7 +203,8 @@ class RelationKnowledge(Knowledge):
             )
         if self.options.views == 1:
             return vectors_RC if mask_R is None else vectors_RC[mask_R], None
-        self._check_pairs(view, len(vectors_RC))
+        count = len(vectors_RC)
+        view.once((id(self), "pairs", count), lambda: self._check_pairs(view, count))
         first_RC, second_RC = vectors_RC.chunk(2)
         if mask_R is None:
             return first_RC, second_RC

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from peerlearn.errors import InputError
+from peerlearn.tasks.discovery.objectives import ranking_statistics
 from peerlearn.tasks.discovery.objectives.ranking_statistics import same_top_k, top_k_columns
+
+
+@pytest.fixture(autouse=True, params=["as few rows are", "as many rows are"])
+def way(request, monkeypatch):
+    """Few rows are sorted and compared pair by pair; the small ones here in both ways."""
+    if "many" in request.param:
+        monkeypatch.setattr(ranking_statistics, "_FEW", -1)
+        monkeypatch.setattr(ranking_statistics, "_FEW_ENTRIES", -1)
 
 
 def drawn(*shape, seed=0):

@@ -17,6 +17,10 @@ from peerlearn.errors import InputError
 _INT64 = 2**63
 #: Columns of a group at most. Of every row k groups are searched, and the maxima of all.
 _GROUP = 8
+#: Up to so many rows every pair is compared: then calls cost more than what they compute.
+_FEW = 64
+#: Up to so many entries rows are simply sorted, for the same reason.
+_FEW_ENTRIES = 4096
 
 
 def same_top_k(features_MD: Tensor, k: int = 5) -> Tensor:
@@ -30,7 +34,10 @@ def same_top_k(features_MD: Tensor, k: int = 5) -> Tensor:
     Of float features (M, D), where a NaN counts as infinite, the result is bool (M, M), symmetric,
     True on the diagonal. Raises InputError as `top_k_columns` does.
     """
-    set_M, rows_S = _numbered(top_k_columns(features_MD, k), features_MD.shape[-1])
+    columns_MK = top_k_columns(features_MD, k)
+    if len(columns_MK) <= _FEW:
+        return (columns_MK[:, None] == columns_MK).all(-1)
+    set_M, rows_S = _numbered(columns_MK, features_MD.shape[-1])
     # Rows that share their set with no other one have line 0, which is empty.
     shared_S = rows_S > 1
     line_M = (shared_S.cumsum(0) * shared_S)[set_M]
@@ -55,6 +62,10 @@ def top_k_columns(features_MD: Tensor, k: int) -> Tensor:
     rows, columns = features_MD.shape
     if rows == 0:
         return features_MD.new_zeros((0, k), dtype=torch.int64)
+    if rows * columns <= _FEW_ENTRIES:
+        x = features_MD.detach().nan_to_num(math.inf, math.inf, -math.inf)
+        order_MD = torch.sort(x, dim=1, descending=True, stable=True).indices
+        return order_MD[:, :k].sort(1).values
     # They lie in the k groups of neighbouring columns that have the largest maxima, the first of
     # equal ones: what comes before an entry of another group is, at least, the maxima of those.
     width = math.gcd(columns, _GROUP)

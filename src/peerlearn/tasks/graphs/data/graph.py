@@ -170,7 +170,8 @@ def operator_matrix(graph: Graph, kind: str) -> sp.csr_array:
     """
     if kind not in KINDS:
         raise unknown_name("propagation operator", kind, KINDS)
-    matrix = adjacency(graph)
+    # A batch of graphs is new in every step and wants several kinds; one graph keeps its memory.
+    matrix = graph.cached(adjacency).copy() if graph.graphs > 1 else adjacency(graph)
     present = np.diff(matrix.indptr)
     complete = present if graph.degree is None else graph.degree.cpu().numpy()
     if kind == "mean":
