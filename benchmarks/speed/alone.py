@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,8 @@ class Bare:
         self.precision: Precision = stepper.precision
         self.cohort: Cohort
         self.updates: Mapping[str, PeerUpdate]
-        self.cohort, self.updates = copy.deepcopy((stepper.cohort, dict(run.updates)))
+        with patch.object(Tensor, "__deepcopy__", _copied):
+            self.cohort, self.updates = copy.deepcopy((stepper.cohort, dict(run.updates)))
         self.peers: dict[str, nn.Module] = {n: self.cohort.peers[n] for n in stepper.needed}
         self.trunk = self.cohort.trunk
         self.learning = {*stepper.learners, *([TRUNK] if stepper.trunk_learns else [])}
@@ -91,6 +93,14 @@ class Bare:
     def _through(self, trunk: nn.Module, batch: Batch) -> Batch:
         with torch.no_grad(), self.precision.autocast():
             return replace(batch, views=tuple(trunk(view) for view in batch.views))
+
+
+_copy_of_tensor = Tensor.__deepcopy__
+
+
+def _copied(tensor: Tensor, memo: Any) -> Any:
+    """A copy; itself where it is a sparse matrix, which torch cannot copy so: a graph's, fixed."""
+    return tensor if tensor.layout == torch.sparse_csr else _copy_of_tensor(tensor, memo)
 
 
 def _plain(logits: Tensor) -> Tensor:
