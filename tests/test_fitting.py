@@ -192,7 +192,9 @@ def test_a_data_set_trains_as_its_rows_do_and_resumes(tmp_path: Path) -> None:
     whole = peerlearn.fit(cohort(), parts, **options)
     loaders = {part: DataLoader(rows, 16, shuffle=True) for part, rows in parts.items()}
     loaded = peerlearn.fit(cohort(), loaders, epochs=4, lr=0.5, precision="fp32")
-    assert loaded.block["peers"] == whole.block["peers"]  # the batch size is that of the loader
+    # The batch size is that of the loader; evaluation reads other batches, and sums in another order.
+    for name, measured in whole.block["peers"].items():
+        assert loaded.block["peers"][name] == pytest.approx(measured, rel=1e-5), name
     assert (
         peerlearn.fit(cohort(), parts, workers=1, **options).block["peers"] == whole.block["peers"]
     )

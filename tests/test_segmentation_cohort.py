@@ -55,5 +55,5 @@ def test_accuracy_of_training_counts_labelled_pixels(overlapping):
         y = torch.tensor([[[0] * 8, [-1] * 8]])
     monitor = EpochMonitor(["a"], torch.device("cpu"))
     losses = {"a": PeerLoss(torch.ones(()), torch.zeros(()))}
-    monitor.add(0, StepResult(losses, {"a": z}, y, labelled_rows(y)))
-    assert monitor.means()["a"]["accuracy"] == 0.75
+    monitor.add(0, StepResult(0, losses, {"a": z}, y, labelled_rows(y)))
+    assert monitor.means(lambda sums: sums)["a"]["accuracy"] == 0.75

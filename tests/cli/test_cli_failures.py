@@ -162,9 +162,9 @@ def test_an_interrupted_run_is_saved_and_resumes_to_the_same_results(cli, tmp_pa
 
 
 def test_an_interruption_between_cells_can_be_resumed(cli, tmp_path, monkeypatch):
-    from peerlearn.compare import grid
+    from peerlearn.compare import cells
 
-    whole, done = grid.run_recipe, []
+    whole, done = cells.run_recipe, []
 
     def once(*args, **more):
         if done:
@@ -173,11 +173,11 @@ def test_an_interruption_between_cells_can_be_resumed(cli, tmp_path, monkeypatch
         return done[0]
 
     words = ["compare", "dml", *TINY, "--arms", "independent", "--seeds", "0-1"]
-    monkeypatch.setattr(grid, "run_recipe", once)
+    monkeypatch.setattr(cells, "run_recipe", once)
     said = cli(*words)
     assert said.status == 130
     assert said.err.endswith("--seeds 0-1 --out runs/compare-dml-1 --resume\n")
-    monkeypatch.setattr(grid, "run_recipe", whole)
+    monkeypatch.setattr(cells, "run_recipe", whole)
     assert cli(*words, "--out", "runs/compare-dml-1", "--resume").status == 0
     cells = tmp_path / "runs" / "compare-dml-1" / "cells" / "independent"
     assert {path.parent.name for path in cells.glob("*/results.json")} == {"seed-0", "seed-1"}

@@ -71,12 +71,6 @@ def test_bad_usage_is_told(cli, tmp_path, monkeypatch, words, expected):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("word", ["--worker", "--plan", "--slurm"])
-def test_a_launch_of_torchrun_has_no_workers(cli, monkeypatch, word):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert f"{word}: not under torchrun" in cli(*WORDS, "--out", "x", word).err
-
-
 #: sbatch(1): prints "jobid" or "jobid;cluster" with --parsable; a wrong option is an error on
 #: stderr and status 1. squeue(1): a line a task; "Invalid job id specified" of one that is gone.
 SBATCH = """\

@@ -71,7 +71,8 @@ def test_a_comparison_is_refused_with_the_way_out(cli, second, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     said = cli("compare", "dml", *TINY, "--out", "both")
     assert said.status == 2 and not Path("both").exists()
-    for way_out in ("leave torchrun out", "--out DIR --resume", "-m peerlearn run RECIPE arm=NAME"):
+    ways = "leave torchrun out", "--jobs N", "--worker", "-m peerlearn run RECIPE arm=NAME"
+    for way_out in ways:
         assert way_out in said.err
 
 

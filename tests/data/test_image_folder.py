@@ -89,7 +89,7 @@ def test_a_streamed_split_decodes_only_what_is_asked_for(folder):
 def test_auto_holds_small_folders_in_memory(folder, monkeypatch):
     path = folder()
     assert load(path).in_memory
-    monkeypatch.setattr("peerlearn.data.registry.MEMORY_LIMIT", 100)
+    monkeypatch.setattr("peerlearn.data.registry.available_memory", lambda: 100)
     assert not load(path).in_memory
 
 

@@ -177,7 +177,7 @@ def test_processes_save_together_whatever_their_clocks_say(tmp_path: Path) -> No
         "Checkpoints.due = lambda self: dist.get_rank() == t.progress.steps % 2\n"
         "Checkpoints.worth_saving = lambda self: dist.get_rank() == 1\n"
         "t.run()\n"
-        "assert saved[: t.progress.steps] == list(range(1, t.progress.steps + 1)), saved\n"
+        "assert sorted({*saved}) == list(range(1, t.progress.steps + 1)), saved\n"
     )
     assert _in_two_processes(script, tmp_path / "two", "threads=1") == [0, 0]
 

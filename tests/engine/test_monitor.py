@@ -15,7 +15,7 @@ def result(*losses) -> StepResult:
         name: PeerLoss(torch.tensor(loss), torch.tensor(0.5))
         for name, loss in zip("ab", losses, strict=False)
     }
-    return StepResult(parts, {}, None, None)
+    return StepResult(0, parts, {}, None, None)
 
 
 def test_the_latest_loss_is_the_mean_over_peers_smoothed():

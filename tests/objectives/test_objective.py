@@ -140,5 +140,5 @@ def test_a_monitor_counts_no_accuracy_where_nothing_is_scored() -> None:
     cohort = Cohort({"a": Embedding()}, "none", objective=Ranking())
     users, targets = torch.tensor([0, 1]), (torch.tensor([0, 1]), torch.tensor([2, 3]))
     losses = cohort.losses(cohort(users), targets)
-    monitor.add(0, StepResult(losses, {}, targets, None))
-    assert set(monitor.means()["a"]) == {"loss", "objective", "transfer"}
+    monitor.add(0, StepResult(0, losses, {}, targets, None))
+    assert set(monitor.means(lambda sums: sums)["a"]) == {"loss", "objective", "transfer"}

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from peerlearn.cli.launch import processes
-
 if TYPE_CHECKING:
     from peerlearn.compare.cells import Cell
     from peerlearn.compare.ray_cluster import Cluster
@@ -125,8 +123,6 @@ class Spread(NamedTuple):
             )
         if self.joins and out is None:
             raise InputError(f"--{chosen[0]}: name the folder that all share with --out")
-        if chosen and processes() > 1:
-            raise InputError(f"--{chosen[0]}: not under torchrun, which trains each cell together")
         if self.cell is not None and not self.worker:
             raise InputError("--cell: is one that a --worker trains; add --worker")
         if not self.slurm:

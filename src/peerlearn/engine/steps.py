@@ -139,7 +139,7 @@ class Stepper:
         Returns what became of the micro-batches that were taken here.
         """
         clock, total = Clock(number, when / self.epochs), len(micro_batches)
-        mine = own_part(total, self.transport)
+        mine = range(total) if self.transport.alone else own_part(total, self.transport)
         placed = {place: self._placed(micro_batches[place]) for place in mine}
         for update in self.updates.values():
             update.set_rate(when, self.epochs)
@@ -153,9 +153,10 @@ class Stepper:
         results = [
             self._accumulate(batch, clock, place, 1 / total) for place, batch in placed.items()
         ]
-        for update in self.updates.values():
-            self.transport.sum_gradients(update.parameters)
-        join_parts(kept, self.transport)
+        if self.transport.parts > 1:
+            for update in self.updates.values():
+                self.transport.sum_gradients(update.parameters)
+            join_parts(kept, self.transport)
         for update in self.updates.values():
             update.step()
         return results

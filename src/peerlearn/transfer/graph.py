@@ -79,7 +79,7 @@ class TransferGraph(nn.Module):
     @absent.setter
     def absent(self, names: Collection[str]) -> None:
         for entry in self.entries:
-            entry.absent = frozenset(names)
+            entry.shut_out(names)
 
     @property
     def stays(self) -> list[str]:

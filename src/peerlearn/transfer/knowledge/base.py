@@ -215,6 +215,7 @@ class Knowledge(nn.Module, ABC):
         provable: whether `losses` asks `taught` which edges are open, so that they may be `proven`.
         proof: what says which edges are open; None where all of them always are.
         absent: peers that cannot teach yet, whose edges are shut.
+        all_open: whether no edge can be shut.
     """
 
     Options: ClassVar[type[EdgeOptions]]
@@ -236,6 +237,7 @@ class Knowledge(nn.Module, ABC):
         if self.options.proven.ends != "none":
             self._check_provable()
             self.proof = Proof(self.options.proven, self.pairs, self.speaks, field)
+        self.all_open = self.proof is None
 
     @property
     def pairs(self) -> list[Pair]:
@@ -293,6 +295,11 @@ class Knowledge(nn.Module, ABC):
         """The edges that lead to one of `learners`, open or not."""
         return [edges for edges in self.incoming if edges.learner in learners]
 
+    def shut_out(self, absent: Collection[str]) -> None:
+        """Shut the edges of peers that cannot teach yet, and of no others."""
+        self.absent = frozenset(absent)
+        self.all_open = self.proof is None and not self.absent
+
     def taught(self, learners: Collection[str]) -> list[IncomingEdges]:
         """The edges that lead to one of `learners` and are open."""
         if self.all_open:
@@ -304,11 +311,6 @@ class Knowledge(nn.Module, ABC):
             for learner, teachers in self.wanted(learners)
         )
         return [each for each in edges if each.teachers]
-
-    @property
-    def all_open(self) -> bool:
-        """Whether no edge can be shut."""
-        return self.proof is None and not self.absent
 
     def share_open(self, learner: str) -> float:
         """The share of a learner's edges that are open."""
