@@ -192,7 +192,7 @@ def test_a_data_set_trains_as_its_rows_do_and_resumes(tmp_path: Path) -> None:
     whole = peerlearn.fit(cohort(), parts, **options)
     loaders = {part: DataLoader(rows, 16, shuffle=True) for part, rows in parts.items()}
     loaded = peerlearn.fit(cohort(), loaders, epochs=4, lr=0.5, precision="fp32")
-    # The batch size is that of the loader; evaluation reads other batches, and sums in another order.
+    # The batch size is that of the loader; evaluation reads other batches, so that sums differ.
     for name, measured in whole.block["peers"].items():
         assert loaded.block["peers"][name] == pytest.approx(measured, rel=1e-5), name
     assert (
