@@ -59,7 +59,7 @@ def left_behind(folder: Path) -> dict[str, Any]:
         path: {k: v for k, v in found.items() if k != "made_by"}
         if isinstance(found, dict)
         else found
-        for path, it in dict(outcome(folder)).items()
+        for path, found in dict(outcome(folder)).items()
     }
 
 
