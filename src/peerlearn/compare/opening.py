@@ -66,35 +66,25 @@ def open_grid(
     like this; RunError: it cannot be written.
     """
     with alone_in(out):
-        _open(out, given, resume, cells, rows)
-
-
-def _open(
-    out: Path,
-    given: Mapping[str, Any],
-    resume: bool,
-    cells: Sequence[Cell],
-    rows: Mapping[str, tuple[Cell, Fingerprint]],
-) -> None:
-    config = out / "config.yaml"
-    names = known_cells(out)
-    if config.exists():
-        if not resume:
-            raise holds(out, "a comparison", _worker(out))
-        for path in (out / "shared", *(cell.folder(out) for cell in cells)):
-            check_inside(out, path)
-        before = read_yaml(config)
-        # Where the data moved, cells tell whether they are the same; then they may be anywhere.
-        known = [_check_data(out, cell, now) for cell, now in rows.values()]
-        # Arms may have come; a changed one is refused by its cells.
-        if check_same(out, before, given, PLACES if any(known) else ()):
-            (out / "results.json").unlink(missing_ok=True)  # of fewer epochs
-        given = anchored(given, before, begun_in(out))
-    elif contents(out):
-        raise not_empty(out)
-    write_text(config, to_yaml(dict(given)))
-    names += [(cell.arm, cell.seed) for cell in cells if (cell.arm, cell.seed) not in names]
-    write_json(out / CELLS, {"cells": [{"arm": arm, "seed": seed} for arm, seed in names]})
+        config = out / "config.yaml"
+        names = known_cells(out)
+        if config.exists():
+            if not resume:
+                raise holds(out, "a comparison", _worker(out))
+            for path in (out / "shared", *(cell.folder(out) for cell in cells)):
+                check_inside(out, path)
+            before = read_yaml(config)
+            # Where the data moved, cells tell whether they are the same; then they may be anywhere.
+            known = [_check_data(out, cell, now) for cell, now in rows.values()]
+            # Arms may have come; a changed one is refused by its cells.
+            if check_same(out, before, given, PLACES if any(known) else ()):
+                (out / "results.json").unlink(missing_ok=True)  # of fewer epochs
+            given = anchored(given, before, begun_in(out))
+        elif contents(out):
+            raise not_empty(out)
+        write_text(config, to_yaml(dict(given)))
+        names += [(cell.arm, cell.seed) for cell in cells if (cell.arm, cell.seed) not in names]
+        write_json(out / CELLS, {"cells": [{"arm": arm, "seed": seed} for arm, seed in names]})
 
 
 def known_cells(out: Path) -> list[tuple[str, int]]:

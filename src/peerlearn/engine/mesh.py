@@ -123,8 +123,6 @@ class MeshTransport(Lockstep):
         return {name: [sum(z) for z in zip(*(p[name] for p in parts), strict=True)] for name in own}
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
-        if self.parts == 1:
-            return
         # One that no loss has reached has no gradient, and must have none afterwards either. Parts
         # can differ in that: one may have had no batch.
         has = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32)

@@ -67,7 +67,10 @@ class Transport(Protocol):
         """Numbers of the peers that live here, summed over all parts of the batches."""
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Give parameters of a peer that lives here the sum of what every part has added up."""
+        """Give parameters of a peer that lives here the sum of what every part has added up.
+
+        Asked where there are several `parts`.
+        """
 
     def of_parts(self, own: T) -> list[T]:
         """What the processes say that hold the same peers, in the order of their parts."""
