@@ -308,7 +308,7 @@ def test_pairs_of_arms_are_read_from_a_finished_comparison(tmp_path: Path) -> No
         ("full", "independent"),
         ("full", "ease"),
     }
-    assert all(pair["covers"].startswith("seeds") for pair in pairs if pair["ci95"])
+    assert all(pair["covers"] == "seeds and test rows" for pair in pairs if pair["ci95"])
 
 
 def test_baselines_stand_beside_those_of_others(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import BatchLoader
+from peerlearn.data.fingerprint import digest
 from peerlearn.engine.evaluate import Rows
 from peerlearn.engine.precision import Precision
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
@@ -95,6 +96,14 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
             part: partial(rows_of_users, getattr(data, part), before, data.users, size)
             for part, before in seen.items()
         }
+
+    def row_set(self) -> str:
+        """Of the users who want something, and what they want."""
+        parts = self.measured("report")
+        pairs = [getattr(self.data, part) for part in parts]
+        return self._row_set_of(
+            (), *parts, *(digest(side) for it in pairs for side in (it.user, it.item))
+        )
 
     def assessment(self, purpose: Purpose) -> Assessment:
         data = self.data
