@@ -46,9 +46,17 @@ def _transfer(weight: float, begin: float) -> Setting:
     return {"transfer.weight": weight, "transfer.weight_schedule": schedule}
 
 
+def _apart(weight: float) -> Setting:
+    away = {"knowledge": "other_classes", "weight": weight, "weight_schedule": "constant"}
+    return {"transfer.edges": [{"knowledge": "rankings"}, away]}
+
+
 GRID: dict[str, list[Setting]] = {
     "independent": _CONTENT,
     "full": [_transfer(0.3, 0.5), _transfer(0.3, 0.25), _transfer(1, 0.5)],
+    "over-negatives": _each("transfer.weight", 0.1, 0.3, 1),
+    "pushed-apart": [_apart(weight) for weight in (0.003, 0.01, 0.03)],
+    "own-negatives": _each("peers.*.arguments.negatives", 0.25, 0.5, 0.75),
     "bpr": _each(_TEMPERATURE, 0.12, 0.3, 1),
     "concatenation": _CONTENT,
     "lightgcn-social": _TEMPERATURES,

@@ -62,6 +62,21 @@ def test_a_step_down_the_gradient_moves_predictions_apart():
     assert distance((one - 0.1 * one.grad).detach(), other) > before
 
 
+def test_of_several_labels_a_row_all_are_left_out():
+    one, other = logits(0), logits(1)
+    several = torch.zeros(4, 5)
+    several[torch.arange(4), LABELS] = 1
+    assert losses(one, other, several)["one"].item() == pytest.approx(
+        losses(one, other)["one"].item(), rel=1e-6
+    )
+    several[:, 4] = 1
+    several[0] = 0  # a row without any does not count
+    losses(one, other, several)["one"].backward()
+    assert one.grad is not None
+    assert (one.grad[several > 0] == 0).all() and (one.grad[0] == 0).all()
+    assert one.grad[1:].abs().sum() > 0
+
+
 def test_rows_without_a_label_do_not_count():
     one, other = logits(0), logits(1)
     some = LABELS.clone()
@@ -82,7 +97,7 @@ def test_equal_predictions_give_a_finite_gradient():
     ("one", "other", "targets", "message"),
     [
         (logits(0), logits(1), None, "pass targets"),
-        (logits(0), logits(1), torch.zeros(4, 5), "pass targets"),
+        (logits(0), logits(1), torch.zeros(4), "pass targets"),
         (logits(0, 2), logits(1, 2), LABELS.clamp_max(1), "at least 3"),
         (logits(0), logits(1, 6), LABELS, "compares the same classes"),
         (torch.randn(4, 5, 3), torch.randn(4, 5, 3), LABELS, r"needs \(rows, classes\)"),

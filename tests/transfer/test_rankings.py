@@ -64,6 +64,24 @@ def test_rows_without_a_common_candidate_count_nothing_and_stay_finite() -> None
     assert (a.grad[:2] == 0).all()
 
 
+def test_without_positives_only_the_others_of_a_row_are_compared() -> None:
+    a, b = scores(0), scores(1)
+    positives = torch.zeros(ROWS, CANDIDATES)
+    positives[:, 2] = positives[0, 4] = 1
+    graph = TransferGraph({"knowledge": "rankings", "candidates": "negatives"}, ["a", "b"])
+    found = graph.losses({"a": PeerOutput(a), "b": PeerOutput(b)}, positives)["a"]
+    total = 0.0
+    for row, left in enumerate([[0, 1, 3], [0, 1, 3, 4], [0, 1, 3, 4]]):
+        p, q = (each.detach()[row, left].log_softmax(0) for each in (b, a))
+        total += float((p.exp() * (p - q)).sum())
+    assert found.item() == pytest.approx(total / ROWS, rel=1e-5)
+    found.backward()
+    assert a.grad is not None
+    assert (a.grad[positives > 0] == 0).all(), "what a user listened to, the data teach"
+    with pytest.raises(InputError, match=r"candidates: 'negatives' are found by targets"):
+        losses(PeerOutput(scores(0)), PeerOutput(scores(1)), candidates="negatives")
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(InputError, match=r"rankings are of the same candidates"):
         losses(PeerOutput(scores(0)), PeerOutput(scores(1)[:, :4]))

@@ -154,21 +154,27 @@ def masked_at_a_number(log_probs: Tensor) -> Tensor:
     return log_probs
 
 
-def non_target_log_probabilities(logits_RC: Tensor, labels_R: Tensor) -> Tensor:
+def non_target_log_probabilities(logits_RC: Tensor, labels: Tensor) -> Tensor:
     """Log-probabilities among the classes other than a row's label, whose own is as good as 0.
 
     `log (exp z_c / Σ_{m ≠ y} exp z_m)` for c ≠ y: the non-target part of Decoupled Knowledge
     Distillation (Zhao et al. 2022). The label's logit gets no gradient. Its log-probability is
     finite, so that no divergence meets ∞ − ∞; its terms vanish. Of a row with label −1 the result
     means nothing.
+
+    Shapes:
+        labels: int64 (R,), or (R, C) where a row has several, 1 at each; not all classes.
     """
     if logits_RC.shape[-1] < 3:
         raise InputError(
             f"transfer.classes: 'non_target' leaves one of {logits_RC.shape[-1]} classes, about "
             "which there is nothing to teach; it needs at least 3"
         )
-    own_R1 = labels_R.clamp_min(0).unsqueeze(1)
-    others_RC = class_second(logits_RC).scatter(1, own_R1, LEFT_OUT)
+    if labels.is_floating_point():
+        others_RC = class_second(logits_RC.masked_fill(labels > 0, LEFT_OUT))
+    else:
+        own_R1 = labels.clamp_min(0).unsqueeze(1)
+        others_RC = class_second(logits_RC).scatter(1, own_R1, LEFT_OUT)
     return class_last(masked_at_a_number(F.log_softmax(others_RC, dim=1)))
 
 

@@ -11,11 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from peerlearn.objectives.base import Objective, PeerView
-from peerlearn.transfer.outputs import PeerOutput
+from peerlearn.transfer.outputs import LEFT_OUT, PeerOutput
 from peerlearn.validation import Spec
 
 #: Name of the feature that is a peer's valence and arousal of all items, (I, 2).
 EMOTION = "emotion"
+#: Name of the feature that says which negatives a peer learns from, bool (C,), where not from all.
+DRAWN = "drawn"
 
 
 @runtime_checkable
@@ -45,10 +47,9 @@ class Ranking(Spec, Objective):
 
     def loss(self, view: PeerView) -> Tensor:
         scores_BC, y_BC = view.output.logits, view.targets
-        if self.loss_name == "softmax":
-            found = softmax_loss(scores_BC, y_BC)
-        else:
-            found = bpr_loss(scores_BC, y_BC)
+        drawn_C = view.output.features.get(DRAWN)
+        loss = softmax_loss if self.loss_name == "softmax" else bpr_loss
+        found = loss(scores_BC, y_BC, drawn_C)
         felt_I2 = view.output.features.get(EMOTION)
         peer = view.peer
         if self.emotion and felt_I2 is not None and isinstance(peer, Feels) and peer.felt_I.any():
@@ -60,17 +61,25 @@ class Ranking(Spec, Objective):
         return None
 
 
-def softmax_loss(scores_BC: Tensor, y_BC: Tensor) -> Tensor:
-    """Mean over users of the mean over their positives of −log softmax; 0 for nobody's."""
+def softmax_loss(scores_BC: Tensor, y_BC: Tensor, drawn_C: Tensor | None = None) -> Tensor:
+    """Mean over users of the mean over their positives of −log softmax; 0 for nobody's.
+
+    Shapes:
+        y_BC: 1 where a user listened.
+        drawn_C: bool, the candidates that may be negatives; None: all.
+    """
+    if drawn_C is not None:
+        scores_BC = scores_BC.masked_fill((y_BC == 0) & ~drawn_C, LEFT_OUT)
     each_B = -(scores_BC.log_softmax(1) * y_BC).sum(1) / y_BC.sum(1).clamp_min(1)
     return each_B.sum() / (y_BC.sum(1) > 0).sum().clamp_min(1)
 
 
-def bpr_loss(scores_BC: Tensor, y_BC: Tensor) -> Tensor:
+def bpr_loss(scores_BC: Tensor, y_BC: Tensor, drawn_C: Tensor | None = None) -> Tensor:
     """Mean over pairs of a positive and a candidate that is none, a function of the batch alone.
 
     The n-th positive of a user is paired with the n-th of its other candidates, counted from a
     place that differs from user to user: candidates are drawn at random, so which does not matter.
+    Shapes are those of `softmax_loss`.
     """
     user_N, positive_N = y_BC.nonzero().unbind(1)
     if not len(user_N):
@@ -80,6 +89,8 @@ def bpr_loss(scores_BC: Tensor, y_BC: Tensor) -> Tensor:
     step = max(candidates // 2, 1) + 1
     other_N = (positive_N + 1 + place_N * step) % candidates
     is_negative_N = y_BC[user_N, other_N] == 0
+    if drawn_C is not None:
+        is_negative_N = is_negative_N & drawn_C[other_N]
     apart_N = scores_BC[user_N, positive_N] - scores_BC[user_N, other_N]
     loss_N = F.softplus(-apart_N) * is_negative_N
     return loss_N.sum() / is_negative_N.sum().clamp_min(1)

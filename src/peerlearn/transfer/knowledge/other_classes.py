@@ -4,7 +4,8 @@ Pang, Xu, Du, Chen, Zhu, "Improving Adversarial Robustness via Promoting Ensembl
 2019: of networks that agree on the label, predictions of the other classes are pushed apart, by the
 volume that these span as unit vectors. It is diversity of what networks say, where those of
 posteriors and of features are of how they get there. The paper takes the mean of logarithms over
-rows; here the logarithm is of the mean, as of every edge that repels.
+rows; here the logarithm is of the mean, as of every edge that repels. A row can have several
+labels, as a user has several items among candidates; all of them are left out.
 
 Shape suffixes: R rows, C classes.
 """
@@ -51,14 +52,14 @@ class OtherClassKnowledge(Knowledge):
         return {edges.learner: self._loss(edges, view) for edges in self.wanted(learners)}
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
-        labels_R = self._labels(view)
-        known_R = labels_R >= 0
-        learnt_RC = self._unit_vectors(edges.learner, labels_R, view)
+        labels = self._labels(view)
+        known_R = (labels > 0).any(1) if labels.is_floating_point() else labels >= 0
+        learnt_RC = self._unit_vectors(edges.learner, labels, view)
         if not known_R.any():
             return learnt_RC.new_zeros(())
         losses = []
         for teacher in edges.teachers:
-            taught_RC = self._unit_vectors(teacher, labels_R, view)
+            taught_RC = self._unit_vectors(teacher, labels, view)
             if taught_RC.shape != learnt_RC.shape:
                 raise InputError(
                     f"{self.field}: logits of peer {teacher!r} have shape {tuple(taught_RC.shape)} "
@@ -70,7 +71,7 @@ class OtherClassKnowledge(Knowledge):
             losses.append(self.options.repulsion(apart_R[known_R].mean()))
         return self.options.of_teachers(losses)
 
-    def _unit_vectors(self, peer: str, labels_R: Tensor, view: BatchView) -> Tensor:
+    def _unit_vectors(self, peer: str, labels: Tensor, view: BatchView) -> Tensor:
         """Probabilities of all classes but the label's over their norm, once a batch of a peer."""
 
         def made() -> Tensor:
@@ -80,20 +81,18 @@ class OtherClassKnowledge(Knowledge):
                     f"{self.field}: logits of peer {peer!r} have shape {tuple(logits_RC.shape)}; "
                     "knowledge 'other_classes' needs (rows, classes)"
                 )
-            return F.normalize(non_target_log_probabilities(logits_RC, labels_R).exp(), dim=1)
+            return F.normalize(non_target_log_probabilities(logits_RC, labels).exp(), dim=1)
 
         return view.once((id(self), peer), made)
 
     def _labels(self, view: BatchView) -> Tensor:
         targets = view.targets
-        if (
-            self.form == "softmax"
-            and isinstance(targets, Tensor)
-            and not targets.is_floating_point()
-            and targets.ndim == 1
-        ):
-            return targets if view.labelled is None else targets.where(view.labelled, -1)
+        if self.form == "softmax" and isinstance(targets, Tensor):
+            if targets.is_floating_point() and targets.ndim == 2:
+                return targets
+            if not targets.is_floating_point() and targets.ndim == 1:
+                return targets if view.labelled is None else targets.where(view.labelled, -1)
         raise InputError(
-            f"{self.field}: knowledge 'other_classes' leaves out the one class of a row; pass "
-            "targets (rows,), int64 classes"
+            f"{self.field}: knowledge 'other_classes' leaves out the label of a row; pass targets "
+            "(rows,), int64 classes, or (rows, classes), 1 at each of several labels"
         )

@@ -4,12 +4,14 @@ A row's scores of a list of candidates become a distribution over the list (Cao,
 "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007), and a learner's is
 pulled to its teachers' as in deep mutual learning. A peer need not serve every candidate, as a
 branch of one modality does not serve items without it: what is compared is the candidates that
-both ends serve, and among them probabilities sum to 1.
+both ends serve, and among them probabilities sum to 1. Positives of a row, which the data teach,
+can be left out.
 
 Shape suffixes: R rows, C candidates.
 """
 
 from collections.abc import Collection, Iterator
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -27,8 +29,11 @@ SERVED = "served"
 class RankingOptions(DivergenceOptions):
     """Options of entries about rankings."""
 
-    reported = ("temperature", "weight", "target")
+    reported = ("candidates", "temperature", "weight", "target")
 
+    candidates: Literal["all", "negatives"] = Field(
+        "all", description="what is compared: all, or what is no positive of a row"
+    )
     temperature: float = Field(
         1.0, gt=0, description="what scores of both sides are divided by; the loss is scaled by τ²"
     )
@@ -80,6 +85,8 @@ class RankingKnowledge(Knowledge):
         if options.detach:
             taught_RC = taught_RC.detach()
         both_RC = self._served(teacher, view) & self._served(learner, view)
+        if options.candidates == "negatives":
+            both_RC = both_RC & self._negatives(taught_RC, view)
         if bool(both_RC.all()):
             return self._mean(taught_RC.log_softmax(-1), learnt_RC.log_softmax(-1), view)
         # Where there is none every candidate is compared, so that nothing is divided by 0, and the
@@ -101,6 +108,16 @@ class RankingKnowledge(Knowledge):
 
     def _scores(self, peer: str, view: BatchView) -> Tensor:
         return in_fp32(view.outputs[peer].logits) / self.options.temperature
+
+    def _negatives(self, scores_RC: Tensor, view: BatchView) -> Tensor:
+        """bool (R, C), what is no positive of a row."""
+        targets = view.targets
+        if not isinstance(targets, Tensor) or targets.shape != scores_RC.shape:
+            raise InputError(
+                f"{self.field}.candidates: 'negatives' are found by targets (rows, candidates), 1 "
+                "where a candidate is a positive of a row; the batch has none. Allowed: all"
+            )
+        return targets == 0
 
     def _served(self, peer: str, view: BatchView) -> Tensor:
         """bool (R, C); all of them where the peer does not say."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.models.branch import Branch, Content
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph, csr, product, propagated
+from peerlearn.tasks.recommendation.objectives import DRAWN, bpr_loss, softmax_loss
 
 USERS, ITEMS, UNITS = 5, 6, 4
 HEARD = torch.tensor(
@@ -20,6 +21,7 @@ USUAL = {
     "alpha": 0.5,
     "scores": "cosine",
     "temperature": 0.12,
+    "negatives": 1.0,
     "emotion": False,
 }
 
@@ -174,3 +176,23 @@ def test_who_is_ranked_for_in_parts_is_propagated_for_once(monkeypatch: pytest.M
         made.graph.fill(HEARD.flip(1)[:, [0, 0, 0, 0, 0, 0]], FRIENDS)
         assert not made(RankingInput(torch.arange(USERS))).logits.equal(after), "and so are edges"
     assert made(RankingInput(torch.arange(USERS))).logits.requires_grad
+
+
+@pytest.mark.parametrize("loss", [softmax_loss, bpr_loss])
+def test_a_branch_learns_from_the_negatives_that_it_drew_and_from_every_positive(loss) -> None:
+    torch.manual_seed(0)
+    made = Branch(graph(), None, **(USUAL | {"negatives": 0.5}))
+    x = RankingInput(torch.arange(3))
+    first, again = (made(x).features[DRAWN] for _ in range(2))
+    assert first.shape == (ITEMS,) and not torch.equal(first, again)
+    assert DRAWN not in made.eval()(x).features
+    scores = torch.randn(3, ITEMS, requires_grad=True)
+    y = torch.zeros(3, ITEMS)
+    y[0, 0] = y[1, 1] = y[2, 5] = 1
+    drawn = torch.tensor([False, True, True, False, True, False])
+    loss(scores, y, drawn).backward()
+    assert scores.grad is not None
+    assert (scores.grad[(y == 0) & ~drawn] == 0).all()
+    assert (scores.grad[y > 0] != 0).any()
+    everything = torch.ones(ITEMS, dtype=torch.bool)
+    torch.testing.assert_close(loss(scores, y, everything), loss(scores, y))

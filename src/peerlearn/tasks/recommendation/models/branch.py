@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph, propagated
-from peerlearn.tasks.recommendation.objectives import EMOTION
+from peerlearn.tasks.recommendation.objectives import DRAWN, EMOTION
 from peerlearn.transfer.knowledge.rankings import SERVED
 from peerlearn.transfer.outputs import PeerOutput
 
@@ -66,11 +66,15 @@ class Embedded(nn.Module):
     Args:
         graph: interactions and friendships.
         scores: cosine, divided by `temperature`, or dot products.
+        negatives: share of the negatives of a batch that it learns from, drawn anew in every step.
     """
 
-    def __init__(self, graph: SocialGraph, scores: Scores, temperature: float) -> None:
+    def __init__(
+        self, graph: SocialGraph, scores: Scores, temperature: float, negatives: float = 1.0
+    ) -> None:
         super().__init__()
         self.graph, self.scores, self.temperature = graph, scores, temperature
+        self.negatives = negatives
         self.content: Content | None = None
         self._kept: tuple[object, Embeddings] | None = None
 
@@ -90,6 +94,8 @@ class Embedded(nn.Module):
                 user_BD = F.normalize(user_BD, dim=1) / self.temperature
                 item_CD = F.normalize(item_CD, dim=1)
             features = {SERVED: there_C}
+            if self.training and self.negatives < 1:
+                features[DRAWN] = torch.rand(len(item_CD), device=device) < self.negatives
             if made.felt_I2 is not None:
                 features[EMOTION] = made.felt_I2
             return PeerOutput(user_BD @ item_CD.T, features)
@@ -126,7 +132,7 @@ class Branch(Embedded):
         graph: interactions and friendships.
         content: of items; None for a branch of ids alone.
         dim, layers, alpha: of the propagation.
-        scores, temperature: see `Embedded`.
+        scores, temperature, negatives: see `Embedded`.
         emotion: whether a branch with content predicts valence and arousal (I, 2) of items from
             it, and adds what they are worth to their embeddings. What is known of them is in the
             buffers emotion_I2, and felt_I says of which items.
@@ -145,9 +151,10 @@ class Branch(Embedded):
         alpha: float,
         scores: Scores,
         temperature: float,
+        negatives: float,
         emotion: bool,
     ) -> None:
-        super().__init__(graph, scores, temperature)
+        super().__init__(graph, scores, temperature, negatives)
         self.content, self.layers, self.alpha = content, layers, alpha
         self.user_UD = nn.Parameter(0.1 * torch.randn(graph.users, dim))
         self.item_ID = nn.Parameter(0.1 * torch.randn(graph.items, dim))

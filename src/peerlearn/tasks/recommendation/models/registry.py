@@ -29,6 +29,7 @@ def branch(
     dropout: float = 0.0,
     scores: Scores = "cosine",
     temperature: float = 0.12,
+    negatives: float = 1.0,
     emotion: bool = False,
 ) -> Branch:
     """Propagation over listening and friendships, with items known by one modality.
@@ -43,6 +44,8 @@ def branch(
         dropout: share of items whose features are hidden in a training step.
         scores: cosine or dot.
         temperature: what cosines are divided by.
+        negatives: share of the negatives of a batch that this branch learns from, drawn anew in
+            every step and for every branch, in (0, 1].
         emotion: predict valence and arousal from the modality, and use them.
     """
     names = modalities(modality, info)
@@ -50,11 +53,13 @@ def branch(
         raise InputError(f"arguments.alpha: found {alpha:g}; allowed: 0 to 1")
     if layers < 0 or not 0 <= dropout < 1 or temperature <= 0:
         raise InputError("arguments: layers from 0 on, dropout in [0, 1), temperature above 0")
+    if not 0 < negatives <= 1:
+        raise InputError(f"arguments.negatives: found {negatives:g}; allowed: above 0, up to 1")
     width = sum(info.modalities[name] for name in names)
     content = Content(classes, width, dim, hidden, dropout) if names else None
     shape: dict[str, Any] = {"dim": dim, "layers": layers, "alpha": alpha, "scores": scores}
-    felt = emotion and info.emotion
-    return Branch(graph_of(info), content, temperature=temperature, emotion=felt, **shape)
+    shape |= {"temperature": temperature, "negatives": negatives}
+    return Branch(graph_of(info), content, emotion=emotion and info.emotion, **shape)
 
 
 def ngcf(
