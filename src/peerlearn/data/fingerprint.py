@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,12 +37,27 @@ def data_fingerprint(data: Any) -> Fingerprint:
             found["classes"] = list(value)
         elif isinstance(value, Split):
             found[field.name] = split_fingerprint(value)
-        elif isinstance(value, Tensor):
-            found[field.name] = {"rows": len(value), "content": digest(value)}
         elif isinstance(getattr(value, "edge_index", None), Tensor):
             for name in ("x", "edge_index"):
                 found[name] = {"content": digest(getattr(value, name))}
+        elif isinstance(value, Mapping):
+            tables = ((f"{field.name}.{key}", _table(each)) for key, each in value.items())
+            found |= {name: table for name, table in tables if table}
+        elif table := _table(value):
+            found[field.name] = table
     return found
+
+
+def _table(value: Any) -> dict[str, Any] | None:
+    """Rows and content of a tensor, of tensors of as many rows, or of texts; None of others."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "UO":
+        return {"rows": len(value), "content": digest_of_text(list(map(str, value)))}
+    columns = [value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        columns = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if not columns or not all(isinstance(each, Tensor) for each in columns):
+        return None
+    return {"rows": len(columns[0]), "content": digest(columns)}
 
 
 def file_fingerprint(path: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from peerlearn.data.fingerprint import changes, data_fingerprint
 from peerlearn.errors import InputError
 from peerlearn.tasks.recommendation.data.registry import load_recommendation
 from peerlearn.tasks.recommendation.data.spec import RecommendationDataSpec
@@ -214,3 +215,20 @@ def test_a_file_of_features_beside_it_is_read_too(tmp_path):
     data = load(tmp_path, arrays(item_id=np.arange(ITEMS) + 70))
     assert data.modalities["sound"].there_I.nonzero().flatten().tolist() == [1, 3]
     assert "mine_features.npz, which lies beside it, is read too" in told(data)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"count": np.full(USERS * 5, 2)}, ["train differs", "val differs", "test differs"]),
+        ({"friends": np.array([[0, 2]])}, ["friends_2E differs"]),
+        ({"sound_x": view()[::-1]}, ["modalities.sound differs"]),
+        ({"sound_x": None}, ["modalities.sound is not there any more"]),
+        ({"user_id": np.arange(USERS) + 70}, ["user_ids differs"]),
+    ],
+)
+def test_other_listening_friends_features_and_ids_are_seen(tmp_path, changed, said):
+    given = arrays(friends=np.array([[0, 1]]), sound_x=view(), user_id=np.arange(USERS))
+    before = data_fingerprint(load(tmp_path, given))
+    assert changes(before, data_fingerprint(load(tmp_path, given))) == []
+    assert changes(before, data_fingerprint(load(tmp_path, given | changed))) == said
