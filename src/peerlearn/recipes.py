@@ -45,11 +45,13 @@ class BoundRecipe:
             out: run folder; None writes nothing.
             resume: continue what `out` holds.
 
-        Raises InputError: no run to continue in `out`.
+        Raises InputError: no run to continue in `out`, or a change that the arm takes back.
         """
         if resume:
             check_begun(None if out is None else Path(out), "resume", "out")
-        config = self.system.resolve(self.given, dict(self.changes) | {"seed": seed})
+        changes = dict(self.changes) | {"seed": seed}
+        config = self.system.resolve(self.given, changes)
+        self.system.check_kept(self.given, changes)
         return run_recipe(self.system, config, None if out is None else Path(out), resume)
 
     def compare(

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from peerlearn.errors import InputError
-from peerlearn.systems.overrides import apply_overrides, parse_assignments
+from peerlearn.systems.overrides import apply_overrides, parse_assignments, taken_back
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,36 @@ def test_a_star_is_every_name_but_those_that_are_set_themselves() -> None:
 def test_a_star_that_is_nothing_is_refused(key: str) -> None:
     with pytest.raises(InputError, match=rf"{re.escape(key)}.*there is nothing in"):
         apply_overrides({"lr": 0.1, "arms": {}}, {key: 1})
+
+
+GIVEN = {
+    "data": {"name": "digits"},
+    "lr": 0.1,
+    "peers": {"a": {"model": "cnn"}, "b": {"model": "cnn"}},
+    "transfer": "none",
+}
+
+
+@pytest.mark.parametrize(
+    ("typed", "arm", "lost"),
+    [
+        ({"lr": 0.2}, {}, {}),
+        ({"lr": 0.2}, {"epochs": 3}, {}),
+        ({"lr": 0.2}, {"lr": 0.2}, {}),
+        ({"lr": 0.2}, {"lr": 0.3}, {"lr": "lr"}),
+        ({"peers.a.model": "mlp"}, {"peers": {"one": {}}}, {"peers.a.model": "peers"}),
+        ({"peers.*.model": "mlp"}, {"peers": {"one": {}}}, {"peers.*.model": "peers"}),
+        (
+            {"peers.a.model": "mlp"},
+            {"peers.*.model": "resnet8"},
+            {"peers.a.model": "peers.*.model"},
+        ),
+        ({"peers.b": None}, {"peers": {"one": {}}}, {}),
+        ({"data": "mnist"}, {"data.val_share": 0}, {}),
+        ({"data": "mnist"}, {"data.name": "digits"}, {"data": "data.name"}),
+        ({"transfer": "none"}, {"transfer.edges": [{}]}, {"transfer": "transfer.edges"}),
+        ({"peers": {"a": {"model": "mlp"}}}, {"peers.a.model": "cnn"}, {}),
+    ],
+)
+def test_what_an_arm_takes_back_is_found(typed, arm, lost) -> None:
+    assert taken_back(GIVEN, typed, arm) == lost

@@ -70,6 +70,7 @@ def run(
     found, given = find_recipe(recipe, trust)
     changes = gathered_overrides(overrides, data, seed=seed)
     config = found.resolve(given, changes)
+    found.check_kept(given, changes)
     folder = out_folder(out, found.name)
     with resumable(folder):
         finished = resume and RunFolder(folder).finished(config.dump(), config.completed)
@@ -126,7 +127,7 @@ def compare(
     from peerlearn.cli.output import measured_words, report_beside, tell_shipping
     from peerlearn.cli.progress import GridProgress
     from peerlearn.cli.screen import console
-    from peerlearn.compare.cells import plan_cells
+    from peerlearn.compare.cells import plan_cells, taken_back_by
     from peerlearn.errors import InputError
     from peerlearn.provenance import mixture_words
     from peerlearn.report.terminal import comparison_table
@@ -144,12 +145,16 @@ def compare(
     for key, option in (("seed", "--seeds"), ("arm", "--arms")):
         if key in changes:
             raise InputError(f"{key}: say it with {option}")
-    left_out: list[str] = []
+    notes: list[str] = []
     if arms is not None:
         chosen = [arm.strip() for arm in arms.split(",")]
     else:
-        chosen, left_out = default_arms(found, given, changes, out)
+        chosen, notes = default_arms(found, given, changes, out)
     cells = plan_cells(found, given, changes, chosen, parse_numbers(seeds, "--seeds"))
+    notes += [
+        f"{key}: not in {', '.join(f'arm {arm}, which sets {it}' for arm, it in where.items())}"
+        for key, where in taken_back_by(found, given, changes, chosen).items()
+    ]
     if any(cell.config.transport.kind == "snapshot" for cell in cells):
         raise InputError(
             "transport.kind: 'snapshot' trains one peer of one run, and its folder holds those of "
@@ -161,7 +166,7 @@ def compare(
     if spread_elsewhere(spread, typed, found, given, cells, folder):
         return
     with resumable(folder):
-        with GridProgress(cells, left_out) as progress:
+        with GridProgress(cells, notes) as progress:
             results = train_here(spread, found, given, cells, folder, resume, progress.observe)
         if results is None:
             tell_left(cells, folder)

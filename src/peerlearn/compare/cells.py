@@ -58,7 +58,8 @@ def plan_cells(
 
     Without `arms` those of the recipe, but for `equal_arms`.
 
-    Raises InputError: an unknown arm, a seed given twice, or a configuration that does not hold.
+    Raises InputError: an unknown arm, a seed given twice, a configuration that does not hold, or an
+    override that every arm takes back.
     """
     known = apply_overrides(given, overrides).get("arms") or {}
     equal = equal_arms(recipe, given, overrides) if not arms else {}
@@ -70,11 +71,27 @@ def plan_cells(
             raise unknown_name("arm", arm, known, "--arms")
     if len(set(seeds)) != len(seeds) or not seeds:
         raise InputError(f"--seeds: expected different seeds, found {list(seeds)}")
-    return [
+    cells = [
         Cell(arm, seed, recipe.resolve(given, dict(overrides) | {"arm": arm, "seed": seed}))
         for seed in seeds
         for arm in chosen
     ]
+    for key, where in taken_back_by(recipe, given, overrides, chosen).items():
+        if len(where) == len(chosen):
+            sets = ", ".join(f"arm {arm} sets {block}" for arm, block in where.items())
+            raise InputError(f"{key}: every arm takes it back, so that it would be lost: {sets}")
+    return cells
+
+
+def taken_back_by(
+    recipe: Recipe, given: Mapping[str, Any], overrides: Mapping[str, Any], arms: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Overrides that arms take back: of each the arms, and what these set after it."""
+    found: dict[str, dict[str, str]] = {}
+    for arm in arms:
+        for key, block in recipe.lost(given, dict(overrides) | {"arm": arm}).items():
+            found.setdefault(key, {})[arm] = block
+    return found
 
 
 def equal_arms(

@@ -137,3 +137,38 @@ def _expanded(key: str, word: Any, path: str, dotted: str) -> dict[str, Any]:
     if key == "transfer" and word in ("none", "predictions: kl"):
         return {} if word != "none" else {"edges": "none"}
     raise InputError(f"{dotted}: {path} is {word!r}, which has no keys; set {path} as a whole")
+
+
+def taken_back(
+    config: Mapping[str, Any], overrides: Mapping[str, Any], arm: Mapping[str, Any]
+) -> dict[str, str]:
+    """Overrides that an arm undoes: it sets the same key, or a block around it, to something else.
+
+    Each with the key of the arm. Of a block that is set, single keys may be the arm's.
+    """
+    before = apply_overrides(config, overrides)
+    after = apply_overrides(before, arm)
+    of_arm = {spelt: key for key in arm for spelt in _spelt(key, arm, before)}
+    found = {}
+    for key, value in overrides.items():
+        for dotted in _spelt(key, overrides, config):
+            was, now = _at(before, dotted), _at(after, dotted)
+            word = dotted.rpartition(".")[2]
+            if isinstance(now, Mapping) and isinstance(was, str) and word in SHORT_FORMS:
+                now = now.get(SHORT_FORMS[word])
+            if isinstance(value, Mapping) or now == was:
+                continue
+            found[key] = next(k for block, k in of_arm.items() if _overlap(dotted, block))
+    return found
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one key is the other, or of a block around it."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _at(config: Any, dotted: str) -> Any:
+    """What stands at a key; None where there is nothing."""
+    for key in dotted.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from peerlearn.errors import InputError, unknown_name
 from peerlearn.metrics.catalogue import Catalogue
 from peerlearn.plain_yaml import parse_yaml
-from peerlearn.systems.overrides import apply_overrides
+from peerlearn.systems.overrides import apply_overrides, taken_back
 
 if TYPE_CHECKING:
     from peerlearn.engine.trainer import Trainer
@@ -78,6 +78,24 @@ class Recipe:
     def defaults(self) -> dict[str, Any]:
         """The recipe's YAML as a mapping."""
         return parse_yaml(self.default_text(), f"recipe {self.name}")
+
+    def lost(self, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, str]:
+        """Overrides that the arm takes back, each with the key that the arm sets after it.
+
+        Call it with what `resolve` takes.
+        """
+        config = apply_overrides(given, overrides)
+        arms = config.get("arms") or {}
+        arm = config.get("arm") or next(iter(arms), None)
+        return taken_back(given, overrides, arms[arm] or {}) if arm is not None else {}
+
+    def check_kept(self, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+        """InputError where the arm takes an override back; after `resolve`."""
+        for key, of_arm in self.lost(given, overrides).items():
+            raise InputError(
+                f"{key}: the arm sets {of_arm} after it, so that it would be lost; leave it out, "
+                "train another arm (arm=NAME), or write it into the arm in a file of your own"
+            )
 
     def resolve(self, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:
         """The typed configuration: `given`, then the overrides, then those of the arm.
