@@ -5,12 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from overriding import over
 from PIL import Image
 from tiny_commands import TINY as SUBSET
 from tiny_commands import small_arrays
 
-from peerlearn.data.fingerprint import changes, data_fingerprint
+from peerlearn.data.fingerprint import changes, data_fingerprint, digest
 from peerlearn.data.registry import load_dataset
 from peerlearn.data.spec import DataSpec
 
@@ -218,6 +219,13 @@ def test_folders_are_known_by_their_files(tmp_path, in_memory):
     Image.fromarray(np.zeros((6, 6), np.uint8)).save(tmp_path / "moved" / "test" / "a" / "1.png")
     said = changes(before, data_fingerprint(load_dataset(spec)))
     assert any(each.startswith("x of test differs") for each in said)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_hash_is_of_values_however_they_lie_in_memory(rows):
+    repeated = torch.ones(1, dtype=torch.int64).expand(rows)
+    assert digest(repeated) == digest(torch.ones(rows, dtype=torch.int64))
+    assert digest(torch.arange(6)[::2][:rows]) == digest(2 * torch.arange(rows))
 
 
 def test_results_say_what_was_left_out(cli, tmp_path):
