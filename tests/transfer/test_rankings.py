@@ -52,6 +52,32 @@ def test_only_what_both_serve_is_compared_and_sums_to_one() -> None:
     )
 
 
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+@pytest.mark.parametrize("candidates", ["all", "negatives"])
+def test_sums_over_candidates_are_the_divergence_of_every_pair(
+    scale: float, candidates: str
+) -> None:
+    """Scores that are far apart leave sums of nothing, which are then not used."""
+    positives = torch.eye(ROWS, CANDIDATES)
+    served = {
+        "a": torch.tensor([True, True, True, False, True]),
+        "b": torch.tensor([True, False, True, True, True]),
+        "c": torch.ones(CANDIDATES).bool(),
+    }
+    gradients = []
+    for features in (served, {name: each.repeat(ROWS, 1) for name, each in served.items()}):
+        given = {name: (scale * scores(seed)).detach() for seed, name in enumerate(served)}
+        outputs = {
+            n: PeerOutput(z.requires_grad_(), {"served": features[n]}) for n, z in given.items()
+        }
+        graph = TransferGraph({"knowledge": "rankings", "candidates": candidates}, list(served))
+        found = graph.losses(outputs, positives)
+        torch.stack(list(found.values())).sum().backward()
+        gradients.append([*found.values(), *(z.grad for z in given.values())])
+    for by_sums, by_pairs in zip(*gradients, strict=True):
+        torch.testing.assert_close(by_sums, by_pairs, rtol=1e-4, atol=1e-5)
+
+
 def test_rows_without_a_common_candidate_count_nothing_and_stay_finite() -> None:
     a, b = scores(0), scores(1)
     mine = torch.tensor([[True] * 2 + [False] * 3, [False] * 5, [True] * 5])

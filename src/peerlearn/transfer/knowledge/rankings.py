@@ -11,7 +11,7 @@ Shape suffixes: R rows, C candidates.
 """
 
 from collections.abc import Collection, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -24,6 +24,8 @@ from peerlearn.transfer.outputs import LEFT_OUT, BatchView, PeerOutput, in_fp32
 
 #: Name of the feature that says which candidates a peer serves: bool (C,) or (R, C).
 SERVED = "served"
+LEAST = 1e-30
+"""A sum of exponentials below it has lost digits: fp32 ends at 1e-38."""
 
 
 class RankingOptions(DivergenceOptions):
@@ -70,8 +72,53 @@ class RankingKnowledge(Knowledge):
         return {edges.learner: self._loss(edges, view) for edges in self.wanted(learners)}
 
     def _loss(self, edges: IncomingEdges, view: BatchView) -> Tensor:
-        losses = [self._apart(teacher, edges.learner, view) for teacher in edges.teachers]
+        plain = self.options.divergence == "kl" and self.options.detach
+        losses = self._kl_by_sums(edges, view) if plain else None
+        if losses is None:
+            losses = [self._apart(teacher, edges.learner, view) for teacher in edges.teachers]
         return self.options.of_teachers(losses)
+
+    def _kl_by_sums(self, edges: IncomingEdges, view: BatchView) -> list[Tensor] | None:
+        """The losses of KL, by sums over candidates of what each peer computes once for all edges.
+
+        With e = exp s of scores s, over candidates that both serve:
+        KL = Σ e_t (s_t − s_l) / Σ e_t − log Σ e_t + log Σ e_l.
+
+        None where candidates are served for some rows only, or where a sum is as good as 0.
+        """
+        learnt = self._exponentials(edges.learner, view)
+        taught = [self._exponentials(teacher, view) for teacher in edges.teachers]
+        teachers = [each for each in taught if each is not None]
+        if learnt is None or any(it is None or it.s_RC.shape != learnt.s_RC.shape for it in taught):
+            return None
+        served_C = learnt.served_C
+        sums_RT = torch.stack([each.teach_RC @ served_C for each in teachers], 1)
+        own_RT = torch.stack([each.teach_s_RC @ served_C for each in teachers], 1)
+        other_RT = torch.stack([torch.linalg.vecdot(t.teach_RC, learnt.s_RC) for t in teachers], 1)
+        learnt_RT = learnt.e_RC @ torch.stack([each.served_C * served_C for each in teachers], 1)
+        if min(float(sums_RT.min()), float(learnt_RT.detach().min())) < LEAST:
+            return None
+        loss_RT = (own_RT - other_RT) / sums_RT - sums_RT.log() + learnt_RT.log()
+        return list(self.options.temperature**2 * loss_RT.mean(0))
+
+    def _exponentials(self, peer: str, view: BatchView) -> "_Exponentials | None":
+        """What edges read of a peer, once a batch; None where what it serves depends on the row."""
+
+        def made() -> _Exponentials | None:
+            scores_RC = self._scores(peer, view)
+            served = view.outputs[peer].features.get(SERVED)
+            if served is not None and served.shape != scores_RC.shape[1:]:
+                return None
+            served_C = torch.ones_like(scores_RC[0]) if served is None else served.to(scores_RC)
+            s_RC = scores_RC - scores_RC.detach().amax(1, keepdim=True)
+            e_RC = s_RC.exp()
+            if self.options.candidates == "negatives":
+                e_RC = e_RC * self._negatives(s_RC, view)
+            teach_RC = e_RC.detach() * served_C
+            teach_s_RC = teach_RC * s_RC.detach()
+            return _Exponentials(s_RC * served_C, e_RC, teach_RC, teach_s_RC, served_C)
+
+        return view.once((id(self), peer), made)
 
     def _apart(self, teacher: str, learner: str, view: BatchView) -> Tensor:
         options = self.options
@@ -134,6 +181,23 @@ class RankingKnowledge(Knowledge):
                 f"serves them, and scores {candidates}"
             )
         return served.expand(rows, candidates)
+
+
+class _Exponentials(NamedTuple):
+    """Of one peer, for scores s less the largest of the row.
+
+    Attributes:
+        s_RC: s where it serves a candidate, 0 elsewhere.
+        e_RC: exp s of all candidates that are compared, 0 of others.
+        teach_RC, teach_s_RC: exp s and s exp s where it serves them, without a gradient.
+        served_C: 1 where it serves a candidate, 0 elsewhere.
+    """
+
+    s_RC: Tensor
+    e_RC: Tensor
+    teach_RC: Tensor
+    teach_s_RC: Tensor
+    served_C: Tensor
 
 
 def _among(scores_RC: Tensor, left_RC: Tensor) -> Tensor:
