@@ -4,6 +4,7 @@ import pytest
 from tiny_commands import TINY
 
 from peerlearn.systems.registry import RECIPES
+from peerlearn.tasks.classification.task import ClassificationTask
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -29,6 +30,18 @@ def test_peers_that_differ_by_arm_are_listed_by_arm(cli):
     assert "b: mlp" in two  # what holds unless an arm says otherwise
     assert "peers    a: mlp" in one
     assert "b: mlp" not in one
+
+
+def test_arms_of_the_same_data_read_them_once(cli, monkeypatch):
+    read, times = ClassificationTask.read.__func__, []
+
+    def counted(cls, config):
+        times.append(config.data.name)
+        return read(cls, config)
+
+    monkeypatch.setattr(ClassificationTask, "read", classmethod(counted))
+    assert cli("validate", "dml", *TINY).status == 0
+    assert times == ["digits"]
 
 
 def test_all_faults_are_told_at_once(cli, tmp_path):

@@ -15,6 +15,7 @@ from peerlearn.cli.options import (
 if TYPE_CHECKING:
     from peerlearn.engine.description import Facts
     from peerlearn.systems.recipe import Recipe
+    from peerlearn.tasks.kept_data import DataKeeper
 
 
 def validate(
@@ -71,6 +72,7 @@ def checked_arms(
     from peerlearn.importing import code_in, trusting
     from peerlearn.systems.overrides import apply_overrides
     from peerlearn.systems.stand_ins import without_kinds
+    from peerlearn.tasks.kept_data import KeptData
 
     given = without_kinds(given, foreign)
     known = {*code_in(given).values(), *code_in(changes).values()} - set(foreign)
@@ -88,10 +90,11 @@ def checked_arms(
     # The arm of the file may be one of those that are there, or one to be told of as unknown.
     chosen = [changes["arm"]] if "arm" in changes else list(dict.fromkeys([*arms, named]))
     chosen = [arm for arm in chosen if arm is not None] or [None]
+    kept = KeptData()
     for arm in chosen:
         chosen_by = dict(changes) | ({"arm": arm} if arm else {})
         with trusting(known):
-            trained, said = checked_arm(recipe, given, chosen_by, foreign)
+            trained, said = checked_arm(recipe, given, chosen_by, foreign, kept)
         if trained is not None:
             facts[arm or recipe.name] = trained
         for line in said:
@@ -104,8 +107,11 @@ def checked_arm(
     given: Mapping[str, Any],
     changes: Mapping[str, Any],
     foreign: Collection[str] = (),
+    kept: "DataKeeper | None" = None,
 ) -> tuple["Facts | None", list[str]]:
     """What one arm would train, or everything that is wrong with it.
+
+    `kept` has the data that other arms have read.
 
     Where a key is wrong, the others are still tried: a wrong model beside a misspelt key is told
     at once.
@@ -116,7 +122,7 @@ def checked_arm(
 
     def build(given: Mapping[str, Any], changes: Mapping[str, Any]) -> "Facts":
         config = with_stand_ins(recipe, recipe.resolve(given, changes), foreign)
-        return described(recipe.build(config))  # what was built is not kept: data are large
+        return described(recipe.build(config, kept))
 
     try:
         recipe.resolve(given, changes)
