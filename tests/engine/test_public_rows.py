@@ -14,6 +14,7 @@ from peerlearn.engine.run_folder import RunFolder
 from peerlearn.engine.snapshots import FILE, PredictionSnapshots, digest, publish
 from peerlearn.engine.trainer import Trainer
 from peerlearn.errors import InputError
+from peerlearn.serving import evaluate_run, open_run
 from peerlearn.systems.registry import find_recipe
 from peerlearn.systems.running import run_recipe
 
@@ -281,6 +282,21 @@ def test_several_labels_a_row_travel_too(public: Path) -> None:
         result = peerlearn.fit(cohort, (x, y), epochs=4, batch_size=64, transport=said)
         (other,) = {"a", "b"} - {peer}
         assert result.history[-1]["snapshots"] == {other: seen}
+
+
+def test_a_relative_path_is_found_from_another_folder(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, out = find_recipe("dml")[0], tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    shared = tmp_path / "shared"
+    config = tiny_config("epochs=1", words("a", Path("public.npz"), folder=shared))
+    finished = run_recipe(recipe, config, out)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    measured = evaluate_run(open_run(out))["arms"]["mutual"]["peers"]
+    assert measured["a"]["accuracy"] == finished["arms"]["mutual"]["peers"]["a"]["accuracy"]
+    assert measured.keys() == {"a"}
 
 
 @pytest.mark.parametrize(
