@@ -148,6 +148,7 @@ class Cohort(nn.Module):
         labelled: Tensor | None = None,
         progress: float | None = None,
         learners: Collection[str] | None = None,
+        elsewhere: Mapping[str, PeerOutput] | None = None,
     ) -> dict[str, PeerLoss]:
         """Objective and transfer loss of every learner, from outputs that are already there.
 
@@ -160,6 +161,8 @@ class Cohort(nn.Module):
                 read them; None: looked for in `targets`.
             progress: finished fraction of the stage, for schedules.
             learners: peers whose loss is wanted; None for all.
+            elsewhere: outputs for other rows, without labels, on which the edges compare peers;
+                None: on these.
         """
         chosen = self.names if learners is None else [n for n in self.names if n in learners]
         if labelled is None:
@@ -167,7 +170,12 @@ class Cohort(nn.Module):
         # Converted once, for all losses that read them.
         outputs = {name: output.in_fp32() for name, output in outputs.items()}
         batch: dict[str, Any] = {"targets": targets, "labelled": labelled, "progress": progress}
-        transfer = self.transfer.losses(outputs, **batch, learners=chosen, peers=self.peers)
+        met, about = outputs, batch
+        if elsewhere is not None:
+            met = {name: output.in_fp32() for name, output in elsewhere.items()}
+            nobody = torch.zeros_like(next(iter(met.values())).logits[:, 0], dtype=torch.bool)
+            about = {"labelled": nobody, "progress": progress}
+        transfer = self.transfer.losses(met, **about, learners=chosen, peers=self.peers)
         form, losses = self.transfer.form, {}
         for name in chosen:
             view = PeerView(outputs[name], peer=self.peers[name], form=form, **batch)

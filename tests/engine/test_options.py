@@ -95,7 +95,7 @@ ELSEWHERE = {
     "device": "where to run; tests/engine/test_precision.py",
     "threads": "how fast; tests/engine/test_trainer.py",
     "peers.weights": "files; tests/engine/test_frozen_peers.py",
-    "transport": "where peers are; tests/engine/test_mesh.py, tests/engine/test_snapshots.py",
+    "transport": "where peers are; test_mesh.py, test_snapshots.py and test_public_rows.py here",
     "checkpoint_minutes": "how often to save; tests/engine/test_trainer.py",
     "evaluation.batch_size": "how fast; tests/engine/test_trainer.py",
     "data.val_size": "digits has its own validation rows; tests/data/test_registry.py",

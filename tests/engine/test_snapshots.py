@@ -43,7 +43,7 @@ def test_a_peer_alone_trains_as_an_independent_one_and_teaches_the_next(tmp_path
     assert [record["snapshots"] for record in result.history] == [{"a": published.step}] * 3
     assert of(second, "b") != of(alone, "b"), "the first one taught nothing"
     for name, tensor in second.cohort.peers["a"].state_dict().items():
-        assert torch.equal(tensor, published.weights[name]), "it stands here as published"
+        assert torch.equal(tensor, published.tensors[name]), "it stands here as published"
     assert not list(tmp_path.rglob(".*")), "locks and temporary files"
 
 
@@ -64,7 +64,7 @@ def test_one_that_comes_late_teaches_from_then_on(tmp_path: Path) -> None:
 
     def arrive(event: dict[str, Any]) -> None:
         if event["event"] == "step" and event["done"] == 5:
-            publish(tmp_path, "b", 7, arrived)
+            publish(tmp_path, "b", 7, arrived.state_dict())
 
     trainer.observe = arrive
     result = trainer.run()
@@ -76,7 +76,7 @@ def test_one_that_comes_late_teaches_from_then_on(tmp_path: Path) -> None:
 
 def test_publishing_follows_its_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
-    monkeypatch.setattr(snapshots, "publish", lambda folder, peer, step, net: steps.append(step))
+    monkeypatch.setattr(snapshots, "publish", lambda folder, peer, step, *what: steps.append(step))
     trainer_of("a", tmp_path).run()
     assert steps == [2, 4, 6, 8, 9]
     steps.clear()
@@ -137,7 +137,7 @@ def test_what_is_not_whole_is_left_aside_and_told_once(how: str, said: str, tmp_
     trainer, notes = trainer_of("a", tmp_path), list[dict[str, Any]]()
     network = trainer.cohort.peers["b"]
     before = {name: each.clone() for name, each in network.state_dict().items()}
-    publish(tmp_path, "b", 3, network)
+    publish(tmp_path, "b", 3, network.state_dict())
     damaged(tmp_path / "b" / FILE, how, network)
     trainer.observe = notes.append
     result = trainer.run()

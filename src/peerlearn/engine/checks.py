@@ -89,7 +89,7 @@ def check_training(
         if name not in cohort.names:
             raise unknown_name("peer", name, cohort.names, "evaluation.members")
     if training.transport.kind == "snapshot":
-        check_snapshots(cohort, _graphs(cohort, plan))
+        check_snapshots(cohort, _graphs(cohort, plan), training)
     if training.accumulate > 1 and any(graph.sequential for graph in _graphs(cohort, plan)):
         raise InputError(
             f"accumulate: found {training.accumulate}; with transfer.update 'sequential' "

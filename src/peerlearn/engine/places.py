@@ -21,14 +21,14 @@ PLACES = tuple(f"data.{key}" for key in OF_DATA)
 """Keys that say where the data are; which they are is known by their fingerprint."""
 WEIGHTS = ("weights", "frozen")
 """Keys, of a peer or of a whole network, that may hold the path of a file of weights."""
-OUTSIDE = "evaluation.ood"
-"""Key of a list of what may be paths."""
+OUTSIDE, PUBLIC = "evaluation.ood", "transport.public"
+"""Keys of a list of what may be paths, and of one such."""
 ENVIRONMENT = "env.json"
 
 
 def is_place(key: str) -> bool:
     """Whether the value of a dotted key may be the path of something that can move."""
-    return key in (*PLACES, OUTSIDE) or key.rpartition(".")[2] in WEIGHTS
+    return key in (*PLACES, OUTSIDE, PUBLIC) or key.rpartition(".")[2] in WEIGHTS
 
 
 def begun_in(run: Path) -> Path | None:
@@ -161,13 +161,18 @@ def _is_name(data: Mapping[str, Any], catalogue: Catalogue[Any]) -> bool:
 def _outside(
     config: Mapping[str, Any], catalogue: Catalogue[Any]
 ) -> Iterator[tuple[Any, Any, str]]:
-    """The entries of `evaluation.ood` that are paths, by their place in the list."""
-    block, data = config.get("evaluation"), config.get("data")
-    listed = block.get("ood") if isinstance(block, dict) else config.get(OUTSIDE)
+    """What of `evaluation.ood` and `transport.public` are paths, by place in what holds it."""
+    data = config.get("data")
     root = data.get("root") if isinstance(data, dict) else None
-    for place, value in enumerate(listed if isinstance(listed, list) else ()):
-        if isinstance(value, str) and not _is_name({"name": value, "root": root}, catalogue):
-            yield listed, place, value
+    for dotted in (OUTSIDE, PUBLIC):
+        outer, _, key = dotted.partition(".")
+        block, key = (b, key) if isinstance(b := config.get(outer), dict) else (config, dotted)
+        held: list[Any] = [(block, key, value := block.get(key))]
+        if isinstance(value, list):
+            held = [(value, place, each) for place, each in enumerate(value)]
+        for holder, place, each in held:
+            if isinstance(each, str) and not _is_name({"name": each, "root": root}, catalogue):
+                yield holder, place, each
 
 
 def _weights(block: Any) -> Iterator[tuple[dict[str, Any], str, str]]:

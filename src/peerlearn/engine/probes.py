@@ -30,15 +30,25 @@ REPETITIONS = 9
 PATIENCE = 2.0  # seconds of repetitions for a network that is very slow
 
 
-def flatness_curves(cohort: Cohort, rows: Rows, precision: Precision, seed: int) -> dict[str, Any]:
-    """Loss under growing weight noise, by peer, on fixed rows; see `metrics.flatness`."""
+def flatness_curves(
+    cohort: Cohort,
+    rows: Rows,
+    precision: Precision,
+    seed: int,
+    names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Loss under growing weight noise, by peer, on fixed rows; see `metrics.flatness`.
+
+    `names` are those of the peers that are looked at; None: all of them.
+    """
 
     def placed() -> Iterator[tuple[Tensor, Tensor]]:
         for x, y in rows():
             yield precision.place(x), y.to(precision.device)
 
     curves = {}
-    for name, peer in cohort.peers.items():
+    for name in cohort.names if names is None else names:
+        peer = cohort.peers[name]
         model = peer if cohort.trunk is None else nn.Sequential(cohort.trunk, peer)
         curves[name] = flatness(model, placed, partial(cohort.objective, name), seed=seed)
     return {

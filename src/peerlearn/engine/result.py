@@ -100,18 +100,20 @@ def training_result(
         for name, found in findings.metrics.items():
             block["peers"][name] |= found
         if spec.flatness and (probe := task.probe()) is not None:
-            block["flatness"] = flatness_curves(cohort, probe, precision, seed)
+            measured = block.get("peers", cohort.peers)
+            block["flatness"] = flatness_curves(cohort, probe, precision, seed, list(measured))
         if spec.noise and block:
             block["noise"] = noise_curves(task, forward, spec.noise, seed)
         if spec.corruption and block:
             block["corruption"] = corruption_curves(task, forward, spec.corruption, seed)
             together = {who: block[who] for who in ("mean_peer", "ensemble")}
-            for who, measured in (block["peers"] | together).items():
-                measured |= corrupted_means(block["corruption"], who)
+            for who, metrics in (block["peers"] | together).items():
+                metrics |= corrupted_means(block["corruption"], who)
     if block.get("peers"):
-        block["members"] = spec.members or list(cohort.peers)
+        here = [name for name in cohort.peers if name in block["peers"]]
+        block["members"] = spec.members or here
         if task is not None and task.chooses:
-            block |= validated(spec.metric, selected, progress.history, list(cohort.peers))
+            block |= validated(spec.metric, selected, progress.history, here)
     if calibration:
         block["calibration"] = calibration
     if epochs := epochs_of(selected):

@@ -143,8 +143,8 @@ class Selection:
         trunk = {} if cohort.trunk is None else {TRUNK: self.weights[TRUNK]}
         self.known = transport.collect(self.known)
         self.weights = transport.collect(self.weights) | trunk
-        for name, peer in cohort.peers.items():
-            peer.load_state_dict(self.weights[name])
+        for name in cohort.peers.keys() & self.weights.keys():
+            cohort.peers[name].load_state_dict(self.weights[name])
 
 
 def first_epoch(transfer: TransferGraph, peer: str, epochs: int) -> int | None:
@@ -158,8 +158,10 @@ def first_epoch(transfer: TransferGraph, peer: str, epochs: int) -> int | None:
     return epoch if epoch <= epochs else None
 
 
-def load_selected(folder: Path, cohort: Cohort) -> None:
-    """Give every peer of `cohort`, and its trunk, the selected weights of the run in `folder`.
+def load_selected(folder: Path, cohort: Cohort, names: Iterable[str] | None = None) -> None:
+    """Give peers of `cohort`, and its trunk, the selected weights of the run in `folder`.
+
+    `names` are those of the peers that the run has; None: all of them.
 
     Of a run that is not finished, those that it has so far. Calibrated peers get their temperature.
 
@@ -168,7 +170,8 @@ def load_selected(folder: Path, cohort: Cohort) -> None:
     run = RunFolder(folder)
     weights = run.load_best if run.results.exists() else Unfinished(run).weights
     trunk = {} if cohort.trunk is None else {TRUNK: cohort.trunk}
-    for name, module in (dict(cohort.peers) | trunk).items():
+    peers = {name: cohort.peers[name] for name in (cohort.names if names is None else names)}
+    for name, module in (peers | trunk).items():
         selected, path = weights(name), run.best(name)
         _check_fit(selected, module, name, path)
         module.load_state_dict(selected)

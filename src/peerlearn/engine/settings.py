@@ -1,5 +1,6 @@
 """The typed configuration of training: what every recipe understands."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -100,14 +101,28 @@ class TransportSpec(Spec):
     Kinds:
         mesh: at every step, in this process or among those that `torchrun` started together.
         snapshot: this process trains one peer; others, in processes of their own, are as they last
-            published their weights in a folder that all of them see. Nobody waits for anybody.
+            published their weights, or what they say of public rows, in a folder that all of them
+            see. Nobody waits for anybody.
     """
 
     kind: Literal["mesh", "snapshot"] = "mesh"
-    folder: str | None = Field(None, description="of snapshots: where weights are published")
+    folder: str | None = Field(None, description="of snapshots: where they are published")
     peer: str | None = Field(None, description="of snapshots: the peer that this process trains")
     every: int = Field(
         100, ge=1, le=1_000_000_000, description="of snapshots: steps after which it publishes"
+    )
+    publish: Literal["weights", "predictions"] = Field(
+        "weights",
+        description="of snapshots: what others learn from; predictions: logits on public rows, "
+        "where weights must not leave their machine",
+    )
+    public: str | None = Field(
+        None,
+        description="of predictions: rows that all processes have, by the name of a data set or a "
+        "path; their labels are not read",
+    )
+    public_batch: int | None = Field(
+        None, ge=2, le=MOST_ROWS, description="of predictions: public rows a step; null: batch_size"
     )
 
     _kind_alone = short_form("kind")
@@ -120,7 +135,25 @@ class TransportSpec(Spec):
                 raise ValueError(f"{name}: missing; kind 'snapshot' needs it")
             if self.kind != "snapshot" and given is not None:
                 raise ValueError(f"{name}: found {given!r} with kind {self.kind!r}; use snapshot")
+        if self.kind != "snapshot" and self.publishes_predictions:
+            raise ValueError(f"publish: found 'predictions' with kind {self.kind!r}; use snapshot")
+        if self.publishes_predictions and not self.public:
+            raise ValueError("public: missing; publish 'predictions' needs it")
+        for name in ("public", "public_batch"):
+            if not self.publishes_predictions and (given := getattr(self, name)) is not None:
+                raise ValueError(
+                    f"{name}: found {given!r} with publish {self.publish!r}; use predictions"
+                )
         return self
+
+    @property
+    def publishes_predictions(self) -> bool:
+        """Whether peers are known elsewhere by what they say of public rows alone."""
+        return self.publish == "predictions"
+
+    def here(self, peers: Sequence[str]) -> list[str]:
+        """Those of the peers whose networks this process has, and no other need have."""
+        return [name for name in peers if name == self.peer or not self.publishes_predictions]
 
 
 class TrainingSpec(Spec):

@@ -194,7 +194,7 @@ class Stepper:
         """Forward once, exchange, add every peer's gradient."""
         own = self._forward(self._present, batch, clock, number)
         outputs = self._exchange(own | self._averaged(batch), self._travelling)
-        losses = self._losses(outputs, batch, clock, self.owned)
+        losses = self._losses(outputs, batch, clock, self.owned, number)
         totals = [loss.total if share == 1 else loss.total * share for loss in losses.values()]
         # A loss may be a constant, of a peer that learns nothing from this batch.
         if totals:  # else only peers that teach live here
@@ -233,18 +233,31 @@ class Stepper:
         return self._result(clock.step, losses, own, batch)
 
     def _forward(
-        self, peers: Mapping[str, nn.Module], batch: Batch, clock: Clock, number: int
+        self, peers: Mapping[str, nn.Module], batch: Batch, clock: Clock, number: int, *key: str
     ) -> dict[str, PeerOutput]:
         """One forward of each of `peers`, every one with a random stream of its own."""
 
         def start_stream(name: str) -> None:
-            start_rng(self.seed, self.stage, clock.step, number, name)
+            start_rng(self.seed, self.stage, clock.step, number, name, *key)
 
         x = self._read(batch)
         with preserved_rng(), self._autocast:
             return forward_peers(
                 peers, x, self._trunk(batch), learners=self._learning, before=start_stream
             )
+
+    def _elsewhere(self, clock: Clock, number: int) -> dict[str, PeerOutput] | None:
+        """What peers say of the rows on which they meet; None: of those of the batch.
+
+        Normalisation statistics are left alone, which are to be those of a peer's own rows.
+        """
+        meeting = self.transport.meeting(clock.step + number)
+        if meeting is None:
+            return None
+        with frozen_statistics(self.cohort):
+            batch = self._placed(meeting.batch)
+            own = self._forward(self._present, batch, clock, number, "elsewhere")
+        return meeting.outputs | own
 
     def _averaged(self, batch: Batch) -> dict[str, PeerOutput]:
         """What the averages that teach somebody here say, beside the peers."""
@@ -256,7 +269,7 @@ class Stepper:
 
     def _read(self, batch: Batch) -> Any:
         """What peers read: one view, or one for each."""
-        if not any(self._views.values()):
+        if len(batch.views) == 1 or not any(self._views.values()):
             return batch.views[0]
         return {name: batch.views[number] for name, number in self._views.items()}
 
@@ -279,13 +292,22 @@ class Stepper:
         return known
 
     def _losses(
-        self, outputs: Mapping[str, PeerOutput], batch: Batch, clock: Clock, learners: Sequence[str]
+        self,
+        outputs: Mapping[str, PeerOutput],
+        batch: Batch,
+        clock: Clock,
+        learners: Sequence[str],
+        number: int = 0,
     ) -> dict[str, PeerLoss]:
         if not learners:
             return {}
-        at, labelled = clock.progress, batch.labelled
         return self.cohort.losses(
-            outputs, batch.y, labelled=labelled, progress=at, learners=learners
+            outputs,
+            batch.y,
+            labelled=batch.labelled,
+            progress=clock.progress,
+            learners=learners,
+            elsewhere=self._elsewhere(clock, number),
         )
 
     def _remember(self, outputs: Mapping[str, PeerOutput], batch: Batch) -> None:

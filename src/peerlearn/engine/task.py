@@ -12,6 +12,7 @@ from peerlearn.data.augment import Normalisation
 from peerlearn.data.info import DataInfo
 from peerlearn.engine.evaluate import Forward, Rows, assessed
 from peerlearn.engine.precision import Precision
+from peerlearn.engine.public_rows import PublicRows
 from peerlearn.errors import InputError
 from peerlearn.metrics.assessment import Assessment, ClassificationAssessment
 from peerlearn.metrics.catalogue import CLASSIFICATION, Catalogue
@@ -121,6 +122,16 @@ class Evaluator(ABC):
     def validated_rows(self) -> int:
         """How many rows networks read in a validation; 0 where nobody counts."""
         return 0
+
+    def public_rows(self, named: str) -> PublicRows:
+        """The rows of `transport.public`, on which peers meet that are in different hands.
+
+        Raises InputError: they cannot be used, or peers read something else than rows.
+        """
+        raise InputError(
+            f"transport.public: found {named!r}, but it is for images and vectors that are "
+            "classified; leave transport.publish out"
+        )
 
     def normalisation(self) -> Normalisation:
         """How images in [0, 1] became what peers read.

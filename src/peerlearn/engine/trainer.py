@@ -28,7 +28,7 @@ from peerlearn.engine.spreading import transport_of
 from peerlearn.engine.stage import Plan, Procedure, Stage, TrainingStage
 from peerlearn.engine.stage_run import StageRun, running
 from peerlearn.engine.steps import StepResult
-from peerlearn.engine.task import Evaluator, Purpose, Trained
+from peerlearn.engine.task import Evaluator, Purpose, RowEvaluator, Trained
 from peerlearn.engine.teaching import Teaching
 from peerlearn.engine.transports import LocalTransport, Transport
 from peerlearn.engine.validating import epochs_between
@@ -75,6 +75,8 @@ class Trainer:
         if (transport := self.training.transport).kind == "snapshot":
             self.peers = one_learns(self.peers, self.cohort.names, transport)
         check_training(self.cohort, self.plan, self.training, self.task)
+        named = transport.public
+        self.public = (self.task or RowEvaluator()).public_rows(named) if named else None
         metrics = self.task.metrics if self.task is not None else Catalogue(CLASSIFICATION)
         self.device = resolve_device(self.training.device)
         self.precision = Precision.resolve(self.training.precision, self.device)
@@ -96,7 +98,7 @@ class Trainer:
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        spread = self.training.transport, self.cohort.names, self.device
+        spread = self.training, self.cohort.names, self.precision, self.public, self.seed
         with (
             preserved_rng(),
             threads(self.training.threads),

@@ -7,17 +7,25 @@ here, which of a step's batches, what do the others say, and how do their result
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch.distributed as dist
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.datasets import Batch
 from peerlearn.errors import RunError
 from peerlearn.transfer.outputs import PeerOutput
 
 T = TypeVar("T")
 Outputs = Mapping[str, PeerOutput]
+
+
+class Meeting(NamedTuple):
+    """Rows on which edges compare peers in place of those that a learner learns from."""
+
+    batch: Batch
+    outputs: dict[str, PeerOutput]  # what peers elsewhere have said of them
 
 
 class Transport(Protocol):
@@ -50,6 +58,9 @@ class Transport(Protocol):
 
     def lend(self, tensors: Mapping[str, Sequence[Tensor]]) -> None:
         """Give tensors of peers, by name, the values that they have where the peer lives."""
+
+    def meeting(self, number: int) -> Meeting | None:
+        """Where peers meet in micro-batch `number` of a stage; None: on its own rows."""
 
     def begin(self, cohort: Cohort) -> None:
         """Before the first step of a stage."""
@@ -90,7 +101,7 @@ Asked = Callable[[str, PeerOutput], Collection[str]] | None
 
 
 class Lockstep:
-    """What a transport has nothing to do for whose peers meet at every step."""
+    """What a transport has nothing to do for whose peers meet at every step, on its rows."""
 
     def begin(self, cohort: Cohort) -> None:
         """Nothing is older than the step."""
@@ -100,6 +111,9 @@ class Lockstep:
 
     def told(self) -> dict[str, Any]:
         return {}
+
+    def meeting(self, number: int) -> Meeting | None:
+        return None
 
 
 class LocalTransport(Lockstep):

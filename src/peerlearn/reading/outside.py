@@ -1,8 +1,11 @@
-"""Rows outside the distribution of a run: other data sets, read as its own are, without labels."""
+"""Rows of other data sets, read as those of a run are, without labels.
+
+Such are rows outside its distribution, and public ones that peers on other machines have too.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -20,11 +23,18 @@ from peerlearn.reading.inputs import checked_rows
 from peerlearn.reading.rows import RowReader
 
 FIELD = "evaluation.ood"
+PUBLIC = "transport.public"
 ALIKE = ("sample_shape", "dtype")
-KEYS = ("x_test", "x", "x_train")
-"""Arrays of an `.npz` file that hold rows, the first one there is read."""
-TEST, EVERY = "test row", "row"
-"""What is read, in the singular."""
+
+
+class Wanted(NamedTuple):
+    """Which rows of a data set are read, where it has such; else all there are."""
+
+    part: Literal["train", "test"]
+    keys: tuple[str, ...]  # arrays of an `.npz` file that hold rows, the first one there is read
+
+
+TEST, TRAIN = Wanted("test", ("x_test", "x", "x_train")), Wanted("train", ("x_train", "x"))
 
 
 class Outside(NamedTuple):
@@ -57,23 +67,28 @@ def read_outside(names: Sequence[str], info: RowInfo, config: Any) -> Mapping[st
     Raises InputError: names the entry, what was found and what is allowed; or one is named twice,
     or the run's networks read nothing that can be read.
     """
-    if names and (info.multilabel or info.dtype == "items" or not info.sample_shape):
-        about = "several labels a row" if info.multilabel else "items that were made in Python"
-        raise InputError(
-            f"{FIELD}: found {names[0]!r}, but the run is about {about}; it is for rows of arrays "
-            "or image files with one class each"
-        )
-    reader = RowReader(info, config)
+    for name in names[:1]:
+        if info.multilabel:
+            raise _not_for(FIELD, name, "several labels a row", " with one class each")
+        _check_readable(FIELD, name, info)
     found: dict[str, Outside] = {}
     for name, called in zip(names, _short_names(names), strict=True):
         where = f"{FIELD}.{list(names).index(name)}"
         if called in found:
             raise InputError(f"{where}: {name!r} is named twice; once is enough")
-        try:
-            found[called] = _read(name, reader, config.data.root)
-        except InputError as error:
-            said = str(error).removeprefix("data.name: ")
-            raise InputError(f"{where}: {said}") from error
+        found[called] = _read(where, name, info, config, TEST)
+    return found
+
+
+def read_public(name: str, info: RowInfo, config: Any) -> Outside:
+    """The data set of `transport.public`: its training rows; all rows where there are no parts.
+
+    Raises InputError: as `read_outside`, or fewer than two rows.
+    """
+    _check_readable(PUBLIC, name, info)
+    found = _read(PUBLIC, name, info, config, TRAIN)
+    if len(found.split) < 2:
+        raise InputError(f"{PUBLIC}: {name} has 1 row; at least 2 are needed to learn from")
     return found
 
 
@@ -87,15 +102,35 @@ def _short_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _read(name: str, reader: RowReader, root: str | None) -> Outside:
+def _read(field: str, name: str, info: RowInfo, config: Any, wanted: Wanted) -> Outside:
+    try:
+        return _found(name, RowReader(info, config), config.data.root, wanted)
+    except InputError as error:
+        said = str(error).removeprefix("data.name: ")
+        raise InputError(f"{field}: {said}") from error
+
+
+def _check_readable(field: str, name: str, info: RowInfo) -> None:
+    if info.dtype == "items" or not info.sample_shape:
+        raise _not_for(field, name, "items that were made in Python")
+
+
+def _not_for(field: str, name: str, about: str, which: str = "") -> InputError:
+    return InputError(
+        f"{field}: found {name!r}, but the run is about {about}; it is for rows of arrays or image "
+        f"files{which}"
+    )
+
+
+def _found(name: str, reader: RowReader, root: str | None, wanted: Wanted) -> Outside:
     path = DATASETS.find(name, root) or Path(name).expanduser()
     if path.is_file() and path.suffix.lower() in (".npz", ".npy"):
-        where, array = _array(path)
+        where, array = _array(path, wanted.keys)
         x = checked_rows(array, reader.info, where)
-        part = TEST if where.endswith(KEYS[0]) else EVERY
+        part = f"{wanted.part} row" if where.endswith(f": {wanted.keys[0]}") else "row"
         return Outside(name, Split(x, _unlabelled(len(x))), part, Account())
     source = read_source(name, root, reader.form(name))
-    split = source.train if source.test is None else source.test
+    split = source.train if wanted.part == "train" or source.test is None else source.test
     raw = split.rows(torch.zeros(1, dtype=torch.int64))
     found = {"sample_shape": tuple(raw.shape[1:]), "dtype": str(raw.dtype).removeprefix("torch.")}
     for what in ALIKE:
@@ -104,29 +139,30 @@ def _read(name: str, reader: RowReader, root: str | None) -> Outside:
                 f"{name}: {what} {found[what]}, but the run is trained on {what} {expected}, which "
                 "alone is allowed"
             )
-    part = EVERY if source.test is None or ALL_MEASURED in source.account.notes else TEST
+    whole = source.test is None or ALL_MEASURED in source.account.notes
+    part = "row" if whole else f"{wanted.part} row"
     return Outside(name, split.with_labels(_unlabelled(len(split))), part, source.account)
 
 
-def _array(path: Path) -> tuple[str, Array]:
+def _array(path: Path, keys: Sequence[str]) -> tuple[str, Array]:
     if path.suffix.lower() == ".npy":
         return str(path), read_npy(path)
     with open_npz(path) as file:
-        for key in KEYS:
+        for key in keys:
             if key in file.files:
                 return f"{path}: {key}", read_array(file, key, path)
         found = ", ".join(file.files) or "nothing"
-    raise InputError(f"{path}: found {found}; allowed: one of the arrays {', '.join(KEYS)}")
+    raise InputError(f"{path}: found {found}; allowed: one of the arrays {', '.join(keys)}")
 
 
 def _unlabelled(count: int) -> torch.Tensor:
     return torch.full((count,), UNLABELLED)
 
 
-def told_of(found: Mapping[str, Outside]) -> Account:
+def told_of(found: Mapping[str, Outside], what: str = "out of distribution") -> Account:
     """What is told before a training: how many rows each has, and what was left out."""
     each = [f"{name} ({counted(len(it.split), it.part)})" for name, it in found.items()]
-    notes = [f"out of distribution: {', '.join(each)}"] if each else []
+    notes = [f"{what}: {', '.join(each)}"] if each else []
     for name, it in found.items():
         left_out = Account(left_out=it.account.left_out, notes=it.account.notes)
         notes += [f"{name}: {line}" for line in left_out.lines() if ALL_MEASURED not in line]

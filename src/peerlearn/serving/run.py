@@ -109,8 +109,12 @@ class TrainedRun:
                 cohort = task.restore(self.config, self.info)
             else:
                 cohort = task.around(self.config, self.info, self.networks)
-        load_selected(self.folder, cohort)
+        load_selected(self.folder, cohort, self.has(cohort))
         return cohort.eval()
+
+    def has(self, cohort: Cohort) -> dict[str, nn.Module]:
+        """Peers of its cohort, but for those whose networks never were where the run was."""
+        return {name: cohort.peers[name] for name in self.config.transport.here(cohort.names)}
 
     @property
     def best_peer(self) -> str:
@@ -260,9 +264,9 @@ def _on_own_data(run: TrainedRun, config: Any, precision: Precision) -> dict[str
         cohort = run.cohort
     else:
         cohort = task.cohort()
-        load_selected(run.folder, cohort)
+        load_selected(run.folder, cohort, run.has(cohort))
     precision.place(cohort)
-    peers = dict(cohort.peers)
+    peers = run.has(cohort)
     block = task.evaluate(lambda rows: predict(peers, rows, precision, cohort.trunk), "report")
     return {name: found for name, found in block.items() if name != ROW_SCORES}
 
@@ -270,7 +274,7 @@ def _on_own_data(run: TrainedRun, config: Any, precision: Precision) -> dict[str
 def _on_other_data(run: TrainedRun, name: str, precision: Precision) -> dict[str, Any]:
     cohort, rows = run.cohort, run.reader.test_rows(name)
     precision.place(cohort)
-    outputs = predict(run.reader.ready(dict(cohort.peers)), rows, precision, cohort.trunk)
+    outputs = predict(run.reader.ready(run.has(cohort)), rows, precision, cohort.trunk)
     try:
         return assessed(outputs, run.reader.assessment())
     except UnreadableError as error:

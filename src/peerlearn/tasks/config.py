@@ -69,7 +69,7 @@ class RecipeConfig(TrainingSpec):
 
     metrics: ClassVar[Sequence[Metric]] = CLASSIFICATION
     fits_afterwards: ClassVar[bool] = False  # posteriors, when training is over
-    reads_other_rows: ClassVar[bool] = False  # whether `evaluation.ood` has a meaning
+    reads_other_rows: ClassVar[bool] = False  # whether such keys have a meaning as `evaluation.ood`
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
@@ -79,11 +79,14 @@ class RecipeConfig(TrainingSpec):
                 f"evaluation.metrics: found {own[0].function!r}, which is for rows, nodes or "
                 f"graphs that are classified; recipe {self.recipe!r} measures something else"
             )
-        if self.evaluation.ood and not self.reads_other_rows:
-            raise ValueError(
-                f"evaluation.ood: found {self.evaluation.ood[0]!r}, but it is for images and "
-                f"vectors that are classified; recipe {self.recipe!r} reads something else"
-            )
+        others = {"evaluation.ood": self.evaluation.ood, "transport.public": self.transport.public}
+        for key, found in others.items():
+            if found and not self.reads_other_rows:
+                name = found if isinstance(found, str) else found[0]
+                raise ValueError(
+                    f"{key}: found {name!r}, but it is for images and vectors that are classified; "
+                    f"recipe {self.recipe!r} reads something else"
+                )
         check_own(own, self.metrics)
         self.measured.selecting(self.evaluation.metric, f"recipe {self.recipe!r}")
         return self

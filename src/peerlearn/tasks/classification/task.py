@@ -21,13 +21,14 @@ from peerlearn.data.registry import DATASETS, load_dataset
 from peerlearn.data.spec import AugmentSpec
 from peerlearn.data.words import label_counts
 from peerlearn.engine.evaluate import Forward, Rows
+from peerlearn.engine.public_rows import PublicRows
 from peerlearn.engine.task import Block, Purpose
 from peerlearn.errors import InputError
 from peerlearn.models import MODELS
 from peerlearn.modes import evaluating
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import preserved_rng
-from peerlearn.reading.outside import Outside, read_outside, told_of
+from peerlearn.reading.outside import PUBLIC, Outside, read_outside, read_public, told_of
 from peerlearn.reading.rows import RowReader
 from peerlearn.tasks.classification.config import ClassificationConfig
 from peerlearn.tasks.classification.outside import outside_name, told_apart
@@ -71,15 +72,27 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
         return {**super().row_sets(), **others}
 
     @cached_property
+    def public(self) -> Mapping[str, Outside]:
+        """The data set of rows on which peers meet that publish predictions, by its name."""
+        name = self.config.transport.public
+        return {} if name is None else {name: read_public(name, self.info, self.config)}
+
+    def public_rows(self, named: str) -> PublicRows:
+        info = self.info
+        return PublicRows(self.public[named].split, info.mean, info.std, info.classes)
+
+    @cached_property
     def fingerprint(self) -> Fingerprint:
         found = dict(super().fingerprint)
+        for name, it in self.public.items():
+            found[f"{PUBLIC}: {name}"] = split_fingerprint(it.split)
         for number, it in enumerate(self.outside.values()):
             found[f"evaluation.ood.{number}: {it.typed}"] = split_fingerprint(it.split)
         return found
 
     @property
     def account(self) -> Account:
-        return super().account + told_of(self.outside)
+        return super().account + told_of(self.outside) + told_of(self.public, "public")
 
     def evaluate(self, forward: Forward, purpose: Purpose) -> Block:
         block = super().evaluate(forward, purpose)
@@ -117,6 +130,7 @@ class ClassificationTask(Task[ClassificationConfig, Dataset, RowInfo]):
         """Refuse ids of tokens that an embedding of a peer does not have, in any row."""
         parts = {part: kept_ids(getattr(self.data, part)) for part in ("train", "val", "test")}
         parts |= {f"evaluation.ood {it.typed}": kept_ids(it.split) for it in self.outside.values()}
+        parts |= {f"{PUBLIC} {name}": kept_ids(it.split) for name, it in self.public.items()}
         if any(parts.values()) and cohort.trunk is None:
             few = self.few()[0]
             with evaluating(cohort), preserved_rng():
