@@ -213,3 +213,38 @@ def test_one_layer_is_a_network_too() -> None:
         assert torch.equal(net(x).samples[0], net.mean_network()(x))
     assert not torch.equal(net(x).logits, net(x).logits)
     assert torch.equal(kl_divergence(net), net.kl())
+
+
+def twice() -> nn.Module:
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(layer, nn.ReLU(), layer)
+
+
+def behind() -> nn.Module:
+    head = nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))
+    return nn.Sequential(nn.Linear(4, 4), head)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)
+        self.out.weight = self.embed.weight
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        (lambda: nn.Linear(2, 2), {"which": "bogus"}, r"which.*'bogus'.*all, last"),
+        (lambda: nn.Linear(2, 2), {"layers": "last"}, r"option.*'layers'.*prior"),
+        (lambda: nn.LSTM(2, 2), {}, r"which='last'"),
+        (lambda: nn.LSTM(2, 2), {"field": "peers.a.bayesian"}, r"layers: last"),
+        (twice, {}, r"0.weight is 2.weight too"),
+        (behind, {"which": "last"}, r"the last layer with weights is 1 .*; 0, before it"),
+        (Tied, {"which": "last"}, r"embed.weight is out.weight too"),
+        (lambda: to_bayesian(nn.Linear(2, 2)), {}, r"is Bayesian already"),
+    ],
+)
+def test_what_cannot_be_converted_is_named_with_a_way_out(network, options, message) -> None:
+    with pytest.raises(InputError, match=message):
+        to_bayesian(network(), **options)

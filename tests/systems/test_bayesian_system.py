@@ -387,3 +387,9 @@ def test_a_finished_run_is_loaded_and_predicts_the_mean_of_its_draws(tmp_path: P
     assert isinstance(net, BayesianNetwork) and net.test_samples == 2
     found = run.predict(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).probabilities
     assert found.sum(1) == pytest.approx([1, 1, 1])
+
+
+def test_edges_about_posteriors_refuse_those_that_are_fitted_after_the_training() -> None:
+    words = ["arm=parameters", *(f"peers.{name}.bayesian={{posterior: laplace}}" for name in "ab")]
+    with pytest.raises(InputError, match=r"peer 'a' are fitted after the training .*laplace"):
+        trainer("stages.deterministic.epochs=1", *words, base=TINY).run()

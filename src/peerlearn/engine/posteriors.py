@@ -114,12 +114,13 @@ def what_is_odd(record: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, found in record.get("posteriors", {}).get("peers", {}).items():
         paid = found.get("kl_weight", 0) * found.get("kl_per_row", 0)
-        data = record["train"].get(name, {}).get("objective", 0) - paid
-        if paid > TOO_MUCH * max(data, 0.1):
+        whole = record["train"].get(name, {}).get("objective", 0)  # with what is paid
+        if paid > TOO_MUCH * max(whole - paid, 0.1):
             lines.append(
-                f"peer {name}: kl_weight × KL(q ‖ prior) is {paid:.3g} nats a row, the data loss "
-                f"{max(data, 0):.2g}; the prior outweighs the data, and predictions mostly become "
-                f"underconfident; lower peers.{name}.bayesian.kl_weight ({found['kl_weight']:g})"
+                f"peer {name}: kl_weight × KL(q ‖ prior) is {paid:.4g} nats a row, of an objective "
+                f"that was {whole:.4g} in the last epoch; the prior outweighs the data, and "
+                "predictions mostly become underconfident; lower "
+                f"peers.{name}.bayesian.kl_weight ({found['kl_weight']:g})"
             )
         low, high = SANE
         if not low <= (median := found["signal"][1]) <= high:

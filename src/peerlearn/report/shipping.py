@@ -207,10 +207,14 @@ def _size(block: Arm, peer: str) -> str:
         return ""
     text = f"It has {sizes['parameters']['mean']:,.0f} parameters"
     if is_value(draws := sizes.get("draws")):
-        text += f" and answers by {draws['mean']:.0f} draws of them"
+        text += f" and answers by {counted(round(draws['mean']), 'draw')} of them"
     if is_value(latency := sizes.get("latency_ms")):
-        text += f"; where it was trained, one row alone took {latency['mean']:.2g} ms"
+        text += f"; where it was trained, one row alone took {_milliseconds(latency['mean'])}"
     return text + "."
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 10 else f"{value:.2g} ms"
 
 
 def _ensemble(block: Arm, chosen: Choice, metrics: Catalogue, rows: str, seeds: int) -> str:

@@ -3,13 +3,14 @@ the way back, to layers of torch that have the means.
 """
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal
 
 from torch import nn
 from torch.nn.utils import parametrize
 
-from peerlearn.errors import InputError
+from peerlearn.errors import InputError, unknown_name
 from peerlearn.models.bayesian import layers
 from peerlearn.models.bayesian.dropout import stop_drawing
 from peerlearn.models.bayesian.posterior import MeanField, Start, give_posterior, take_posterior
@@ -24,6 +25,7 @@ BAYESIAN: dict[type[nn.Module], type[MeanField]] = {
     nn.ConvTranspose3d: layers.BayesianConvTranspose3d,
     nn.Embedding: layers.BayesianEmbedding,
 }
+WHICH = ("all", "last")
 #: What keeps its weights: they scale or shift each channel, and no posterior is known to help.
 LEFT = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
 
@@ -47,29 +49,52 @@ def to_bayesian(
     are. `BayesianNetwork` draws from what comes out.
 
     Args:
-        which: `all`, or the `last` linear or convolutional layer alone.
+        which: `all`, or the `last` linear or convolutional layer alone, in the order in which the
+            network defines them.
         field: of the configuration, for messages.
         start: see `Start`.
 
     Returns the network itself; a layer alone comes back as one too.
 
     Raises InputError: weights that no posterior can be given to, by name: of attention, of
-    recurrent layers, of layers that are parametrised, shared or frozen, or of one's own; or none.
+    recurrent layers, of layers that are parametrised, shared or frozen, or of one's own; none; a
+    last layer with weights that is none of these; or an unknown option.
     """
-    options, where = Start(**start), f"{field}: " if field else ""
+    where = f"{field}: " if field else ""
+    if which not in WHICH:
+        raise unknown_name("which", which, WHICH, "which")
+    for name in start:
+        if name not in (known := [option.name for option in dataclasses.fields(Start)]):
+            raise unknown_name("option", name, known, "to_bayesian")
+    options = Start(**start)
     chosen = [each for each in network.named_modules() if bayesian_form(type(each[1])) is not None]
     if which == "last":
         chosen = [each for each in chosen if not isinstance(each[1], nn.Embedding)][-1:]
+        if chosen and (behind := _behind(network, chosen[0][0])):
+            raise InputError(
+                f"{where}the last layer with weights is {behind}, which can have no posterior; "
+                f"{chosen[0][0]}, before it, is not taken in its place"
+            )
     if which == "all" and (faults := list(_refused(network))):
         listed = "".join(f"\n  {fault}" for fault in faults)
+        typed = "layers: last" if field else "which='last'"
         raise InputError(
             f"{where}cannot be made Bayesian as a whole:{listed}\n"
-            "Allowed: the last layer alone (layers: last)."
+            f"Allowed: the last layer alone ({typed})."
         )
     if not chosen:
         kinds = ", ".join(kind.__name__ for kind in BAYESIAN)
         raise InputError(f"{where}no layer to make Bayesian; those are {kinds}")
+    owners: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name)
     for path, layer in chosen:
+        shared = next((n for p in layer.parameters() if len(n := owners[id(p)]) > 1), None)
+        if shared is not None:
+            raise InputError(
+                f"{where}{shared[0]} is {' and '.join(shared[1:])} too; two layers with one weight "
+                "need one draw"
+            )
         if not all(parameter.requires_grad for parameter in layer.parameters()):
             raise InputError(f"{where}{path or 'the layer'} is frozen; posteriors train")
         if getattr(layer, "max_norm", None) is not None:
@@ -126,4 +151,19 @@ def _refused(network: nn.Module) -> Iterator[str]:
                 yield f"{name}.{key}: is {other} too; two layers with one weight need one draw"
         kept = isinstance(module, LEFT) or getattr(module, "keeps_weights", False)
         if own and bayesian_form(type(module)) is None and not kept:
-            yield f"{name}: {type(module).__name__} has weights of its own ({', '.join(own)})"
+            yield (
+                f"{name}: {type(module).__name__} is Bayesian already"
+                if isinstance(module, MeanField)
+                else f"{name}: {type(module).__name__} has weights of its own ({', '.join(own)})"
+            )
+
+
+def _behind(network: nn.Module, last: str) -> str | None:
+    """The last module with weights, in words, where it stands behind layer `last`."""
+    found = None
+    for path, module in network.named_modules():
+        if path == last:
+            found = None
+        elif parametrize.is_parametrized(module) or isinstance(module, nn.MultiheadAttention):
+            found = f"{path} ({type(module).__name__})"
+    return found

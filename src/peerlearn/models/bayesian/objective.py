@@ -64,5 +64,8 @@ class Variational(Objective):
         if self.warm_up == 0:
             return 1.0
         if progress is None:
-            raise InputError("warm_up follows the training: pass progress=, from 0 to 1")
+            raise InputError(
+                "warm_up follows the training: pass progress= to cohort.loss, the finished "
+                "fraction from 0 to 1, or make it Variational(..., warm_up=0)"
+            )
         return min(progress / self.warm_up, 1.0)

@@ -35,6 +35,9 @@ from peerlearn.transfer.posterior_distances import (
 #: Names that a message lists.
 FEW = 6
 
+NO_WIDTH = 1e-20
+"""σ below it is of a posterior that is not known yet."""
+
 
 class PosteriorOptions(LayerRepellingOptions):
     """Options of entries about posteriors."""
@@ -95,7 +98,13 @@ class PosteriorKnowledge(Knowledge):
         faults = Faults()
         for peer in dict.fromkeys(peer for pair in self.pairs for peer in pair):
             with faults.gathered():
-                self._posteriors(peer, view)
+                found = self._posteriors(peer, view)
+                if all(bool((each.std < NO_WIDTH).all()) for each in found.values()):
+                    raise InputError(
+                        f"{self.field}.knowledge: 'posteriors' compares widths that train, and those "
+                        f"of peer {peer!r} are fitted after the training (posterior: laplace); make "
+                        "it gaussian, or leave it out of from and to"
+                    )
         faults.check()
         alike: dict[frozenset[str], None] = {}
         with torch.no_grad():
@@ -172,8 +181,8 @@ class PosteriorKnowledge(Knowledge):
         if not found:
             raise InputError(
                 f"{self.field}.knowledge: 'posteriors' compares distributions of weights, and peer "
-                f"{peer!r} has none; make it Bayesian (peers.{peer}.bayesian), or leave it out of "
-                "from and to"
+                f"{peer!r} has none; make it Bayesian (peers.{peer}.bayesian, or to_bayesian; with "
+                "posterior gaussian, for dropout has none), or leave it out of from and to"
             )
         return found
 
