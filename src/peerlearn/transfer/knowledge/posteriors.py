@@ -101,9 +101,9 @@ class PosteriorKnowledge(Knowledge):
                 found = self._posteriors(peer, view)
                 if all(bool((each.std < NO_WIDTH).all()) for each in found.values()):
                     raise InputError(
-                        f"{self.field}.knowledge: 'posteriors' compares widths that train, and those "
-                        f"of peer {peer!r} are fitted after the training (posterior: laplace); make "
-                        "it gaussian, or leave it out of from and to"
+                        f"{self.field}.knowledge: 'posteriors' compares widths that train, and "
+                        f"those of peer {peer!r} are fitted after the training (posterior: "
+                        "laplace); make it gaussian, or leave it out of from and to"
                     )
         faults.check()
         alike: dict[frozenset[str], None] = {}
