@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
 from peerlearn import Cohort
@@ -17,6 +18,7 @@ from peerlearn.models.bayesian import (
     mean_mode,
     to_bayesian,
     to_deterministic,
+    with_dropout,
 )
 from peerlearn.modes import evaluating
 from peerlearn.objectives.base import Classification, PeerView
@@ -225,6 +227,12 @@ def behind() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 4), head)
 
 
+def pruned() -> nn.Module:
+    net = nn.Sequential(nn.Linear(4, 4))
+    prune.l1_unstructured(net[0], "weight", amount=2)
+    return net
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -243,8 +251,52 @@ class Tied(nn.Module):
         (behind, {"which": "last"}, r"the last layer with weights is 1 .*; 0, before it"),
         (Tied, {"which": "last"}, r"embed.weight is out.weight too"),
         (lambda: to_bayesian(nn.Linear(2, 2)), {}, r"is Bayesian already"),
+        (pruned, {}, r"0 computes its weights from others .*weight_orig"),
+        (lambda: nn.Sequential(nn.Linear(2, 2), nn.LSTM(2, 2)), {"which": "last"}, r"is 1 \(LSTM"),
     ],
 )
 def test_what_cannot_be_converted_is_named_with_a_way_out(network, options, message) -> None:
     with pytest.raises(InputError, match=message):
         to_bayesian(network(), **options)
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.again(self.again(x))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_layer_that_is_called_twice_is_refused_for_each_call_would_draw(mode: bool) -> None:
+    peer = BayesianNetwork(to_bayesian(Recurrent())).train(mode)
+    with pytest.raises(InputError, match=r"layer again is called twice in one forward"):
+        peer(torch.zeros(2, 4))
+
+
+def test_a_part_that_is_called_as_an_attribute_of_the_network_is_refused() -> None:
+    net = nn.ModuleDict({"form": nn.Linear(2, 2)})
+    with pytest.raises(InputError, match=r"called 'form'"):
+        BayesianNetwork(to_bayesian(net))
+
+
+@pytest.mark.parametrize("std", [1e-30, 1e-9, 0.005, 20.0, 900.0])
+def test_widths_of_any_size_are_what_was_asked_for_and_have_a_finite_kl(std: float) -> None:
+    layer = to_bayesian(nn.Linear(3, 2), std=std)
+    torch.testing.assert_close(layer.std("weight"), torch.full((2, 3), std), rtol=1e-5, atol=0.0)
+    kl_divergence(layer).backward()
+    assert all(each.grad.isfinite().all() for each in layer.parameters())
+
+
+def test_layers_take_the_arguments_of_torchs() -> None:
+    layer = to_bayesian(nn.ConvTranspose2d(2, 3, 3, stride=2), std=1e-9)
+    x = torch.randn(1, 2, 4, 4)
+    assert layer(input=x, output_size=[10, 10]).shape == (1, 3, 10, 10)
+
+
+def test_dropout_at_rate_0_is_none() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.0), nn.Linear(8, 2))
+    peer = BayesianNetwork(with_dropout(net, 0.5)).eval()
+    assert peer(torch.ones(3, 4)).samples.std(0).max() > 0

@@ -95,6 +95,11 @@ def to_bayesian(
                 f"{where}{shared[0]} is {' and '.join(shared[1:])} too; two layers with one weight "
                 "need one draw"
             )
+        if "weight" not in layer._parameters:  # by a hook of torch.nn.utils
+            raise InputError(
+                f"{where}{path or 'the layer'} computes its weights from others "
+                f"({', '.join(layer._parameters)})"
+            )
         if not all(parameter.requires_grad for parameter in layer.parameters()):
             raise InputError(f"{where}{path or 'the layer'} is frozen; posteriors train")
         if getattr(layer, "max_norm", None) is not None:
@@ -149,13 +154,19 @@ def _refused(network: nn.Module) -> Iterator[str]:
             other = owners.setdefault(id(parameter), f"{name}.{key}")
             if other != f"{name}.{key}":
                 yield f"{name}.{key}: is {other} too; two layers with one weight need one draw"
-        kept = isinstance(module, LEFT) or getattr(module, "keeps_weights", False)
-        if own and bayesian_form(type(module)) is None and not kept:
+        if bayesian_form(type(module)) is None and _has_weights(module):
             yield (
                 f"{name}: {type(module).__name__} is Bayesian already"
                 if isinstance(module, MeanField)
                 else f"{name}: {type(module).__name__} has weights of its own ({', '.join(own)})"
             )
+
+
+def _has_weights(module: nn.Module) -> bool:
+    """Whether a module has weights of its own that ask for a posterior."""
+    kept = isinstance(module, LEFT) or getattr(module, "keeps_weights", False)
+    own = any(True for _ in module.parameters(recurse=False))
+    return (own or parametrize.is_parametrized(module)) and not kept
 
 
 def _behind(network: nn.Module, last: str) -> str | None:
@@ -164,6 +175,8 @@ def _behind(network: nn.Module, last: str) -> str | None:
     for path, module in network.named_modules():
         if path == last:
             found = None
-        elif parametrize.is_parametrized(module) or isinstance(module, nn.MultiheadAttention):
+        elif "parametrizations" in path.split("."):
+            continue  # of a layer that is found itself
+        elif bayesian_form(type(module)) is None and _has_weights(module):
             found = f"{path} ({type(module).__name__})"
     return found

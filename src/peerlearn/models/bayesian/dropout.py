@@ -58,7 +58,7 @@ def with_dropout(
     where = f"{field}: " if field else ""
     if not 0 <= rate < 1:
         raise InputError(f"{where}dropout: found {rate!r}; allowed: 0 to below 1")
-    own = [module for module in network.modules() if type(module) is nn.Dropout]
+    own = [module for module in network.modules() if type(module) is nn.Dropout and module.p]
     for module in own:
         module.__class__ = DrawnDropout  # as its own subclass it keeps its rate and its place
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -78,4 +78,4 @@ def fit_laplace(
         if name in layer.random_names():
             std = (curvature + layer.prior_std.double().cpu() ** -2).rsqrt()
             rho = getattr(layer, f"{name}_rho")
-            rho.copy_(std.expm1().log().to(rho))
+            rho.copy_((std + (-std).expm1().neg().log()).to(rho))

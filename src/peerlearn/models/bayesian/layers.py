@@ -99,8 +99,9 @@ class _Layer(MeanField):
         """
         raise NotImplementedError
 
-    def forward(self, x: Tensor, *more: Any) -> Tensor:
-        """The layer's output for weights drawn as `method` says."""
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """The output for weights drawn as `method` says; arguments are those of torch's layer."""
+        x, more = input, () if output_size is None else (output_size,)
         if self.mean_only:
             return self.op(x, self.weight, self.bias, *more)
         if self.draws is not None and self.draws.at is None:

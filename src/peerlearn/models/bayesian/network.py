@@ -1,6 +1,8 @@
 """A network that says what it says by several draws of its weights."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +62,12 @@ class BayesianNetwork(nn.Module):
         network = adopt(network)
         if not is_bayesian(network):
             raise InputError("bayesian: the network has no Bayesian layers; see to_bayesian")
+        taken = {"form", "train_samples", "test_samples", "deterministic"}
+        if clash := sorted(taken & {*network._modules, *network._parameters, *network._buffers}):
+            raise InputError(
+                f"bayesian: a part of the network is called {clash[0]!r}, as an attribute of "
+                "Bayesian networks is; call it something else"
+            )
         # Its parts are those of the network, by the same names, so that files of weights and
         # submodules that are given by name fit both; the network itself is no part beside them.
         for parts in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
@@ -68,6 +76,7 @@ class BayesianNetwork(nn.Module):
         self.form = form
         self.train_samples, self.test_samples = train_samples, test_samples
         self.deterministic = False
+        self._looked = False  # whether a forward has shown that no layer is called twice
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -168,7 +177,38 @@ class BayesianNetwork(nn.Module):
         return PeerOutput.of_samples(output.logits.unflatten(0, apart), features, self.form)
 
     def _one(self, *inputs: Any, **named: Any) -> PeerOutput:
-        return as_peer_output(self.network(*inputs, **named), type(self.network).__name__)
+        with nullcontext() if self._looked else _layers_called_once(self.network):
+            raw = self.network(*inputs, **named)
+        self._looked = True
+        return as_peer_output(raw, type(self.network).__name__)
+
+
+@contextmanager
+def _layers_called_once(network: nn.Module) -> Iterator[None]:
+    """See that no layer with a posterior is called twice, where its weights would be drawn twice.
+
+    Raises InputError: one is; names it.
+    """
+    called: set[str] = set()
+
+    def count(path: str, layer: nn.Module, inputs: Any) -> None:
+        if path in called:
+            raise InputError(
+                f"bayesian: layer {path or 'the network'} is called twice in one forward, and each "
+                "call would draw its weights anew; give each place a layer of its own, or leave "
+                "that layer as it is (layers: last, where it is not the last)"
+            )
+        called.add(path)
+
+    hooks = [
+        layer.register_forward_pre_hook(partial(count, path))
+        for path, layer in mean_field_layers(network)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class Deterministic:

@@ -51,7 +51,8 @@ class Gaussian:
             mean, std, prior_std = self.mean.float(), self.std.float(), self.prior_std.float()
             ratio = (std / prior_std).square()
             shift = ((mean - self.prior_mean) / prior_std).square()
-            return 0.5 * (ratio + shift - 1 - ratio.log()).sum()
+            # By two logarithms: the square of a small ratio is 0 in fp32.
+            return (0.5 * (ratio + shift - 1) - std.log() + prior_std.log()).sum()
 
 
 class MeanField(nn.Module):
@@ -175,7 +176,7 @@ class Start:
     @property
     def rho(self) -> float:
         """ρ at first."""
-        return log(expm1(self.std))
+        return self.std + log(-expm1(-self.std))  # log(exp σ − 1), for large σ too
 
 
 def give_posterior(layer: MeanField, start: Start) -> None:
