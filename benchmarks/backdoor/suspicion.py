@@ -2,8 +2,9 @@
 
     python benchmarks/backdoor/suspicion.py --networks 50
     python benchmarks/backdoor/suspicion.py --data cifar10 --model resnet8 --networks 20
+    python benchmarks/backdoor/suspicion.py --attack blended --first 100 --networks 10
 
-Small networks are trained by recipe `backdoor`, as many on clean rows as on rows that BadNets has
+Small networks are trained by recipe `backdoor`, as many on clean rows as on rows that an attack has
 poisoned, whose target is each class in turn; then the check of `peerlearn purify` looks at each.
 Intervals are Wilson's, 95 %.
 """
