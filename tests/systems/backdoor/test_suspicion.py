@@ -165,6 +165,15 @@ def test_two_classes_are_too_few_to_tell() -> None:
     assert "2 classes are too few to tell" in it.words(("a", "b"))
 
 
+def test_rows_without_a_label_are_left_out() -> None:
+    x, y = rows()
+    y[30:] = -1
+    least = {"steps": 5}
+    assert suspicion(Watching(), x, y, 5, PLAIN, **least) == suspicion(
+        Watching(), x[:30], y[:30], 5, PLAIN, **least
+    )
+
+
 def test_rows_of_one_class_are_refused() -> None:
     x, y = rows()
     with pytest.raises(InputError, match=r"suspicion: 8 clean rows, of 1 classes; .* 2 classes"):

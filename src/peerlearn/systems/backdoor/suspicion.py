@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from peerlearn.data.augment import Normalisation
 from peerlearn.errors import InputError
 from peerlearn.modes import evaluating
+from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import keyed_generator, seeded_rng
 from peerlearn.transfer.outputs import as_peer_output
 
@@ -130,7 +131,7 @@ def suspicion(
     Args:
         network: reads normalised images and gives logits, or what `as_peer_output` reads.
         x_NCHW: clean images as they are kept, uint8 or float.
-        y_N: int64, their classes.
+        y_N: int64, their classes; rows without a label are left out.
         classes: how many the network tells apart.
         normalisation: what makes of pixels, in [0, 1] where they are uint8, what it reads.
         steps: of Adam, for each class.
@@ -139,6 +140,8 @@ def suspicion(
     Raises InputError: clean rows of fewer than two classes.
     """
     device = next(network.parameters()).device
+    labelled_N = labelled_rows(y_N)
+    x_NCHW, y_N = x_NCHW[labelled_N], y_N[labelled_N]
     known = len(y_N.unique())
     if known < 2:
         raise InputError(
