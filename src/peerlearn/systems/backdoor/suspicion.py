@@ -3,7 +3,7 @@
 Nothing of a trigger is known. For each class the smallest spot is sought that sends clean images
 of the other classes there: a mask m in [0, 1] of pixels and a pattern p, one pair for all images,
 which become (1 - m) x + m p. A backdoor is a short cut to its target: a trigger of few pixels is
-such a spot, and without it there is none of that size.
+such a spot, and often smaller than any that leads to another class.
 
 It is the search of Wang et al., "Neural Cleanse: Identifying and Mitigating Backdoor Attacks in
 Neural Networks", IEEE S&P 2019: cross-entropy to the class plus λ times the area of the mask by
