@@ -2,8 +2,9 @@
 
     python benchmarks/backdoor/suspicion.py --networks 50
     python benchmarks/backdoor/suspicion.py --data cifar10 --model resnet8 --networks 20
+    python benchmarks/backdoor/suspicion.py --attack blended --first 100 --networks 10
 
-Small networks are trained by recipe `backdoor`, as many on clean rows as on rows that BadNets has
+Small networks are trained by recipe `backdoor`, as many on clean rows as on rows that an attack has
 poisoned, whose target is each class in turn; then the check of `peerlearn purify` looks at each.
 Intervals are Wilson's, 95 %.
 """
@@ -29,8 +30,6 @@ from peerlearn.systems.backdoor.task import BackdoorTask
 from peerlearn.tasks.contract import trainer_of
 
 OUT = Path(__file__).with_name("suspicion.json")
-STEPS = 255
-BOUNDS = (4, 8, 16)
 NORMAL = 1.96
 
 
@@ -42,7 +41,10 @@ def main() -> None:
     parser.add_argument("--model", default="cnn", help="as peers.NAME.model")
     parser.add_argument("--width", type=float, default=0.5, help="of the network")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--clean", type=float, default=0.1, help="clean rows, as data.clean")
+    parser.add_argument("--clean", type=float, default=0.1, help="share or number, as data.clean")
+    parser.add_argument("--attack", default="badnets", help="as data.attack.kind")
+    parser.add_argument("--train-size", type=int, help="as data.train_size")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first network")
     parser.add_argument("--smallest", action="store_true", help="shows only that it runs")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
@@ -60,9 +62,9 @@ def main() -> None:
 
 
 def networks(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What the check says of every network, by bound."""
+    """What the check says of every network, one after the other."""
     classes = loaded(arguments, 0, None).info.classes
-    for seed in range(arguments.networks):
+    for seed in range(arguments.first, arguments.first + arguments.networks):
         for target in (None, seed % classes):
             yield look(loaded(arguments, seed, target), target)
 
@@ -70,9 +72,11 @@ def networks(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def loaded(arguments: argparse.Namespace, seed: int, target: int | None) -> BackdoorTask:
     """A network to be trained on rows that are poisoned to reach a target, or on clean ones."""
     peer = {"model": arguments.model, "arguments": {"width": arguments.width}}
-    attack = None if target is None else {"kind": "badnets", "target": target}
+    attack = None if target is None else {"kind": arguments.attack, "target": target}
+    clean = int(arguments.clean) if arguments.clean >= 1 else arguments.clean
+    data = {"name": arguments.data, "clean": clean, "attack": attack}
     changes = {
-        "data": {"name": arguments.data, "clean": arguments.clean, "attack": attack},
+        "data": data | {"train_size": arguments.train_size},
         "peers": {VICTIM: peer, "student": peer},
         "stages.standard.epochs": arguments.epochs,
         "seed": seed,
@@ -90,46 +94,45 @@ def look(task: BackdoorTask, target: int | None) -> dict[str, Any]:
     trainer, data, seed = trainer_of(task), task.data, task.config.seed
     measured = trainer.run().block["peers"][VICTIM]
     assert data.clean is not None, "there are clean rows in every such data set"
-    checks = {}
-    for bound in BOUNDS:
-        how = task.normalisation(), bound / STEPS, seed
-        it = Judge(data.clean, data.val, data.class_names, *how).suspicion(
-            trainer.cohort.peers[VICTIM]
-        )
-        checks[str(bound)] = {"suspect": it.suspect, "index": it.index, "alarm": it.threshold}
+    judge = Judge(data.clean, data.val, data.class_names, task.normalisation(), seed)
+    it = judge.suspicion(trainer.cohort.peers[VICTIM])
     return {
         "seed": seed,
         "target": target,
         "accuracy": measured["accuracy"],
         "asr": measured.get("asr"),
-        "checks": checks,
+        "suspect": it.suspect,
+        "index": it.index,
+        "alarm": it.threshold,
+        "areas": it.areas,
     }
 
 
 def suspicion_markdown(found: Mapping[str, Any]) -> str:
-    """A row for each bound: alarms of clean networks, of poisoned ones, and the right class.
+    """Alarms of clean networks, of poisoned ones, and how often the right class is named.
 
     Args:
         found: the result file.
     """
     clean = [each for each in found["networks"] if each["target"] is None]
     poisoned = [each for each in found["networks"] if each["target"] is not None]
+    false = sum(each["suspect"] is not None for each in clean)
+    true = sum(each["suspect"] is not None for each in poisoned)
+    named = sum(each["suspect"] == each["target"] for each in poisoned)
+    highest, lowest = max(e["index"] for e in clean), min(e["index"] for e in poisoned)
     lines = [
-        "| bound | clean networks: alarm | poisoned: alarm | poisoned: the target is named |",
+        "| networks | alarm | the target is named | index |",
         "| --- | --- | --- | --- |",
+        f"| clean | {share(false, len(clean))} | | at most {highest:.1f} |",
+        f"| poisoned | {share(true, len(poisoned))} | {share(named, len(poisoned))} | "
+        f"at least {lowest:.1f} |",
     ]
-    for bound in map(str, BOUNDS):
-        false = sum(each["checks"][bound]["suspect"] is not None for each in clean)
-        true = sum(each["checks"][bound]["suspect"] is not None for each in poisoned)
-        named = sum(each["checks"][bound]["suspect"] == each["target"] for each in poisoned)
-        shares = (share(false, len(clean)), share(true, len(poisoned)), share(named, len(poisoned)))
-        lines.append(f"| {bound} / {STEPS} | {' | '.join(shares)} |")
     told = found["options"]
     sides = [fmean(each["accuracy"] for each in side) for side in (clean, poisoned)]
     lines.append(
         f"\n`{told['model']}` on {told['data']}: ACC {sides[0]:.1%} of clean networks, "
         f"{sides[1]:.1%} of poisoned ones, whose ASR is {fmean(p['asr'] for p in poisoned):.1%}; "
-        "means. Intervals are Wilson's, 95 %."
+        f"means. Alarm from an index of {clean[0]['alarm']:.2f} on. Intervals are Wilson's, 95 %."
     )
     return "\n".join(lines) + "\n"
 

@@ -156,12 +156,13 @@ def test_what_was_purified_is_held_against_the_bar() -> None:
 
 def test_alarms_are_counted_of_clean_and_of_poisoned_networks() -> None:
     def network(target: int | None, suspect: int | None) -> dict[str, Any]:
-        checks = {bound: {"suspect": suspect} for bound in ("4", "8", "16")}
-        asr = None if target is None else 0.5
-        return {"target": target, "accuracy": 0.75, "asr": asr, "checks": checks}
+        asr, index = (None, 1.25) if target is None else (0.5, 4.5)
+        found = {"suspect": suspect, "index": index, "alarm": 3.54}
+        return {"target": target, "accuracy": 0.75, "asr": asr, **found}
 
     networks = [network(None, 1), network(None, None), network(2, 2), network(3, 2)]
     table = suspicion_markdown({"options": {"data": "x", "model": "net"}, "networks": networks})
-    shares = [cell.split(",")[0] for cell in rows_of(table.partition("\n\n")[0])["8 / 255"]]
-    assert shares == ["1 of 2", "2 of 2", "1 of 2"]
+    rows = rows_of(table.partition("\n\n")[0])
+    assert [cell.split(",")[0] for cell in rows["clean"]] == ["1 of 2", "", "at most 1.2"]
+    assert [cell.split(",")[0] for cell in rows["poisoned"]] == ["2 of 2", "1 of 2", "at least 4.5"]
     assert "whose ASR is 50.0%" in table

@@ -221,8 +221,8 @@ def test_suspicion_is_counted_of_clean_and_of_poisoned_networks(tmp_path: Path) 
     found = json.loads(out.read_text(encoding="utf-8"))["networks"]
     assert [each["target"] for each in found] == [None, 0]
     assert found[0]["asr"] is None and 0 <= found[1]["asr"] <= 1
-    assert all(each["checks"].keys() == {"4", "8", "16"} for each in found)
-    assert printed.count(" of 1, ") == 9
+    assert all(len(each["areas"]) == 10 and each["index"] >= 0 for each in found)
+    assert printed.count(" of 1, ") == 3
 
 
 def test_attacks_of_another_library_are_purified(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def purify(cli, tmp_path, suspect) -> Purify:
         shutil.copy(path, tmp_path / path.name)
 
     def call(*words, model="weights.safetensors", clean="clean.npz", network="cnn", out="out"):
-        where = ["--clean", clean, "--network", network, "--bound", "16", "--out", out]
+        where = ["--clean", clean, "--network", network, "--out", out]
         return cli("purify", model, *where, *words)
 
     return call
@@ -81,7 +81,7 @@ def test_non_target_training_on_the_poisoned_rows_removes_the_backdoor(purify, s
     assert found["suspicion"]["after"]["suspect"] is None
     assert "before: suspicious of class '0'" in printed(said)
     assert "after: nothing stands out" in printed(said)
-    assert "It cannot see triggers that" in printed(said)
+    assert "It cannot be relied on for triggers that" in printed(said)
     assert "predictions changed: " in printed(said)
     assert "those of the training rows" in " ".join(said.err.split())
     assert Path("out/results.json").exists(), "an ordinary run folder"
@@ -121,7 +121,7 @@ def test_without_training_rows_it_is_told_what_is_learned_from(purify):
 
 def test_a_network_without_a_backdoor_keeps_its_accuracy(cli, innocent):
     where = ["--clean", innocent.clean, "--train", innocent.train, "--network", "cnn"]
-    said = cli("purify", innocent.weights, *where, "--bound", 16, *QUICK_NON_TARGET, "--out", "out")
+    said = cli("purify", innocent.weights, *where, *QUICK_NON_TARGET, "--out", "out")
     assert said.status == 0, said.err
     before, after = (
         innocent.rates(loaded(path))[0] for path in (innocent.weights, "out/purified.safetensors")
@@ -165,15 +165,6 @@ def test_every_option_changes_what_comes_out(purify, words):
         own = evidence("other")["normalisation"]
         assert own == {"mean": [0.5] * 3, "std": [0.3] * 3, "of": "given"}
         assert "normalisation:" not in said.err
-
-
-def test_the_bound_of_the_check_is_an_option(cli, purify):
-    assert purify(*FT).status == 0
-    where = ["--clean", "clean.npz", "--network", "cnn"]
-    assert cli("purify", "weights.safetensors", *where, *FT, "--out", "usual").status == 0
-    wide, usual = (evidence(name)["suspicion"]["before"] for name in ("out", "usual"))
-    assert wide["bound"] == 16 / 255 and usual["bound"] == 8 / 255
-    assert wide["reached"]["0"] > usual["reached"]["0"]
 
 
 def test_a_network_that_reads_other_pixels_is_warned_of(purify):

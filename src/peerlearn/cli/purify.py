@@ -14,9 +14,6 @@ from peerlearn.cli.stopping import resumable
 if TYPE_CHECKING:
     from rich.table import Table
 
-STEPS = 255
-"""Of a pixel."""
-
 
 def purify(
     model: Annotated[
@@ -69,12 +66,6 @@ def purify(
     std: Annotated[
         str | None, typer.Option(help="What it divides by then.", show_default="of the rows")
     ] = None,
-    bound: Annotated[
-        float,
-        typer.Option(
-            min=0.1, max=STEPS, help="Largest change of a pixel, of 255, in the check for targets."
-        ),
-    ] = 8,
     seed: SeedOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder.", show_default="runs/purify-N")
@@ -101,9 +92,8 @@ def purify(
     options: dict[str, Any] = {"mean": numbers(mean, "--mean"), "std": numbers(std, "--std")}
     check_pair(options)
     asked = Request(
-        model, network, clean, train, method, parse_assignments(overrides or []), seed, **options,
-        bound=bound / STEPS,
-    )  # fmt: skip
+        model, network, clean, train, method, parse_assignments(overrides or []), seed, **options
+    )
     config = configured(asked)
     folder = out_folder(out, "purify")
     if not resume:

@@ -14,7 +14,7 @@ from peerlearn.data.datasets import Split
 from peerlearn.modes import evaluating
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.randomness import seeded_rng
-from peerlearn.systems.backdoor.suspicion import BOUND, CANNOT_SEE, Suspicion, suspicion
+from peerlearn.systems.backdoor.suspicion import CANNOT_SEE, Suspicion, suspicion
 from peerlearn.transfer.outputs import as_peer_output
 
 BATCH = 256
@@ -30,7 +30,6 @@ class Judge:
         held_out: further ones, on which accuracy is measured.
         class_names: one a class.
         normalisation: makes of rows what the networks read.
-        bound: of the check, see `suspicion`.
         seed: key of all that is random.
     """
 
@@ -38,7 +37,6 @@ class Judge:
     held_out: Split
     class_names: tuple[str, ...]
     normalisation: Normalisation
-    bound: float = BOUND
     seed: int = 0
 
     def said(self, network: nn.Module) -> Tensor:
@@ -56,9 +54,8 @@ class Judge:
         """How easily its classes are reached."""
         x_NCHW = torch.cat([self.learned.x, self.held_out.x])
         y_N = torch.cat([self.learned.y, self.held_out.y])
-        how: dict[str, Any] = {"bound": self.bound, "seed": self.seed}
         classes = len(self.class_names)
-        return suspicion(network, x_NCHW, y_N, classes, self.normalisation, **how)
+        return suspicion(network, x_NCHW, y_N, classes, self.normalisation, seed=self.seed)
 
 
 def evidence(before: nn.Module, after: nn.Module, judge: Judge) -> dict[str, Any]:
@@ -106,7 +103,7 @@ def _found(it: Suspicion, names: tuple[str, ...]) -> dict[str, Any]:
         "words": it.words(names),
         "index": it.index,
         "alarm_from": it.threshold,
-        "bound": it.bound,
+        "areas": dict(zip(names, it.areas, strict=True)),
         "reached": dict(zip(names, it.shares, strict=True)),
         "rows": dict(zip(names, it.rows, strict=True)),
     }

@@ -31,7 +31,6 @@ from peerlearn.systems.backdoor.config import OWN, STUDENT, VICTIM, BackdoorConf
 from peerlearn.systems.backdoor.defences import DEFENCES
 from peerlearn.systems.backdoor.evidence import Judge, evidence
 from peerlearn.systems.backdoor.recipe import BACKDOOR
-from peerlearn.systems.backdoor.suspicion import BOUND
 from peerlearn.systems.backdoor.task import BackdoorTask
 from peerlearn.systems.overrides import apply_overrides
 from peerlearn.transfer.outputs import as_peer_output
@@ -64,7 +63,6 @@ class Request:
         train: data set that the network was trained on, which may be poisoned; None without.
         overrides: further keys of the recipe, and `arguments.NAME` of the network.
         mean, std: by which the network reads pixels in [0, 1]; None for those of the training rows.
-        bound: of the check; see `suspicion`.
     """
 
     model: Path
@@ -76,7 +74,6 @@ class Request:
     seed: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    bound: float = BOUND
 
 
 def methods() -> tuple[str, ...]:
@@ -252,7 +249,7 @@ def judge(given: Subject) -> Judge:
     data, config = given.task.data, given.config
     assert data.clean is not None, "there are clean rows in every such data set"
     read = given.task.normalisation()
-    return Judge(data.clean, data.val, data.class_names, read, given.request.bound, config.seed)
+    return Judge(data.clean, data.val, data.class_names, read, config.seed)
 
 
 def conclude(given: Subject, folder: Path, results: Results) -> dict[str, Any]:
