@@ -5,6 +5,7 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from peerlearn.randomness import seeded_rng
@@ -69,6 +70,7 @@ CASES = {
     "gate": ({}, ["cutoff", "linear", "correct", "confident"]),
     "gate_threshold": ({"gate": "confident"}, [0.3]),
     "gate_temperature": ({"gate": "confident", "gate_threshold": 0.6}, [0.3, 3.0]),
+    "candidates": ({"knowledge": "rankings"}, ["negatives"]),
     "rows": ({}, ["labelled", "unlabelled"]),
     "teacher_ema": ({}, [0.5]),
     "teacher_view": ({"teacher_ema": 0.5}, [1]),
@@ -90,9 +92,12 @@ def learned(spec):
         name: _output((0.5 + (of.view or 0)) * logits[of.peer])
         for name, of in graph.averages.of.items()
     }
+    targets = TARGETS
+    if "candidates" in spec:  # of which several may be positives of a row
+        targets = F.one_hot(TARGETS.clamp_min(0), 4).float()
     losses = graph.losses(
         outputs | lagging,
-        TARGETS,
+        targets,
         labelled=TARGETS != -1,
         progress=0.25,
         peers=peers,

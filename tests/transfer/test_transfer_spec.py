@@ -122,6 +122,7 @@ def test_every_field_of_an_edge_reaches_entries_as_a_default():
     distributions |= {"supervised_fusion": True}
     doubts = {"knowledge": "doubted_labels", "doubt": "everything"}
     rankings = {"knowledge": "rankings", "temperature": 2.0, "target": "sum"}
+    rankings |= {"candidates": "negatives"}
     names = {field.alias or name for name, field in EdgeFields.model_fields.items()}
     everything = rankings | doubts | posteriors | distributions | features | relations | values
     assert everything.keys() == names, "a new field of EdgeFields needs a value here"

@@ -251,9 +251,9 @@ class Stepper:
 
         Normalisation statistics are left alone, which are to be those of a peer's own rows.
         """
-        meeting = self.transport.meeting(clock.step + number)
-        if meeting is None:
+        if self.transport.meeting is None:
             return None
+        meeting = self.transport.meeting(clock.step + number)
         with frozen_statistics(self.cohort):
             batch = self._placed(meeting.batch)
             own = self._forward(self._present, batch, clock, number, "elsewhere")

@@ -44,6 +44,10 @@ class Transport(Protocol):
     part: int
     parts: int
 
+    @property
+    def meeting(self) -> Callable[[int], Meeting] | None:
+        """Where peers meet in a micro-batch of a stage, by its number; None: on its own rows."""
+
     def exchange(
         self, own: Outputs, names: Sequence[str], asked: "Asked", present: Sequence[str]
     ) -> dict[str, PeerOutput]:
@@ -58,9 +62,6 @@ class Transport(Protocol):
 
     def lend(self, tensors: Mapping[str, Sequence[Tensor]]) -> None:
         """Give tensors of peers, by name, the values that they have where the peer lives."""
-
-    def meeting(self, number: int) -> Meeting | None:
-        """Where peers meet in micro-batch `number` of a stage; None: on its own rows."""
 
     def begin(self, cohort: Cohort) -> None:
         """Before the first step of a stage."""
@@ -103,6 +104,8 @@ Asked = Callable[[str, PeerOutput], Collection[str]] | None
 class Lockstep:
     """What a transport has nothing to do for whose peers meet at every step, on its rows."""
 
+    meeting: Callable[[int], Meeting] | None = None
+
     def begin(self, cohort: Cohort) -> None:
         """Nothing is older than the step."""
 
@@ -111,9 +114,6 @@ class Lockstep:
 
     def told(self) -> dict[str, Any]:
         return {}
-
-    def meeting(self, number: int) -> Meeting | None:
-        return None
 
 
 class LocalTransport(Lockstep):
