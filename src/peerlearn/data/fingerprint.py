@@ -141,11 +141,16 @@ def digest(*values: Any) -> str:
         if part.nbytes > WHOLE:  # of memory that is evenly walked through
             part = part[:: part.nbytes // WHOLE + 1]
         state.update(f"{part.dtype} {tuple(part.shape)}".encode())
-        flat = part.reshape(-1)
-        if flat.stride(0) != 1:  # also of one element or none, which `contiguous` leaves as it is
-            flat = torch.empty_like(flat, memory_format=torch.contiguous_format).copy_(flat)
-        state.update(flat.view(torch.uint8).numpy().data)
+        state.update(bytes_of(part))
     return state.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The values of a tensor on the CPU, bit for bit, in order of its dimensions."""
+    flat = tensor.detach().reshape(-1)
+    if flat.stride(0) != 1:  # also of one element or none, which `contiguous` leaves as it is
+        flat = torch.empty_like(flat, memory_format=torch.contiguous_format).copy_(flat)
+    return flat.view(torch.uint8).numpy().data
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from peerlearn.cohort import Cohort
+from peerlearn.data.fingerprint import bytes_of
 from peerlearn.engine.evaluate import predict
 from peerlearn.engine.files import load_state, save_state
 from peerlearn.engine.precision import Precision
@@ -134,9 +135,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     made = hashlib.blake2b(digest_size=16)
     for name, each in sorted(tensors.items()):
         made.update(name.encode())
-        made.update(
-            each.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        )
+        made.update(bytes_of(each.cpu()))
     return made.hexdigest()
 
 
