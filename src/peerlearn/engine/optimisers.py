@@ -91,6 +91,11 @@ class OptimiserSpec(Spec):
 
     _name_alone = short_form("name")
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was said beside the name."""
+        return self.__pydantic_extra__ or {}
+
     @model_validator(mode="after")
     def _known(self) -> "OptimiserSpec":
         if self.name.startswith(PREFIX):
@@ -99,7 +104,7 @@ class OptimiserSpec(Spec):
         if self.name not in classes:
             raise unknown_name("optimiser", self.name, classes, "optimiser.name")
         allowed = _arguments(classes[self.name])
-        for key, value in (self.__pydantic_extra__ or {}).items():
+        for key, value in self.arguments.items():
             if key in LEFT_OUT:
                 raise InputError(f"optimiser.{key}: {LEFT_OUT[key]}; leave it out")
             if key not in allowed:
@@ -107,7 +112,8 @@ class OptimiserSpec(Spec):
             if fault := _wrong(value, allowed[key]):
                 raise InputError(f"optimiser.{key}: {fault}")
         # What is usual is known to work, and to try it imports half of torch's compiler.
-        if self.__pydantic_extra__ or self.name not in DEFAULT_ARGUMENTS:
+        usual = DEFAULT_ARGUMENTS.get(self.name, {})
+        if self.name not in DEFAULT_ARGUMENTS or not usual.items() >= self.arguments.items():
             self._try()
         return self
 
@@ -116,7 +122,7 @@ class OptimiserSpec(Spec):
         parameters = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
-        given = self.__pydantic_extra__ or {}
+        given = self.arguments
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -135,8 +141,8 @@ class OptimiserSpec(Spec):
         self, parameters: Iterable[nn.Parameter], lr: float, undecayed: Sequence[nn.Parameter] = ()
     ) -> torch.optim.Optimizer:
         """The optimiser over `parameters`, and over `undecayed` ones without weight decay."""
-        arguments = DEFAULT_ARGUMENTS.get(self.name, {}) | (self.__pydantic_extra__ or {})
-        if "nesterov" not in (self.__pydantic_extra__ or {}) and (
+        arguments = DEFAULT_ARGUMENTS.get(self.name, {}) | self.arguments
+        if "nesterov" not in self.arguments and (
             not arguments.get("momentum", True) or arguments.get("dampening")
         ):
             arguments.pop("nesterov", None)  # a default alone, which needs momentum undamped
@@ -150,7 +156,7 @@ class OptimiserSpec(Spec):
     def _own(self, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         with imported(self.name, "optimiser.name", "class", "makes an optimiser") as made:
             try:
-                optimiser = made(groups, lr=lr, **(self.__pydantic_extra__ or {}))
+                optimiser = made(groups, lr=lr, **self.arguments)
             except (TypeError, ValueError) as error:
                 raise InputError(f"optimiser: {self.name} raised {error}") from error
         if not isinstance(optimiser, torch.optim.Optimizer):
