@@ -8,7 +8,12 @@ from torch.testing import assert_close
 
 from peerlearn.errors import InputError
 from peerlearn.models.bayesian import BayesianNetwork, to_bayesian
-from peerlearn.models.bayesian.laplace import UNKNOWN_STD, fit_laplace, wait_for_laplace
+from peerlearn.models.bayesian.laplace import (
+    UNKNOWN_STD,
+    fit_laplace,
+    read_for_laplace,
+    wait_for_laplace,
+)
 from peerlearn.models.bayesian.posterior import mean_field_layers
 from peerlearn.transfer.outputs import OutputForm
 
@@ -62,3 +67,31 @@ def test_a_last_convolution_is_refused_by_name() -> None:
     net = to_bayesian(nn.Sequential(nn.Conv2d(1, 2, 1)), "last", std=UNKNOWN_STD)
     with pytest.raises(InputError, match=r"peers\.a\.bayesian: posterior 'laplace'.*Conv2d"):
         wait_for_laplace(net, "peers.a.bayesian")
+
+
+class Scaled(nn.Module):
+    """Logits that are not what the last linear layer gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.layer(x)
+
+
+class Twice(Scaled):
+    """A layer that a forward goes through twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.layer(-x)
+
+
+@pytest.mark.parametrize("made", [Scaled, Twice])
+def test_a_last_layer_that_does_not_give_the_logits_is_refused(made: type[Scaled]) -> None:
+    drawn = wait_for_laplace(to_bayesian(made(), "last", std=UNKNOWN_STD))
+    net = BayesianNetwork(drawn, test_samples=4)
+    with pytest.raises(InputError, match=r"peers\.a\.bayesian: .* not what layer gives"):
+        read_for_laplace(net, torch.randn(2, 5), "peers.a.bayesian")
+    with pytest.raises(InputError, match="not what layer gives"):
+        fit_laplace(net, [torch.randn(2, 5)])

@@ -324,6 +324,21 @@ def test_a_laplace_posterior_is_fitted_when_training_is_over(tmp_path: Path) -> 
         recipe.resolve(given, parsed(words))
 
 
+def test_logits_that_are_not_of_the_last_linear_layer_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "softened_logits.py").write_text(
+        "from torch import nn\n\n"
+        "def build(shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes), nn.Softplus())\n",
+        encoding="utf-8",
+    )
+    words = "peers.a={model: 'python:softened_logits:build', bayesian: {posterior: laplace}}"
+    with pytest.raises(InputError, match=r"peers\.a\.bayesian: .* not what 1 gives"):
+        trainer("transfer=none", words, "peers.b=mlp")
+
+
 # Options ------------------------------------------------------------------------------------------
 
 OPTIONS = {

@@ -42,6 +42,33 @@ def wait_for_laplace(network: nn.Module, field: str = "") -> nn.Module:
 
 
 @torch.no_grad()
+def read_for_laplace(peer: BayesianNetwork, x: Any, field: str = "") -> tuple[Tensor, Tensor]:
+    """What goes into the layer with the posterior (B, K), and the logits (B, C) of a peer.
+
+    Raises InputError: the logits are not what that layer makes of it; names `field`.
+    """
+    ((path, layer),) = mean_field_layers(peer.network)
+    inputs: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
+    try:
+        with evaluating(peer), mean_mode(peer):
+            logits = as_peer_output(peer.network(x), "peer").logits
+            given = inputs.copy()
+            if len(given) == 1 and given[0].ndim == 2:
+                made = layer(given[0])
+                if made.shape == logits.shape and torch.allclose(made, logits):
+                    return given[0], logits
+    finally:
+        hook.remove()
+    where = f"{field}: " if field else ""
+    raise InputError(
+        f"{where}posterior 'laplace' needs a network whose logits are what its last linear layer "
+        f"gives, once for each row; those of this one are not what {path} gives; allowed: "
+        "gaussian, dropout"
+    )
+
+
+@torch.no_grad()
 def fit_laplace(
     peer: BayesianNetwork, batches: Iterable[Any], form: OutputForm = "softmax"
 ) -> None:
@@ -60,20 +87,13 @@ def fit_laplace(
     assert isinstance(layer, BayesianLinear), "see wait_for_laplace"
     weight = torch.zeros_like(layer.weight, dtype=torch.float64, device="cpu")
     bias = weight.new_zeros(len(weight))
-    inputs: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
-    try:
-        with evaluating(peer), mean_mode(peer):
-            for x in batches:
-                inputs.clear()
-                logits_BC = as_peer_output(peer.network(x), "peer").logits.double()
-                (phi_BK,) = inputs
-                p_BC = logits_BC.softmax(1) if form == "softmax" else logits_BC.sigmoid()
-                slope_BC = (p_BC * (1 - p_BC)).cpu()
-                weight += slope_BC.mT @ phi_BK.double().square().cpu()
-                bias += slope_BC.sum(0)
-    finally:
-        hook.remove()
+    for x in batches:
+        phi_BK, logits_BC = read_for_laplace(peer, x)
+        logits_BC = logits_BC.double()
+        p_BC = logits_BC.softmax(1) if form == "softmax" else logits_BC.sigmoid()
+        slope_BC = (p_BC * (1 - p_BC)).cpu()
+        weight += slope_BC.mT @ phi_BK.double().square().cpu()
+        bias += slope_BC.sum(0)
     for name, curvature in (("weight", weight), ("bias", bias)):
         if name in layer.random_names():
             std = (curvature + layer.prior_std.double().cpu() ** -2).rsqrt()

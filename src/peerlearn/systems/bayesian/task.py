@@ -1,10 +1,12 @@
 """Classification by Bayesian peers, which may train as deterministic networks first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from peerlearn.cohort import Cohort
 from peerlearn.data.loaders import split_rows
@@ -12,7 +14,7 @@ from peerlearn.engine.precision import Precision
 from peerlearn.engine.settings import MOST_EPOCHS, StepSettings
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 from peerlearn.models.bayesian import BayesianNetwork
-from peerlearn.models.bayesian.laplace import fit_laplace
+from peerlearn.models.bayesian.laplace import fit_laplace, read_for_laplace
 from peerlearn.models.bayesian.network import Deterministic
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.tasks.classification.config import ClassificationConfig
@@ -63,6 +65,10 @@ class BayesianTask(ClassificationTask):
         peers = self.config.peers.items()
         waiting = [n for n, it in peers if it.bayesian and it.bayesian.posterior == "laplace"]
         fitted = [Procedure("laplace", partial(_fit, self, waiting), waiting)] if waiting else []
+        for name in waiting:  # before a training that would be for nothing
+            peer = _with_posterior(cohort, name)
+            few = next(iter(_batches(self, torch.arange(2)))).to(next(peer.parameters()).device)
+            read_for_laplace(peer, few, f"peers.{name}.bayesian")
         steps = self.config.stages.deterministic
         if not steps.epochs:
             return [mutual, *fitted]
@@ -88,10 +94,19 @@ def _centre_priors(cohort: Cohort, precision: Precision) -> None:
 
 def _fit(task: BayesianTask, peers: Sequence[str], cohort: Cohort, precision: Precision) -> None:
     """Laplace's approximation around the weights that training has left, by its labelled rows."""
-    train = task.data.train
-    kept = train.select(labelled_rows(train.y).nonzero()[:, 0]).decoded()
-    rows = split_rows(kept, task.data, task.config.evaluation.batch_size)
+    labelled = labelled_rows(task.data.train.y).nonzero()[:, 0]
     for name in peers:
-        peer = cohort.peers[name]
-        assert isinstance(peer, BayesianNetwork)
-        fit_laplace(peer, (precision.place(x) for x, _ in rows()), cohort.transfer.form)
+        batches = map(precision.place, _batches(task, labelled))
+        fit_laplace(_with_posterior(cohort, name), batches, cohort.transfer.form)
+
+
+def _batches(task: BayesianTask, rows: Tensor) -> Iterator[Tensor]:
+    """What peers read of some training rows, as in evaluation."""
+    split = task.data.train.select(rows).decoded()
+    return (x for x, _ in split_rows(split, task.data, task.config.evaluation.batch_size)())
+
+
+def _with_posterior(cohort: Cohort, name: str) -> BayesianNetwork:
+    peer = cohort.peers[name]
+    assert isinstance(peer, BayesianNetwork)
+    return peer
