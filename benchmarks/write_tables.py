@@ -13,7 +13,8 @@ order × weight tables of the Rényi benchmark, `questions:` with several files,
 for the differences that say what is asked on all of them, `few:` with several files for what few
 labels gain on all of them, `counts:` for estimates of how many new classes there are, `asked:`
 and `outside:` for the two tables of the Bayesian page beside the comparison, `bars:`, `chosen:`,
-`missing:` and `against:` for those of the page on music, and `attacks:`, `defences:`, `rivals:` and
+`missing:` and `against:` for those of the page on music, `startup:`, `large:` and `jobs:` for what
+is waited for, and `attacks:`, `defences:`, `rivals:` and
 `shares:` with a file for each attack, `purified:` and `suspicion:` for those of the page on
 backdoors. Where a file is not there the page says so. Pages in `docs/` have `cases:`,
 `exchanges:` and `bytes:` of peers in processes, `staleness:` and `lost:` of snapshots.
@@ -47,8 +48,11 @@ from benchmarks.music.choose import chosen_markdown
 from benchmarks.music.missing import missing_markdown
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
+from benchmarks.speed.jobs import jobs_markdown
+from benchmarks.speed.large import large_markdown
 from benchmarks.speed.processes import bytes_markdown, cases_markdown, exchanges_markdown
 from benchmarks.speed.staleness import staleness_markdown
+from benchmarks.speed.startup import startup_markdown
 from benchmarks.styles.questions import STYLES
 from peerlearn.report.terminal import markdown_table
 from peerlearn.results import Results
@@ -97,6 +101,9 @@ MAKERS: dict[str, Callable[..., str]] = {
     "cases": cases_markdown,
     "exchanges": exchanges_markdown,
     "bytes": bytes_markdown,
+    "startup": startup_markdown,
+    "jobs": jobs_markdown,
+    "large": large_markdown,
     "staleness": staleness_markdown,
     "lost": lost_markdown,
     "bars": bars_markdown,
@@ -127,8 +134,9 @@ def origin(results: Sequence[Any]) -> str:
     """A line about what made the results of a table; files of one maker are told once."""
     said = []
     for one in results:
-        if isinstance(one, dict) and "environment" in one:
-            said.append(_measured(one["environment"]))
+        sections = [one, *one.values()] if isinstance(one, dict) else []
+        if parts := [part for part in sections if isinstance(part, dict) and "environment" in part]:
+            said += [_measured(part["environment"]) for part in parts]
             continue
         makers = one.get("made_by") or [{}] if isinstance(one, dict) else [{}]
         said += [_maker(entry) for entry in makers]

@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
-from benchmarks.speed.page import lines_of, measure, options
+from benchmarks.speed.page import Results, lines_of, measure, options
 from benchmarks.speed.timing import interleave, row, summary
 
 OUT = Path(__file__).with_name("jobs.json")
@@ -60,8 +60,18 @@ def main() -> None:
             parser.error("--smallest: give another --out")
         arguments.rounds = 1
     measure(arguments, {"jobs": jobs})
-    for line in lines_of(json.loads(arguments.out.read_text(encoding="utf-8"))):
-        print(f"{line['name']}: {line['ratio']['median']:.2f} (target {line['target']})")
+    print(jobs_markdown(json.loads(arguments.out.read_text(encoding="utf-8"))))
+
+
+def jobs_markdown(found: Results) -> str:
+    """How many times as soon a comparison is over."""
+    lines = ["| what | ratio | 95 % interval | target |", "| --- | ---: | ---: | --- |"]
+    for line in lines_of(found):
+        low, high = line["ratio"]["ci95"]
+        met = "met" if line["met"] else "missed"
+        cells = f"{line['ratio']['median']:.2f} | {low:.2f} – {high:.2f} | {line['target']}, {met}"
+        lines.append(f"| {line['name']} | {cells} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,12 @@ def main() -> None:
         return
     found, load = {}, os.getloadavg()[0]
     script = [sys.executable, __file__, "--gb", str(given.gb)]
-    print(
-        f"| file | peak over size, at most {TARGET} | CPU s | wall s |\n| --- | --- | --- | --- |"
-    )
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "rows.npz"
         for name in FILES:
             subprocess.run([*script, "--make", name, str(path)], check=True)
             said = subprocess.check_output([*script, "--read", str(path)], text=True)
-            found[name] = one = json.loads(said)
-            cells = f"{one['peak_over_size']:.2f} | {one['cpu_s']:.1f} | {one['wall_s']:.1f}"
-            print(f"| {name} | {cells} |", flush=True)
+            found[name] = json.loads(said)
     whole = {
         "environment": environment(1),
         "load": round(load, 1),
@@ -112,6 +108,18 @@ def main() -> None:
         "files": found,
     }
     given.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    print(large_markdown(whole))
+
+
+def large_markdown(found: Mapping[str, Any]) -> str:
+    """Peak memory and time of each file."""
+    head = f"| file | GB | peak over size, at most {found['target']} | CPU s | wall s |"
+    lines = [head, "| --- |" + " ---: |" * 4]
+    for name, one in found["files"].items():
+        cells = [f"{one['bytes'] / 1e9:.2f}", f"{one['peak_over_size']:.2f}"]
+        cells += [f"{one['cpu_s']:.1f}", f"{one['wall_s']:.1f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

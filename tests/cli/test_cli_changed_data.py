@@ -166,6 +166,18 @@ def test_a_run_goes_on_from_another_folder(cli, begun, elsewhere):
     assert f"name: {begun}/my.npz" in (begun / "another" / "config.yaml").read_text()
 
 
+def test_peers_meet_in_one_folder_from_wherever_a_run_goes_on(cli, begun, elsewhere):
+    shared = "transport={kind: snapshot, folder: shared, peer: a}"
+    assert cli("run", "dml", *TINY, "--data", "my.npz", shared, "--out", "new").status == 0
+    published = begun / "shared" / "a" / "snapshot.safetensors"
+    before = published.read_bytes()
+    elsewhere()
+    found = cli("run", "../new/config.yaml", "epochs=3", "--out", "../new", "--resume")
+    assert found.status == 0, found.err
+    assert published.read_bytes() != before
+    assert not (begun / "deeper" / "shared").exists()
+
+
 def test_a_comparison_goes_on_from_another_folder(cli, tmp_path, elsewhere):
     saved(tmp_path / "my.npz")
     arms = "arms={plain: {}, other: {data.name: my.npz, lr: 0.01}}"

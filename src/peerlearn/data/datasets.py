@@ -334,16 +334,16 @@ def channel_statistics(
     square_C = torch.zeros(len(first), dtype=torch.float64)
     values = 0
     for chunk in index.split(max(1, VALUES_PER_CHUNK // first.numel())):
-        centred_CV = _channels(rows(chunk)) - shift_C1
+        centred_CV = _channels(rows(chunk)).sub_(shift_C1)
         total_C += centred_CV.sum(1)
-        square_C += centred_CV.square().sum(1)
         values += centred_CV.shape[1]
+        square_C += centred_CV.square_().sum(1)
     offset_C = total_C / values
     std_C = (square_C / values - offset_C.square()).clamp(min=0).sqrt()
     return tuple((shift_C1[:, 0] + offset_C).tolist()), tuple(std_C.tolist())
 
 
 def _channels(x: Tensor) -> Tensor:
-    """(n, C, ...) as float64 (C, values), uint8 scaled to [0, 1]."""
-    flat_CV = x.transpose(0, 1).flatten(1).double()
-    return flat_CV / 255 if x.dtype == torch.uint8 else flat_CV
+    """(n, C, ...) as a copy in float64 (C, values), uint8 scaled to [0, 1]."""
+    flat_CV = x.transpose(0, 1).flatten(1).to(torch.float64, copy=True)
+    return flat_CV.div_(255) if x.dtype == torch.uint8 else flat_CV

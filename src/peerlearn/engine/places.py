@@ -21,14 +21,14 @@ PLACES = tuple(f"data.{key}" for key in OF_DATA)
 """Keys that say where the data are; which they are is known by their fingerprint."""
 WEIGHTS = ("weights", "frozen")
 """Keys, of a peer or of a whole network, that may hold the path of a file of weights."""
-OUTSIDE, PUBLIC = "evaluation.ood", "transport.public"
-"""Keys of a list of what may be paths, and of one such."""
+OUTSIDE, PUBLIC, SHARED = "evaluation.ood", "transport.public", "transport.folder"
+"""Keys of a list of what may be paths, of one such, and of a folder."""
 ENVIRONMENT = "env.json"
 
 
 def is_place(key: str) -> bool:
     """Whether the value of a dotted key may be the path of something that can move."""
-    return key in (*PLACES, OUTSIDE, PUBLIC) or key.rpartition(".")[2] in WEIGHTS
+    return key in (*PLACES, OUTSIDE, PUBLIC, SHARED) or key.rpartition(".")[2] in WEIGHTS
 
 
 def begun_in(run: Path) -> Path | None:
@@ -161,17 +161,18 @@ def _is_name(data: Mapping[str, Any], catalogue: Catalogue[Any]) -> bool:
 def _outside(
     config: Mapping[str, Any], catalogue: Catalogue[Any]
 ) -> Iterator[tuple[Any, Any, str]]:
-    """What of `evaluation.ood` and `transport.public` are paths, by place in what holds it."""
+    """What of `evaluation.ood` and a transport are paths, by place in what holds it."""
     data = config.get("data")
     root = data.get("root") if isinstance(data, dict) else None
-    for dotted in (OUTSIDE, PUBLIC):
+    for dotted in (OUTSIDE, PUBLIC, SHARED):
         outer, _, key = dotted.partition(".")
         block, key = (b, key) if isinstance(b := config.get(outer), dict) else (config, dotted)
         held: list[Any] = [(block, key, value := block.get(key))]
         if isinstance(value, list):
             held = [(value, place, each) for place, each in enumerate(value)]
         for holder, place, each in held:
-            if isinstance(each, str) and not _is_name({"name": each, "root": root}, catalogue):
+            named = {"name": each, "root": root}
+            if isinstance(each, str) and (dotted == SHARED or not _is_name(named, catalogue)):
                 yield holder, place, each
 
 
