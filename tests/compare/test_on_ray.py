@@ -337,8 +337,10 @@ def test_a_node_that_dies_changes_nothing(tmp_path: Path, nodes: Any, slow: dict
     dead: list[str] = []
     compare(out, Cluster(nodes.address), observe, **slow)
     assert dead, "no cell was trained on the second node"
-    (note,) = [event for event in events if event["event"] == "note"]
-    assert "its node" in note["text"] and "begun again" in note["text"]
+    # One that was trained there, and maybe one that was to be the next.
+    notes = [event["text"] for event in events if event["event"] == "note"]
+    assert 1 <= len(notes) <= 2 and all("begun again" in note for note in notes), notes
+    assert any("its node" in note for note in notes), notes
     assert dict(outcome(out)) == dict(outcome(serial))
     done = [(e["arm"], e["seed"]) for e in events if e["event"] == "cell done"]
     assert sorted(done) == sorted((arm, seed) for arm in ARMS for seed in (0, 1))
