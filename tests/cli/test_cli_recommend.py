@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,30 @@ def test_what_a_user_knows_is_left_out_and_the_best_come_first(run: TrainedRun) 
             assert one.score == pytest.approx(mean, abs=1e-4), "every branch ranks every item"
             expected = [f for f in friends[user] if one.item in heard[f]]
             assert list(one.friends) == expected
+
+
+def test_of_equal_scores_a_list_is_the_beginning_of_a_longer_one_as_it_is_measured(
+    folder: Path, cli, tmp_path: Path
+) -> None:
+    assert cli("run", "music", *TINY, "arm=popularity", "--out", tmp_path / "run").status == 0
+    few = rows(cli("recommend", tmp_path / "run", "--n", "5").out)
+    many = rows(cli("recommend", tmp_path / "run", "--n", "30").out)
+    assert few == [row for row in many if int(row["rank"]) <= 5]
+    for before, after in pairwise(many):
+        if before["user"] == after["user"] and before["score"] == after["score"]:
+            assert int(before["item"]) < int(after["item"])
+
+
+def test_what_is_not_finished_says_so_and_a_finished_run_what_to_type(
+    folder: Path, cli, tmp_path: Path
+) -> None:
+    said = cli("run", "music", *TINY, "data.val_share=0", "--out", tmp_path / "run")
+    assert f"peerlearn recommend {tmp_path / 'run'} --user ID --peer ensemble" in said.out
+    epochs = [line for line in said.err.splitlines() if line.startswith("epoch ")]
+    assert epochs and all(re.search(r"train loss lyrics \d", line) for line in epochs)
+    (tmp_path / "run" / "results.json").unlink()
+    said = cli("recommend", tmp_path / "run", "--user", "3", "--n", "2")
+    assert said.status == 0 and "not finished" in said.err
 
 
 def test_a_restored_branch_scores_as_the_trained_one_did(run: TrainedRun) -> None:

@@ -143,6 +143,7 @@ GIVEN = {
         ({"data": "mnist"}, {"data.name": "digits"}, {"data": "data.name"}),
         ({"transfer": "none"}, {"transfer.edges": [{}]}, {"transfer": "transfer.edges"}),
         ({"peers": {"a": {"model": "mlp"}}}, {"peers.a.model": "cnn"}, {}),
+        ({"lr": float("nan")}, {"epochs": 3}, {}),
     ],
 )
 def test_what_an_arm_takes_back_is_found(typed, arm, lost) -> None:

@@ -146,8 +146,8 @@ def tell_shipping(results: Results, recipe: "Recipe", folder: Path) -> None:
     """Print which network to use, and what to type next; see `peerlearn.report.shipping`."""
     from peerlearn.report.shipping import shipping_of
 
-    metrics, pages = recipe.metrics.told(results.get("metrics")), recipe.task.pages
-    said = shipping_of(results, metrics, str(folder), pages.rows, pages.unseen)
+    metrics = recipe.metrics.told(results.get("metrics"))
+    said = shipping_of(results, metrics, str(folder), recipe.task.pages)
     for line in said.lines() if said is not None else ():
         print(harmless(line))
 

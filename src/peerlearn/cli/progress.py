@@ -231,8 +231,16 @@ class GridProgress(_Shown):
 
 
 def _epoch_words(event: dict[str, Any], metric: str) -> str:
-    """The metric of every peer on validation; where it was not measured, the training accuracy."""
-    measured = any(metric in metrics for metrics in event.get("val", {}).values())
-    part, metric = ("val", metric) if measured else ("train", "accuracy")
-    peers = [f"{name} {m[metric]:.3f}" for name, m in event[part].items() if metric in m]
-    return f"{part} {metric} " + "  ".join(peers)
+    """The metric of every peer on validation; where it was not measured, of training.
+
+    That is the accuracy, or what the data asked where there is none.
+    """
+    for part, name, said in (
+        ("val", metric, metric),
+        ("train", "accuracy", "accuracy"),
+        ("train", "objective", "loss"),
+    ):
+        found = {peer: of[name] for peer, of in event.get(part, {}).items() if name in of}
+        if found:
+            return f"{part} {said} " + "  ".join(f"{p} {value:.3f}" for p, value in found.items())
+    return ""

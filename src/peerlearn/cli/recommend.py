@@ -40,9 +40,9 @@ def recommend(
 
     Scores are in standard deviations of those of all items that a user does not know.
     """
+    from peerlearn.cli.serve import opened
     from peerlearn.errors import InputError, harmless, unknown_name
     from peerlearn.files import write_text
-    from peerlearn.serving import open_run
     from peerlearn.tasks.recommendation.data.info import RecommendationInfo
     from peerlearn.tasks.recommendation.people import people_page
     from peerlearn.tasks.recommendation.recommending import suggestions, user_numbers
@@ -50,7 +50,7 @@ def recommend(
     check_out_file(out)
     if out is not None and out.suffix not in (".csv", ".parquet", ".html"):
         raise InputError(f"--out {out}: allowed: a file .csv, .parquet or .html")
-    trained = open_run(run, trust)
+    trained = opened(run, trust)
     info = trained.info
     if not isinstance(info, RecommendationInfo):
         raise InputError(

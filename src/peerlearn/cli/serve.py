@@ -60,7 +60,7 @@ def evaluate(
     from peerlearn.serving import evaluate_run
 
     check_out_file(out)
-    trained = _opened(run, trust)
+    trained = opened(run, trust)
     results = evaluate_run(trained, data, precision.value if precision else None, device)
     print(harmless(f"{trained.arm}, seed {trained.config.seed}, on {results['data']}"))
     console().print(metrics_table(results["arms"][trained.arm]))
@@ -154,7 +154,7 @@ def predict(
     from peerlearn.serving import Predictor
 
     refuse_own_file(out)
-    trained = _opened(run, trust)
+    trained = opened(run, trust)
     options = {"tile": tile, "overlap": overlap, "among": among}
     if trained.reader.folder is None:
         check_out_file(out)
@@ -241,7 +241,7 @@ def export(
     from peerlearn.serving.export import export as write
 
     check_out_file(out)
-    made = write(Loaded(_opened(run, trust)), out, peer, format, normalised, mean)
+    made = write(Loaded(opened(run, trust)), out, peer, format, normalised, mean)
     who = "the ensemble" if made.who == "ensemble" else f"peer {made.who}"
     print(f"{made.path}: {made.format} of {who}; {made.note}")
 
@@ -255,7 +255,7 @@ def _folder(out: Path | None, what: str) -> Path:
     return out_folder(out, what)
 
 
-def _opened(folder: Path, trust: bool) -> "TrainedRun":
+def opened(folder: Path, trust: bool) -> "TrainedRun":
     """The run; where it is not finished, stderr says of which epochs the weights are."""
     from peerlearn.serving import open_run
 

@@ -145,8 +145,7 @@ def _use(experiment: Experiment) -> Shipping | None:
     if len(experiment.folders) == 1:
         folder = experiment.folders[0]
         place = cell_of(str(folder), (folder / "cells").is_dir())
-    pages = experiment.pages
-    return shipping(arms, seeds, experiment.metrics, place, pages.rows, pages.unseen)
+    return shipping(arms, seeds, experiment.metrics, place, experiment.pages)
 
 
 def _unbroken(sentence: str) -> "Markup":

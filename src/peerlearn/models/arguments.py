@@ -20,6 +20,9 @@ Levels = Annotated[int, Field(strict=True, ge=1, le=10)]  # each halves an image
 Number = Annotated[int, Field(strict=True, ge=1)]
 Factor = Annotated[float, Field(strict=True, gt=0, le=1 << 16, allow_inf_nan=False)]
 Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+SomeShare = Annotated[float, Field(strict=True, gt=0, le=1)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=1 << 16)]
 
 
 B = TypeVar("B", bound=Callable[..., Any])

@@ -137,6 +137,7 @@ class Pages:
     measured: str = "Test metrics"  # what they are of, as the beginning of a sentence
     rows: str = "test rows"  # that peers agree on
     validated: str = "the validation metric"  # what the upper panel of learning curves shows
+    ask: str = "predict {run} INPUT"  # the command that asks a network of a run
     unseen: str = ""  # a sentence on what validation cannot see, so that it chooses no arm
     beside: Sequence[str] = ()  # metrics that captions of curves tell beside the last epoch
     sections: Mapping[str, Sequence[Maker]] = field(default_factory=dict)

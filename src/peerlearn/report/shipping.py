@@ -14,6 +14,7 @@ from peerlearn.metrics.catalogue import Catalogue, Metric, is_of_class
 from peerlearn.report.calibrated import told_calibration
 from peerlearn.report.epochs import told_epochs
 from peerlearn.report.experiment import is_value
+from peerlearn.report.section import Pages
 from peerlearn.report.words import NO_BREAK, amount, counted, joined, number
 from peerlearn.results import Arm, Measured, Results, summary
 
@@ -21,6 +22,7 @@ TITLE = "Which network to use"
 ABOUT = ("epoch", "of", "since", "from", "value")
 """What `selected` says of a peer beside its metric."""
 WIDTH = 79
+PAGES = Pages()
 Place = Callable[[str, int], str]
 """The folder of the run of an arm and a seed."""
 
@@ -71,8 +73,7 @@ def shipping(
     seeds: Sequence[int],
     metrics: Catalogue,
     place: Place | None,
-    rows: str = "test rows",
-    unseen: str = "",
+    pages: Pages = PAGES,
 ) -> Shipping | None:
     """What to say of the arms of a run, a comparison or an evaluation; None where nothing is known.
 
@@ -81,17 +82,17 @@ def shipping(
         seeds: in the order of the values there.
         metrics: of the recipe.
         place: the folder of a run, for the commands; None where it is not known.
-        rows: what arms were measured on, in words.
-        unseen: what validation cannot see, in a sentence: then it chooses among the peers of the
-            first arm alone.
+        pages: says what arms were measured on, and how a network is asked. Where there is something
+            that validation cannot see it chooses among the peers of the first arm alone.
     """
+    rows, unseen = pages.rows, pages.unseen
     if unseen:
         arms = dict(list(arms.items())[:1])
     if not any(arm.get("peers") for arm in arms.values()):
         return None
     chosen = choice(arms, metrics)
     if chosen is None:
-        return _nothing_chosen(arms, seeds, place)
+        return _nothing_chosen(arms, seeds, place, pages.ask)
     block, several = arms[chosen.arm], len(arms) > 1 or len(seeds) > 1 or bool(unseen)
     seed = seeds[chosen.place] if chosen.place < len(seeds) else 0
     who = f"peer {chosen.peer}"
@@ -104,11 +105,11 @@ def shipping(
     sentences += told_epochs(arms, metrics) + told_calibration(arms, metrics, rows)
     folder = place(chosen.arm, seed) if place is not None else "RUN"
     is_program = "latency_ms" in block.get("sizes", {}).get(chosen.peer, {})
-    return Shipping(tuple(sentences), _commands(folder, chosen.peer, is_program))
+    return Shipping(tuple(sentences), _commands(pages.ask, folder, chosen.peer, is_program))
 
 
 def shipping_of(
-    results: Results, metrics: Catalogue, folder: str, rows: str = "test rows", unseen: str = ""
+    results: Results, metrics: Catalogue, folder: str, pages: Pages = PAGES
 ) -> Shipping | None:
     """`shipping` of the content of a `results.json` in `folder`."""
     arms, seeds = results["arms"], results["seeds"]
@@ -116,7 +117,7 @@ def shipping_of(
         ((name, arm),) = arms.items()
         arms = {name: cast(Arm, {"validation": _validated(selected)} | dict(arm))}
     place = cell_of(folder, len(results["arms"]) > 1 or len(seeds) > 1)
-    return shipping(arms, seeds, metrics, place, rows, unseen)
+    return shipping(arms, seeds, metrics, place, pages)
 
 
 def _validated(selected: Mapping[str, Mapping[str, Any]]) -> dict[str, Measured]:
@@ -243,7 +244,7 @@ def _ensemble(block: Arm, chosen: Choice, metrics: Catalogue, rows: str, seeds: 
 
 
 def _nothing_chosen(
-    arms: Mapping[str, Arm], seeds: Sequence[int], place: Place | None
+    arms: Mapping[str, Arm], seeds: Sequence[int], place: Place | None, ask: str
 ) -> Shipping | None:
     if len(arms) != 1:
         return None
@@ -254,15 +255,15 @@ def _nothing_chosen(
     why = "Nothing was validated on rows other than those reported on: no peer is called best."
     folder = place(arm, seeds[0] if seeds else 0) if place is not None else "RUN"
     return Shipping(
-        (why, f"Name one: {peers}, or the ensemble."), _commands(folder, "ensemble", False)
+        (why, f"Name one: {peers}, or the ensemble."), _commands(ask, folder, "ensemble", False)
     )
 
 
-def _commands(folder: str, peer: str, is_program: bool) -> tuple[str, ...]:
+def _commands(ask: str, folder: str, peer: str, is_program: bool) -> tuple[str, ...]:
     """What to type next; a program is exported only of a network that was seen to read tensors."""
     folder, ending = shlex.quote(folder), "pt2" if is_program else "safetensors"
     return (
-        f"peerlearn predict {folder} INPUT --peer {peer}",
+        f"peerlearn {ask.format(run=folder)} --peer {peer}",
         f"peerlearn export {folder} --peer {peer} --out {peer}.{ending}",
         f"peerlearn report {folder}",
     )

@@ -156,7 +156,7 @@ def taken_back(
             word = dotted.rpartition(".")[2]
             if isinstance(now, Mapping) and isinstance(was, str) and word in SHORT_FORMS:
                 now = now.get(SHORT_FORMS[word])
-            if isinstance(value, Mapping) or now == was:
+            if isinstance(value, Mapping) or now == was or repr(now) == repr(was):  # nan, too
                 continue
             found[key] = next(k for block, k in of_arm.items() if _overlap(dotted, block))
     return found

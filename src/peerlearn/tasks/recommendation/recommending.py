@@ -15,6 +15,7 @@ from peerlearn.tasks.recommendation.data.dataset import Interactions, ItemLists
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
 from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.metrics.ensemble import ensemble_scores, standardised
+from peerlearn.tasks.recommendation.metrics.ranking import NO_ITEM, top_items
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph
 from peerlearn.transfer.knowledge.rankings import SERVED
 from peerlearn.transfer.outputs import as_peer_output
@@ -87,19 +88,18 @@ def suggestions(
         unseen_BI = torch.ones_like(total_BI)
         unseen_BI[seen_2P[0], seen_2P[1]] = 0
         by = {name: standardised(s, unseen_BI, all_serve[name]) for name, s in scores.items()}
-        ranked_BI = total_BI.masked_fill(unseen_BI == 0, -torch.inf)
-        values_BN, items_BN = ranked_BI.topk(min(n, ranked_BI.shape[1]), dim=1)
+        items_BN = top_items(total_BI, seen_2P, min(n, total_BI.shape[1]))  # as is measured
         for row, user in enumerate(chunk):
             yield [
                 Suggestion(
                     user,
-                    int(item),
-                    float(value),
+                    item,
+                    float(total_BI[row, item]),
                     {name: float(z_BI[row, item]) for name, z_BI in by.items()},
-                    tuple(friend for friend in knows[user] if int(item) in heard_sets[friend]),
+                    tuple(friend for friend in knows[user] if item in heard_sets[friend]),
                 )
-                for value, item in zip(values_BN[row], items_BN[row], strict=True)
-                if value > -torch.inf
+                for item in items_BN[row].tolist()
+                if item != NO_ITEM
             ]
 
 

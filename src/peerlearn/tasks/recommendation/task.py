@@ -16,6 +16,7 @@ from peerlearn.engine.precision import Precision
 from peerlearn.engine.stage import Procedure, Stage, TrainingStage
 from peerlearn.engine.task import BatchSizes, Purpose
 from peerlearn.metrics.assessment import Assessment
+from peerlearn.report.section import Pages
 from peerlearn.tasks.assembly import FP32
 from peerlearn.tasks.contract import Task
 from peerlearn.tasks.recommendation.config import RecommendationConfig
@@ -43,6 +44,7 @@ class RecommendationTask(Task[RecommendationConfig, RecommendationDataset, Recom
     Reader = RecommendationReader
     catalogue = RECOMMENDATION_SETS
     models = RECOMMENDERS
+    pages = Pages(ask="recommend {run} --user ID")
 
     def __init__(self, config: RecommendationConfig, data: RecommendationDataset) -> None:
         super().__init__(config, data)

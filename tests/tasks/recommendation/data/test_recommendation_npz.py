@@ -117,6 +117,20 @@ def test_a_pair_in_train_and_in_test_is_refused_with_both_rows(tmp_path):
         ({"lyric_indptr": np.arange(9)}, "array 'lyric_word' is missing"),
         ({"lyric_indptr": np.arange(9), "lyric_word": np.zeros(5, int),
           "lyric_count": np.ones(5, int)}, "lyric_indptr: does not divide the 5 rows"),
+        ({"lyric_indptr": np.empty(0, int)}, r"lyric_indptr: shape \(0,\).*and one more"),
+        ({"user_id": np.array("x")}, r"user_id: shape \(\); allowed: a row for each user"),
+        ({"item_id": np.arange(8)[:, None]}, r"item_id: int64 of shape \(8, 1\); allowed: texts"),
+        ({"item_id": np.linspace(0, 1, 8)}, "item_id: float64 of shape"),
+        ({"item_id": np.array([b"\xff"] * 8)}, "item_id: holds bytes that are no UTF-8"),
+        ({"user_id": np.array([*"abcdea"])}, "user_id: 'a' stands in rows 0 and 5; allowed: each"),
+        ({"item_id": np.arange(8), "item_name": np.zeros((8, 2))}, "item_name: float64 of shape"),
+        ({"user": np.full(30, 1 << 63, np.uint64)}, "user, row 0: 9223372036854775808; allowed"),
+        ({"tag_user_item_tag": np.array([[0, 1, 0]]), "tag_name": np.array("x")}, "tag_name: <U1"),
+        ({"tag_user_item_tag": np.array([[0, 1, 0]]), "tag_name": np.empty(0, str)},
+         "column 2, row 0: 0; allowed: none, for there are no names"),
+        ({"none_x": view()}, "a modality 'none'; allowed: a name without"),
+        ({"a+b_x": view()}, r"a modality 'a\+b'; allowed: a name without"),
+        ({"_x": view()}, "a modality ''; allowed: a name without"),
         ({"user": np.empty(0, int), "item": np.empty(0, int), "test": None},
          "holds no interactions"),
         ({"item": np.zeros(30, int), "test": None}, "with 1 item; to rank items, two are needed"),
@@ -126,6 +140,30 @@ def test_what_is_wrong_is_named_with_its_array_and_row(tmp_path, changes, messag
     with pytest.raises(InputError, match=message) as error:
         load(tmp_path, arrays(**changes))
     assert "mine.npz" in str(error.value)
+
+
+def test_numbers_of_words_and_tags_without_names_may_be_any(tmp_path):
+    start, count = np.arange(ITEMS + 1), np.arange(1, ITEMS + 1)
+    word, tag = np.arange(ITEMS) % 3, np.stack([np.arange(6), np.arange(6), np.arange(6) % 2], 1)
+    lyrics = {"lyric_indptr": start, "lyric_count": count}
+    few = load(tmp_path, arrays(**lyrics, lyric_word=word, tag_user_item_tag=tag))
+    far = load(
+        tmp_path,
+        arrays(**lyrics, lyric_word=word << 40, tag_user_item_tag=tag * [1, 1, 1 << 45]),
+    )
+    for name in ("lyrics", "tags"):
+        one, other = few.modalities[name], far.modalities[name]
+        assert one.there_I.equal(other.there_I) and np.allclose(one.x_IF.abs(), other.x_IF.abs())
+
+
+def test_a_word_that_occurs_no_times_is_none(tmp_path):
+    start, word = np.arange(0, 2 * ITEMS + 1, 2), np.tile([0, 1], ITEMS)
+    count = np.tile([3, 0], ITEMS)
+    given = {"lyric_indptr": start, "lyric_word": word, "lyric_count": count}
+    without = {"lyric_indptr": start // 2, "lyric_word": word[::2], "lyric_count": count[::2]}
+    found = load(tmp_path, arrays(**given)).modalities["lyrics"]
+    expected = load(tmp_path, arrays(**without)).modalities["lyrics"]
+    assert found.x_IF.equal(expected.x_IF) and found.there_I.equal(expected.there_I)
 
 
 def test_pickled_arrays_are_never_loaded(tmp_path):

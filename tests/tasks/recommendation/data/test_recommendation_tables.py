@@ -169,11 +169,33 @@ def test_features_of_another_width_or_kind_are_refused(log, tmp_path):
         load(log, features=str(tmp_path / "none.npy"))
 
 
+def test_valence_and_energy_on_another_scale_are_no_emotion(log, tmp_path):
+    rows = [("p", 0.2, 0.5), ("q", 1, 0)]
+    path = write(tmp_path / "sound.csv", "item,valence,energy", rows)
+    assert load(log, features=path).emotion_I2[0].tolist() == pytest.approx([-0.6, 0])
+    path = write(
+        tmp_path / "sound.csv", "item,valence,energy", [(i, 100 * v, e) for i, v, e in rows]
+    )
+    data = load(log, features=path)
+    assert data.emotion_I2 is None
+    assert "sound: valence and energy are not all in 0 to 1, so they are no emotion" in told(data)
+
+
+def test_a_folder_and_a_second_table_of_a_name_are_refused(log, tmp_path):
+    for field in ("features", "emotion"):
+        with pytest.raises(InputError, match=rf"data\.{field}: .*: is a folder; expected a file"):
+            load(log, **{field: str(tmp_path)})
+    table = np.ones((4, 2))
+    np.savez(tmp_path / "more.npz", sound=table, sound_x=table)
+    with pytest.raises(InputError, match="a second modality 'sound'"):
+        load(log, features=str(tmp_path / "more.npz"))
+
+
 def test_emotion_of_a_table(log, tmp_path):
     path = write(tmp_path / "mood.csv", "item,arousal,valence", [("q", 0.5, -1), ("r", "", "")])
     emotion = load(log, emotion=path).emotion_I2
     assert emotion[1].tolist() == [-1, 0.5]
     assert emotion.isnan().any(1).tolist() == [True, False, True, True]
     path = write(tmp_path / "mood.csv", "item,valence,arousal", [("q", 0.5, -3)])
-    with pytest.raises(InputError, match=r"mood.csv, item 1: arousal is -3; allowed: -1 to 1"):
+    with pytest.raises(InputError, match=r"mood.csv, item q: arousal is -3; allowed: -1 to 1"):
         load(log, emotion=path)

@@ -31,11 +31,22 @@ MEASURED = ("valence", "energy")
 
 def measured_emotion(table: Table, there_I: Flags) -> Floats | None:
     """float32 (I, 2) of the columns valence and energy, 2v − 1; None without such columns."""
+    if (values := _measured(table)) is None or on_another_scale(table):
+        return None
+    emotion = 2 * values.astype(np.float64) - 1
+    return np.where(there_I[:, None], emotion, np.nan).astype(np.float32)
+
+
+def on_another_scale(table: Table) -> bool:
+    """Whether there are such columns with values outside [0, 1], which are no emotion then."""
+    values = _measured(table)
+    return values is not None and bool(((values < 0) | (values > 1)).any())
+
+
+def _measured(table: Table) -> Floats | None:
     if not set(MEASURED) <= set(table.columns):
         return None
-    columns = [table.columns.index(name) for name in MEASURED]
-    emotion = (2 * table.x_IF[:, columns].astype(np.float64) - 1).clip(-1, 1)
-    return np.where(there_I[:, None], emotion, np.nan).astype(np.float32)
+    return table.x_IF[:, [table.columns.index(name) for name in MEASURED]]
 
 
 def tagged_emotion(tags: Tags, there_I: Flags) -> Floats:

@@ -20,7 +20,7 @@ from peerlearn.data.arrays import Array
 from peerlearn.data.npz import read_arrays, read_npy
 from peerlearn.errors import InputError, similar_path
 from peerlearn.tasks.recommendation.data.delimited import read_columns
-from peerlearn.tasks.recommendation.data.raw import NOBODY, Floats, Names, Table
+from peerlearn.tasks.recommendation.data.raw import NOBODY, Floats, Names, Table, check_new
 
 EMOTION = ("valence", "arousal")
 
@@ -32,8 +32,7 @@ def read_features(said: str, items: Names) -> tuple[dict[str, Table], Account]:
     item that the interactions have.
     """
     path = Path(said).expanduser()
-    if not path.is_file():
-        raise InputError(f"data.features: {path}: no such file.{similar_path(path)}")
+    _check_file("data.features", path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _of_npz(path, items)
@@ -53,26 +52,33 @@ def read_emotion(said: str, items: Names) -> tuple[Floats, Account]:
     Raises InputError: as `read_features`, no such columns, or values outside −1 to 1.
     """
     path = Path(said).expanduser()
-    if not path.is_file():
-        raise InputError(f"data.emotion: {path}: no such file.{similar_path(path)}")
+    _check_file("data.emotion", path)
     table, account = _of_csv(path, items, EMOTION)
-    check_emotion(table.x_IF, str(path))
+    check_emotion(table.x_IF, str(path), items.ids.tolist())
     return table.x_IF, account
 
 
-def check_emotion(emotion_I2: Floats, where: str) -> None:
-    """InputError where these are not two numbers an item, each in [−1, 1] or NaN."""
+def _check_file(field: str, path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{field}: {path}: is a folder; expected a file.")
+    if not path.is_file():
+        raise InputError(f"{field}: {path}: no such file.{similar_path(path)}")
+
+
+def check_emotion(emotion_I2: Floats, where: str, names: Sequence[object] | None = None) -> None:
+    """InputError where these are not two numbers an item, each in [−1, 1] or NaN.
+
+    `names` are what items are called in messages; None: their numbers.
+    """
     if emotion_I2.shape[1] != 2:
         raise InputError(
             f"{where}: shape {emotion_I2.shape}; allowed: (I, 2), valence and arousal."
         )
     wrong = np.argwhere(np.abs(emotion_I2) > 1)
     if len(wrong):
-        row, column = wrong[0]
-        raise InputError(
-            f"{where}, item {row}: {EMOTION[column]} is {emotion_I2[row, column]:g}; allowed: -1 "
-            "to 1."
-        )
+        row, column = wrong[0].tolist()
+        name, found = row if names is None else names[row], emotion_I2[row, column]
+        raise InputError(f"{where}, item {name}: {EMOTION[column]} is {found:g}; allowed: -1 to 1.")
 
 
 def checked_table(array: Array, where: str, names: Sequence[object] | None = None) -> Floats:
@@ -106,7 +112,7 @@ def checked_table(array: Array, where: str, names: Sequence[object] | None = Non
 def _of_npz(path: Path, items: Names) -> tuple[dict[str, Table], Account]:
     arrays = read_arrays(path)
     keys = arrays.pop("item", None)
-    account, tables = EMPTY, {}
+    account, tables = EMPTY, dict[str, Table]()
     if not arrays:
         raise InputError(f"{path}: holds no table of items.")
     if keys is not None and (keys.ndim != 1 or keys.dtype.kind not in "iuU" or not keys.size):
@@ -123,7 +129,9 @@ def _of_npz(path: Path, items: Names) -> tuple[dict[str, Table], Account]:
             raise InputError(f"{where}: has {len(x_IF)} rows; item has {len(keys)}.")
         else:
             x_IF, account = _placed(x_IF, keys.tolist(), items, str(path))
-        tables[name.removesuffix("_x")] = Table(x_IF)
+        name = name.removesuffix("_x")
+        check_new(name, tables, where)
+        tables[name] = Table(x_IF)
     return tables, account
 
 

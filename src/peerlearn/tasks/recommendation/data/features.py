@@ -40,6 +40,7 @@ def of_counts(counts_IW: Any, there_I: Flags, components: int, name: str) -> Mod
     from sklearn.feature_extraction.text import TfidfTransformer
 
     rows = sp.csr_array(counts_IW)[np.flatnonzero(there_I)]
+    rows.eliminate_zeros()  # a word that occurs 0 times has no logarithm
     rows = rows[:, np.flatnonzero(rows.sum(0) > 0)]
     kept = min(components, *rows.shape)
     if not kept:
@@ -49,7 +50,8 @@ def of_counts(counts_IW: Any, there_I: Flags, components: int, name: str) -> Mod
     weights = TfidfTransformer(sublinear_tf=True).fit_transform(rows)
     # What is random of it is where the iteration starts: the same for every run.
     start = derive_seed(0, "truncated svd", name) % (1 << 32)
-    x = TruncatedSVD(kept, n_iter=7, random_state=start).fit_transform(weights)
+    with np.errstate(invalid="ignore"):  # of rows that are all the same it divides by variance 0
+        x = TruncatedSVD(kept, n_iter=7, random_state=start).fit_transform(weights)
     scale = np.sqrt(np.mean(np.square(x)))
     padded = np.zeros((len(x), components))
     padded[:, :kept] = x / (scale if scale > 0 else 1)

@@ -14,7 +14,12 @@ from peerlearn.data.account import Account, counted
 from peerlearn.errors import unknown_name
 from peerlearn.randomness import keyed_generator
 from peerlearn.tasks.recommendation.data.dataset import Modality
-from peerlearn.tasks.recommendation.data.emotion import measured_emotion, tagged_emotion
+from peerlearn.tasks.recommendation.data.emotion import (
+    MEASURED,
+    measured_emotion,
+    on_another_scale,
+    tagged_emotion,
+)
 from peerlearn.tasks.recommendation.data.features import (
     of_counts,
     of_table,
@@ -64,6 +69,11 @@ def described(raw: Raw, part_N: Parts, spec: RecommendationDataSpec) -> Describe
             modalities[name] = of_table(table.x_IF, there, spec.standardise)
             if (measured := measured_emotion(table, there)) is not None:
                 emotions.append(measured)
+            elif on_another_scale(table):
+                notes.append(
+                    f"{name}: {' and '.join(MEASURED)} are not all in 0 to 1, so they are no "
+                    "emotion of items"
+                )
     for name, counts in raw.bags.items():
         if name not in spec.without:
             there = shown(np.asarray(counts.sum(1)).reshape(-1) > 0, spec, name)

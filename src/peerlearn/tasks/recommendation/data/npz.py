@@ -107,7 +107,7 @@ def read_npz(path: Path) -> Raw:
         rating_N=_column(arrays, "rating", rows, where),
         time_N=_column(arrays, "time", rows, where),
         part_N=_parts(arrays, rows, where),
-        item_names=arrays["item_name"].astype(str) if "item_name" in arrays else None,
+        item_names=_texts(arrays, "item_name", where),
         friends_E2=friends,
         tables=_tables(arrays, views, where),
         bags={"lyrics": _lyrics(arrays, len(items), where)} if "lyric_indptr" in arrays else {},
@@ -128,6 +128,12 @@ def _axis(
     there = [name for name in sized if name in arrays]
     if not there:
         return named(what, values.astype(str).tolist())
+    for name in there:
+        if not arrays[name].ndim or (name == "lyric_indptr" and not len(arrays[name])):
+            raise InputError(
+                f"{where}: {name}: shape {arrays[name].shape}; allowed: a row for each {what}"
+                + (", and one more." if name == "lyric_indptr" else ".")
+            )
     lengths = {name: len(arrays[name]) - (name == "lyric_indptr") for name in there}
     count = lengths[there[0]]
     for name, length in lengths.items():
@@ -137,12 +143,39 @@ def _axis(
             )
     wrong = np.flatnonzero((values < 0) | (values >= count))
     if len(wrong):
+        allowed = f"0 to {count - 1}" if count else "none"
         raise InputError(
-            f"{where}, row {wrong[0]}: {what} is {values[wrong[0]]}; allowed: 0 to {count - 1}, "
+            f"{where}, row {wrong[0]}: {what} is {values[wrong[0]]}; allowed: {allowed}, "
             f"for {there[0]} has {count} rows."
         )
-    ids: Texts | None = arrays.get(f"{what}_id")
+    ids = _texts(arrays, f"{what}_id", where)
+    if ids is not None:
+        known, times = np.unique(ids, return_counts=True)
+        if len(twice := np.flatnonzero(times > 1)):
+            name = known[twice[0]]
+            raise InputError(
+                f"{where}: {what}_id: {str(name)!r} stands in rows "
+                f"{' and '.join(map(str, np.flatnonzero(ids == name)[:2]))}; allowed: each once."
+            )
     return numbered(what, count, ids), values
+
+
+def _texts(arrays: Mapping[str, Array], name: str, where: str) -> Texts | None:
+    """What each of something is called; None where there is no such array."""
+    if name not in arrays:
+        return None
+    array = arrays[name]
+    if array.dtype.kind not in "iuUS" or array.ndim != 1:
+        raise InputError(
+            f"{where}: {name}: {array.dtype} of shape {array.shape}; allowed: texts or whole "
+            "numbers of shape (N,)."
+        )
+    if array.dtype.kind != "S":
+        return array.astype(str)
+    try:
+        return np.char.decode(array.astype(np.bytes_), "utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: {name}: holds bytes that are no UTF-8; save texts.") from None
 
 
 def _whole(arrays: Mapping[str, Array], name: str, where: str) -> Ints:
@@ -152,6 +185,11 @@ def _whole(arrays: Mapping[str, Array], name: str, where: str) -> Ints:
         raise InputError(
             f"{where}: {name}: {array.dtype} of shape {array.shape}; allowed: whole numbers of "
             "shape (N,)."
+        )
+    highest = np.iinfo(np.int64).max
+    if array.dtype.kind == "u" and len(large := np.flatnonzero(array.astype("u8") > highest)):
+        raise InputError(
+            f"{where}: {name}, row {large[0]}: {array[large[0]]}; allowed: below 2 to the 63rd."
         )
     return array.astype(np.int64)
 
@@ -242,13 +280,12 @@ def _lyrics(arrays: Mapping[str, Array], items: int, where: str) -> sp.csr_array
             f"{where}: lyric_indptr: does not divide the {len(word)} rows of lyric_word and the "
             f"{len(count)} of lyric_count; allowed: ascending, from 0 to their number."
         )
-    words = len(arrays["word"]) if "word" in arrays else int(word.max(initial=-1)) + 1
-    _check_range(word, words, f"{where}: lyric_word")
+    word, names = _named(word, _texts(arrays, "word", where), f"{where}: lyric_word")
     if len(low := np.flatnonzero(count < 0)):
         raise InputError(
             f"{where}: lyric_count, row {low[0]}: {count[low[0]]}; allowed: 0 and more."
         )
-    return sp.csr_array((count.astype(np.float64), word, start), shape=(items, words))
+    return sp.csr_array((count.astype(np.float64), word, start), shape=(items, len(names)))
 
 
 def _tags(arrays: Mapping[str, Array], users: Names, items: int, where: str) -> Tags | None:
@@ -256,16 +293,25 @@ def _tags(arrays: Mapping[str, Array], users: Names, items: int, where: str) -> 
         return None
     said = f"{where}: tag_user_item_tag"
     user, item, tag = _matrix(arrays, "tag_user_item_tag", 3, where).T
-    given = arrays.get("tag_name")
-    names = np.arange(tag.max(initial=-1) + 1).astype(str) if given is None else given.astype(str)
     _check_range(item, items, f"{said}, column 1")
-    _check_range(tag, len(names), f"{said}, column 2")
+    tag, names = _named(tag, _texts(arrays, "tag_name", where), f"{said}, column 2")
     if "user_id" in arrays:
         _check_range(user, len(users), f"{said}, column 0")
         return Tags(user, item, tag, names)
     return Tags(users.positions(user.tolist()), item, tag, names)
 
 
+def _named(values: Ints, names: Texts | None, said: str) -> tuple[Ints, Texts]:
+    """(positions in names, names): of numbers without names those that occur, however large."""
+    if names is not None:
+        _check_range(values, len(names), said)
+        return values, names
+    _check_range(values, np.iinfo(np.int64).max, said)
+    numbers, place = np.unique(values, return_inverse=True)
+    return place.reshape(-1).astype(np.int64), numbers.astype(str)
+
+
 def _check_range(values: Ints, count: int, said: str) -> None:
     if len(wrong := np.flatnonzero((values < 0) | (values >= count))):
-        raise InputError(f"{said}, row {wrong[0]}: {values[wrong[0]]}; allowed: 0 to {count - 1}.")
+        allowed = f"0 to {count - 1}" if count else "none, for there are no names"
+        raise InputError(f"{said}, row {wrong[0]}: {values[wrong[0]]}; allowed: {allowed}.")

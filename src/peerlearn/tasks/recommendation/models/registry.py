@@ -1,11 +1,14 @@
 """Recommenders by name."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from peerlearn.errors import InputError, unknown_name
-from peerlearn.models.arguments import Count, Rate
+from peerlearn.models.arguments import Count, Factor, Rate, Share, Size, SomeShare, Units, Weight
 from peerlearn.models.registry import Models
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
+from peerlearn.tasks.recommendation.data.raw import BESIDE, NONE
 from peerlearn.tasks.recommendation.models.branch import Branch, Content, Scores
 from peerlearn.tasks.recommendation.models.closed_form import (
     Ease,
@@ -16,6 +19,8 @@ from peerlearn.tasks.recommendation.models.closed_form import (
 from peerlearn.tasks.recommendation.models.ngcf import NGCF
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph
 
+Ridge = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
 
 def branch(
     info: RecommendationInfo,
@@ -23,13 +28,13 @@ def branch(
     *,
     modality: str = "none",
     dim: Count = 64,
-    layers: int = 3,
-    alpha: float = 0.5,
-    hidden: int = 0,
-    dropout: float = 0.0,
+    layers: Units = 3,
+    alpha: Share = 0.5,
+    hidden: Size = 0,
+    dropout: Rate = 0.0,
     scores: Scores = "cosine",
-    temperature: float = 0.12,
-    negatives: float = 1.0,
+    temperature: Factor = 0.12,
+    negatives: SomeShare = 1.0,
     emotion: bool = False,
 ) -> Branch:
     """Propagation over listening and friendships, with items known by one modality.
@@ -49,12 +54,6 @@ def branch(
         emotion: predict valence and arousal from the modality, and use them.
     """
     names = modalities(modality, info)
-    if not 0 <= alpha <= 1:
-        raise InputError(f"arguments.alpha: found {alpha:g}; allowed: 0 to 1")
-    if layers < 0 or not 0 <= dropout < 1 or temperature <= 0:
-        raise InputError("arguments: layers from 0 on, dropout in [0, 1), temperature above 0")
-    if not 0 < negatives <= 1:
-        raise InputError(f"arguments.negatives: found {negatives:g}; allowed: above 0, up to 1")
     width = sum(info.modalities[name] for name in names)
     content = Content(classes, width, dim, hidden, dropout) if names else None
     shape: dict[str, Any] = {"dim": dim, "layers": layers, "alpha": alpha, "scores": scores}
@@ -67,10 +66,10 @@ def ngcf(
     classes: int,
     *,
     dim: Count = 64,
-    layers: int = 3,
+    layers: Units = 3,
     dropout: Rate = 0.1,
     scores: Scores = "dot",
-    temperature: float = 1.0,
+    temperature: Factor = 1.0,
 ) -> NGCF:
     """Neural graph collaborative filtering (Wang et al. 2019)."""
     shape: dict[str, Any] = {"dim": dim, "layers": layers, "dropout": dropout, "scores": scores}
@@ -96,8 +95,8 @@ def ease(
     info: RecommendationInfo,
     classes: int,
     *,
-    regularisation: float = 100.0,
-    friends: float = 0.0,
+    regularisation: Ridge = 100.0,
+    friends: Weight = 0.0,
 ) -> Ease:
     """EASE (Steck 2019), a linear autoencoder in closed form; computed, not trained.
 
@@ -118,10 +117,16 @@ def modalities(named: str, info: RecommendationInfo) -> list[str]:
 
     Raises InputError: one that the data do not have.
     """
-    names = [] if named == "none" else named.split("+")
+    names = [] if named == NONE else named.split(BESIDE)
     for name in names:
+        if name == NONE:
+            raise InputError(
+                f"arguments.modality: {named!r} puts {NONE!r} beside others; it stands alone"
+            )
         if name not in info.modalities:
-            raise unknown_name("modality", name, ["none", *info.modalities], "arguments.modality")
+            raise unknown_name("modality", name, [NONE, *info.modalities], "arguments.modality")
+        if names.count(name) > 1:
+            raise InputError(f"arguments.modality: {named!r} has {name!r} twice; once is enough")
     return names
 
 
