@@ -288,6 +288,18 @@ def test_a_turn_of_the_dead_passes(tmp_path, quick, no_exchange):
     assert taken and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("text", [b"x" * 6000, b"\xff\xfe\x00garbage"], ids=["long", "no text"])
+def test_a_lock_of_whatever_bytes_passes_when_it_is_silent(tmp_path, quick, text):
+    (tmp_path / ".lock").write_bytes(text)
+    os.utime(tmp_path / ".lock", (1, 1))
+    watch, taken, end = Watch(), False, time.monotonic() + 10
+    while not taken and time.monotonic() < end:
+        with suppress(InUseError), held(tmp_path, watch):
+            taken = True
+        time.sleep(0.05)
+    assert taken and not list(tmp_path.iterdir())
+
+
 def test_a_lock_that_was_taken_meanwhile_is_put_back(tmp_path, quick):
     lock = tmp_path / ".lock"
     lock.write_text(FAR)

@@ -312,7 +312,7 @@ def _break(path: Path, silent: Mark, watch: Watch) -> None:
         return
     try:
         if _mark(path) == silent:
-            _set_aside(path, lambda aside: aside.read_text(encoding="utf-8") == silent[0])
+            _set_aside(path, lambda aside: (_mark(aside) or ("",))[0] == silent[0])
     finally:
         turn.unlink(missing_ok=True)
 

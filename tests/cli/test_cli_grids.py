@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from overriding import over
 from tiny_commands import TINY
 
 WORDS = ["compare", "dml", *TINY, "--arms", "mutual,independent", "--seeds", "0-1"]
@@ -24,11 +25,17 @@ def test_lines_of_a_plan_make_the_comparison(cli, tmp_path):
         last = number == 3
         assert (tmp_path / "grid" / "results.json").exists() == last
         if not last:
-            left = f"no cell is free: {number + 1} of 4 are finished"
+            name = planned.out.splitlines()[number].split()[-1]
+            left = f"cell {name}: nothing is left to do here; {number + 1} of 4 are finished"
             assert left in said.out
     told = cli("status", "grid")
     assert told.out.splitlines()[-2:] == ["4 cells: 4 done", "results: grid/results.json"]
     assert cli(*WORDS, "--out", "grid", "--worker").status == 0
+    longer = cli(*WORDS[:2], *over(*WORDS[2:], "epochs=3"), "--out", "grid", "--worker")
+    assert (longer.status, "here 3. A worker helps with a comparison as it is" in longer.err) == (
+        2,
+        True,
+    ), longer.err
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,9 @@ def test_lines_of_a_plan_make_the_comparison(cli, tmp_path):
         (["--slurm", "--out", "a%b"], "--out a%b: sbatch reads %"),
         (["--slurm", "--out", "x"], "--slurm: no sbatch here"),
         (["--cluster", "dask"], "--cluster: unknown kind of cluster 'dask'. Allowed: ray."),
+        (["--cell", "²", "--out", "x", "--worker"], "--cell: unknown cell '²'"),
+        (["--tasks", "0", "--plan", "--out", "x"], "--tasks: is an option of --slurm; add"),
+        (["--time", "", "--plan", "--out", "x"], "--time: is an option of --slurm; add"),
         (["--cluster", "ray:head"], "--cluster ray:head: 'head' is no address; expected ray or"),
         (["--cluster", "ray", "--jobs", "2"], "--cluster --jobs: choose one of them"),
         (["--cluster", "ray", "--slurm", "--out", "x"], "--slurm --cluster: choose one of them"),
@@ -99,6 +109,19 @@ pathlib.Path("requeued").write_text(" ".join(sys.argv[1:]))
 """
 
 
+def test_a_file_is_no_folder_for_workers(cli, tmp_path):
+    (tmp_path / "x").touch()
+    said = cli(*WORDS, "--out", "x", "--worker")
+    assert (said.status, "--out x: is a file; expected a folder" in said.err) == (2, True), said.err
+
+
+def test_processes_are_a_number(cli, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    for words in (WORDS, ["run", "dml", *TINY]):
+        said = cli(*words)
+        assert said.status == 2 and "WORLD_SIZE in the environment: found 'two'" in said.err
+
+
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """A machine with stand-ins for Slurm's commands."""
@@ -110,6 +133,20 @@ def slurm(tmp_path, monkeypatch):
         path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
     return place
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (r"printf '\377 hello\n'", "said '\ufffd hello' in place of the number of a job"),
+        ("echo ²", "said '²' in place of the number of a job"),
+        (r"printf 'bad \377\n' >&2; exit 1", "--slurm: sbatch: bad \ufffd"),
+    ],
+)
+def test_whatever_bytes_sbatch_answers_are_told(cli, slurm, answer, expected):
+    (slurm / "sbatch").write_text(f"#!/bin/sh\n{answer}\n", encoding="utf-8")
+    said = cli(*WORDS, "--out", "grid", "--slurm")
+    assert said.status in (1, 2) and expected in said.err, said.err
 
 
 def test_an_array_is_submitted_and_its_tasks_are_workers(cli, tmp_path, slurm):

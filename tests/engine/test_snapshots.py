@@ -117,6 +117,15 @@ def damaged(path: Path, how: str, network: torch.nn.Module) -> None:
             save_state(path, state | {"weights": other, "digest": digest(other)})
         case "no weights":
             save_state(path, state | {"weights": {"x": 3}})
+        case "numbers for names":
+            weights = dict(enumerate(state["weights"].values()))
+            save_state(path, state | {"weights": weights})
+        case "a step below 0":
+            save_state(path, state | {"step": -5})
+        case "infinity":
+            worst = {name: each * torch.inf for name, each in state["weights"].items()}
+            worst = {name: worst[name].to(each.dtype) for name, each in state["weights"].items()}
+            save_state(path, state | {"weights": worst, "digest": digest(worst)})
         case "no state":
             save_file(dict(network.state_dict()), path)
 
@@ -130,6 +139,9 @@ def damaged(path: Path, how: str, network: torch.nn.Module) -> None:
         ("another version", "no snapshot of version 1"),
         ("another network", "does not fit peer 'b'"),
         ("no weights", "without a step or without weights"),
+        ("numbers for names", "without a step or without weights"),
+        ("a step below 0", "without a step or without weights"),
+        ("infinity", "holds NaN or infinity, so the peer is broken"),
         ("no state", "not a state written by peerlearn"),
     ],
 )
@@ -141,8 +153,9 @@ def test_what_is_not_whole_is_left_aside_and_told_once(how: str, said: str, tmp_
     damaged(tmp_path / "b" / FILE, how, network)
     trainer.observe = notes.append
     result = trainer.run()
-    (note,) = (event["text"] for event in notes if event["event"] == "note")
+    note, end = (event["text"] for event in notes if event["event"] == "note")
     assert said in note
+    assert end.startswith("never seen: b; results of these peers")
     assert result.history[-1]["snapshots"] == {"b": None}
     assert all(torch.equal(each, before[name]) for name, each in network.state_dict().items())
 

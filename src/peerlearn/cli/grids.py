@@ -127,7 +127,7 @@ class Spread(NamedTuple):
             raise InputError("--cell: is one that a --worker trains; add --worker")
         if not self.slurm:
             for name in ("partition", "time", "gres", "tasks", "requeue", "sbatch"):
-                if getattr(self, name):
+                if not any(getattr(self, name) is each for each in (None, False, ())):
                     raise InputError(f"--{name}: is an option of --slurm; add --slurm")
 
 
@@ -216,7 +216,7 @@ def chosen_cell(typed: str, cells: Sequence["Cell"]) -> "Cell":
     """
     from peerlearn.errors import InputError, unknown_name
 
-    if typed.isdigit():
+    if typed.isdecimal():
         if int(typed) >= len(cells):
             raise InputError(
                 f"--cell {typed}: the grid has {len(cells)} cells, 0 to {len(cells) - 1}"
@@ -228,12 +228,16 @@ def chosen_cell(typed: str, cells: Sequence["Cell"]) -> "Cell":
     return named[typed]
 
 
-def tell_left(cells: Sequence["Cell"], out: Path) -> None:
-    """What a worker says that is not the last one."""
+def tell_left(cells: Sequence["Cell"], out: Path, only: str | None) -> None:
+    """What a worker says that is not the last one; `only`: the cell that it was for."""
     done = sum(cell.finished(out) for cell in cells)
+    so_far = f"{done} of {len(cells)} are finished"
+    if only is not None:
+        name = chosen_cell(only, cells).name
+        print(f"cell {name}: nothing is left to do here; {so_far}, peerlearn status tells of all")
+        return
     print(
-        f"no cell is free: {done} of {len(cells)} are finished, others are being trained; the last "
-        "worker writes the results"
+        f"no cell is free: {so_far}, others are being trained; the last worker writes the results"
     )
 
 

@@ -7,10 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-
-def processes() -> int:
-    """How many were started together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+from peerlearn.launched import launched_together
 
 
 def leads() -> bool:
@@ -37,21 +34,21 @@ def complain(error: Exception, everywhere: bool) -> None:
 
 def refuse_to_compare() -> None:
     """InputError where `torchrun` starts a comparison: its cells need no process of another."""
-    if processes() > 1:
+    if launched_together() > 1:
         from peerlearn.errors import InputError
 
         raise InputError(
-            f"compare: {processes()} processes were started together, which would wait for each "
-            "other at every step of every cell. A comparison shares out whole cells instead: leave "
-            "torchrun out, and say --jobs N on one machine, or give the same command with --worker "
-            "and one --out DIR to as many processes or machines as there are. To spread the peers "
-            "of one cell: torchrun … -m peerlearn run RECIPE arm=NAME --seed N --out DIR"
+            f"compare: {launched_together()} processes were started together, which would wait for "
+            "each other at every step of every cell. A comparison shares out whole cells instead: "
+            "leave torchrun out, and say --jobs N on one machine, or give the same command with "
+            "--worker and one --out DIR to as many processes or machines as there are. To spread "
+            "the peers of one cell: torchrun … -m peerlearn run RECIPE arm=NAME --seed N --out DIR"
         )
 
 
 def command() -> list[str]:
     """What a command line begins with, to be started as this process was."""
-    if processes() == 1:
+    if launched_together() == 1:
         return ["peerlearn"]
-    here = os.environ.get("LOCAL_WORLD_SIZE", str(processes()))
+    here = os.environ.get("LOCAL_WORLD_SIZE", str(launched_together()))
     return ["torchrun", "--nproc-per-node", here, "-m", "peerlearn"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from peerlearn.cli.launch import processes
+from peerlearn.launched import launched_together
 
 RecipeArgument = Annotated[
     str, typer.Argument(help="A recipe of `peerlearn ls`, or a YAML file.", show_default=False)
@@ -96,7 +96,7 @@ def parse_numbers(text: str, option: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         last = last if dash else first
-        if not (first.isdigit() and last.isdigit()) or int(last) < int(first):
+        if not (first.isdecimal() and last.isdecimal()) or int(last) < int(first):
             raise InputError(f"{option}: {text!r}; expected numbers such as 0-4 or 0,3,7")
         numbers += range(int(first), int(last) + 1)
     return numbers
@@ -110,7 +110,7 @@ def out_folder(out: Path | None, name: str) -> Path:
     if out is not None:
         check_writable(out, f"--out {out}", folder=True)
         return out
-    if processes() > 1:
+    if launched_together() > 1:
         raise InputError(
             "--out: missing; processes that are started together must be told one folder"
         )

@@ -169,7 +169,7 @@ def compare(
         with GridProgress(cells, notes) as progress:
             results = train_here(spread, found, given, cells, folder, resume, progress.observe)
         if results is None:
-            tell_left(cells, folder)
+            tell_left(cells, folder, spread.cell)
             return
         console().print(comparison_table(results, found.metrics.told(results.get("metrics"))))
         print(measured_words(found, cells[0].config.evaluation))
@@ -211,9 +211,11 @@ def check_comparison(out: Path | None) -> None:
     """
     from peerlearn.engine.run_folder import contents
     from peerlearn.errors import InputError
+    from peerlearn.files import check_writable
 
     if out is None:
         raise InputError("--resume: name the folder to continue with --out")
+    check_writable(out, f"--out {out}", folder=True)
     if (out / "env.json").exists():
         raise InputError(f"--resume: {out} holds a single run; continue it with peerlearn run")
     if not (out / "config.yaml").exists() and contents(out):

@@ -106,14 +106,14 @@ def _train(
     wanted = jobs_wanted(jobs, len({cell.name for cell in own} & {cell.name for cell in left}))
     if wanted == 1:
         kept = KeptData()
-        begin(Survey.of(recipe, left, kept), given, cells, out, resume, observe)
+        begin(Survey.of(recipe, left, kept), given, cells, out, resume, observe, patient)
         in_turn(recipe, own, out, kept, observe, patient)
         return
     base = own_memory()
     with Jobs(recipe, out, wanted, observe).ready() as team:
         survey = Survey.of(recipe, left, team.data)
         team.reduce(jobs_that_fit(jobs, wanted, survey.needs, base))
-        begin(survey, given, cells, out, resume, observe)
+        begin(survey, given, cells, out, resume, observe, patient)
         team.train(own, patient)
 
 
@@ -184,13 +184,14 @@ def begin(
     out: Path,
     resume: bool,
     observe: Observe,
+    longer: bool = True,
 ) -> None:
-    """Start the folder, or join who works there.
+    """Start the folder, or join who works there; for more epochs, if it may be `longer`.
 
     Raises InputError: it cannot be used.
     """
     if leads_launch():
-        open_grid(out, given, resume, cells, survey.rows)
+        open_grid(out, given, resume, cells, survey.rows, longer)
     if survey.facts:
         observe({"event": "compare", "facts": survey.facts})
 

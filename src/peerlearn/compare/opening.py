@@ -7,8 +7,10 @@ from typing import Any
 from peerlearn.compare.cells import Cell
 from peerlearn.data.fingerprint import Fingerprint
 from peerlearn.engine.continuing import check_same, data_changed, holds, moved_words, not_empty
+from peerlearn.engine.growth import Growth
 from peerlearn.engine.places import PLACES, anchored, begun_in
 from peerlearn.engine.run_folder import RunFolder, contents
+from peerlearn.errors import InputError
 from peerlearn.files import check_inside, read_json, write_json, write_text
 from peerlearn.json_shapes import TEXT, WHOLE, check_shape
 from peerlearn.locks import LOCK, alone_in, in_use
@@ -57,8 +59,11 @@ def open_grid(
     resume: bool,
     cells: Sequence[Cell],
     rows: Mapping[str, tuple[Cell, Fingerprint]],
+    longer: bool = True,
 ) -> None:
     """Start the folder or go on with it; `rows` are a cell of each arm, and its data.
+
+    It may go on for more epochs, if it may be `longer`.
 
     Processes that are started together come one after the other: the first one starts it.
 
@@ -77,7 +82,9 @@ def open_grid(
             # Where the data moved, cells tell whether they are the same; then they may be anywhere.
             known = [_check_data(out, cell, now) for cell, now in rows.values()]
             # Arms may have come; a changed one is refused by its cells.
-            if check_same(out, before, given, PLACES if any(known) else ()):
+            if grown := check_same(out, before, given, PLACES if any(known) else ()):
+                if not longer:
+                    raise _longer(out, grown)
                 (out / "results.json").unlink(missing_ok=True)  # of fewer epochs
             given = anchored(given, before, begun_in(out))
         elif contents(out):
@@ -85,6 +92,14 @@ def open_grid(
         write_text(config, to_yaml(dict(given)))
         names += [(cell.arm, cell.seed) for cell in cells if (cell.arm, cell.seed) not in names]
         write_json(out / CELLS, {"cells": [{"arm": arm, "seed": seed} for arm, seed in names]})
+
+
+def _longer(out: Path, grown: Growth) -> InputError:
+    said = ", ".join(f"{key} is {before}, here {now}" for key, (before, now) in grown.items())
+    return InputError(
+        f"{out}: {said}. A worker helps with a comparison as it is; to train it for more epochs, "
+        "give the command with --resume in place of --worker"
+    )
 
 
 def known_cells(out: Path) -> list[tuple[str, int]]:
@@ -98,7 +113,7 @@ def known_cells(out: Path) -> list[tuple[str, int]]:
     if not path.exists():
         folders = sorted(out.glob("cells/*/seed-*"))
         numbers = [(it.parent.name, it.name.removeprefix("seed-")) for it in folders]
-        return [(arm, int(seed)) for arm, seed in numbers if seed.isdigit()]
+        return [(arm, int(seed)) for arm, seed in numbers if seed.isdecimal()]
     read = read_json(path)
     check_shape(read, {"cells": [{"arm": TEXT, "seed": WHOLE}]}, path, "the file")
     return [(cell["arm"], cell["seed"]) for cell in read["cells"]]

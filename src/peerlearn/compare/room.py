@@ -6,8 +6,8 @@ from typing import Literal
 from joblib import cpu_count
 
 from peerlearn.engine.needs import Needs, free_on
-from peerlearn.engine.transports import launched_together
 from peerlearn.errors import InputError
+from peerlearn.launched import launched_together
 from peerlearn.memory import available_memory, in_words
 
 

@@ -18,6 +18,8 @@ from peerlearn.locks import one_at_a_time
 from peerlearn.systems.recipe import Recipe
 
 T = TypeVar("T")
+NO_ROOM = (OSError, RuntimeError)
+"""What torch raises where a file cannot be written whole."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,14 @@ class SharedData:
 
 
 def _saved(data: Any, path: Path) -> bool:
-    """Whether data could be saved; those of anybody's own classes need not be made for it."""
+    """Whether data could be saved.
+
+    Those of anybody's own classes need not be made for it, and there may be no room for them.
+    """
     part = path.with_suffix(".part")
     try:
         torch.save(data, part)
-    except (pickle.PicklingError, AttributeError, TypeError, NotImplementedError):
+    except (pickle.PicklingError, AttributeError, TypeError, NotImplementedError, *NO_ROOM):
         part.unlink(missing_ok=True)
         return False
     part.replace(path)

@@ -121,7 +121,7 @@ def submit(array: Array, script: str, out: Path) -> str:
     except RunError as error:
         raise InputError(f"--slurm: {error}") from None
     job = done.strip().partition(";")[0]  # with the cluster's name behind it, where there are many
-    if not job.isdigit():
+    if not (job.isascii() and job.isdigit()):
         raise RunError(f"sbatch: said {done.strip()!r} in place of the number of a job")
     write_json(out / JOB, {"job": job, "tasks": array.tasks})
     return job
@@ -149,10 +149,15 @@ def queued(out: Path) -> str:
 def _asked(*command: str) -> str:
     """What a command of Slurm answers. Raises RunError: it fails; in its own words."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, check=False, timeout=120)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"{command[0]}: {error}") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
+        said = _text(done.stderr).strip().splitlines() or [f"ended with status {done.returncode}"]
         raise RunError(f"{command[0]}: {said[-1]}")
-    return done.stdout
+    return _text(done.stdout)
+
+
+def _text(said: bytes) -> str:
+    """In whatever locale a command speaks."""
+    return said.decode("utf-8", "replace")

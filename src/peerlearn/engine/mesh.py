@@ -14,9 +14,9 @@ from peerlearn.engine.transports import (
     Outputs,
     Transport,
     all_there,
-    launched_together,
 )
 from peerlearn.errors import InputError
+from peerlearn.launched import launched_together
 from peerlearn.transfer.outputs import PeerOutput
 
 T = TypeVar("T")

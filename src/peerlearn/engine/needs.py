@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from peerlearn.engine.optimisers import OptimiserSpec
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainable import is_within
-from peerlearn.engine.transports import launched_together
 from peerlearn.engine.updates import Steps, in_groups
 from peerlearn.errors import InputError
+from peerlearn.launched import launched_together
 from peerlearn.membership import TRUNK
 from peerlearn.memory import available_memory, in_words
 from peerlearn.objectives.base import as_objective, module_of

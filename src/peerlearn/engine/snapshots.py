@@ -96,7 +96,13 @@ def read_snapshot(
     if found.get("peer") != peer:
         raise InputError(f"{path}: of peer {found.get('peer')!r}; expected {peer!r}")
     step, tensors = found.get("step"), found.get(what)
-    if not (isinstance(step, int) and isinstance(tensors, dict) and _tensors(tensors)):
+    if not (
+        isinstance(step, int)
+        and not isinstance(step, bool)
+        and step >= 0
+        and isinstance(tensors, dict)
+        and _tensors(tensors)
+    ):
         raise InputError(
             f"{path}: a snapshot without a step or without {what}; give every process the same "
             "transport.publish"
@@ -115,13 +121,13 @@ def read_snapshot(
                 f"{path}: does not fit peer {peer!r}: {name} is {one}; expected {other}. Give "
                 "every process the same peers and data with as many classes"
             )
-    if broken := [name for name, each in tensors.items() if each.isnan().any()]:
-        raise InputError(f"{path}: {broken[0]} holds NaN, so the peer is broken")
+    if broken := [name for name, each in tensors.items() if not each.isfinite().all()]:
+        raise InputError(f"{path}: {broken[0]} holds NaN or infinity, so the peer is broken")
     return Snapshot(step, tensors)
 
 
-def _tensors(found: Mapping[str, Any]) -> bool:
-    return all(isinstance(each, Tensor) for each in found.values())
+def _tensors(found: Mapping[Any, Any]) -> bool:
+    return all(isinstance(k, str) and isinstance(each, Tensor) for k, each in found.items())
 
 
 def _form(tensor: Tensor | None) -> str:
@@ -178,6 +184,12 @@ class SnapshotTransport(LocalTransport, ABC):
         if last or step % self.every == 0:
             publish(self.folder, self.peer, step, self.made(cohort), self.what, self.rows)
             self.begin(cohort)
+        unseen = [name for name, seen in self.steps.items() if seen is None]
+        if last and unseen and self.what == "weights":
+            self.tell(
+                f"never seen: {', '.join(unseen)}; results of these peers, and of the ensemble "
+                "with them, are those of networks that nobody has trained"
+            )
 
     def told(self) -> dict[str, Any]:
         return {"snapshots": dict(self.steps)}

@@ -8,8 +8,9 @@ from peerlearn.engine.precision import Precision
 from peerlearn.engine.public_rows import PublicRows
 from peerlearn.engine.settings import TrainingSpec
 from peerlearn.engine.snapshots import PredictionSnapshots, WeightSnapshots, held_alone
-from peerlearn.engine.transports import Transport, launched_together
+from peerlearn.engine.transports import Transport
 from peerlearn.errors import InputError
+from peerlearn.launched import launched_together
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor
 from peerlearn.cohort import Cohort
 from peerlearn.data.datasets import Batch
 from peerlearn.errors import RunError
+from peerlearn.launched import launched_together
 from peerlearn.transfer.outputs import PeerOutput
 
 T = TypeVar("T")
@@ -153,11 +154,6 @@ class LocalTransport(Lockstep):
 
     def total(self, number: int) -> int:
         return number
-
-
-def launched_together() -> int:
-    """How many processes were started together, as by `torchrun`."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def agreed(say: Callable[[], T]) -> T:
