@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.music.arms import trainer_of
+from benchmarks.speed.timing import environment
 from peerlearn.files import write_text
 from peerlearn.tasks.recommendation.data.dataset import RecommendationDataset
 from peerlearn.tasks.recommendation.metrics.assessment import RankingAssessment
@@ -60,8 +61,9 @@ def main() -> None:
     lines["lightgcn"]["torch-geometric"] = _geometric(task.data, 1 if arguments.smallest else 100)
     for arm, found in _cornac(task.data, arguments.python, epochs).items():
         lines[arm]["cornac"] = found
-    write_text(arguments.out, json.dumps({"against": lines}, indent=1) + "\n")
-    print(against_markdown({"against": lines}))
+    results = {"environment": environment(1), "against": lines}
+    write_text(arguments.out, json.dumps(results, indent=1) + "\n")
+    print(against_markdown(results))
 
 
 def measured(data: RecommendationDataset, scores_UI: np.ndarray) -> dict[str, float]:

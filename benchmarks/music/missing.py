@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.cells import difference_cells
 from benchmarks.music.arms import trainer_of
+from benchmarks.speed.timing import environment
 from peerlearn.data.catalogue import roots
 from peerlearn.files import write_text
 
@@ -34,6 +35,7 @@ BRANCHES = {
 WITH_CONTENT = ("full", "concatenation")
 WITHOUT = "lightgcn-social-wide"
 COLD = ("lightgcn", "lightgcn-social", "no-social", "full", "ease", "ease-friends", "friends")
+SECTIONS = ("rates", "removed", "cold")
 FEW, SHARE = 5, 0.2
 """Training items that are left to this share of the users."""
 METRICS = ("recall@50", "ndcg@50", "recall@50:cold5", "ndcg@50:cold5")
@@ -54,13 +56,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0-2", help="a range, such as 0-2")
     parser.add_argument("--out", type=Path, default=HERE / "missing.json")
-    parser.add_argument("--only", nargs="+", choices=("rates", "removed", "cold"))
+    parser.add_argument("--only", nargs="+", choices=SECTIONS)
     parser.add_argument("--smallest", action="store_true", help="an epoch of a cell a section")
     arguments = parser.parse_args()
     if arguments.smallest and arguments.out.parent == HERE:
         raise SystemExit("--smallest makes no results for the page; give another --out")
     first, _, last = arguments.seeds.partition("-")
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"environment": environment(1)}
     if arguments.out.exists():
         found = json.loads(arguments.out.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +78,7 @@ def main() -> None:
                     values[str(seed)] = _trained(cell, seed, less)
                     write_text(arguments.out, json.dumps(found, indent=1) + "\n")
                     print(cell.section, cell.what, cell.arm, seed, values[str(seed)], flush=True)
-    if not arguments.smallest:
+    if not arguments.smallest and "rates" in found:  # beside which all is told
         print(missing_markdown(found))
 
 
@@ -157,7 +159,8 @@ def missing_markdown(found: Mapping[str, Any]) -> str:
             shown = ("recall@50:cold5", "ndcg@50:cold5", "recall@50")
             rows.append([f"`{arm}`", *(_mean(by_seed, name) for name in shown)])
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-    seeds = {len(v) for s in found.values() for by in s.values() for v in by.values()}
+    sections = [found[name] for name in SECTIONS if name in found]
+    seeds = {len(v) for s in sections for by in s.values() for v in by.values()}
     parts.append(
         f"n = {min(seeds, default=0)} seeds, paired; 95 % intervals over seeds only. What is "
         "hidden is fixed; items without a modality are ranked by ids and listeners. Not tested."

@@ -139,3 +139,70 @@ def test_a_run_of_another_kind_recommends_nothing(tmp_path: Path, cli) -> None:
     )
     said = cli("recommend", tmp_path / "dml")
     assert said.status == 2 and "recommends nothing" in said.err
+
+
+# Who came later -----------------------------------------------------------------------------------
+
+
+def table(path: Path, header: str, *lines: str) -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def of_user(found: list[dict[str, str]], user: str) -> list[str]:
+    return [row["item"] for row in found if row["user"] == user]
+
+
+def test_who_came_later_is_suggested_what_others_like_them_listen_to(
+    folder: Path, run: TrainedRun, cli, tmp_path: Path
+) -> None:
+    heard = heard_by(run.cohort.peers["audio"].graph)[3]
+    lines = [*(f"new,{item}" for item in heard), "new,song", "0,song"]
+    pairs = table(tmp_path / "pairs.csv", "user,item", *lines)
+    friends = table(tmp_path / "friends.csv", "user,friend", "new,3", "new,new")
+    before = rows(cli("recommend", folder, "--n", "30").out)
+    words = ["recommend", folder, "--pairs", pairs, "--friends", friends, "--n", "30"]
+    said = cli(*words, "--explain")
+    assert said.status == 0, said.err
+    after = rows(said.out)
+    assert {row["user"] for row in after} == {row["user"] for row in before} | {"new"}
+    listed, alike = of_user(after, "new"), of_user(before, "3")
+    assert set(listed) == set(alike), "all that it did not listen to"
+    assert len({*listed[:8]} & {*alike[:8]}) >= 5, "what one who listens alike is suggested"
+    assert "song" in of_user(after, "1") and "song" not in of_user(after, "0")
+    by = [row for row in after if row["item"] == "song" and row["user"] == "3"]
+    assert by[0]["friends"] == "new"
+
+
+def test_without_anything_new_nothing_changes(folder: Path, run: TrainedRun, cli, tmp_path) -> None:
+    graph = run.cohort.peers["audio"].graph
+    lines = [f"{user},{item}" for user, item in graph.interactions.T.tolist()]
+    pairs = table(tmp_path / "pairs.csv", "user,item", *lines)
+    plain = cli("recommend", folder, "--n", "5")
+    assert cli("recommend", folder, "--n", "5", "--pairs", pairs).out == plain.out
+
+
+@pytest.mark.parametrize("arm", ["ease", "popularity", "item-knn", "ngcf"])
+def test_what_is_computed_or_has_ids_alone_knows_newcomers(arm: str, cli, tmp_path: Path) -> None:
+    assert cli("run", "music", *TINY, f"arm={arm}", "--out", tmp_path / "run").status == 0
+    pairs = table(tmp_path / "pairs.csv", "user,item", "new,1", "new,2", "0,song")
+    said = cli("recommend", tmp_path / "run", "--user", "new", "--n", "40", "--pairs", pairs)
+    assert said.status == 0, said.err
+    assert set(of_user(rows(said.out), "new")) == {*map(str, range(30)), "song"} - {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pairs", "nope.csv"], "nope.csv"),
+        (["--pairs", "friends.csv"], "item"),
+        (["--friends", "friends.csv"], "friends.csv, row 1: friend 'who' is no user of the run"),
+        (["--user", "new"], "--user new: no user of the run has that id"),
+    ],
+)
+def test_what_came_later_is_named_where_it_is_wrong(
+    folder: Path, cli, tmp_path: Path, words: list[str], message: str
+) -> None:
+    table(tmp_path / "friends.csv", "user,friend", "0,who")
+    said = cli("recommend", folder, *words)
+    assert (said.status, message in said.err) == (2, True), said.err

@@ -129,6 +129,7 @@ def test_what_is_computed_may_teach_and_does_not_change() -> None:
         (["peers.audio={model: ngcf, arguments: {temperature: 0}}"], r"temperature = 0"),
         (["peers.audio.arguments.modality=audio+none"], r"'none' beside others; it stands alone"),
         (["peers.audio.arguments.modality=audio+audio"], r"has 'audio' twice"),
+        (["peers.audio.arguments.modality=all+audio"], r"'all' beside others; it stands alone"),
         (["peers.audio.model=brunch"], r"peers\.audio\.model: unknown model 'brunch'.*'branch'"),
         (["objective.loss=soft"], r"objective\.loss: found 'soft'.*softmax, bpr"),
         (["negatives=0"], r"negatives"),

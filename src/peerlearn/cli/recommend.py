@@ -2,6 +2,7 @@
 
 import csv
 import io
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,22 +35,39 @@ def recommend(
             help="csv or parquet file; .html: a page to pick users from.", show_default="stdout"
         ),
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="csv of user and item that came since: users and items in it may be new, and "
+            "what it has is not suggested either.",
+            show_default=False,
+        ),
+    ] = None,
+    friends: Annotated[
+        Path | None,
+        typer.Option(help="csv of user and friend that came since.", show_default=False),
+    ] = None,
     trust: TrustOption = False,
 ) -> None:
-    """Suggest items to users of a run that recommends, those that they know left out.
+    """Suggest items to users of a run that recommends, those that it was trained on left out.
 
-    Scores are in standard deviations of those of all items that a user does not know.
+    Pairs held out for validation and test are not known to it: --pairs with all of them leaves them
+    out too. Scores are in standard deviations of those of all items that a user does not know.
     """
     from peerlearn.cli.serve import opened
     from peerlearn.errors import InputError, harmless, unknown_name
     from peerlearn.files import write_text
     from peerlearn.tasks.recommendation.data.info import RecommendationInfo
+    from peerlearn.tasks.recommendation.models.propagation import SocialGraph
+    from peerlearn.tasks.recommendation.newcomers import read_since, with_newcomers
     from peerlearn.tasks.recommendation.people import people_page
     from peerlearn.tasks.recommendation.recommending import suggestions, user_numbers
 
     check_out_file(out)
     if out is not None and out.suffix not in (".csv", ".parquet", ".html"):
         raise InputError(f"--out {out}: allowed: a file .csv, .parquet or .html")
+    if out is not None and out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise InputError(f"--out {out}: parquet needs pyarrow: pip install pyarrow")
     trained = opened(run, trust)
     info = trained.info
     if not isinstance(info, RecommendationInfo):
@@ -62,13 +80,16 @@ def recommend(
         raise unknown_name("peer", peer, known, "--peer")
     names = trained.members if peer == "ensemble" else [peer]
     peers = {name: trained.cohort.peers[name] for name in names}
-    graph = next(iter(peers.values())).graph
+    graph: SocialGraph = next(iter(peers.values())).graph  # type: ignore[assignment]
+    if pairs is not None or friends is not None:
+        since = read_since(info, graph, pairs, friends)
+        peers, info, graph = with_newcomers(peers, since), since.info, since.graph()
     users = user_numbers(user, info) if user else list(range(info.users))
     served = trained.config.together == "served"
     if out is not None and out.suffix == ".html":
-        write_text(out, people_page(peers, graph, info, users, n, served))  # type: ignore[arg-type]
+        write_text(out, people_page(peers, graph, info, users, n, served))
         return
-    found = suggestions(peers, graph, users, n, served)  # type: ignore[arg-type]
+    found = suggestions(peers, graph, users, n, served)
     if out is not None and out.suffix == ".parquet":
         _write_parquet(out, found, info, explain)
         return
@@ -101,14 +122,11 @@ def _write_parquet(
     out: Path, found: "Iterator[list[Suggestion]]", info: "RecommendationInfo", explain: bool
 ) -> None:
     """The same as columns, numbers as numbers."""
-    from peerlearn.errors import InputError
+    import pyarrow
+    import pyarrow.parquet
+
     from peerlearn.files import write_atomically
 
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(f"--out {out}: parquet needs pyarrow: pip install pyarrow") from error
     rows = [(rank, one) for each in found for rank, one in enumerate(each, 1)]
     columns = {
         "user": [info.user_ids[one.user] for _, one in rows],

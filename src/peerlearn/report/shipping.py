@@ -102,6 +102,10 @@ def shipping(
     sentences += [size] if (size := _size(block, chosen.peer)) else []
     sentences += [gain] if (gain := _ensemble(block, chosen, metrics, rows, len(seeds))) else []
     sentences += [unseen] if unseen else []
+    if left := [name for name, arm in arms.items() if not arm.get("validation")]:
+        verb = "was" if len(left) == 1 else "were"
+        who_left = f"Arm {left[0]}" if len(left) == 1 else f"Arms {joined(left)}"
+        sentences.append(f"{who_left} {verb} not validated, and so not chosen from.")
     sentences += told_epochs(arms, metrics) + told_calibration(arms, metrics, rows)
     folder = place(chosen.arm, seed) if place is not None else "RUN"
     is_program = "latency_ms" in block.get("sizes", {}).get(chosen.peer, {})

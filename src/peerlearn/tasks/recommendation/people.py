@@ -49,6 +49,7 @@ def people_page(
             {
                 "id": info.user_ids[u],
                 "heard": heard[u][:HISTORY],
+                "times": len(heard[u]),
                 "friends": friends[u],
                 "lists": lists[u],
             }

@@ -142,7 +142,7 @@ def test_features_of_tables_are_modalities_called_like_their_files(log, tmp_path
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        ("item,a,b", [("p", 1, "")], "item p: column 1 is nan, but other columns are not"),
+        ("item,a,b", [("p", 1, "")], "item p: column b is nan, but other columns are not"),
         ("item,a", [("p", "x")], "line 2: a is 'x'; allowed: numbers, or nothing"),
         ("item,a", [("p", 1), ("p", 2)], "item p has several rows"),
         ("item,a", [("x", 1)], "none of its 1 item is in the interactions; the first is x"),

@@ -81,10 +81,15 @@ def check_emotion(emotion_I2: Floats, where: str, names: Sequence[object] | None
         raise InputError(f"{where}, item {name}: {EMOTION[column]} is {found:g}; allowed: -1 to 1.")
 
 
-def checked_table(array: Array, where: str, names: Sequence[object] | None = None) -> Floats:
+def checked_table(
+    array: Array,
+    where: str,
+    names: Sequence[object] | None = None,
+    titles: Sequence[str] | None = None,
+) -> Floats:
     """A table of numbers, float32 (n, F), every row of which is there or NaN as a whole.
 
-    `names` are what its rows are called in messages; None: their numbers.
+    `names` and `titles` are what its rows and columns are called in messages; None: their numbers.
 
     Raises InputError: another shape, infinite values, some NaN in a row, or no row that is there.
     """
@@ -102,8 +107,9 @@ def checked_table(array: Array, where: str, names: Sequence[object] | None = Non
         if wrong.any():
             row, column = np.argwhere(wrong)[0].tolist()
             name = row if names is None else names[row]
+            title = column if titles is None else titles[column]
             rows = counted(int(np.sum(wrong.any(1))), "row")
-            raise InputError(f"{where}, item {name}: column {column} is {said}. Such: {rows}.")
+            raise InputError(f"{where}, item {name}: column {title} is {said}. Such: {rows}.")
     if nothing.all():
         raise InputError(f"{where}: every row is nan; leave it away, or give what is known.")
     return x_IF
@@ -145,7 +151,7 @@ def _of_csv(path: Path, items: Names, columns: Sequence[str] = ()) -> tuple[Tabl
         )
     keys = table.texts("item")
     x_IF = np.stack([table.numbers(title, empty=True) for title in titles], 1)
-    x_IF, account = _placed(checked_table(x_IF, str(path), keys), keys, items, str(path))
+    x_IF, account = _placed(checked_table(x_IF, str(path), keys, titles), keys, items, str(path))
     unread = [title for title in table.titles if title not in ("item", *titles)]
     if unread:
         account += Account(notes=(f"{path.name}: columns not read: {', '.join(unread)}",))

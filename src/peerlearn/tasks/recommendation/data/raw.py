@@ -20,8 +20,8 @@ Texts = NDArray[Any]
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
 NOBODY = -1
-NONE, BESIDE = "none", "+"
-"""What `modality` says of no modality, and what it puts between several."""
+NONE, ALL, BESIDE = "none", "all", "+"
+"""What `modality` says of no modality and of all of them, and what it puts between several."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,10 @@ class Raw:
 
 def check_new(name: str, known: Iterable[str], where: str) -> None:
     """InputError where two files or arrays bring a modality of the same name, or a name is none."""
-    if name in ("", NONE) or BESIDE in name:
+    if name in ("", NONE, ALL) or BESIDE in name:
         raise InputError(
             f"{where}: a modality {name!r}; allowed: a name without {BESIDE!r}, which puts "
-            f"modalities side by side, and not {NONE!r}, which stands for no modality."
+            f"modalities side by side, and not {NONE!r} or {ALL!r}, which stand for none and all."
         )
     if name in known:
         raise InputError(f"{where}: a second modality {name!r}; rename one of them.")

@@ -29,6 +29,10 @@ class ClosedForm(nn.Module):
     def fit(self) -> None:
         """Compute what scores need, of a graph that is filled."""
 
+    def anew(self, graph: SocialGraph) -> "ClosedForm":
+        """The same over another graph; `fit` is to be called."""
+        return type(self)(graph)
+
     @abstractmethod
     def scores(self, users_B: Tensor) -> Tensor:
         """float32 (B, I)."""
@@ -120,6 +124,9 @@ class Ease(ClosedForm):
         check_memory(3 * 8 * users * users, "model ease, a matrix of all users")
         self.register_buffer("inverse_UU", torch.zeros(users, users))
         self.register_buffer("diagonal_I", torch.ones(graph.items))
+
+    def anew(self, graph: SocialGraph) -> "Ease":
+        return Ease(graph, self.regularisation, self.friends)
 
     def fit(self) -> None:
         heard, transposed = (each.double() for each in self.graph.heard())

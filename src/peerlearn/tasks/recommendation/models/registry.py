@@ -8,7 +8,7 @@ from peerlearn.errors import InputError, unknown_name
 from peerlearn.models.arguments import Count, Factor, Rate, Share, Size, SomeShare, Units, Weight
 from peerlearn.models.registry import Models
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
-from peerlearn.tasks.recommendation.data.raw import BESIDE, NONE
+from peerlearn.tasks.recommendation.data.raw import ALL, BESIDE, NONE
 from peerlearn.tasks.recommendation.models.branch import Branch, Content, Scores
 from peerlearn.tasks.recommendation.models.closed_form import (
     Ease,
@@ -41,7 +41,7 @@ def branch(
 
     Args:
         modality: a name of the data's; none: ids alone; lyrics+audio: features side by side
-            (fusion by concatenation), of items that have any of them.
+            (fusion by concatenation), of items that have any of them; all: all of them.
         dim: units of an embedding.
         layers: rounds of propagation; 0: none (matrix factorisation).
         alpha: share of friends in what users become, in [0, 1]; 0: LightGCN.
@@ -113,18 +113,21 @@ def graph_of(info: RecommendationInfo) -> SocialGraph:
 
 
 def modalities(named: str, info: RecommendationInfo) -> list[str]:
-    """What `modality` names: none, one, or several put side by side, `lyrics+audio`.
+    """What `modality` names: none, one, all, or several put side by side, `lyrics+audio`.
 
     Raises InputError: one that the data do not have.
     """
-    names = [] if named == NONE else named.split(BESIDE)
+    if named in (NONE, ALL):
+        return list(info.modalities) if named == ALL else []
+    names = named.split(BESIDE)
     for name in names:
-        if name == NONE:
+        if name in (NONE, ALL):
             raise InputError(
-                f"arguments.modality: {named!r} puts {NONE!r} beside others; it stands alone"
+                f"arguments.modality: {named!r} puts {name!r} beside others; it stands alone"
             )
         if name not in info.modalities:
-            raise unknown_name("modality", name, [NONE, *info.modalities], "arguments.modality")
+            known = [NONE, ALL, *info.modalities]
+            raise unknown_name("modality", name, known, "arguments.modality")
         if names.count(name) > 1:
             raise InputError(f"arguments.modality: {named!r} has {name!r} twice; once is enough")
     return names
