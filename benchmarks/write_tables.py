@@ -13,11 +13,11 @@ order × weight tables of the Rényi benchmark, `questions:` with several files,
 for the differences that say what is asked on all of them, `few:` with several files for what few
 labels gain on all of them, `counts:` for estimates of how many new classes there are, `asked:`
 and `outside:` for the two tables of the Bayesian page beside the comparison, `bars:`, `chosen:`,
-`missing:` and `against:` for those of the page on music, `startup:`, `large:` and `jobs:` for what
-is waited for, and `attacks:`, `defences:`, `rivals:` and
-`shares:` with a file for each attack, `purified:` and `suspicion:` for those of the page on
-backdoors. Where a file is not there the page says so. Pages in `docs/` have `cases:`,
-`exchanges:` and `bytes:` of peers in processes, `staleness:` and `lost:` of snapshots.
+`missing:`, `newcomers:` and `against:` for those of the page on music, `startup:`, `large:` and
+`jobs:` for what is waited for, and `attacks:`, `defences:`, `rivals:` and `shares:` with a file for
+each attack, `purified:` and `suspicion:` for those of the page on backdoors. Where a file is not
+there the page says so. Pages in `docs/` have `cases:`, `exchanges:` and `bytes:` of peers in
+processes, `staleness:` and `lost:` of snapshots.
 """
 
 import json
@@ -46,6 +46,7 @@ from benchmarks.music.against import against_markdown
 from benchmarks.music.bars import bars_markdown
 from benchmarks.music.choose import chosen_markdown
 from benchmarks.music.missing import missing_markdown
+from benchmarks.music.newcomers import newcomers_markdown
 from benchmarks.questions import questions_markdown
 from benchmarks.renyi.grid import grid_markdown
 from benchmarks.speed.jobs import jobs_markdown
@@ -109,6 +110,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "bars": bars_markdown,
     "chosen": chosen_markdown,
     "missing": missing_markdown,
+    "newcomers": newcomers_markdown,
     "against": against_markdown,
     "purified": purified_markdown,
     "suspicion": suspicion_markdown,

@@ -11,6 +11,7 @@ import pytest
 import peerlearn
 from benchmarks.music.choose import chosen_markdown
 from benchmarks.music.missing import missing_markdown
+from benchmarks.music.newcomers import newcomers_markdown
 from benchmarks.speed import page, processes
 from benchmarks.speed.bench import worse
 from benchmarks.speed.page import lines_of, measure, options, publish
@@ -64,6 +65,7 @@ OTHERS = {
     "music/large.py": "a process of music/speed.py",
     "music/choose.py": "test_settings_are_tried_on_validation",
     "music/missing.py": "test_missing_modalities_and_cold_users_are_measured",
+    "music/newcomers.py": "test_newcomers_are_suggested_something",
     "music/bars.py": "test_pairs_of_arms_are_read_from_a_finished_comparison",
     "music/against.py": "test_baselines_stand_beside_those_of_others",
     "music/cornac_models.py": "a process of music/against.py, in an environment with cornac",
@@ -282,11 +284,21 @@ def test_settings_are_tried_on_validation(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("shared_data")
+def test_newcomers_are_suggested_something(tmp_path: Path) -> None:
+    out = tmp_path / "newcomers.json"
+    script("music/newcomers.py", "--smallest", "--seeds", "0", "--out", out)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert {*found["arms"]} == {"popularity", "lightgcn"}
+    assert all(0 < by_way["newcomers"][0] < 1 for by_way in found["arms"].values())
+    assert "| `lightgcn` |" in newcomers_markdown(found)
+
+
+@pytest.mark.usefixtures("shared_data")
 def test_missing_modalities_and_cold_users_are_measured(tmp_path: Path) -> None:
     out = tmp_path / "missing.json"
     script("music/missing.py", "--smallest", "--seeds", "0", "--out", out)
     found = json.loads(out.read_text(encoding="utf-8"))
-    assert {*found} == {"rates", "removed", "cold"}
+    assert {*found} == {"environment", "rates", "removed", "cold"}
     (cut,) = found["cold"]["cut to 5"].values()
     assert 0 < cut["0"]["recall@50:cold5"] < 1
     values = {"0": {"recall@50": 0.4}, "1": {"recall@50": 0.42}, "2": {"recall@50": 0.41}}

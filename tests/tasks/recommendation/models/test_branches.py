@@ -1,5 +1,7 @@
 """Propagation against its dense formula, and branches that know nothing of each other."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -53,6 +55,14 @@ def dense(user: Tensor, item: Tensor, layers: int, alpha: float) -> tuple[Tensor
         users.append((1 - share) * (r @ items[-1]) + share * (s @ users[-1]))
         items.append(r.T @ users[-2])
     return torch.stack(users).mean(0), torch.stack(items).mean(0)
+
+
+def test_a_branch_that_was_asked_can_be_copied() -> None:
+    made = Branch(graph(), None, **USUAL).eval()
+    x = RankingInput(torch.arange(USERS))
+    with torch.no_grad():
+        assert torch.equal(copy.deepcopy(made)(x).logits, made(x).logits)
+        assert torch.equal(copy.deepcopy(made)(x).logits, made(x).logits), "after a forward too"
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])

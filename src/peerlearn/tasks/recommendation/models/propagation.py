@@ -75,6 +75,10 @@ class SocialGraph(nn.Module):
         self.friends.copy_(friends)
         self._made.clear()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy: without matrices, for torch copies none that is sparse."""
+        return self.__dict__ | {"_made": {}}
+
     def _load_from_state_dict(self, *given: Any) -> None:
         super()._load_from_state_dict(*given)
         self._made.clear()
