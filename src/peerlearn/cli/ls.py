@@ -61,8 +61,8 @@ def list_data(root: str | None = None) -> None:
     print(
         "your own: --data FILE.npz, with rows (x_train, y_train, x_test, y_test), masks in place "
         "of labels, nodes (x, y,\nedge_index, split) or graphs (edge_index, ptr, y, x or "
-        "node_label); or a folder train/CLASS/, train/images/ beside\ntrain/masks/, or one of raw "
-        "graph files"
+        "node_label), or pairs (user, item); a csv with user and item;\nor a folder train/CLASS/, "
+        "train/images/ beside train/masks/, or one of raw graph files"
     )
 
 

@@ -16,7 +16,10 @@ OverridesArgument = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", help="A data set of `peerlearn ls data`, an .npz file, or a folder."),
+    typer.Option(
+        "--data",
+        help="A data set of `peerlearn ls data`, an .npz file (for music a csv too), or a folder.",
+    ),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Key of weights, batches and dropout.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue what --out holds.")]

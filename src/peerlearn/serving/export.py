@@ -88,8 +88,8 @@ def export(
     info = run.info
     if not isinstance(info, RowInfo):
         raise InputError(
-            f"--format {kind}: {_subject(peer)} reads graphs, and a program reads rows of one "
-            "shape; allowed: --format safetensors"
+            f"--format {kind}: {_subject(peer)} reads no rows of one shape, as a program does; "
+            "allowed: --format safetensors"
         )
     module = run.probabilities(peer, raw=not normalised, mean=mean)
     about |= {"peerlearn": version_of("peerlearn"), "output": "probabilities"}

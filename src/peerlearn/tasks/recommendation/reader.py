@@ -13,7 +13,7 @@ from peerlearn.tasks.recommendation.data.info import RecommendationInfo
 
 
 class RecommendationReader(Reader[RecommendationInfo]):
-    """A recommender knows the users and items of its data, and no others."""
+    """A recommender reads no rows: it knows users and items by their ids; see `newcomers`."""
 
     info_type = RecommendationInfo
     unit = "interaction"
@@ -28,5 +28,5 @@ class RecommendationReader(Reader[RecommendationInfo]):
     def inputs(self, paths: Sequence[Path], peers: Mapping[str, nn.Module]) -> list[Inputs]:
         raise InputError(
             "predict: a recommender reads users by their ids; type "
-            "peerlearn recommend RUN --user ID"
+            "peerlearn recommend RUN --user ID, or see systems/music for Python"
         )
