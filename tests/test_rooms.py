@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "peerlearn"
 FACE = "__init__"
 ROOMS = (
     "errors", "names", "memory", "json_shapes", "files", "plain_yaml", "locks", "importing",
-    "provenance", "validation", "randomness", "modes", "calling", "launched", "transfer", "objectives",
-    "data", "models", "metrics", "token_ids", "twins", "membership", "cohort",
+    "provenance", "validation", "randomness", "modes", "calling", "launched", "transfer",
+    "objectives", "data", "models", "metrics", "token_ids", "twins", "membership", "cohort",
     "engine", "results_checks", "results", "row_scores", "report", "reading", "tasks", "systems",
     "serving", "compare", "building", "fitting", "recipes", FACE, "cli", "__main__",
 )  # fmt: skip

@@ -142,7 +142,8 @@ def test_branches_of_discovery_are_exported_with_their_trunk(who: str, tmp_path:
 
 def test_a_network_that_reads_graphs_has_weights_only(tmp_path: Path) -> None:
     run = peerlearn.load(OLD / "nodes")
-    with pytest.raises(InputError, match=r"peer 'sage' reads no rows of one shape.*allowed: --format safetens"):
+    said = r"peer 'sage' reads no rows of one shape.*allowed: --format safetens"
+    with pytest.raises(InputError, match=said):
         run.export(tmp_path / "net.pt2", peer="sage")
     run.export(tmp_path / "net.safetensors", peer="sage")
     stored = load_file(tmp_path / "net.safetensors")
