@@ -1,9 +1,10 @@
 """Users and items that a recommender has not been trained with, and what was listened to since.
 
-Nothing is trained: who came later stands in the graph, with an embedding of 0 of their own, so that
-they are what propagation makes of what they listened to, of whom they know, and of who listens. An
-item that came later has no modality; a branch knows it by who listens to it. What is computed in
-closed form is computed anew.
+Nothing is trained: who came later takes their place in the graph, and gets as an embedding of their
+own the mean of those who listened to the same, by two steps over the normalised graph, of the usual
+length. So do items, by what their listeners listened to; an item that came later has no modality.
+With an embedding of 0, LightGCN served newcomers on Last.fm far worse. What is computed in closed
+form is computed anew.
 
 Shape suffixes: U users, I items, D units, N interactions, E friendships.
 """
@@ -12,23 +13,21 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peerlearn.errors import InputError
 from peerlearn.tasks.recommendation.data.delimited import read_columns
 from peerlearn.tasks.recommendation.data.friends import COLUMNS as FRIENDS
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
-from peerlearn.tasks.recommendation.models.branch import Embedded
+from peerlearn.tasks.recommendation.models.branch import Branch
 from peerlearn.tasks.recommendation.models.closed_form import ClosedForm
+from peerlearn.tasks.recommendation.models.ngcf import NGCF
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph
 
 PAIRS = ("user", "item")
-BY_USER = frozenset({"user_UD"})
-BY_ITEM = frozenset({"item_ID", "emotion_I2", "felt_I", "content.x_IF", "content.there_I"})
-"""Tensors of `Embedded` recommenders that have a row for each."""
 
 
 @dataclass(frozen=True)
@@ -113,29 +112,34 @@ def with_newcomers(peers: Mapping[str, nn.Module], since: Since) -> dict[str, nn
 
 @torch.no_grad()
 def _extended(peer: nn.Module, since: Since) -> nn.Module:
-    device = next(peer.buffers()).device
-    graph = since.graph().to(device)
-    assert isinstance(peer, Embedded | ClosedForm)
+    graph = since.graph().to(next(peer.buffers()).device)
     if isinstance(peer, ClosedForm):
         computed = peer.anew(graph)
         computed.fit()
         return computed
+    assert isinstance(peer, Branch | NGCF)
     made = copy.deepcopy(peer)
     made.graph = graph
-    counts = {**dict.fromkeys(BY_USER, graph.users), **dict.fromkeys(BY_ITEM, graph.items)}
-    for path, count in counts.items():
-        holder, _, name = path.rpartition(".")
-        module: Any = made.get_submodule(holder) if _has(made, holder) else None
-        tensor = getattr(module, name, None)
-        if isinstance(tensor, nn.Parameter):
-            setattr(module, name, nn.Parameter(_longer(tensor, count)))
-        elif isinstance(tensor, Tensor):
-            setattr(module, name, _longer(tensor, count))
+    listening, listened = graph.listening()
+    made.user_UD = nn.Parameter(_like_others(peer.user_UD, listening, listened))
+    made.item_ID = nn.Parameter(_like_others(peer.item_ID, listened, listening))
+    for module, name in (
+        (made.content, "x_IF"),
+        (made.content, "there_I"),
+        (made, "emotion_I2"),
+        (made, "felt_I"),
+    ):
+        if isinstance(known := getattr(module, name, None), Tensor):
+            setattr(module, name, _longer(known, graph.items))
     return made
 
 
-def _has(module: nn.Module, holder: str) -> bool:
-    return not holder or getattr(module, holder, None) is not None
+def _like_others(own: Tensor, there: Tensor, back: Tensor) -> Tensor:
+    """Embeddings with those of newcomers behind; `there` and `back` are a normalised graph."""
+    known, all_of_them = len(own), _longer(own, there.shape[0])
+    like = there @ (back @ all_of_them)
+    all_of_them[known:] = own.norm(dim=1).mean() * F.normalize(like[known:], dim=1)
+    return all_of_them
 
 
 def _longer(tensor: Tensor, count: int) -> Tensor:
