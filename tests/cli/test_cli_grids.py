@@ -233,6 +233,18 @@ def test_at_its_time_limit_a_task_saves_and_is_queued_again(
     assert (tmp_path / "requeued").exists() == queued
 
 
+def test_a_task_whose_worker_has_only_begun_to_start_is_queued_again(tmp_path, slurm, monkeypatch):
+    from peerlearn.compare.slurm import Array
+
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "4242")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    command = ["bash", "-c", "kill -USR1 $PPID; sleep 60"]
+    text = Array("dml", 1, requeue=True).script(command, tmp_path, tmp_path / "out")
+    (tmp_path / "array.sh").write_text(text)
+    assert subprocess.run(["bash", str(tmp_path / "array.sh")], check=False).returncode == 138
+    assert (tmp_path / "requeued").read_text() == "requeue 4242_2"
+
+
 def test_a_task_ends_as_its_worker_does(tmp_path, slurm):
     from peerlearn.compare.slurm import Array
 

@@ -43,7 +43,8 @@ done
 {after}exit "$status"
 """
 REQUEUE = """\
-if [ "$asked" ] && [ "$status" = {unfinished} ]; then
+# 138: the signal found a worker that had only begun to start.
+if [ "$asked" ] && {{ [ "$status" = {unfinished} ] || [ "$status" = 138 ]; }}; then
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 fi
 """
