@@ -61,6 +61,13 @@ def test_what_every_optimiser_keeps_is_told_without_taking_it(name):
     assert told == state_of(optimiser)
 
 
+def test_what_is_usual_is_not_tried(monkeypatch):
+    monkeypatch.setattr("peerlearn.engine.needs._tried", lambda *_: pytest.fail("tried"))
+    weight = [torch.zeros(10, 4)]
+    for usual in ({"name": "sgd"}, {"name": "sgd", "momentum": 0.9}, {"name": "adamw"}):
+        assert state_bytes(OptimiserSpec(**usual, weight_decay=0.1), weight) >= 160
+
+
 def test_arguments_decide_what_is_kept():
     weight = [torch.zeros(10, 4)]
     assert state_bytes(OptimiserSpec(name="sgd"), weight) == 160

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from peerlearn.engine.optimisers import OptimiserSpec
+from peerlearn.engine.optimisers import KEPT, OptimiserSpec
 from peerlearn.engine.stage import TrainingStage
 from peerlearn.engine.trainable import is_within
 from peerlearn.engine.updates import Steps, in_groups
@@ -181,9 +181,10 @@ def state_bytes(
 ) -> int:
     """What an optimiser keeps of parameters from its first step on, in bytes.
 
-    Found by a step of the optimiser itself over small tensors, one for every number of dimensions:
-    their sides are different primes, so that the sides of its state say which of the parameter's
-    they are. 0 of an optimiser that cannot be tried so. `seen` keeps what was found.
+    Of one that is not usual it is found by a step of the optimiser itself over small tensors, one
+    for every number of dimensions: their sides are different primes, so that the sides of its state
+    say which of the parameter's they are. 0 of an optimiser that cannot be tried so. `seen` keeps
+    what was found.
     """
     seen = {} if seen is None else seen
     total, said = 0, repr(spec)
@@ -199,6 +200,13 @@ def state_bytes(
 
 
 def _state_of(spec: OptimiserSpec, shape: tuple[int, ...], dtype: torch.dtype) -> State:
+    if spec.is_usual:
+        alike, numbers = KEPT[spec.name]
+        return alike * [(shape, dtype.itemsize)] + numbers * [((), 4)]
+    return _tried(spec, shape, dtype)
+
+
+def _tried(spec: OptimiserSpec, shape: tuple[int, ...], dtype: torch.dtype) -> State:
     parameter = nn.Parameter(torch.ones(shape, dtype=dtype))
     parameter.grad = torch.ones_like(parameter)
     try:

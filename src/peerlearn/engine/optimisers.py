@@ -20,6 +20,8 @@ DEFAULT_ARGUMENTS: dict[str, dict[str, Any]] = {
     "adam": {},
     "adamw": {"weight_decay": 0.01},
 }
+#: How many tensors like a parameter these keep of it so, and how many single numbers in fp32.
+KEPT = {"sgd": (1, 0), "adam": (2, 1), "adamw": (2, 1)}
 
 
 def optimiser_classes() -> dict[str, type[torch.optim.Optimizer]]:
@@ -96,6 +98,15 @@ class OptimiserSpec(Spec):
         """What was said beside the name."""
         return self.__pydantic_extra__ or {}
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is known to work, and what it keeps: to try it imports torch's compiler."""
+        if self.name not in DEFAULT_ARGUMENTS:
+            return False
+        usual = DEFAULT_ARGUMENTS[self.name]
+        others = [key for key, value in self.arguments.items() if usual.get(key) != value]
+        return not others or (others == ["weight_decay"] and self.arguments["weight_decay"] >= 0)
+
     @model_validator(mode="after")
     def _known(self) -> "OptimiserSpec":
         if self.name.startswith(PREFIX):
@@ -111,9 +122,7 @@ class OptimiserSpec(Spec):
                 raise unknown_name(f"argument of {self.name}", key, allowed, "optimiser")
             if fault := _wrong(value, allowed[key]):
                 raise InputError(f"optimiser.{key}: {fault}")
-        # What is usual is known to work, and to try it imports half of torch's compiler.
-        usual = DEFAULT_ARGUMENTS.get(self.name, {})
-        if self.name not in DEFAULT_ARGUMENTS or not usual.items() >= self.arguments.items():
+        if not self.is_usual:
             self._try()
         return self
 
