@@ -1,5 +1,8 @@
 """`ls`, `cp` and `data`: what there is, and a copy of it to start from."""
 
+import subprocess
+import sys
+
 import pytest
 import yaml
 from tiny_commands import TINY
@@ -95,3 +98,12 @@ def test_a_copy_runs_as_it_is(cli, tmp_path):
     said = cli("run", "my.yml", *TINY, "--out", "run")
     assert said.status == 0
     assert (tmp_path / "run" / "results.json").exists()
+
+
+def test_what_only_reads_imports_no_compiler():
+    """torch's own takes a second, and is imported by the first optimiser that is made."""
+    said = (
+        "import sys; from peerlearn.cli import app; app(['ls', 'data'], standalone_mode=False); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", said], check=False).returncode == 0

@@ -25,7 +25,7 @@ from peerlearn.systems.backdoor.attacks.shaping import BATCH, ShapedAttack, labe
 from peerlearn.systems.backdoor.attacks.surrogate import logits_of, train_alone, training_of
 from peerlearn.transfer.outputs import PeerOutput
 
-ADAM = OptimiserSpec(name="adam", betas=[0.5, 0.9])
+BETAS = [0.5, 0.9]
 CLASSIFIER_LR = 0.01
 
 
@@ -76,7 +76,7 @@ class InputAware(ShapedAttack):
             mask = Generator(channels, 1, self.width)
             pattern = Generator(channels, channels, self.width)
         loader = ArrayLoader(rows, BATCH, seed)
-        adam: dict[str, Any] = {"lr": self.lr, "optimiser": ADAM}
+        adam: dict[str, Any] = {"lr": self.lr, "optimiser": OptimiserSpec(name="adam", betas=BETAS)}
         device = str(next(classifier.parameters()).device)
         # Masks that are all alike have gradients of any size, beyond which there is no way back.
         masks = training_of(self.mask_epochs, device=device, clip_norm=1.0, **adam)
