@@ -25,7 +25,7 @@ README = Path(__file__).with_name("README.md")
 OURS, RIVAL = "peerlearn", "torch-geometric"
 USERS, ITEMS, PAIRS = 1_900, 17_600, 90_000
 """As in Last.fm."""
-EPOCHS, DIM, LAYERS = 4, 64, 3
+EPOCHS, DIM, LAYERS = 8, 64, 3
 TARGET = (">=", 1.5)
 
 

@@ -58,7 +58,8 @@ def top_items(scores_BI: Tensor, seen_2P: Tensor, k: int, rows: int = ROWS) -> T
     top_BK = torch.full((users, k), NO_ITEM)
     for start in range(0, users, rows):
         part_BI = scores_BI[start : start + rows].detach().cpu()
-        part_BI = part_BI.masked_fill(part_BI.isnan(), -math.inf)  # a copy
+        odd = part_BI.sum().isnan()  # as it is where there is a NaN, and hardly ever else
+        part_BI = part_BI.masked_fill(part_BI.isnan(), -math.inf) if odd else part_BI.clone()
         here_P = (seen_2P[0] >= start) & (seen_2P[0] < start + rows)
         part_BI[seen_2P[0][here_P] - start, seen_2P[1][here_P]] = -math.inf
         top_BK[start : start + rows, : min(k, items)] = _best(part_BI, min(k, items))

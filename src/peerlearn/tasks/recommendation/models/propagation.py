@@ -11,6 +11,7 @@ Shape suffixes: U users, I items, D units, N interactions, E friendships.
 """
 
 import warnings
+from functools import reduce
 from typing import Any
 
 import torch
@@ -153,4 +154,5 @@ def propagated(
             heard_UD = torch.lerp(heard_UD, product(knowing, knowing, user), share_U1)
         users.append(heard_UD)
         items.append(product(listened, listening, user))
-    return torch.stack(users).mean(0), torch.stack(items).mean(0)
+    # Added up in turn, for a stack of all would be as large as they are together.
+    return reduce(torch.add, users) / len(users), reduce(torch.add, items) / len(items)
