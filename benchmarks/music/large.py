@@ -40,7 +40,7 @@ class Load(NamedTuple):
 
 LOADS = (
     Load("full ranking", "rank", 20_000, 300_000, 1_000_000, 20_000, 4.0),
-    Load("training, an epoch", "train", 25_000, 328_821, 1_300_000, 256, 8.0),
+    Load("training, an epoch", "train", 25_000, 328_821, 1_500_000, 256, 8.0),
 )
 SMALLEST = (
     Load("full ranking", "rank", 50, 200, 1_000, 50, 4.0),

@@ -20,7 +20,7 @@ def build_model(
     ```
 
     Args:
-        name: of `peerlearn ls models`, or `python:package.module:function`.
+        name: of `peerlearn ls models`, `timm:NAME`, or `python:package.module:function`.
         sample: for images and vectors the shape of a row, (C, H, W) or (F,); for graphs the number
             of node features, or a torch-geometric `Data` or a list of them.
         classes: number of outputs; None for those of a `Data`.

@@ -94,7 +94,8 @@ def list_models() -> None:
         print()
     print(
         "use one: peers.b.model=resnet8     its arguments: peers.b.arguments.NAME=VALUE\n"
-        "your own: peers.b.model=python:package.module:function"
+        "your own: peers.b.model=python:package.module:function\n"
+        "timm's, for images: peers.b.model=timm:NAME"
     )
 
 

@@ -48,7 +48,7 @@ def purify(
     network: Annotated[
         str,
         typer.Option(
-            help="What the weights are of: a name of `peerlearn ls models`, or "
+            help="What the weights are of: a name of `peerlearn ls models`, timm:NAME, or "
             "python:package.module:function.",
             show_default=False,
         ),

@@ -6,7 +6,6 @@ from typing import Any
 from torch import nn
 
 from peerlearn.errors import InputError
-from peerlearn.importing import PREFIX
 from peerlearn.models.classifiers import MODELS
 from peerlearn.models.size import multiply_adds, parameter_count
 
@@ -25,7 +24,7 @@ def build_model(
     try:
         return MODELS.build(name, sample, classes, arguments, field)
     except InputError as error:
-        if not isinstance(name, str) or name.startswith(PREFIX) or name in MODELS.names:
+        if not isinstance(name, str) or MODELS.knows(name):
             raise
         hint = "networks of other tasks are built by peerlearn.build_model"
         raise InputError(f"{error} (This reads images and vectors; {hint}.)") from None

@@ -11,6 +11,7 @@ from peerlearn.models.mobilenet import mobilenet
 from peerlearn.models.preact_resnet import preact_resnet18, wide_resnet, wrn16_2, wrn28_10
 from peerlearn.models.registry import Models
 from peerlearn.models.resnet import resnet8, resnet18, resnet20, resnet32, resnet56
+from peerlearn.models.timm_models import TIMM, timm_network
 from peerlearn.models.vgg import cnn, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn
 
 VECTOR_MODELS = ("mlp",)
@@ -38,4 +39,5 @@ MODELS = Models(
     googlenet,
     sample="in_shape",
     check_sample=_check_sample,
+    libraries={TIMM: timm_network},
 )

@@ -1,4 +1,4 @@
-"""Models by name: the built-in ones of a task, and the user's own."""
+"""Models by name: the built-in ones of a task, those of other libraries, and the user's own."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -17,6 +17,8 @@ from peerlearn.randomness import preserved_rng
 FORM = f"{PREFIX}package.module:function"
 Builder = Callable[..., nn.Module]
 """`(sample, classes, *, arguments of its own) -> nn.Module`."""
+LibraryBuilder = Callable[[str, Any, int, Mapping[str, Any], str], nn.Module]
+"""`(name there, sample, classes, arguments, field) -> nn.Module`."""
 
 
 class ModelInfo(NamedTuple):
@@ -35,12 +37,18 @@ class Models:
             signature is the only list of its arguments.
         sample: name of the parameter by which builders are told what a row is.
         check_sample: `(sample, model, field)` to what the builders get, or an `InputError`.
+        libraries: builders of networks of other libraries, which are named `LIBRARY:NAME`.
     """
 
     def __init__(
-        self, *builders: Builder, sample: str, check_sample: Callable[[Any, str, str], Any]
+        self,
+        *builders: Builder,
+        sample: str,
+        check_sample: Callable[[Any, str, str], Any],
+        libraries: Mapping[str, LibraryBuilder] | None = None,
     ) -> None:
         self.builders = {builder.__name__: builder for builder in builders}
+        self.libraries = dict(libraries or {})
         self._sample, self._check_sample = sample, check_sample
 
     @property
@@ -57,10 +65,19 @@ class Models:
             for name, builder in self.builders.items()
         ]
 
+    def knows(self, name: str) -> bool:
+        """Whether that is the name of a model; of others than built-in ones, by its prefix."""
+        return (
+            name in self.builders
+            or name.startswith(PREFIX)
+            or name.partition(":")[0] in self.libraries
+        )
+
     def check(self, name: str, field: str = "model") -> None:
-        """Raise `InputError` where no model has that name; `python:` names are not looked into."""
-        if not name.startswith(PREFIX) and name not in self.builders:
-            raise unknown_name("model", name, [*self.builders, FORM], field)
+        """Raise `InputError` where no model has that name; see `knows`."""
+        if not self.knows(name):
+            theirs = (f"{library}:NAME" for library in self.libraries)
+            raise unknown_name("model", name, [*self.builders, *theirs, FORM], field)
 
     def build(
         self,
@@ -73,8 +90,9 @@ class Models:
         """Build a network; its weights come from torch's global generator, which the caller seeds.
 
         Args:
-            name: one of `names`, or `python:package.module:function` for the user's own, which is
-                passed `classes` and what a row is where it names them.
+            name: one of `names`; `LIBRARY:NAME` for a network of another library; or
+                `python:package.module:function` for the user's own, which is passed `classes` and
+                what a row is where it names them.
             sample: what a row is: for images and vectors the shape of one, (C, H, W) or (F,); for
                 graphs the number of node features.
             classes: number of logits.
@@ -98,6 +116,9 @@ class Models:
         if name.startswith(PREFIX):
             return build_custom(name, context, arguments, field)
         self.check(name, field)
+        library, _, theirs = name.partition(":")
+        if theirs:
+            return self.libraries[library](theirs, *context.values(), arguments, field)
         checked = check_arguments(name, self.builders[name], arguments, field)
         if torch.get_default_device().type != "meta":  # where weights take no memory
             check_memory(_weight_bytes(partial(self.builders[name], **context, **checked)), field)

@@ -23,7 +23,9 @@ SPLIT_CHOICES = ("split_seed", "split_index", "fold_index")
 class PeerSpec(PeerSettings):
     """One peer: its network, and what it does its own way."""
 
-    model: str = Field(description="a name of `peerlearn ls models`, or python:package.module:f")
+    model: str = Field(
+        description="a name of `peerlearn ls models`, timm:NAME, or python:package.module:f"
+    )
     arguments: dict[str, Any] = Field({}, description="keyword arguments of the model")
 
     bayesian: BayesianSpec | None = Field(
