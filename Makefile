@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-cluster check bench lock clean
+.PHONY: demo test test-cluster test-timm check bench lock clean
 
 demo: $(READY)  ## digits with 50 labels: a cohort that teaches itself against independent twins
 	$(BIN)/peerlearn compare dml-few-labels --arms mutual,independent threads=1 --seeds 20-24 \
@@ -26,6 +26,18 @@ $(CLUSTER)/.ready: $(READY) requirements-cluster.txt
 	$(CLUSTER)/bin/python -m pip install --quiet --requirement requirements-cluster.txt
 	@touch $@
 
+# timm needs torchvision, which does not run beside the torch of the lock file.
+TIMM = $(VENV)-timm
+test-timm: $(TIMM)/.ready  ## tests that need timm, in an environment of several gigabytes
+	PEERLEARN_NEEDS_TIMM=1 $(TIMM)/bin/python -m pytest tests/models/test_timm_models.py
+
+$(TIMM)/.ready: requirements.lock requirements-timm.txt pyproject.toml
+	$(PYTHON) -m venv $(TIMM)
+	grep -v '^torch==' requirements.lock > $(TIMM)/others.txt
+	$(TIMM)/bin/python -m pip install --quiet -r requirements-timm.txt -r $(TIMM)/others.txt
+	$(TIMM)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +57,4 @@ lock: $(READY)  ## pin what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 clean:
-	rm -rf $(VENV) $(CLUSTER) runs build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(CLUSTER) $(TIMM) runs build .mypy_cache .pytest_cache .ruff_cache
