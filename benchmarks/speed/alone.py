@@ -19,6 +19,7 @@ from peerlearn.engine.stage_run import StageRun
 from peerlearn.engine.steps import Stepper
 from peerlearn.engine.updates import PeerUpdate
 from peerlearn.membership import TRUNK
+from peerlearn.tasks.graphs.data.graph import Graph
 from peerlearn.transfer.outputs import PeerOutput
 
 BATCHES = 8
@@ -47,6 +48,8 @@ class Bare:
         self.learning = {*stepper.learners, *([TRUNK] if stepper.trunk_learns else [])}
         #: As the loader gives them, and as the networks read them.
         self.seen = list(islice(loader.epoch(0), batches))
+        #: Whether epochs consist of the very same rows, as a graph that is a batch by itself.
+        self.kept = next(iter(loader.epoch(1))).views[0] is self.seen[0].views[0]
         self.batches = [stepper._placed(batch) for batch in self.seen]
         if self.trunk is not None and stepper.kept is not None:
             self.batches = [self._through(self.trunk, batch) for batch in self.batches]
@@ -79,7 +82,7 @@ class Bare:
         for batch in self.batches:
             for update in self.updates.values():
                 update.zero()
-            x = self.stepper._read(batch)
+            x = self.stepper._read(batch if self.kept else _never_seen(batch))
             with self.precision.autocast():
                 outputs = forward_peers(self.peers, x, self.trunk, learners=self.learning)
                 if averages is not None and averages.of:
@@ -93,6 +96,12 @@ class Bare:
     def _through(self, trunk: nn.Module, batch: Batch) -> Batch:
         with torch.no_grad(), self.precision.autocast():
             return replace(batch, views=tuple(trunk(view) for view in batch.views))
+
+
+def _never_seen(batch: Batch) -> Batch:
+    """The batch without what networks keep of a graph, such as its normalised operator."""
+    graphs = (replace(view) if isinstance(view, Graph) else view for view in batch.views)
+    return replace(batch, views=tuple(graphs))
 
 
 _copy_of_tensor = Tensor.__deepcopy__
