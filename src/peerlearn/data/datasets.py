@@ -13,7 +13,7 @@ from peerlearn.data.account import EMPTY, Account
 from peerlearn.objectives.labels import UNLABELLED, labelled_mask, labelled_rows
 
 S = TypeVar("S", bound="Split")
-VALUES_PER_CHUNK = 4_000_000
+VALUES_PER_CHUNK = 2_000_000
 LARGE = 64 * 1024**2
 """Bytes from which rows are not copied where some of them are selected."""
 
