@@ -166,20 +166,27 @@ def pages() -> list[Path]:
 
 
 def filled(page: Path) -> str:
-    """The text of `page` with every table made from its result file."""
+    """The text of `page` with every table made from its result files.
+
+    Tables over several named files are of those that are there; the others are listed above.
+    """
 
     def table(slot: re.Match[str]) -> str:
         paths = [page.parent / name for name in slot["file"].split(",")]
-        if missing := [path.name for path in paths if not path.exists()]:
-            return f"{slot[1]}\nNot measured yet: {', '.join(missing)}.\n\n{slot[4]}"
-        results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-        if maker := OF_NAMED.get(slot["kind"]):
-            made = maker({path.stem: each for path, each in zip(paths, results, strict=True)})
+        maker = OF_NAMED.get(slot["kind"])
+        there, note = [path for path in paths if path.exists()], ""
+        if missing := [path.name for path in paths if path not in there]:
+            note = f"Not measured yet: {', '.join(missing)}.\n\n"
+            if not there or maker is None:
+                return f"{slot[1]}\n{note}{slot[4]}"
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in there]
+        if maker is not None:
+            made = maker({path.stem: each for path, each in zip(there, results, strict=True)})
         elif slot["kind"] == "questions":
             made = questions_markdown(QUESTIONS[page.parent.name], *results)
         else:
             made = MAKERS[slot["kind"]](*results)
-        return f"{slot[1]}\n{made}\n{origin(results)}\n\n{slot[4]}"
+        return f"{slot[1]}\n{note}{made}\n{origin(results)}\n\n{slot[4]}"
 
     return SLOT.sub(table, page.read_text(encoding="utf-8"))
 
