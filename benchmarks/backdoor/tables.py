@@ -99,10 +99,10 @@ def rivals_markdown(comparisons: Mapping[str, Results]) -> str:
         rows.append([f"`{a}` − `{b}`", *cells])
     return (
         lines(rows)
-        + f"\n\nMean over {len(of)} attack{'s' if len(of) > 1 else ''}, n = {_seeds(of)} seeds; differences are "
-        "paired by seed, with 95 % intervals over seeds only: neither other test rows nor other "
-        f"attacks. Bold where a difference in DER is shown, by Holm at 5 % over the {len(asked)} "
-        "rows, with three seeds or more; other metrics are not tested.\n"
+        + f"\n\nMean over {len(of)} attack{'s' if len(of) > 1 else ''}, n = {_seeds(of)} seeds; "
+        "differences are paired by seed, with 95 % intervals over seeds only: neither other test "
+        "rows nor other attacks. Bold where a difference in DER is shown, by Holm at 5 % over the "
+        f"{len(asked)} rows, with three seeds or more; other metrics are not tested.\n"
     )
 
 
