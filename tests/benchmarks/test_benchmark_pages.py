@@ -43,7 +43,7 @@ def test_every_committed_comparison_has_enough_seeds_and_what_it_is_held_against
         path: json.loads(path.read_text(encoding="utf-8")) for path in BENCHMARKS.rglob("*/*.json")
     }
     for path, results in everything.items():
-        if not {"arms", "recipe"} <= set(results):  # what `compare` did not write
+        if not (isinstance(results, dict) and {"arms", "recipe"} <= results.keys()):  # what `compare` did not write
             continue
         attacks = results["recipe"] == "backdoor"
         assert len(results["seeds"]) >= (2 if attacks or "ingredients" in path.stem else 3), path
