@@ -43,8 +43,8 @@ def test_every_committed_comparison_has_enough_seeds_and_what_it_is_held_against
         path: json.loads(path.read_text(encoding="utf-8")) for path in BENCHMARKS.rglob("*/*.json")
     }
     for path, results in everything.items():
-        if not (isinstance(results, dict) and {"arms", "recipe"} <= results.keys()):  # what `compare` did not write
-            continue
+        if not isinstance(results, dict) or not {"arms", "recipe"} <= results.keys():
+            continue  # which `compare` did not write
         attacks = results["recipe"] == "backdoor"
         assert len(results["seeds"]) >= (2 if attacks or "ingredients" in path.stem else 3), path
         base = "mutual" if path.stem.endswith("-function") else "independent"
