@@ -118,7 +118,8 @@ class Models:
         self.check(name, field)
         library, _, theirs = name.partition(":")
         if theirs:
-            return self.libraries[library](theirs, *context.values(), arguments, field)
+            build, checked_sample = self.libraries[library], context[self._sample]
+            return build(theirs, checked_sample, context["classes"], arguments, field)
         checked = check_arguments(name, self.builders[name], arguments, field)
         if torch.get_default_device().type != "meta":  # where weights take no memory
             check_memory(_weight_bytes(partial(self.builders[name], **context, **checked)), field)
