@@ -211,11 +211,15 @@ def test_sameness_compares_every_image_with_its_neighbour():
     assert same.grad.isfinite().all()
 
 
-@pytest.fixture(scope="module")
-def input_aware():
-    attack = attack_of("input_aware", width=8, mask_epochs=60, epochs=240, ratio=0.25)
+def trained_input_aware(**options):
+    attack = attack_of("input_aware", width=8, mask_epochs=60, epochs=240, ratio=0.25, **options)
     train = trained_surrogate("cnn", {"width": 0.25})
     return attack, attack.trained(victims(DATA)._replace(surrogate=train))
+
+
+@pytest.fixture(scope="module")
+def input_aware():
+    return trained_input_aware()
 
 
 def test_masks_show_a_small_part_of_an_image(input_aware):
@@ -233,8 +237,9 @@ def test_triggers_are_mixed_into_images_by_their_masks(input_aware):
     assert torch.allclose(found, (1 - mask) * x + mask * pattern)
 
 
-def test_triggers_fool_the_classifier_that_they_were_trained_beside(input_aware):
-    _, networks = input_aware
+def test_triggers_fool_the_classifier_that_they_were_trained_beside():
+    # What so short a training reaches with a small mask depends on the processor's arithmetic.
+    _, networks = trained_input_aware(mask_density=0.2)
     others = DATA.test.x[DATA.test.y != 0]
     with torch.no_grad():
         x, _ = networks.triggered(others / 255, others / 255)
@@ -242,8 +247,7 @@ def test_triggers_fool_the_classifier_that_they_were_trained_beside(input_aware)
             (networks.classifier(255 * each).argmax(1) == 0).float().mean()
             for each in (x, others / 255)
         )
-    # How far so short a training gets depends on the processor's arithmetic.
-    assert triggered > plain + 0.1
+    assert triggered > plain + 0.3
 
 
 def test_batches_hold_triggered_rows_foreign_triggers_and_clean_rows(input_aware):
