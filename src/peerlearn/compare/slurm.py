@@ -30,10 +30,11 @@ SCRIPT = """\
 # writes the results. `peerlearn status` says where the cells are.
 cd {place} || exit 1
 asked=
+# Set before the worker starts, or an early signal would end this script and leave the worker.
+trap 'asked=yes; kill -USR1 "$!"' USR1
+trap 'kill -TERM "$!"' TERM
 {command} &
 worker=$!
-trap 'asked=yes; kill -USR1 "$worker"' USR1
-trap 'kill -TERM "$worker"' TERM
 wait "$worker"
 status=$?
 while kill -0 "$worker" 2>/dev/null; do  # a signal has ended the wait, and the worker saves
