@@ -582,6 +582,16 @@ def test_the_unfinished_last_line_of_a_killed_run_is_no_error(tmp_path):
     assert "curves" in sections(page(run, tmp_path / "report.html"))
 
 
+def test_one_epoch_is_told_and_not_drawn(tmp_path):
+    for epochs, drawn in ((1, 0), (2, 3)):
+        run = samples.run_folder(tmp_path / f"of_{epochs}", peers=("a", "b"), epochs=epochs)
+        html = page(run, tmp_path / "report.html")
+        curves = re.search(r'id="s1-curves".*?</section>', html, re.DOTALL)[0]
+        assert curves.count('class="chart"') == drawn
+        assert curves.count("<figcaption>Last epoch: ") == 3
+        assert ("One epoch is no curve yet." in curves) == (epochs == 1)
+
+
 def test_a_failed_report_leaves_the_old_one(tmp_path):
     run = samples.run_folder(tmp_path / "run", epochs=2)
     out = tmp_path / "report.html"

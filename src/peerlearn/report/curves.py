@@ -16,7 +16,7 @@ from peerlearn.report.figures import (
     over_seeds,
     shorten,
 )
-from peerlearn.report.section import Drawer, Section
+from peerlearn.report.section import Chart, Drawer, Section
 from peerlearn.report.words import amount, sentence, who_label
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ def curves(draw: Drawer) -> Section:
     names = [*experiment.peers, "ensemble"]
     floor = _common_floor(runs, names, metric.name) if metric else None
     charts = []
+    if max((len(found) for seeds in runs.values() for found in seeds.values()), default=0) == 1:
+        charts = [
+            Chart(sentence(who_label(name)), "", _last_values(experiment, name, metric))
+            for name in names
+            if metric and curves_of(runs, "val", name, metric.name)
+        ]
+        return Section("curves", "Learning curves", "One epoch is no curve yet.", tuple(charts))
     for name in names:
         figure = draw_curves(runs, name, metric, draw.styles, floor)
         if figure is None:
