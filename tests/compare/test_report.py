@@ -1,10 +1,11 @@
 """The report says what the folders say, escapes what users typed, and is the same every time."""
 
-import builtins
 import json
 import random
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -605,14 +606,7 @@ def test_a_failed_report_leaves_the_old_one(tmp_path):
 
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
 def test_a_missing_library_names_the_pip_command(tmp_path, monkeypatch, library):
-    real = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name.partition(".")[0] == library:
-            raise ImportError(f"No module named {name!r}", name=library)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(InputError, match=re.escape('pip install "peerlearn[report]"')):
         write_report([tmp_path], tmp_path / "report.html")
 
@@ -626,9 +620,36 @@ def test_a_brief_page_says_what_its_figures_would_show(compared, compared_page, 
         found = re.search(rf'id="s1-{section}".*?</section>', html, re.DOTALL)
         return found[0].count('class="chart"')
 
-    for section in ("transfer", "curves"):
+    for section in ("forest", "curves"):
         assert drawn(brief, section) == drawn(compared_page, section) > 0
-    for section in ("reliability", "agreement", "cost"):
+    for section in ("transfer", "reliability", "agreement", "cost"):
         assert drawn(brief, section) == 0 < drawn(compared_page, section)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", compared_page, re.DOTALL)
     assert captions == re.findall(r"<figcaption>(.*?)</figcaption>", brief, re.DOTALL)
+
+
+@pytest.mark.parametrize(("peers", "drawn"), [("ab", 0), ("abc", 1)])
+def test_a_brief_page_draws_who_teaches_whom_where_words_are_not_enough(tmp_path, peers, drawn):
+    run = samples.run_folder(tmp_path / "run", peers=tuple(peers))
+    brief = write_report([run], tmp_path / "brief.html", brief=True).read_text("utf-8")
+    graph = re.search(r'id="s1-transfer".*?</section>', brief, re.DOTALL)[0]
+    assert graph.count('class="chart"') == drawn
+    assert 'class="edges"' in graph
+
+
+def test_a_brief_page_of_one_epoch_asks_for_no_drawing_library(tmp_path):
+    run = samples.run_folder(tmp_path / "run", epochs=1, flatness=False)
+    asked = f"""
+import sys
+from pathlib import Path
+from peerlearn.compare.report import write_report
+write_report([Path({str(run)!r})], Path({str(tmp_path / "page.html")!r}), brief=True)
+print("matplotlib" in sys.modules)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", asked],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == ["False"]

@@ -7,6 +7,7 @@ content security policy forbids every request. The same folders give the same by
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from peerlearn.report.confusion import confusion
 from peerlearn.report.cost import cost
 from peerlearn.report.curves import curves
 from peerlearn.report.experiment import Experiment
-from peerlearn.report.figures import arm_styles, drawing_style, require_report_extra
+from peerlearn.report.figures import arm_styles, require_report_extra
 from peerlearn.report.forest import forest
 from peerlearn.report.open_edges import open_edges
 from peerlearn.report.posteriors import posteriors
@@ -63,8 +64,8 @@ def write_report(folders: Sequence[Path], out: Path, brief: bool = False) -> Pat
     otherwise every folder gets a section of its own, in the order given. Parts a folder does not
     have are left out. Missing parent folders of `out` are made, and `out` is returned. To draw all
     figures takes longer than to train a small network: a `brief` page has only their captions in
-    place of the maps of confusion, calibration, coverage, agreement and cost, and says how to get
-    them.
+    place of the transfer graph of two peers and of the maps of confusion, calibration, coverage,
+    agreement and cost, and says how to get them.
 
     Raises InputError: no folder, a file in one that is missing or broken (named), or the `report`
     extra is not installed.
@@ -84,9 +85,9 @@ def _render(experiments: Sequence[Experiment], brief: bool) -> str:
     )
     environment.filters["unbroken"] = _unbroken
     template = environment.from_string(_read("report.html.j2"))
-    with drawing_style():
+    with ExitStack() as opened:
         parts = [
-            _part(Drawer(one, styles, f"s{index}", brief))
+            _part(Drawer(one, styles, f"s{index}", opened, brief))
             for index, one in enumerate(experiments, start=1)
         ]
     title = " · ".join(dict.fromkeys(part["title"] for part in parts))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.metrics.catalogue import Metric
@@ -37,20 +38,18 @@ def curves(draw: Drawer) -> Section:
     metric = experiment.main_metric([name for event in events for name in _validated(event)])
     names = [*experiment.peers, "ensemble"]
     floor = _common_floor(runs, names, metric.name) if metric else None
+    longest = max((len(found) for seeds in runs.values() for found in seeds.values()), default=0)
     charts = []
-    if max((len(found) for seeds in runs.values() for found in seeds.values()), default=0) == 1:
-        charts = [
-            Chart(sentence(who_label(name)), "", _last_values(experiment, name, metric))
-            for name in names
-            if metric and curves_of(runs, "val", name, metric.name)
-        ]
-        return Section("curves", "Learning curves", "One epoch is no curve yet.", tuple(charts))
     for name in names:
-        figure = draw_curves(runs, name, metric, draw.styles, floor)
-        if figure is None:
-            continue
-        caption = _last_values(experiment, name, metric)
-        charts.append(draw.chart("Learning curves of", who_label(name), caption, figure))
+        val, train = _lines(runs, name, metric)
+        who, caption = who_label(name), _last_values(experiment, name, metric)
+        if longest > 1 and (val or train):
+            figure = partial(draw_curves, runs, name, metric, draw.styles, floor)
+            charts.append(draw.chart("Learning curves of", who, caption, figure))
+        elif val:
+            charts.append(Chart(sentence(who), "", caption))
+    if longest == 1:
+        return Section("curves", "Learning curves", "One epoch is no curve yet.", tuple(charts))
     lead = f"Above, {experiment.pages.validated}; below, the training loss: what the data asks "
     lead += "(solid) and what the other peers ask (dotted)."
     if any(len(seeds) > 1 for seeds in runs.values()):
@@ -108,20 +107,13 @@ def curves_of(runs: Runs, *path: str) -> dict[str, Curve]:
     return found
 
 
-def draw_curves(
-    runs: Runs,
-    member: str,
-    metric: Metric | None,
-    styles: Mapping[str, Style],
-    floor: float | None = None,
-) -> "Figure | None":
-    """Two panels over the epochs: above the validation metric, below the training loss in parts.
+def _lines(
+    runs: Runs, member: str, metric: Metric | None
+) -> tuple[dict[str, Curve], dict[tuple[str, str], Curve]]:
+    """What is known of a member: the validation metric by arm, the training loss by arm and part.
 
-    The ensemble has no training loss. The first epochs may leave the upper panel at the `floor`.
-    None where the events tell nothing about this member.
+    The ensemble has no training loss.
     """
-    from matplotlib.ticker import MaxNLocator
-
     val = curves_of(runs, "val", member, metric.name) if metric else {}
     parts = {part: curves_of(runs, "train", member, part) for part in _PARTS}
     train = {
@@ -131,9 +123,24 @@ def draw_curves(
         if arm in parts[part]
         and (part == "objective" or any(value for value in parts[part][arm].mean))
     }
-    if not val and not train:
-        return None
+    return val, train
 
+
+def draw_curves(
+    runs: Runs,
+    member: str,
+    metric: Metric | None,
+    styles: Mapping[str, Style],
+    floor: float | None = None,
+) -> "Figure":
+    """Two panels over the epochs: above the validation metric, below the training loss in parts.
+
+    One panel where only one of them is known. The first epochs may leave the upper panel at the
+    `floor`.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    val, train = _lines(runs, member, metric)
     both = bool(val and train)
     figure = new_figure(3.35 if both else 1.95)
     grid = figure.subplots(1 + both, 1, sharex=True, squeeze=False)[:, 0]

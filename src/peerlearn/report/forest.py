@@ -1,6 +1,7 @@
 """Differences between arms with their 95 % intervals."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.metrics.catalogue import is_of_class
@@ -43,7 +44,7 @@ def forest(draw: Drawer) -> Section:
             )
         remarks = "; ".join(part for part in (_SIDES[metric.better], seen) if part)
         caption, title = sentence(remarks, "."), sentence(metric.label)
-        figure = _draw(entries, draw.styles)
+        figure = partial(_draw, entries, draw.styles)
         chart = draw.chart("Forest plot of differences in", title, caption, figure)
         charts[metric.headline].append(chart)
     heads, more = charts[True] or charts[False], charts[False] if charts[True] else []

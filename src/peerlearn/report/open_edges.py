@@ -1,6 +1,7 @@
 """When edges were open that must prove themselves on validation rows (`transfer.proven`)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.report.figures import MUTED, Style, new_figure, over_seeds, shorten
@@ -24,7 +25,7 @@ def open_edges(draw: Drawer) -> Section:
         shares = _shares(seeds)
         if not shares:
             continue
-        figure = _draw(shares, draw.styles[arm])
+        figure = partial(_draw, shares, draw.styles[arm])
         shut = never_open(draw.experiment.arms[arm].get("open_edges") or {})
         caption = f"An edge is open where its strip is filled. {shut or 'Every edge opened.'}"
         charts.append(draw.chart("When edges were open in", arm, caption, figure))

@@ -1,6 +1,7 @@
 """How far apart the posteriors of Bayesian peers are, and how wide, epoch by epoch."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.report.curves import Runs, curves_of, draw_curve
@@ -26,7 +27,7 @@ def posteriors(draw: Drawer) -> Section:
         for pair in (event.get(TOLD) or {}).get("pairs", {})
     )
     for pair in pairs:
-        figure = _draw(runs, pair, draw.styles)
+        figure = partial(_draw, runs, pair, draw.styles)
         caption = " ".join(_ends(draw.experiment.arms, pair))
         both = f"peers {pair.replace('~', ' and ')}"
         charts.append(draw.chart("Distance of the posteriors of", both, caption, figure))

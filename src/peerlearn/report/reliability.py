@@ -106,7 +106,7 @@ def _noise_charts(
         widest = max(sigma[-1] for sigma, _, _ in arms.values())
         caption = f"At σ = {widest:g} the {quantity} is {', '.join(ends)}."
         over = f"σ of the {noised} noise, relative"
-        figure = _draw_noise_curves(arms, draw.styles, over, quantity)
+        figure = partial(_draw_noise_curves, arms, draw.styles, over, quantity)
         charts.append(draw.chart(what, who_label(peer), caption, figure))
     return tuple(charts)
 

@@ -1,11 +1,12 @@
 """What pages are made of: sections of figures, tables and pictures; and what a task adds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from peerlearn.report.experiment import Experiment
-from peerlearn.report.figures import Style, as_svg
+from peerlearn.report.figures import Style, as_svg, drawing_style
 from peerlearn.report.tables import Table
 from peerlearn.report.words import sentence
 
@@ -99,31 +100,44 @@ class Section:
 class Drawer:
     """Draws the figures of one experiment; `key` starts every id, so it is unique in the page.
 
-    In a `brief` page `detail` says what a figure shows in place of drawing it.
+    In a `brief` page `detail` says what a figure shows in place of drawing it. The first figure
+    that is drawn sets the style, until `opened` is closed.
     """
 
     def __init__(
-        self, experiment: Experiment, styles: Mapping[str, Style], key: str, brief: bool = False
+        self,
+        experiment: Experiment,
+        styles: Mapping[str, Style],
+        key: str,
+        opened: ExitStack,
+        brief: bool = False,
     ) -> None:
         self.experiment = experiment
         self.left_out = 0  # figures
         self.styles = {arm: styles[arm] for arm in experiment.arms}
         self.key = key
+        self._opened = opened
         self._brief = brief
         self._count = 0
 
-    def chart(self, what: str, of: str, caption: str, figure: "Figure", more: str = "") -> Chart:
+    def chart(
+        self, what: str, of: str, caption: str, draw: "Callable[[], Figure]", more: str = ""
+    ) -> Chart:
         """What is drawn, of whom, and what to see in it; `more` is for those who do not see it."""
+        if not self._count:
+            self._opened.enter_context(drawing_style())
         self._count += 1
         label = " ".join(part for part in (what, f"{of}.", caption, more) if part)
-        return Chart(sentence(of), as_svg(figure, f"{self.key}-f{self._count}", label), caption)
+        return Chart(sentence(of), as_svg(draw(), f"{self.key}-f{self._count}", label), caption)
 
-    def detail(self, what: str, of: str, caption: str, draw: "Callable[[], Figure]") -> Chart:
-        """The same of a figure that `draw` makes, without it in a brief page."""
+    def detail(
+        self, what: str, of: str, caption: str, draw: "Callable[[], Figure]", more: str = ""
+    ) -> Chart:
+        """The same, without the figure in a brief page."""
         if self._brief:
             self.left_out += 1
             return Chart(sentence(of), "", caption)
-        return self.chart(what, of, caption, draw())
+        return self.chart(what, of, caption, draw, more)
 
 
 Maker = Callable[[Drawer], Section]

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerlearn.report.experiment import is_value, spread
@@ -63,8 +64,9 @@ def transfer(draw: Drawer) -> Section:
         counts = f"{counted(len(edges), 'edge')} between {counted(len(peers), 'peer')}"
         caption = f"An arrow runs from teacher to learner: {counts}."
         kinds_text = " ".join(f"{', '.join(kind.words)}: {reach}." for kind, reach in kinds)
-        figure = _draw(peers, edges, style.colour)
-        chart = draw.chart("Transfer graph of", title, caption, figure, kinds_text)
+        figure = partial(_draw, peers, edges, style.colour)
+        put = draw.detail if len(peers) <= 2 else draw.chart  # words are enough for two
+        chart = put("Transfer graph of", title, caption, figure, kinds_text)
         charts.append(replace(chart, title=title, edges=tuple(kinds), style=style))
     alone = [name for name, arm in arms.items() if not arm["edges"]]
     lead = f"No transfer in {joined(alone)}: the peers train alone." if alone else ""

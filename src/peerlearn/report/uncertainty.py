@@ -114,7 +114,7 @@ def _histogram_chart(
     first = next(iter(scores.values()))[1]["out"]
     if len(first) > _MOST_SETS:
         said.append(f"Lines are those of {joined(list(first)[:_MOST_SETS])}.")
-    figure = _draw_histograms(scores, draw.styles[arm])
+    figure = partial(_draw_histograms, scores, draw.styles[arm])
     of = arm if who == "ensemble" else f"{arm}, {who_label(who)}"
     what = "Histograms of uncertainty in and out of distribution, of"
     return draw.chart(what, of, " ".join(said), figure)
@@ -194,11 +194,22 @@ def _severity_chart(
         return None
     ends = [f"{arm} {amount(values[-1], ACCURACY)}" for arm, values in accuracy.items()]
     caption = f"At level 5 the accuracy is {', '.join(ends)}."
+    of = who_label(who) if len(kinds) != 1 else f"{kinds[0]}, {who_label(who)}"
+    figure = partial(_draw_severity, curves, metrics, draw.styles)
+    return draw.chart("Robustness to worse images of", of, caption, figure)
+
+
+def _draw_severity(
+    curves: Mapping[str, Mapping[str, Sequence[float]]],
+    metrics: Sequence[Metric],
+    styles: Mapping[str, Style],
+) -> "Figure":
+    """A panel for every metric, over the severity."""
     figure = new_figure(0.8 + 1.15 * len(metrics))
     panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
     for axes, metric in zip(panels, metrics, strict=True):
         for arm, values in curves[metric.name].items():
-            style = draw.styles[arm]
+            style = styles[arm]
             line = {"color": style.colour, "linestyle": style.line, "marker": style.marker}
             axes.plot(range(len(values)), values, **line)
         lines = curves[metric.name].values()
@@ -208,8 +219,7 @@ def _severity_chart(
     number_axis(panels[-1], "x", ticks=6)
     panels[-1].set_xlabel("severity")
     figure.align_ylabels()
-    of = who_label(who) if len(kinds) != 1 else f"{kinds[0]}, {who_label(who)}"
-    return draw.chart("Robustness to worse images of", of, caption, figure)
+    return figure
 
 
 def _severity_curves(

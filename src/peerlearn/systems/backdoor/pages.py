@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,8 +136,8 @@ def rates(draw: Drawer) -> Section:
         + ", ".join(f"{_METRICS[n].label} {amount(each[n][0], _METRICS[n])}" for n in each)
         for arm, each in rows.items()
     )
-    figure = _draw(rows)
-    chart = draw.chart("ACC, ASR and RA,", "ACC, ASR and RA of every arm", f"{said}.", figure)
+    of = "ACC, ASR and RA of every arm"
+    chart = draw.chart("ACC, ASR and RA,", of, f"{said}.", partial(_draw, rows))
     lead = (
         "ACC: clean test rows that are right. With the trigger, and not of the class it aims at: "
         "ASR is the share that is taken for that class, RA the share that is right. A network "

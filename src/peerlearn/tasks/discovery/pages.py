@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -162,7 +163,7 @@ def pairs(draw: Drawer) -> Section:
             for (arm, peer), one in here.items()
         )
         caption = f"Precision and recall: {shares}."
-        figure = draw_pairs(list(here.values()), widest)
+        figure = partial(draw_pairs, list(here.values()), widest)
         charts.append(draw.chart("Pseudo-labels of pairs,", title, caption, figure))
     lead = (
         "Two unlabelled rows are taken to be of one class, or not: how often that is right "
