@@ -22,7 +22,7 @@ from benchmarks.graph.peers import mixed
 from benchmarks.speed.alone import Bare
 from benchmarks.speed.page import Results, conditions, lines_of, options, publish
 from benchmarks.speed.share import CASES, trainer_of
-from benchmarks.speed.tables import Shown, markdown_table, show
+from benchmarks.speed.tables import Shown, interval_cell, markdown_table, show
 from benchmarks.speed.timing import Opened, Work, interleave, row, summary
 from peerlearn.engine.precision import keep_freed_memory
 from peerlearn.engine.stage import TrainingStage
@@ -128,8 +128,8 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 def worse(now: Results, before: Results) -> list[str]:
     """Ratios that got worse than those that were kept, beyond noise.
 
-    By processor time: worse is one whose 95 % interval lies above the one that was kept, and whose
-    median is more than `WORSE` above it.
+    By processor time: worse is one whose 95 % interval (of few rounds, their range) lies above the
+    one that was kept, and whose median is more than `WORSE` above it.
     """
     kept = {line["name"]: line for line in lines_of(before) if "skipped" not in line}
     found = []
@@ -167,9 +167,8 @@ def _rows(results: Results) -> list[list[str]]:
         if "skipped" in line:
             rows.append([line["name"], "–", "", "", f"skipped: {line['skipped']}"])
             continue
-        cpu, (low, high) = line["cpu_ratio"], line["cpu_ratio"]["ci95"]
-        wall = f"{line['ratio']['median']:.2f}"
-        rows.append([line["name"], f"{cpu['median']:.2f}", f"{low:.2f} – {high:.2f}", wall, ""])
+        cpu, wall = line["cpu_ratio"], f"{line['ratio']['median']:.2f}"
+        rows.append([line["name"], f"{cpu['median']:.2f}", interval_cell(cpu, 2), wall, ""])
     return rows
 
 

@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder that `benchmarks` is in
 
 from benchmarks.speed.page import Results, lines_of, measure, options
+from benchmarks.speed.tables import interval_cell
 from benchmarks.speed.timing import interleave, row, summary
 
 OUT = Path(__file__).with_name("jobs.json")
@@ -67,9 +68,8 @@ def jobs_markdown(found: Results) -> str:
     """How many times as soon a comparison is over."""
     lines = ["| what | ratio | 95 % interval | target |", "| --- | ---: | ---: | --- |"]
     for line in lines_of(found):
-        low, high = line["ratio"]["ci95"]
-        met = "met" if line["met"] else "missed"
-        cells = f"{line['ratio']['median']:.2f} | {low:.2f} – {high:.2f} | {line['target']}, {met}"
+        met, ratio = "met" if line["met"] else "missed", line["ratio"]
+        cells = f"{ratio['median']:.2f} | {interval_cell(ratio, 2)} | {line['target']}, {met}"
         lines.append(f"| {line['name']} | {cells} |")
     return "\n".join(lines) + "\n"
 

@@ -29,7 +29,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from benchmarks.speed.timing import Ratio, environment
+from benchmarks.speed.tables import interval
+from benchmarks.speed.timing import Ratio, environment, of_rounds
 from peerlearn.models import build_model
 from peerlearn.systems.overrides import parse_assignments
 from peerlearn.systems.registry import find_recipe
@@ -49,6 +50,8 @@ CASES: Mapping[str, tuple[int, int, tuple[str, ...]]] = {
 }
 AGAINST = {name: f"{peers} peers, 1 process" for name, (peers, _, _) in CASES.items()}
 MODEL, ROWS, CLASSES = "resnet20", 64, 10
+MANY_CLASSES, BATCH = 1000, 128
+"""Beside `CLASSES`, and the rows of a batch, where logits are counted beside gradients."""
 
 
 def main() -> None:
@@ -81,9 +84,12 @@ def measured(rounds: int, steps: int, smallest: bool) -> dict[str, Any]:
                 peers, world, words = cases[name]
                 seconds[name].append(_together(world, partial(_train, data, peers, model, words)))
     networks = [model] if smallest else [model, "resnet18", "wrn28_10"]
-    parameters = {name: _parameters(name) for name in networks}
+    parameters = {
+        name: {str(classes): _parameters(name, classes) for classes in (CLASSES, MANY_CLASSES)}
+        for name in networks
+    }
     few = {f"logits of {ROWS} rows": 4 * ROWS * CLASSES}
-    few |= {f"gradients of {name}": 4 * parameters[name] for name in networks[:2]}
+    few |= {f"gradients of {n}": 4 * parameters[n][str(CLASSES)] for n in networks[:2]}
     worlds = (2,) if smallest else (2, 4)
     exchanges = {
         str(world): dict(zip(few, _together(world, partial(_exchange, few)), strict=True))
@@ -102,8 +108,8 @@ def measured(rounds: int, steps: int, smallest: bool) -> dict[str, Any]:
     }
 
 
-def _parameters(model: str) -> int:
-    network = build_model(model, (3, 32, 32), CLASSES)
+def _parameters(model: str, classes: int) -> int:
+    network = build_model(model, (3, 32, 32), classes)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -136,11 +142,12 @@ def cases_markdown(found: Mapping[str, Any]) -> str:
     """How long a step takes, by case."""
     rows = [
         f"| {name} | {line['step_ms']:.1f} | {line['faster']['median']:.2f} "
-        f"[{line['faster']['ci95'][0]:.2f}, {line['faster']['ci95'][1]:.2f}] |"
+        f"[{interval(line['faster'], 2, ', ')}] |"
         for name, line in found["cases"].items()
     ]
     head = "| case | ms a step | times as fast as one process |\n| --- | ---: | ---: |"
-    said = f"Peers are {found['model']}; medians of {found['rounds']} rounds, 95 % intervals."
+    model, rounds = found["model"], found["rounds"]
+    said = f"Peers are {model}; medians of {rounds} rounds, in brackets {of_rounds(rounds)}."
     return "\n".join([head, *rows, "", said, ""])
 
 
@@ -159,16 +166,20 @@ def exchanges_markdown(found: Mapping[str, Any]) -> str:
 def bytes_markdown(found: Mapping[str, Any]) -> str:
     """Logits of a batch beside gradients, by network, classes and rows."""
     rows = [
-        f"| {name} | {count:,} | {classes:,} | {batch * classes * 4:,} | {4 * count:,} | "
-        f"{count / (batch * classes):,.0f} |"
-        for name, count in found["parameters"].items()
-        for batch, classes in ((128, 10), (128, 1000))
+        f"| {name} | {count:,} | {int(classes):,} | {BATCH * int(classes) * 4:,} | {4 * count:,} | "
+        f"{_about(count / (BATCH * int(classes)))} |"
+        for name, by_classes in found["parameters"].items()
+        for classes, count in by_classes.items()
     ]
     head = (
-        "| network | parameters | classes | bytes of logits of 128 rows | bytes of gradients | "
-        "gradients over logits |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+        f"| network | parameters | classes | bytes of logits of {BATCH} rows | "
+        "bytes of gradients | gradients over logits |\n| --- | ---: | ---: | ---: | ---: | ---: |"
     )
     return "\n".join([head, *rows, ""])
+
+
+def _about(times: float) -> str:
+    return f"{times:.1f}" if times < 10 else f"{times:,.0f}"
 
 
 def _made_up(folder: Path, rows: int) -> Path:

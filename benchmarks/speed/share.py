@@ -34,7 +34,7 @@ PAGE = Path(__file__).with_name("SHARE.md")
 
 
 class Case(NamedTuple):
-    """A recipe at its default size, but for the number of its epochs."""
+    """A recipe as it comes, but for `changes`: the number of its epochs, and what its name says."""
 
     recipe: str
     changes: Mapping[str, Any]

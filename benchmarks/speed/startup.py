@@ -1,8 +1,7 @@
 """Start-up: processor time, user and system, of commands that do little else.
 
 Each command is a process of its own, called several times after one call that leaves compiled
-modules behind, as any first use does. `import torch` stands beside them as a yardstick: most of
-what is left is that.
+modules behind, as any first use does. `import torch` stands beside them as a yardstick.
 """
 
 import argparse

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.speed.timing import FEWEST_ROUNDS
+
 RATIOS = ["what", "ratio", "quartiles", "95 % interval", "CPU time", "target", ""]
 WORKS = ["measured for", "work", "wall ms", "CPU ms", "page faults"]
 
@@ -70,12 +72,23 @@ def work_rows(lines: Sequence[Line]) -> Cells:
 
 def ratio_cells(ratio: Line, digits: int = 3) -> list[str]:
     """Median, quartiles and interval of a ratio."""
-    low, high = ratio["ci95"]
     return [
         f"{ratio['median']:.{digits}f}",
         f"{ratio['q25']:.{digits}f} – {ratio['q75']:.{digits}f}",
-        f"{low:.{digits}f} – {high:.{digits}f}",
+        interval_cell(ratio, digits),
     ]
+
+
+def interval(ratio: Line, digits: int, between: str = " – ") -> str:
+    """The two ends of a ratio's interval, or of its range."""
+    return between.join(f"{end:.{digits}f}" for end in ratio["ci95"])
+
+
+def interval_cell(ratio: Line, digits: int) -> str:
+    """The 95 % interval of a ratio; where rounds are too few for one, their range, called so."""
+    few = ratio["rounds"] < FEWEST_ROUNDS
+    said = f"range of {ratio['rounds']} rounds: " if few else ""
+    return said + interval(ratio, digits)
 
 
 def target_cells(line: Line) -> list[str]:

@@ -23,6 +23,9 @@ Work = Callable[[], object]
 Opened = AbstractContextManager[Work]
 """Work that needs something around it, such as networks in training mode."""
 
+FEWEST_ROUNDS = 6
+"""With fewer, no two of the ratios hold the median between them in 95 % of cases."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -37,7 +40,8 @@ class Sample:
 class Ratio:
     """Time of one piece of work over another's: median over rounds, quartiles, 95 % interval.
 
-    The interval is that of the median by order statistics, so it assumes no distribution.
+    The interval is that of the median by order statistics, so it assumes no distribution. With
+    fewer than `FEWEST_ROUNDS` it is the range, which covers less: `of_rounds`.
     """
 
     median: float
@@ -54,6 +58,16 @@ class Ratio:
         q25, q75 = map(float, np.quantile(ordered, (0.25, 0.75)))
         interval = (ordered[low], ordered[n - 1 - low])
         return cls(statistics.median(ordered), q25, q75, interval, n)
+
+
+def of_rounds(rounds: int) -> str:
+    """What `Ratio.ci95` of so many rounds is."""
+    if rounds >= FEWEST_ROUNDS:
+        return "95 % intervals"
+    if rounds < 2:
+        return "the ratio again"
+    covered = 100 * (1 - 2 * 0.5**rounds)
+    return f"the range, which covers the median in {covered:.3g} % of cases"
 
 
 Samples = dict[str, list[Sample]]

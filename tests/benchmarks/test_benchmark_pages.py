@@ -19,6 +19,8 @@ from benchmarks.speed.growth import markdown as growth_markdown
 from benchmarks.speed.page import BEGIN, END, Results
 from benchmarks.speed.share import markdown as share_markdown
 from benchmarks.speed.speed import markdown as speed_markdown
+from benchmarks.speed.tables import interval_cell
+from benchmarks.speed.timing import FEWEST_ROUNDS, Ratio, of_rounds
 from benchmarks.styles.speed import markdown as styles_markdown
 from benchmarks.write_tables import QUESTIONS, filled, pages
 
@@ -105,6 +107,15 @@ def test_pages_say_what_was_measured(
     measured = json.loads((BENCHMARKS / results).read_text(encoding="utf-8"))
     text = (BENCHMARKS / page).read_text(encoding="utf-8")
     assert f"{BEGIN}\n\n{markdown(measured)}\n{END}" in text
+
+
+def test_the_range_of_few_rounds_is_not_called_a_95_percent_interval() -> None:
+    few, enough = (Ratio.of([1.0 + n for n in range(r)]) for r in (4, FEWEST_ROUNDS))
+    assert interval_cell(vars(few), 1) == "range of 4 rounds: 1.0 – 4.0"
+    assert interval_cell(vars(enough), 1) == "1.0 – 6.0"
+    assert "87.5 %" in of_rounds(4) and "93.8 %" in of_rounds(5)
+    assert of_rounds(FEWEST_ROUNDS) == "95 % intervals"
+    assert 1 - 2 * 0.5**FEWEST_ROUNDS >= 0.95 > 1 - 2 * 0.5 ** (FEWEST_ROUNDS - 1)
 
 
 def test_the_page_says_how_exact_bayesian_layers_are() -> None:

@@ -90,6 +90,7 @@ def test_non_target_training_on_the_poisoned_rows_removes_the_backdoor(purify, s
 def test_the_evidence_is_of_the_purified_file(purify, suspect):
     assert purify(*FT).status == 0
     found, clean = evidence(), np.load("clean.npz")
+    assert found["epochs"] == 6
     held = found["clean_rows"]["held_out"]
     assert sum(held["by_class"].values()) == held["rows"] == 48
     assert found["accuracy"]["before"]["all"] == pytest.approx(
@@ -167,6 +168,17 @@ def test_every_option_changes_what_comes_out(purify, words):
         assert "normalisation:" not in said.err
 
 
+def test_methods_without_the_last_stage_tell_no_epochs_of_it_and_read_batch_size(purify):
+    quick = [word for word in QUICK if word != "epochs=6"]
+    words = ["--method", "fst", *quick, "defence.epochs=2"]
+    assert purify(*words).status == 0
+    found = evidence()
+    assert "epochs" not in found and found["defence"]["epochs"] == 2
+    assert purify(*words, "batch_size=20", out="other").status == 0
+    first, other = (Path(out, "purified.safetensors").read_bytes() for out in ("out", "other"))
+    assert first != other
+
+
 def test_a_network_that_reads_other_pixels_is_warned_of(purify):
     assert "warning" not in purify(*FT).out
     said = purify(*FT, "--mean", "40", "--std", "0.01", out="other")
@@ -241,6 +253,11 @@ def other_files() -> None:
     np.savez("few.npz", x=x[:4], y=y[:4])
     np.savez("one.npz", x=x, y=0 * y)
     np.savez("small.npz", x=x[:, 1:], y=y)
+    np.savez("vectors.npz", x=x.reshape(len(x), -1), y=y)
+    firsts = [int((y == each).argmax()) for each in range(5)]
+    np.savez("five.npz", x=x[firsts], y=y[firsts])
+    attack = np.array('{"kind": "badnets"}')
+    np.savez("poisoned.npz", x_train=x, y_train=y, attack=attack, poisoned=y == 0)
     np.savez("six.npz", x=x, y=np.arange(len(y)) % 6)
     np.savez("four.npz", x=x[y < 4], y=y[y < 4])
     torch.save({"state_dict": Payload()}, "pickled.pt")
@@ -257,6 +274,15 @@ def other_files() -> None:
         ([], {"network": "resnet8"}, "MODEL: weights.safetensors: does not fit the network"),
         ([], {"network": "python:nowhere:net"}, "--network: 'python:nowhere:net': no module"),
         (["data.classes=5"], {"clean": "few.npz"}, "--clean: few.npz: 4 clean rows for 5 classes"),
+        ([], {"clean": "five.npz"}, "--clean: five.npz: 5 clean rows for 5 classes; allowed: 7"),
+        ([], {"clean": "vectors.npz"}, "--clean: vectors.npz: rows of shape (432,); images (chan"),
+        (["--train", "vectors.npz"], {"clean": "vectors.npz"}, "--clean: vectors.npz: rows of"),
+        (["--train", "train.npz"], {"clean": "poisoned.npz"}, "--clean: poisoned.npz: is marked"),
+        (["--method", "fst", "epochs=3"], {}, "epochs: does nothing by method 'fst'"),
+        (["--method", "anp", "lr=0.1"], {}, "defence.iterations, defence.lr, defence.tolerance"),
+        (["--method", "nad", "lr_schedule=constant"], {}, "lr_schedule: does nothing by"),
+        (["--method", "rnp", "optimiser.momentum=0"], {}, "optimiser.momentum: does nothing by"),
+        (["--method", "ibau", "peers.student.lr=1"], {}, "peers.student.lr: does nothing by"),
         ([], {"clean": "one.npz"}, "one.npz: y_train: only class 0 occurs"),
         ([], {"clean": "clena.npz"}, "--clean: clena.npz: no such file or folder. Did you mean"),
         ([], {"clean": "four.npz"}, "looks like a network for 5 classes, and here there are 4"),

@@ -145,6 +145,8 @@ def test_holding_out_leaves_one_row_of_each_class():
     assert counts(rest.y) == [1, 1, 1]
     with pytest.raises(InputError, match=r"data\.val_size: 98 .*up to 97"):
         hold_out(source([2, 2, 96]).train, 98, 0, "val")
+    with pytest.raises(InputError, match=r"f: 1 .* the rows has 3 labelled .*so give more rows"):
+        hold_out(source([1, 1, 1]).train, 1, 0, "val", "f", "the rows")
 
 
 def test_shares_add_up_and_never_exceed_a_class():

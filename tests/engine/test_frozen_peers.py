@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from tiny import tiny_config, tiny_trainer, weights
 
-from peerlearn.engine.pretrained import load_weights
+from peerlearn.engine.pretrained import in_form_of, load_weights
 from peerlearn.errors import InputError
 from peerlearn.models import build_model
 from peerlearn.systems.registry import find_recipe
@@ -136,6 +136,27 @@ def test_a_weight_under_another_name_and_another_number_of_classes_are_told(tmp_
     save_file(dict(given) | more, path)
     with pytest.raises(InputError, match="a network for 5 classes, and here there are 3"):
         load_weights(network, path, "weights")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64], ids=str)
+def test_weights_that_are_not_of_real_numbers_are_refused(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """They would be read, and tuned weights written in their form, without a part of them."""
+    network, path = torch.nn.BatchNorm1d(3), tmp_path / "t.safetensors"
+    own = network.state_dict()
+    given = own | {"weight": torch.ones(3).to(dtype)}
+    save_file(given, path)
+    kind = str(dtype).removeprefix("torch.")
+    said = (
+        rf"weights: .*\n  1 weights are not of real numbers: weight {kind}, the network's float32"
+    )
+    with pytest.raises(InputError, match=said):
+        load_weights(network, path, "weights")
+    with pytest.raises(InputError, match=said):
+        in_form_of(path, own, "weights")
+    save_file({name: tensor.to(torch.float16) for name, tensor in own.items()}, path)
+    load_weights(network, path, "weights")  # and a count may be of any numbers
 
 
 @pytest.mark.parametrize("classifier", ["another", "none"])

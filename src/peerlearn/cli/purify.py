@@ -170,6 +170,13 @@ def said_of(found: Mapping[str, Any]) -> list[str]:
         f"predictions changed: {predictions['changed']:,} of {predictions['rows']:,} clean rows "
         "held out"
     ]
+    if found.get("pruned") == 0:
+        lines.append(
+            "nothing was pruned: every threshold costs more of the accuracy on clean rows held out "
+            "than defence.tolerance allows"
+        )
+    elif "pruned" in found:
+        lines.append(f"channels pruned: {found['pruned']:.1%}")
     lines += [f"{side}: {found['suspicion'][side]['words']}" for side in ("before", "after")]
     lines.append(found["cannot_see"])
     classes = len(found["accuracy"]["before"]["by_class"])

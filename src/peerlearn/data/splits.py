@@ -105,21 +105,29 @@ def used_to_validate(y: Tensor, spec: NamedDataSpec) -> tuple[Tensor | None, Acc
 
 
 def hold_out(
-    train: S, size: float, seed: int, purpose: str, field: str = "data.val_size"
+    train: S,
+    size: float,
+    seed: int,
+    purpose: str,
+    field: str = "data.val_size",
+    what: str = "train",
 ) -> tuple[S, S]:
     """(rest, held out): classes in the proportions of train, at least one row of each left.
 
     Rows without a label all stay. `size` is a fraction of the labelled rows, or their count where
-    1 or more; `purpose` is the key of the choice, and messages name `field`.
+    1 or more; `purpose` is the key of the choice. Messages name `field`, and call the rows `what`.
+
+    Raises InputError: so many cannot be held out.
     """
     y = train.strata
     known = int(labelled_rows(y).sum())
     count = int(size) if size >= 1 else max(1, round(size * known))
     spare = int((_class_counts(y) - 1).sum())
     if count > spare:
+        allowed = f"allowed: up to {spare}" if spare else "none can be, so give more rows"
         raise InputError(
-            f"{field}: {size:g} would hold out {count} rows for {purpose}, but train has "
-            f"{known} labelled rows and must keep one of each class; allowed: up to {spare}."
+            f"{field}: {size:g} would hold out {count} rows for {purpose}, but {what} has "
+            f"{known} labelled rows and must keep one of each class; {allowed}."
         )
     chosen = stratified_rows(
         y, count, seed, purpose, lambda counts, size: proportional_shares(counts - 1, size)

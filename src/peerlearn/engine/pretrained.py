@@ -122,6 +122,11 @@ def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str
     missing = {name: tensor for name, tensor in wanted.items() if name not in given}
     foreign = {name: tensor for name, tensor in given.items() if name not in wanted}
     shapes = {n: t for n, t in wanted.items() if n in given and given[n].shape != t.shape}
+    kinds = {
+        n: t
+        for n, t in wanted.items()
+        if n in given and t.is_floating_point() and not given[n].is_floating_point()
+    }
     faults = {
         "weights of the network are not in the file": [
             _beside(name, tensor, foreign) for name, tensor in missing.items()
@@ -130,6 +135,10 @@ def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str
         "weights have another shape": [
             f"{_shaped(name, given[name])}, the network's {tuple(tensor.shape)}"
             for name, tensor in shapes.items()
+        ],
+        "weights are not of real numbers": [
+            f"{name} {_number(given[name])}, the network's {_number(tensor)}"
+            for name, tensor in kinds.items()
         ],
     }
     said = [f"{len(each)} {what}: {_listed(each)}" for what, each in faults.items() if each]
@@ -164,6 +173,10 @@ def _beside(name: str, tensor: Tensor, foreign: Mapping[str, Tensor]) -> str:
 
 def _shaped(name: str, tensor: Tensor) -> str:
     return f"{name} {tuple(tensor.shape)}"
+
+
+def _number(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _listed(words: Sequence[str]) -> str:

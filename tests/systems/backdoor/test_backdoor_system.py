@@ -19,6 +19,7 @@ from peerlearn.errors import InputError
 from peerlearn.systems.backdoor.attacks.poisoning import poison
 from peerlearn.systems.backdoor.attacks.preparing import data_to_poison
 from peerlearn.systems.backdoor.attacks.saved import poisoned_arrays
+from peerlearn.systems.backdoor.attacks.surrogate import trained_surrogate
 from peerlearn.systems.backdoor.metrics import der, rir, with_triggered
 from peerlearn.systems.backdoor.task import BackdoorTask
 from peerlearn.systems.registry import find_recipe
@@ -139,6 +140,12 @@ def test_what_took_a_network_to_make_is_kept(
     assert torch.equal(first.data.triggered.x, again.data.triggered.x)
     task(rows, *words[:1], "seed=4")
     assert len(list((tmp_path / "kept").glob("lf-*.npz"))) == 2, "another seed, another trigger"
+    task(rows, *words, f"data.classes={CLASSES + 1}")
+    assert len(list((tmp_path / "kept").glob("lf-*.npz"))) == 3, "other classes, other aims"
+    with monkeypatch.context() as patched:
+        patched.setattr("peerlearn.systems.backdoor.attacks.kept.FORMAT", -1)
+        task(rows, *words)
+    assert len(list((tmp_path / "kept").glob("lf-*.npz"))) == 4, "other code, other rows"
     (tmp_path / "readonly").write_text("")
     monkeypatch.setattr(
         "peerlearn.systems.backdoor.attacks.kept.FOLDER", str(tmp_path / "readonly")
@@ -147,6 +154,23 @@ def test_what_took_a_network_to_make_is_kept(
     assert any("cannot be written" in line for line in there.account.lines())
     assert torch.equal(first.data.train.x, there.data.train.x)
     assert file.exists()
+
+
+def test_networks_of_an_attacker_train_where_the_run_does(
+    rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On which device and with how many threads is no part of what data are."""
+    asked: list[tuple[Any, Any]] = []
+
+    def observed(*given: Any, device: str, threads: int | None, field: str) -> Any:
+        asked.append((device, threads))
+        return trained_surrogate(*given, device=device, threads=threads, field=field)
+
+    monkeypatch.setattr("peerlearn.systems.backdoor.data.trained_surrogate", observed)
+    found = [task(rows, "device=cpu", f"threads={count}") for count in (1, 2)]
+    assert asked == [("cpu", 1), ("cpu", 2)]
+    one, other = (BackdoorTask.decides_data(each.config) for each in found)
+    assert one == other
 
 
 def test_rows_of_validation_are_the_clean_ones_where_there_are_any(rows: Path) -> None:

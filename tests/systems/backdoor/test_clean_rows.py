@@ -1,5 +1,6 @@
 """Clean rows from a data set of their own, and pixels that are read as they were elsewhere."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,41 @@ def test_an_attack_poisons_training_rows_and_no_clean_one() -> None:
     assert len(data.test) == 6 and not keys(data.test.x) & keys(data.val.x), "held out of train"
 
 
-def test_files_of_an_attack_get_clean_rows_from_elsewhere_too() -> None:
-    np.savez("train.npz", **small_arrays())
+def poisoned() -> Arrays:
+    """`poisoned.npz`, as `peerlearn attack` makes it of data with all parts, and its arrays."""
+    np.savez("whole.npz", **small_arrays())
     attack = BadNets(size=2)
     surrogate: Any = None  # BadNets asks for none
-    made = poison(data_to_poison(BackdoorData(name="train.npz"), 6), attack, 0, surrogate)
-    np.savez("poisoned.npz", **poisoned_arrays(made, attack))
+    made = poison(data_to_poison(BackdoorData(name="whole.npz"), 20), attack, 0, surrogate)
+    arrays = poisoned_arrays(made, attack)
+    np.savez("poisoned.npz", **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize("name", ["train.npz", "poisoned.npz", "whole.npz"])
+def test_training_rows_that_an_attack_poisoned_are_not_taken_for_clean(name: str) -> None:
+    arrays = poisoned()
+    said = r"^data\.clean_from: poisoned\.npz: is marked as poisoned by attack 'badnets'.*x_val"
+    with pytest.raises(InputError, match=said):
+        of(name=name, clean_from="poisoned.npz")
+    np.savez("poisoned.npz", **arrays | {"attack": np.array("nothing that is JSON")})
+    with pytest.raises(InputError, match="attack"):
+        of(name=name, clean_from="poisoned.npz")
+    np.savez("poisoned.npz", **{k: v for k, v in arrays.items() if k != "attack"})
+    with pytest.raises(InputError, match=r"marked as poisoned by its array 'poisoned'"):
+        of(name=name, clean_from="poisoned.npz")
+
+
+def test_what_an_attack_left_clean_may_be_saved_as_a_file_of_clean_rows() -> None:
+    """As the message says that refuses the whole file."""
+    arrays = poisoned()
+    np.savez("clean.npz", x=arrays["x_val"], y=arrays["y_val"])
+    data = of(name="poisoned.npz")
+    assert len(data.clean) + len(data.val) == 20
+
+
+def test_files_of_an_attack_get_clean_rows_from_elsewhere_too() -> None:
+    poisoned()
     data = of(name="poisoned.npz")
     assert data.triggered is not None and data.poisoned is not None
     assert keys(data.clean.x) | keys(data.val.x) == keys(torch.from_numpy(FEW["x"]))
@@ -146,7 +176,11 @@ def test_folders_and_named_sets_hold_clean_rows_too(tmp_path: Path) -> None:
     [
         (
             {"x": FEW["x"][:2], "y": FEW["y"][:2]},
-            "2 clean rows for 3 classes; at least one of each",
+            r"2 clean rows for 3 classes; allowed: 4 or more, .*\(data\.held_out: 0\.2\)",
+        ),
+        (
+            {"x": FEW["x"][:3], "y": FEW["y"][:3]},
+            "3 clean rows for 3 classes; allowed: 4 or more, for one of each class is needed",
         ),
         ({"x": FEW["x"], "y": 0 * FEW["y"]}, "y_train: only class 0 occurs; at least two"),
         ({"x": FEW["x"][:, 1:], "y": FEW["y"]}, r"shape \(1, 7, 8\); .* 'train', have \(1, 8, 8\)"),
@@ -156,13 +190,44 @@ def test_folders_and_named_sets_hold_clean_rows_too(tmp_path: Path) -> None:
         ({"x_train": FEW["x"]}, r"clean\.npz: array 'y_train' is missing"),
         ({"x": np.array([None] * 20), "y": FEW["y"]}, "holds pickled Python objects"),
     ],
-    ids=["few", "one class", "size", "floats", "classes", "several", "no labels", "pickled"],
+    ids=[
+        "few",
+        "one of each",
+        "one class",
+        "size",
+        "floats",
+        "classes",
+        "several",
+        "no labels",
+        "pickled",
+    ],
 )
 def test_clean_rows_that_cannot_be_used_are_refused(clean: Arrays, message: str) -> None:
     np.savez("clean.npz", **clean)
     with pytest.raises(InputError, match=message) as said:
         of()
     assert "clean" in str(said.value)
+
+
+@pytest.mark.parametrize("held_out", [0.2, 0.5, 0.7, 1, 4])
+def test_as_few_clean_rows_as_are_said_to_be_enough_are_enough(held_out: float) -> None:
+    np.savez("clean.npz", x=FEW["x"][:3], y=FEW["y"][:3])
+    with pytest.raises(InputError) as said:
+        of(held_out=held_out)
+    found = re.search(r"allowed: (\d+) or more", str(said.value))
+    assert found, said.value
+    enough = int(found[1])
+    np.savez("clean.npz", x=FEW["x"][:enough], y=FEW["y"][:enough])
+    data = of(held_out=held_out)
+    assert len(data.clean) >= 3 and len(data.clean) + len(data.val) == enough
+
+
+def test_what_is_said_of_too_many_that_are_held_out_is_said_of_clean_rows() -> None:
+    np.savez("clean.npz", x=FEW["x"][:5], y=FEW["y"][:5])
+    said = r"data\.held_out: 0\.9 .* the clean set has 5 labelled rows .* allowed: up to 2"
+    with pytest.raises(InputError, match=said):
+        of(held_out=0.9)
+    assert len(of(held_out=2).clean) == 3
 
 
 @pytest.mark.parametrize(

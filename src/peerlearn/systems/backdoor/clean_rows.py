@@ -1,6 +1,7 @@
 """Clean rows from a data set of their own: few images that somebody has looked at."""
 
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 from peerlearn.data.account import Account, counted, some
@@ -17,6 +18,7 @@ from peerlearn.errors import InputError
 from peerlearn.objectives.labels import labelled_rows
 from peerlearn.reading.class_names import Names, matched_classes
 from peerlearn.systems.backdoor.attacks.preparing import divided_already
+from peerlearn.systems.backdoor.attacks.saved import marked_by
 from peerlearn.systems.backdoor.config import BackdoorData
 
 SHORT = {"x_train": "x", "y_train": "y"}
@@ -57,11 +59,12 @@ def with_clean_rows(data: Dataset, spec: BackdoorData) -> Dataset:
     Classes are told by their names, or by their numbers where one side has no names; some of them
     may have no clean row, which is told.
 
-    Raises InputError: no such rows, or rows that do not fit the data or are too few.
+    Raises InputError: no such rows, rows of a file that an attack poisoned, or rows that do not fit
+    the data or are too few.
     """
     assert spec.clean_from is not None, "asked by whoever has such rows"
     where = f"{FIELD}: {spec.clean_from}"
-    source = rows_of(spec.clean_from, spec, FIELD)
+    source = rows_of(spec.clean_from, spec, FIELD, trusted=True)
     check_classes(source, spec, f"{FIELD} {spec.clean_from}")
     clean, notes = source.train.decoded(), []
     _check_alike(clean, data, where, source.multilabel)
@@ -75,10 +78,11 @@ def with_clean_rows(data: Dataset, spec: BackdoorData) -> Dataset:
         notes.append(f"{where}: {counted(len(clean) - len(known), 'row')} without a label left out")
     clean = clean.select(known)
     clean = clean.with_labels(renumbered(clean.y, places))
-    if len(clean) < data.classes:
+    if len(clean) <= data.classes:
         raise InputError(
-            f"{where}: {counted(len(clean), 'clean row')} for {data.classes} classes; at least one "
-            "of each is needed"
+            f"{where}: {counted(len(clean), 'clean row')} for {data.classes} classes; allowed: "
+            f"{_fewest(data.classes, spec.held_out)} or more, for one of each class is needed "
+            f"beside those that are held out (data.held_out: {spec.held_out:g})"
         )
     there = set(clean.y.tolist())
     if lacking := [name for number, name in enumerate(data.class_names) if number not in there]:
@@ -91,12 +95,13 @@ def with_clean_rows(data: Dataset, spec: BackdoorData) -> Dataset:
     return replace(data, val=clean, account=data.account + account)
 
 
-def rows_of(name: str, spec: DataSpec, field: str) -> Source[Split]:
+def rows_of(name: str, spec: DataSpec, field: str, *, trusted: bool = False) -> Source[Split]:
     """All rows of a data set by name or path, which needs training rows alone.
 
-    A file without parts has `x` and `y`. Messages call the name `field`.
+    A file without parts has `x` and `y`. Messages call the name `field`. `trusted` says that the
+    training rows are taken for clean, so no file may be marked as poisoned.
 
-    Raises InputError: as `read_source`.
+    Raises InputError: as `read_source`, or a file that is marked so.
     """
     form = image_form(spec)
 
@@ -104,6 +109,8 @@ def rows_of(name: str, spec: DataSpec, field: str) -> Source[Split]:
         if path.is_dir():
             return read_image_folder(path, form)
         npz_at(path, "a folder with train/CLASS/*.png, or CLASS/*.png", f"{field}: {path}")
+        if trusted:
+            _check_unmarked(path, field)
         names = array_names(path)
         short = {it: key for key, it in SHORT.items() if it in names and key not in names}
         found = {short.get(each, each): each for each in names}
@@ -115,6 +122,22 @@ def rows_of(name: str, spec: DataSpec, field: str) -> Source[Split]:
         return source._replace(account=source.account + not_read(path, read.values()))
 
     return DATASETS.read(name, spec.root, at, field)
+
+
+def _fewest(classes: int, held_out: float) -> int:
+    """Clean rows of which one of each class is left when some are held out."""
+    if held_out >= 1:
+        return classes + int(held_out)
+    return max(classes + 1, ceil(classes / (1 - held_out)))
+
+
+def _check_unmarked(path: Path, field: str) -> None:
+    if by := marked_by(path):
+        raise InputError(
+            f"{field}: {path}: is marked as poisoned by {by}, so its x_train are no clean rows; "
+            "allowed: rows that you trust, such as its x_val and y_val, saved as x and y of a file "
+            "of their own"
+        )
 
 
 def _check_alike(clean: Split, data: Dataset, where: str, several: bool) -> None:

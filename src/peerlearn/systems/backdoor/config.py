@@ -28,17 +28,23 @@ class Nothing(Defence):
 class FromScratch(Defence):
     """A new network, trained on the clean rows alone: the floor that a defence must beat."""
 
+    tunes: ClassVar[bool] = True
+
     method: Literal["scratch"] = "scratch"
 
 
 class FineTuning(Defence):
     """The poisoned network, trained further on the clean rows."""
 
+    tunes: ClassVar[bool] = True
+
     method: Literal["ft"] = "ft"
 
 
 class NonTargetMutual(Defence):
     """Non-target training of a student on the poisoned rows, then mutual learning on clean rows."""
+
+    tunes: ClassVar[bool] = True
 
     method: Literal["nt-ml"] = "nt-ml"
     start: Literal["fresh", "victim"] = Field(

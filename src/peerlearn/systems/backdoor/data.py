@@ -1,6 +1,6 @@
 """Data with a backdoor: poisoned training rows, few clean rows, test rows with the trigger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -50,17 +50,24 @@ class BackdoorDataset(Dataset):
 
 
 def backdoor_data(
-    spec: BackdoorData, seed: int, model: str, arguments: Mapping[str, Any]
+    spec: BackdoorData,
+    seed: int,
+    model: str,
+    arguments: Mapping[str, Any],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> BackdoorDataset:
     """The data of a `data` block, poisoned as it says, or as a file of `peerlearn attack` is.
 
-    Attacks that need a network of their own train this `model`, and what they make is kept.
+    Attacks that need a network of their own train this `model`, on `device` and with `threads` as
+    of a training, and what they make is kept.
 
     Raises InputError: data that cannot be used, too few clean rows, or an attack that these data
     cannot have; names the field.
     """
     path = Path(spec.name).expanduser()
-    saved = read_poisoned(path) if path.suffix == ".npz" and path.is_file() else None
+    saved = read_poisoned(path) if path.suffix.lower() == ".npz" and path.is_file() else None
     found: Poisoned | None = None
     if saved is not None:
         if spec.attack is not None:
@@ -82,7 +89,11 @@ def backdoor_data(
     if spec.name == spec.clean_from:  # what is held out is learned from in no stage
         data = replace(data, train=clean)
     if saved is None and spec.attack is not None:
-        found, notes = _attacked(data, spec.attack, seed, model, arguments)
+        train = trained_surrogate(
+            model, arguments, seed, device=device, threads=threads, field="peers.victim.model"
+        )
+        make = partial(poison, data, spec.attack, seed, train)
+        found, notes = _attacked(data, spec.attack, make, seed, model, arguments)
         data = replace(data, account=data.account + Account(notes=notes))
     if found is not None:
         data = replace(data, train=found.data.train)
@@ -96,14 +107,12 @@ def backdoor_data(
 
 
 def _attacked(
-    data: Dataset, attack: Attack, seed: int, model: str, arguments: Mapping[str, Any]
+    data: Dataset, attack: Attack, make: Callable[[], Poisoned], *of: object
 ) -> tuple[Poisoned, tuple[str, ...]]:
-    """The data as an attack leaves them, and what is told of it."""
-    train = trained_surrogate(model, arguments, seed, field="peers.victim.model")
-    make = partial(poison, data, attack, seed, train)
+    """The data as an attack leaves them, and what is told of it; it depends on `of` besides."""
     if not isinstance(attack, ShapedAttack):
         return make(), ()
-    found, said = kept(attack, make, data.train, data.test, seed, model, arguments)
+    found, said = kept(attack, make, data.train, data.test, data.class_names, *of)
     return found, (said,)
 
 
@@ -116,9 +125,8 @@ def _divided(data: Dataset, spec: BackdoorData) -> tuple[Split, Split]:
             f"data.clean: the clean rows are of a single class ({names}); rows of every class are "
             "needed"
         )
-    return hold_out(
-        data.val, spec.held_out, spec.split_seed, "held-out clean rows", "data.held_out"
-    )
+    purpose, what = "held-out clean rows", "the clean set"
+    return hold_out(data.val, spec.held_out, spec.split_seed, purpose, "data.held_out", what)
 
 
 def _read_by(

@@ -28,6 +28,7 @@ BACKDOOR: tuple[Metric, ...] = (
     fraction("asr", "ASR", better="lower", brief=2),
     fraction("ra", "RA", brief=3),
     fraction("rir", "RIR"),
+    fraction("pruned", "channels pruned", better=None, compared=False),
     *CLASSIFICATION,
 )
 """What is measured of victims and of what defences make of them."""

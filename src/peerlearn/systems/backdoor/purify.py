@@ -29,6 +29,7 @@ from peerlearn.randomness import preserved_rng, seeded_rng
 from peerlearn.results import Results
 from peerlearn.systems.backdoor.config import OWN, STUDENT, VICTIM, BackdoorConfig
 from peerlearn.systems.backdoor.defences import DEFENCES
+from peerlearn.systems.backdoor.defences.base import Defence
 from peerlearn.systems.backdoor.evidence import Judge, evidence
 from peerlearn.systems.backdoor.recipe import BACKDOOR
 from peerlearn.systems.backdoor.task import BackdoorTask
@@ -45,6 +46,9 @@ OPTIONS = {
 }  # fmt: skip
 """Keys of the recipe that have an option of the command, which says the same."""
 SETTLED = ("data.attack", "data.clean", "stages.standard", "arms")
+STEP = "lr|optimiser|lr_schedule"
+STEPS = re.compile(rf"(epochs|{STEP}|peers\.[^.]+\.({STEP}|groups))(\..+)?")
+"""Keys of the last stage alone, which some methods do without; `batch_size` counts for all."""
 BLOCKS = ("data", "defence", "peers", "stages")
 """Keys, and blocks as a whole, that decide what is purified; `defence.alpha` is none of them."""
 ARGUMENTS = "arguments."
@@ -96,7 +100,7 @@ def configured(request: Request) -> BackdoorConfig:
         raise unknown_name("method", request.method, methods(), "--method")
     arguments = {k: v for k, v in request.overrides.items() if k.startswith(ARGUMENTS)}
     overrides = {k: v for k, v in request.overrides.items() if k not in arguments}
-    _check_overrides(overrides)
+    _check_overrides(overrides, request.method)
     network = {
         "model": request.network,
         "arguments": {k.removeprefix(ARGUMENTS): v for k, v in arguments.items()},
@@ -127,7 +131,15 @@ def configured(request: Request) -> BackdoorConfig:
     return config
 
 
-def _check_overrides(overrides: Mapping[str, Any]) -> None:
+def _defence(method: str) -> type[Defence]:
+    """The defence of one of `methods`."""
+    arm = BACKDOOR.defaults()["arms"][method] or {}
+    return (OWN | DEFENCES)[arm.get("defence", "nt-ml")]
+
+
+def _check_overrides(overrides: Mapping[str, Any], method: str) -> None:
+    defence = _defence(method)
+    own = ", ".join(f"defence.{name}" for name in defence.model_fields if name != "method")
     for key in overrides:
         if option := OPTIONS.get(key):
             raise InputError(f"{key}: say it with {option}")
@@ -135,6 +147,8 @@ def _check_overrides(overrides: Mapping[str, Any]) -> None:
             raise InputError(f"{key}: say it with {MODEL}, {NETWORK} and {ARGUMENTS}KEY=VALUE")
         if key in BLOCKS or any(f"{key}.".startswith(f"{each}.") for each in SETTLED):
             raise InputError(f"{key}: is settled by what is purified; leave it out")
+        if STEPS.fullmatch(key) and not defence.tunes:
+            raise InputError(f"{key}: does nothing by method {method!r}; its own options: {own}")
 
 
 @contextmanager
@@ -195,6 +209,11 @@ def subject(request: Request, config: BackdoorConfig) -> Subject:
     with as_typed(request):
         MODELS.check(request.network, NETWORK)
         task = BackdoorTask.load(config)
+    if len(shape := task.data.sample_shape) != 3:
+        raise InputError(
+            f"--clean: {request.clean}: rows of shape {shape}; images (channels, height, width) "
+            "are needed"
+        )
     peer, info = config.peers[VICTIM], task.info
     with seeded_rng(config.seed, "weights", VICTIM):
         network = task.network(info, peer.model, peer.arguments, NETWORK)
@@ -232,7 +251,7 @@ def described(given: Subject) -> dict[str, Any]:
         "network": {"name": request.network, "arguments": config.peers[VICTIM].arguments},
         "method": request.method,
         "defence": config.defence.model_dump(mode="json"),
-        "epochs": config.epochs,
+        **({"epochs": config.epochs} if config.defence.tunes else {}),  # of the last stage
         "seed": config.seed,
         "clean": request.clean,
         "train": train,
@@ -271,6 +290,8 @@ def conclude(given: Subject, folder: Path, results: Results) -> dict[str, Any]:
     load_weights(after, folder / WEIGHTS, str(folder))
     found = described(given) | evidence(given.before, after, judge(given))
     known = results["arms"][request.method]["peers"]
+    if pruned := known[STUDENT].get("pruned"):
+        found["pruned"] = pruned["mean"]
     if all("asr" in known[who] for who in (VICTIM, STUDENT)):
         asr = {"before": known[VICTIM]["asr"]["mean"], "after": known[STUDENT]["asr"]["mean"]}
         found["attack_success"] = asr

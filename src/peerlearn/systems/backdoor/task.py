@@ -28,6 +28,7 @@ from peerlearn.systems.backdoor.config import (
 )
 from peerlearn.systems.backdoor.data import BackdoorDataset, backdoor_data
 from peerlearn.systems.backdoor.defences.base import Batches, CleanRows
+from peerlearn.systems.backdoor.defences.masks import pruned_part
 from peerlearn.systems.backdoor.metrics import with_triggered
 from peerlearn.systems.backdoor.pages import PAGES, pictures
 from peerlearn.tasks.classification.task import ClassificationTask
@@ -52,10 +53,18 @@ class BackdoorTask(ClassificationTask):
     @classmethod
     def read(cls, config: BackdoorConfig) -> BackdoorDataset:  # type: ignore[override]
         victim = config.peers[VICTIM]
-        return backdoor_data(config.data, config.seed, victim.model, victim.arguments)
+        return backdoor_data(
+            config.data,
+            config.seed,
+            victim.model,
+            victim.arguments,
+            device=config.device,
+            threads=config.threads,
+        )
 
     @classmethod
     def decides_data(cls, config: BackdoorConfig) -> Any:  # type: ignore[override]
+        """What `read` reads of a configuration, but for device and threads: they choose no row."""
         victim = config.peers[VICTIM]
         return config.data, config.seed, victim.model, victim.arguments
 
@@ -181,7 +190,10 @@ class BackdoorTask(ClassificationTask):
         return with_triggered(block, batches, self.data.aims, VICTIM, members)
 
     def finish(self, trained: Trained) -> Findings:
-        return Findings(self.info, pictures=pictures(self.data))
+        told = {}
+        if self.config.defence.prunes:
+            told[STUDENT] = {"pruned": pruned_part(trained.cohort.peers[STUDENT])}
+        return Findings(self.info, told, pictures=pictures(self.data))
 
 
 def _copied(names: Sequence[str], cohort: Cohort, precision: Precision) -> None:

@@ -140,7 +140,7 @@ def test_a_part_of_every_batch_has_delta_and_one_image_at_least(
     monkeypatch.setattr(ibau, "universal", lambda *_: torch.full((1, SIDE, SIDE), 9.0))
     seen: list[Tensor] = []
     network.register_forward_hook(lambda _, args, out: seen.append(args[0]))
-    made("ibau", rounds=1, portion=portion, order="first").purify(network, clean)
+    made("ibau", rounds=1, steps=1, portion=portion, order="first").purify(network, clean)
     x, _ = next(clean.epoch(0))
     rows = (seen[-1] != x).flatten(1).any(1)
     assert rows.tolist() == [True] * changed + [False] * (96 - changed)
@@ -151,7 +151,7 @@ def test_statistics_stay_and_unused_weights_too() -> None:
     network = poisoned().network
     network.unused = torch.nn.Linear(2, 2)
     before = state(network)
-    made("ibau", rounds=1, lr=1e-2).purify(network, clean_rows())
+    made("ibau", rounds=1, steps=3, lr=1e-2).purify(network, clean_rows())
     after = state(network)
     for name in before:
         stays = "running" in name or "tracked" in name or "unused" in name

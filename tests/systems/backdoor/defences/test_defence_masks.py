@@ -16,15 +16,15 @@ from peerlearn.systems.backdoor.defences import anp, rnp
 from peerlearn.systems.backdoor.defences.anp import AdversarialNeuronPruning
 from peerlearn.systems.backdoor.defences.masks import (
     THRESHOLDS,
-    endless,
     first_masks,
     learn_masks,
     masked_logits,
     norm_layers,
     prune,
+    pruned_part,
 )
 from peerlearn.systems.backdoor.defences.rnp import reachable, unlearn
-from peerlearn.systems.backdoor.defences.tuning import accuracy
+from peerlearn.systems.backdoor.defences.tuning import accuracy, endless
 
 SHORT = {"anp": {"iterations": 40, "lr": 0.05}, "rnp": {}}
 
@@ -119,14 +119,17 @@ def test_where_no_threshold_will_do_nothing_is_pruned() -> None:
 
 @pytest.mark.parametrize("method", ["anp", "rnp"])
 def test_scales_of_the_network_that_came_are_pruned_and_nothing_else_changes(method: str) -> None:
-    before, after = poisoned().network.state_dict(), purified(method, **SHORT[method]).state_dict()
-    pruned = 0
+    network = purified(method, **SHORT[method])
+    before, after = poisoned().network.state_dict(), network.state_dict()
+    pruned = channels = 0
     for name, now in after.items():
         scale = name.startswith("stages.") and name.endswith(".1.weight")
         kept = now != 0 if scale else torch.ones_like(now, dtype=torch.bool)
         assert torch.equal(now[kept], before[name][kept]), name
         pruned += int((~kept).sum())
+        channels += len(now) if scale else 0
     assert pruned > 0
+    assert pruned_part(network) == pruned / channels and pruned_part(poisoned().network) == 0
 
 
 @pytest.mark.parametrize("method", ["anp", "rnp"])

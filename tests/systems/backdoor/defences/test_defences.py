@@ -34,7 +34,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "fst": {"epochs": 1},
     "nad": {"teacher_epochs": 1, "epochs": 1},
     "anp": {"iterations": 20, "lr": 0.05, "alpha": 0.0},
-    "ibau": {"rounds": 1, "lr": 1e-3},
+    "ibau": {"rounds": 1, "steps": 3},
     "rnp": {"epochs": 5},
 }
 #: By method and option: another value.
@@ -64,6 +64,7 @@ OTHER: dict[str, dict[str, Any]] = {
     },
     "ibau": {
         "rounds": 2,
+        "steps": 5,
         "lr": 2e-3,
         "portion": 0.5,
         "order": "first",
@@ -205,7 +206,7 @@ def test_the_backdoor_works_and_plain_tuning_leaves_it() -> None:
     [
         ("fp", {}),
         ("fst", {"epochs": 30, "alpha": 0.3}),
-        ("ibau", {"rounds": 10, "lr": 5e-3, "portion": 0.1}),
+        ("ibau", {"steps": 12, "portion": 0.1}),
     ],
 )
 def test_a_defence_removes_the_backdoor(method: str, options: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from peerlearn.systems.backdoor.attacks.saved import poisoned_arrays, read_poiso
 
 FOLDER = "~/.cache/peerlearn/attacks"
 """Where it is kept; everything in it may be deleted."""
+FORMAT = 1
+"""Is raised where the code of an attack changes what it makes, so that nothing older is taken."""
 
 
 def kept(attack: Attack, make: Callable[[], Poisoned], *of: object) -> tuple[Poisoned, str]:
@@ -22,7 +24,7 @@ def kept(attack: Attack, make: Callable[[], Poisoned], *of: object) -> tuple[Poi
 
     Raises InputError: a kept file is damaged; names it.
     """
-    path = Path(FOLDER).expanduser() / f"{attack.kind}-{fingerprint(attack, *of)}.npz"
+    path = Path(FOLDER).expanduser() / f"{attack.kind}-{fingerprint(FORMAT, attack, *of)}.npz"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(path.with_suffix(".lock")):

@@ -84,6 +84,18 @@ def read_poisoned(path: Path) -> SavedAttack | None:
     return SavedAttack(poisoned, attack)
 
 
+def marked_by(path: Path) -> str | None:
+    """What poisoned the rows of a file, as it is marked; None of a file without such a mark."""
+    names = array_names(path)
+    if "attack" in names:
+        try:
+            attack = _read_attack(read_arrays(path, ["attack"])["attack"], str(path))
+        except InputError:
+            return "an attack that cannot be read"
+        return f"attack {attack.kind!r}"
+    return "its array 'poisoned'" if "poisoned" in names else None
+
+
 def _images(x_NCHW: Tensor) -> Array:
     """As files have them: channels last where a reader can tell."""
     last = x_NCHW.shape[1] in CHANNELS_LAST

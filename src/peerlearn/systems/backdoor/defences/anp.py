@@ -7,7 +7,7 @@ Shape suffixes: B rows of a batch, C channels.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,13 @@ from peerlearn.modes import frozen_statistics
 from peerlearn.randomness import keyed_generator
 from peerlearn.systems.backdoor.defences.base import CleanRows, Defence
 from peerlearn.systems.backdoor.defences.masks import (
-    endless,
     first_masks,
     learn_masks,
     masked_logits,
     norm_layers,
     prune,
 )
+from peerlearn.systems.backdoor.defences.tuning import endless
 
 
 class AdversarialNeuronPruning(Defence):
@@ -34,6 +34,8 @@ class AdversarialNeuronPruning(Defence):
     up the sign of the gradient of CE, ε / steps a step. Channels of small m are pruned. The network
     normalises by the batch meanwhile, and remembers nothing of it.
     """
+
+    prunes: ClassVar[bool] = True
 
     method: Literal["anp"] = "anp"
     eps: float = Field(0.4, gt=0, description="ε, how far neurons are changed, relative")

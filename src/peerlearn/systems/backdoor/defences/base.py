@@ -57,6 +57,9 @@ class Defence(Spec):
     needs_classes: ClassVar[bool] = True
     """Whether it learns to tell classes apart, which rows of one class alone cannot teach."""
 
+    prunes: ClassVar[bool] = False
+    """Whether it zeroes scales of BatchNorm, or none where a tolerance allows none."""
+
     method: str = Field(description="which defence")
 
     def purify(self, network: nn.Module, clean: CleanRows) -> None:

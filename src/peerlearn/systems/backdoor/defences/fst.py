@@ -6,7 +6,7 @@ Min, Qin, Shen, Cheng, "Towards Stable Backdoor Purification through Feature Shi
 Shape suffixes: C classes, d units that the classifier reads.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -45,7 +45,8 @@ class FeatureShiftTuning(Defence):
             with torch.no_grad():
                 layer.weight.mul_(norm / layer.weight.norm())
 
-        fine_tune(network, clean, self.epochs, self.lr, loss=loss, after_step=keep_norm)
+        options: Any = {"loss": loss, "after_step": keep_norm, "weight_decay": 0.0}
+        fine_tune(network, clean, self.epochs, self.lr, **options)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ Shape suffixes: B rows of a batch.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -16,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peerlearn.systems.backdoor.defences.base import CleanRows, Defence
-from peerlearn.systems.backdoor.defences.tuning import output
+from peerlearn.systems.backdoor.defences.tuning import endless, output
 
 DECAY = 0.001
 """Weight of ‖δ‖² in the inner loss."""
@@ -27,17 +28,20 @@ INNER_LR, INNER_STEP = 10.0, 0.1
 class AdversarialUnlearning(Defence):
     """Alternate: find a δ that changes what is said of all images; unlearn to follow it.
 
-    Inner, one pass over the clean rows: min over δ of −CE(f(x + δ), argmax f(x)) + 0.001 ‖δ‖².
-    Outer, for every batch: a step of Adam down CE, with δ added to a part of the batch, along the
-    hyper-gradient, which knows that δ follows the weights. The network is in evaluation mode
+    Inner, a step for every batch: min over δ of −CE(f(x + δ), argmax f(x)) + 0.001 ‖δ‖².
+    Outer, for the same batches: a step of Adam down CE, with δ added to a part of the batch, along
+    the hyper-gradient, which knows that δ follows the weights. The network is in evaluation mode
     throughout; δ is in units of what the network reads.
     """
 
     method: Literal["ibau"] = "ibau"
     rounds: int = Field(5, ge=1, description="times that δ is found anew")
-    lr: float = Field(
-        1e-4, gt=0, description="learning rate of Adam; small networks and few rows need more"
+    steps: int = Field(
+        50,
+        ge=1,
+        description="batches of a round, of as many passes as that takes",
     )
+    lr: float = Field(1e-3, gt=0, description="learning rate of Adam")
     portion: float = Field(
         0.01, gt=0, le=1, description="part of a batch that δ is added to, one image at least"
     )
@@ -51,8 +55,9 @@ class AdversarialUnlearning(Defence):
         network.eval()
         weights = [weight for weight in network.parameters() if weight.requires_grad]
         optimiser = torch.optim.Adam(weights, self.lr)
-        for number in range(self.rounds):
-            batches = list(clean.epoch(number))
+        stream = endless(clean, self.rounds * self.steps)
+        for _ in range(self.rounds):
+            batches = list(islice(stream, self.steps))
             delta = universal(network, [x for x, _ in batches])
             for x, y_B in batches:
                 changed = max(1, int(self.portion * len(x)))
@@ -94,7 +99,7 @@ def inner_loss(network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def universal(network: nn.Module, batches: Sequence[Tensor]) -> Tensor:
-    """One δ for all images, of the shape of an image; from 0 in one pass of gradient descent."""
+    """One δ for all images, of the shape of an image; from 0, a step down the gradient a batch."""
     delta = torch.zeros_like(batches[0][0])
     for x in batches:
         delta.requires_grad_()

@@ -3,8 +3,7 @@
 Shape suffixes: C channels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import count, islice
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -80,9 +79,11 @@ def learn_masks(
         mask.requires_grad_(False).grad = None
 
 
-def endless(clean: CleanRows, batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """So many batches, of epoch after epoch."""
-    return islice((batch for epoch in count() for batch in clean.epoch(epoch)), batches)
+def pruned_part(network: nn.Module) -> float:
+    """The part of all channels that BatchNorm scales by 0."""
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.affine]
+    scales = torch.cat([layer.weight.detach() for layer in layers])
+    return (scales == 0).double().mean().item()
 
 
 @torch.no_grad()

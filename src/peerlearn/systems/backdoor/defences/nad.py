@@ -21,8 +21,8 @@ from peerlearn.systems.backdoor.defences.base import CleanRows, Defence
 from peerlearn.systems.backdoor.defences.tuning import fine_tune, output
 from peerlearn.transfer.outputs import PeerOutput
 
-LATE, SLOW = 20, 0.01
-"""From this epoch on the learning rate of the student is this part of itself."""
+LATE, SLOW = 0.2, 0.01
+"""After this part of its epochs the learning rate of the student is this part of itself."""
 
 
 class AttentionDistillation(Defence):
@@ -40,8 +40,8 @@ class AttentionDistillation(Defence):
     epochs: int = Field(
         20,
         ge=1,
-        description="passes of the student; from the 21st its learning rate is a hundredth. The "
-        "authors of BackdoorBench have 100",
+        description="passes of the student; after a fifth of them its learning rate is a "
+        "hundredth. The authors of BackdoorBench have 100",
     )
     lr: float = Field(0.01, gt=0, description="learning rate of teacher and student")
     betas: tuple[Annotated[float, Field(ge=0)], ...] = Field(
@@ -86,7 +86,7 @@ class AttentionDistillation(Defence):
 
 def in_two_parts(epoch: int, epochs: int) -> float:
     """The student's learning rate falls once."""
-    return 1.0 if epoch < LATE else SLOW
+    return 1.0 if epoch < LATE * epochs else SLOW
 
 
 def attention(x_BCHW: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ Shape suffixes: B rows of a batch.
 
 import copy
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ class ReconstructiveNeuronPruning(Defence):
     BatchNorm's scales learn to tell them again. Channels whose mask falls meanwhile are pruned in
     the network that came.
     """
+
+    prunes: ClassVar[bool] = True
 
     method: Literal["rnp"] = "rnp"
     unlearn_lr: float = Field(

@@ -6,6 +6,7 @@ Shape suffixes: B rows of a batch, C classes, d units that the last linear layer
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import count, islice
 
 import torch
 import torch.nn.functional as F
@@ -62,8 +63,9 @@ def fine_tune(
     step: Step = descend,
     after_step: Callable[[], None] | None = None,
     schedule: Schedule = cosine,
+    weight_decay: float = WEIGHT_DECAY,
 ) -> None:
-    """Train in place by SGD with momentum 0.9 and weight decay 5e-4, in training mode.
+    """Train in place by SGD with momentum 0.9, in training mode.
 
     Args:
         network: its modes are left as they were found.
@@ -74,10 +76,11 @@ def fine_tune(
         step: how the optimiser steps.
         after_step: called after every step, to put weights back where they must be.
         schedule: path of the learning rate, by epochs.
+        weight_decay: of all weights.
     """
     loss = loss or cross_entropy(network)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    optimiser = torch.optim.SGD(weights, lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.SGD(weights, lr, momentum=MOMENTUM, weight_decay=weight_decay)
     with kept_modes(network):
         network.train()
         for epoch in range(epochs):
@@ -87,6 +90,11 @@ def fine_tune(
                 if after_step is not None:
                     after_step()
     optimiser.zero_grad()
+
+
+def endless(clean: CleanRows, batches: int) -> Batches:
+    """So many batches, of epoch after epoch."""
+    return islice((batch for epoch in count() for batch in clean.epoch(epoch)), batches)
 
 
 def accuracy(network: nn.Module, batches: Batches) -> float:
