@@ -41,10 +41,10 @@ def curves(draw: Drawer) -> Section:
     longest = max((len(found) for seeds in runs.values() for found in seeds.values()), default=0)
     charts = []
     for name in names:
-        val, train = _lines(runs, name, metric)
+        val, train = lines = lines_of(runs, name, metric)
         who, caption = who_label(name), _last_values(experiment, name, metric)
         if longest > 1 and (val or train):
-            figure = partial(draw_curves, runs, name, metric, draw.styles, floor)
+            figure = partial(draw_curves, runs, lines, metric, draw.styles, floor)
             charts.append(draw.chart("Learning curves of", who, caption, figure))
         elif val:
             charts.append(Chart(sentence(who), "", caption))
@@ -107,10 +107,12 @@ def curves_of(runs: Runs, *path: str) -> dict[str, Curve]:
     return found
 
 
-def _lines(
-    runs: Runs, member: str, metric: Metric | None
-) -> tuple[dict[str, Curve], dict[tuple[str, str], Curve]]:
-    """What is known of a member: the validation metric by arm, the training loss by arm and part.
+Lines = tuple[dict[str, Curve], dict[tuple[str, str], Curve]]
+"""Of the validation metric by arm, and of the training loss by arm and part."""
+
+
+def lines_of(runs: Runs, member: str, metric: Metric | None) -> Lines:
+    """What is known of a member.
 
     The ensemble has no training loss.
     """
@@ -128,7 +130,7 @@ def _lines(
 
 def draw_curves(
     runs: Runs,
-    member: str,
+    lines: Lines,
     metric: Metric | None,
     styles: Mapping[str, Style],
     floor: float | None = None,
@@ -140,7 +142,7 @@ def draw_curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-    val, train = _lines(runs, member, metric)
+    val, train = lines
     both = bool(val and train)
     figure = new_figure(3.35 if both else 1.95)
     grid = figure.subplots(1 + both, 1, sharex=True, squeeze=False)[:, 0]

@@ -11,7 +11,7 @@ import report_samples as samples
 from peerlearn.compare.report import write_report
 from peerlearn.errors import InputError
 from peerlearn.metrics.catalogue import Catalogue
-from peerlearn.report.curves import Curve, draw_curves
+from peerlearn.report.curves import Curve, draw_curves, lines_of
 from peerlearn.report.figures import arm_styles
 from peerlearn.report.statistics import Contrast
 from peerlearn.report.terminal import markdown_table
@@ -170,7 +170,8 @@ def test_epochs_that_were_not_measured_do_not_break_the_line(tmp_path):
         | ({"val": {"a": {"nmi": n / 10}}} if n % 2 == 0 else {})
         for n in range(1, 7)
     ]
-    figure = draw_curves({"dual": {0: events}}, "a", CATALOGUE["nmi"], arm_styles(["dual"]))
+    runs, metric = {"dual": {0: events}}, CATALOGUE["nmi"]
+    figure = draw_curves(runs, lines_of(runs, "a", metric), metric, arm_styles(["dual"]))
     (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     assert list(line.get_xdata()) == [2, 4, 6]
     assert list(line.get_ydata()) == pytest.approx([0.2, 0.4, 0.6])

@@ -6,7 +6,7 @@ Min, Qin, Shen, Cheng, "Towards Stable Backdoor Purification through Feature Shi
 Shape suffixes: C classes, d units that the classifier reads.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -45,8 +45,15 @@ class FeatureShiftTuning(Defence):
             with torch.no_grad():
                 layer.weight.mul_(norm / layer.weight.norm())
 
-        options: Any = {"loss": loss, "after_step": keep_norm, "weight_decay": 0.0}
-        fine_tune(network, clean, self.epochs, self.lr, **options)
+        fine_tune(
+            network,
+            clean,
+            self.epochs,
+            self.lr,
+            loss=loss,
+            after_step=keep_norm,
+            weight_decay=0.0,
+        )
 
 
 @torch.no_grad()

@@ -26,17 +26,21 @@ def norm_layers(network: nn.Module, method: str) -> dict[str, _BatchNorm]:
 
     Raises InputError: there are none; names the method.
     """
-    layers = {
-        name: layer
-        for name, layer in network.named_modules()
-        if isinstance(layer, _BatchNorm) and layer.affine
-    }
+    layers = _scaling_layers(network)
     if not layers:
         raise InputError(
             f"defence {method!r}: needs a network with BatchNorm, whose channels it masks, and "
             f"{type(network).__name__} has none that scales; allowed: another network or method"
         )
     return layers
+
+
+def _scaling_layers(network: nn.Module) -> dict[str, _BatchNorm]:
+    return {
+        name: layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, _BatchNorm) and layer.affine
+    }
 
 
 def first_masks(layers: Mapping[str, _BatchNorm]) -> dict[str, Tensor]:
@@ -81,8 +85,7 @@ def learn_masks(
 
 def pruned_part(network: nn.Module) -> float:
     """The part of all channels that BatchNorm scales by 0."""
-    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.affine]
-    scales = torch.cat([layer.weight.detach() for layer in layers])
+    scales = torch.cat([layer.weight.detach() for layer in _scaling_layers(network).values()])
     return (scales == 0).double().mean().item()
 
 
