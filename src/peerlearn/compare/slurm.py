@@ -34,11 +34,10 @@ asked=
 trap 'asked=yes; kill -USR1 "$!"' USR1
 trap 'kill -TERM "$!"' TERM
 {command} &
-worker=$!
-wait "$worker"
+wait "$!"
 status=$?
-while kill -0 "$worker" 2>/dev/null; do  # a signal has ended the wait, and the worker saves
-    wait "$worker"
+while kill -0 "$!" 2>/dev/null; do  # a signal has ended the wait, and the worker saves
+    wait "$!"
     status=$?
 done
 {after}exit "$status"
